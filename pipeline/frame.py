@@ -1,0 +1,59 @@
+"""One image of one camera, with the time it was taken."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.modality import Modality
+
+Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+class TimeSource(StrEnum):
+    """Where a frame's capture time came from, most trustworthy first."""
+
+    CONFIGURED_START = "configured_start"  # the configured start of a recording plus the presentation timestamp
+    FILE_NAME = "file_name"
+    CONTAINER = "container"  # creation_time in the container plus the presentation timestamp
+    FILE_MODIFIED = "file_modified"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """A decoded image as the camera made it.
+
+    Attributes:
+        image: RGB uint8 (h, w, 3), or native mono uint8 or uint16 (h, w). BGR never leaves a source.
+        camera_id: Which camera.
+        modality: What it measures.
+        index: 0-based position in the source's own count; skipped images leave a gap.
+        pts_seconds: Presentation time since the source's start, strictly increasing within a source.
+        captured_at: Capture time, timezone-aware UTC.
+        time_source: Where ``captured_at`` came from.
+    """
+
+    image: Image
+    camera_id: str
+    modality: Modality
+    index: int
+    pts_seconds: float
+    captured_at: datetime
+    time_source: TimeSource
+
+    def __post_init__(self) -> None:
+        shape, dtype = self.image.shape, self.image.dtype
+        is_rgb = len(shape) == 3 and shape[2] == 3 and dtype == np.uint8
+        is_mono = len(shape) == 2 and dtype in (np.uint8, np.uint16)
+        if not (is_rgb or is_mono):
+            raise ValueError(f"image must be uint8 (h, w, 3) or uint8/uint16 (h, w), got {dtype} {shape}")
+        if self.captured_at.tzinfo is None:
+            raise ValueError("captured_at must be timezone-aware (UTC), got a naive datetime")
+
+    @property
+    def resolution_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.image.shape[1], self.image.shape[0]

@@ -1,0 +1,1 @@
+"""Where frames come from: one source a camera, behind one protocol."""

@@ -1,0 +1,1 @@
+"""Data sets as tracklet splits, one data set a file."""

@@ -1,0 +1,1 @@
+"""The networks of X-ReID, one module of the paper a file."""

@@ -1,0 +1,1 @@
+"""A synthetic site with ground truth: people, cameras, a renderer. Knows none of the packages it is used to test."""

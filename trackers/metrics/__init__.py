@@ -1,0 +1,1 @@
+"""Tracking metrics, equal to TrackEval's."""
