@@ -1,0 +1,180 @@
+"""Tracklets end when they should, keep the views worth embedding, and lose nothing without a reason."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.frame import Frame, TimeSource
+from pipeline.tracklets import (
+    Crop,
+    RejectedTracklet,
+    Rejection,
+    Tracklet,
+    TrackletBuilder,
+    TrackletRules,
+    cut_out,
+    thin_out,
+    view_quality,
+)
+from reid.modality import Modality
+from trackers.structures import Tracks
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+PERSON = (100.0, 80.0, 150.0, 220.0)
+
+
+def frame_at(index: int, *, fps: float = 10.0, image: NDArray[np.uint8] | None = None) -> Frame:
+    if image is None:
+        image = np.full((240, 320, 3), index % 256, np.uint8)
+    pts = index / fps
+    return Frame(image, "gate", Modality.RGB, index, pts, NOON + timedelta(seconds=pts), TimeSource.CONFIGURED_START)
+
+
+def tracks_of(*rows: tuple[int, tuple[float, float, float, float]]) -> Tracks:
+    if not rows:
+        return Tracks.empty()
+    return Tracks(
+        np.array([box for _, box in rows], np.float32), np.full(len(rows), 0.9), np.array([i for i, _ in rows])
+    )
+
+
+def run(builder: TrackletBuilder, indices: list[int], tracks: Tracks) -> list[Tracklet | RejectedTracklet]:
+    return [made for index in indices for made in builder.update(frame_at(index), tracks)]
+
+
+def test_a_track_becomes_one_tracklet_at_the_end_of_the_stream() -> None:
+    builder = TrackletBuilder(TrackletRules())
+    assert run(builder, list(range(10)), tracks_of((7, PERSON))) == []
+    (tracklet,) = builder.flush()
+    assert isinstance(tracklet, Tracklet)
+    assert tracklet.track_id == 7
+    assert tracklet.frame_index.tolist() == list(range(10))
+    assert (tracklet.start, tracklet.end) == (NOON, NOON + timedelta(seconds=0.9))
+    assert tracklet.duration_seconds == pytest.approx(0.9)
+    assert tracklet.tracklet_id.startswith("gate-")
+    assert list(builder.flush()) == []
+
+
+def test_a_track_not_seen_for_the_gap_is_closed_and_one_seen_before_it_is_not() -> None:
+    builder = TrackletBuilder(TrackletRules(max_gap_seconds=1.0))
+    run(builder, list(range(10)), tracks_of((1, PERSON)))
+    assert run(builder, [19], tracks_of()) == []
+    (closed,) = run(builder, [20], tracks_of())
+    assert isinstance(closed, Tracklet)
+
+
+def test_someone_who_stays_is_cut_into_pieces_of_the_longest_duration_without_losing_a_box() -> None:
+    builder = TrackletBuilder(TrackletRules(max_seconds=3.0))
+    pieces = run(builder, list(range(100)), tracks_of((1, PERSON))) + list(builder.flush())
+    assert all(isinstance(piece, Tracklet) and piece.duration_seconds <= 3.0 for piece in pieces)
+    indices = np.concatenate([piece.frame_index for piece in pieces if isinstance(piece, Tracklet)])
+    assert indices.tolist() == list(range(100))
+    assert len({piece.tracklet_id for piece in pieces if isinstance(piece, Tracklet)}) == len(pieces)
+
+
+@pytest.mark.parametrize(
+    ("frames", "box", "reason"),
+    [
+        (3, PERSON, Rejection.TOO_FEW_FRAMES),
+        (20, (100.0, 80.0, 110.0, 110.0), Rejection.TOO_SMALL),
+        (20, (20.0, 80.0, 300.0, 220.0), Rejection.NO_USABLE_CROP),
+    ],
+)
+def test_an_unusable_tracklet_is_kept_with_its_reason(
+    frames: int, box: tuple[float, float, float, float], reason: Rejection
+) -> None:
+    builder = TrackletBuilder(TrackletRules())
+    run(builder, list(range(frames)), tracks_of((1, box)))
+    (rejected,) = builder.flush()
+    assert isinstance(rejected, RejectedTracklet)
+    assert rejected.reason is reason
+    assert len(rejected.tracklet.frame_index) == frames
+
+
+def test_views_are_few_in_order_and_spread_over_the_whole_life() -> None:
+    builder = TrackletBuilder(TrackletRules(max_crops=8, max_seconds=60))
+    run(builder, list(range(300)), tracks_of((1, PERSON)))
+    (tracklet,) = builder.flush()
+    assert isinstance(tracklet, Tracklet)
+    at = [crop.frame_index for crop in tracklet.crops]
+    assert at == sorted(at)
+    assert len(at) <= 8
+    assert min(at) < 75
+    assert max(at) > 225
+    assert max(np.diff(at)) < 150
+
+
+def test_an_open_tracklet_holds_at_most_twice_the_views_it_keeps() -> None:
+    builder = TrackletBuilder(TrackletRules(max_crops=4, max_seconds=1e6))
+    for index in range(1000):
+        list(builder.update(frame_at(index), tracks_of((1, PERSON))))
+        assert len(builder._open[1].views) <= 8
+
+
+def test_a_crop_holds_the_native_pixels_of_its_box_and_is_a_copy() -> None:
+    image = np.random.default_rng(0).integers(0, 65535, (60, 40), np.uint16)
+    frame = Frame(image, "dock", Modality.THERMAL, 0, 0.0, NOON, TimeSource.FILE_NAME)
+    crop = cut_out(frame, np.array([10, 20, 30, 50], np.float32), padding=0)
+    assert crop is not None
+    assert crop.dtype == np.uint16
+    assert np.array_equal(crop, image[20:50, 10:30])
+    assert not np.shares_memory(crop, image)
+
+
+def test_a_box_outside_the_frame_has_no_crop() -> None:
+    assert cut_out(frame_at(0), np.array([400, 20, 450, 90], np.float32), padding=0.05) is None
+
+
+def test_a_free_standing_person_is_better_than_a_covered_a_cut_a_merged_and_a_flat_one() -> None:
+    tracks = tracks_of(
+        (1, (20, 40, 60, 160)),  # free
+        (2, (100, 40, 140, 160)),  # covered by the next
+        (3, (110, 50, 150, 180)),
+        (4, (-5, 40, 30, 160)),  # cut by the left border, behind nobody
+        (5, (200, 100, 320, 200)),  # two people in one box
+    )
+    free, covered, front, cut, merged = view_quality(tracks, (640, 360))
+    assert free > 0.9
+    assert covered < 0.5 < front
+    assert cut <= 0.5
+    assert merged == 0
+
+
+def test_the_nearer_of_two_overlapping_people_keeps_the_better_view() -> None:
+    far, near = view_quality(tracks_of((1, (100, 40, 140, 150)), (2, (120, 50, 165, 180))), (640, 360))
+    assert near > far
+
+
+def test_no_tracks_have_no_quality() -> None:
+    assert view_quality(Tracks.empty(), (640, 360)).shape == (0,)
+
+
+def test_a_sudden_change_of_height_lowers_the_quality_of_the_view() -> None:
+    builder = TrackletBuilder(TrackletRules(max_crops=100))
+    run(builder, list(range(9)), tracks_of((1, PERSON)))
+    run(builder, [9], tracks_of((1, (100.0, 150.0, 150.0, 220.0))))
+    (tracklet,) = builder.flush()
+    assert isinstance(tracklet, Tracklet)
+    assert 9 not in [crop.frame_index for crop in tracklet.crops]
+
+
+def test_thinning_keeps_the_best_of_each_stretch() -> None:
+    views = [Crop(np.zeros((1, 1), np.uint8), i, NOON, np.zeros(4, np.float32), q) for i, q in enumerate([1, 9, 2, 3])]
+    assert [view.frame_index for view in thin_out(views, 2)] == [1, 3]
+
+
+def test_the_best_view_is_the_one_of_highest_quality() -> None:
+    builder = TrackletBuilder(TrackletRules())
+    run(builder, list(range(10)), tracks_of((1, PERSON)))
+    (tracklet,) = builder.flush()
+    assert isinstance(tracklet, Tracklet)
+    assert tracklet.best.quality == max(crop.quality for crop in tracklet.crops)
+
+
+def test_a_frame_refuses_what_is_no_image_and_a_time_without_a_zone() -> None:
+    with pytest.raises(ValueError, match=r"image must be .* got float64 \(4, 4\)"):
+        Frame(np.zeros((4, 4)), "gate", Modality.RGB, 0, 0.0, NOON, TimeSource.FILE_NAME)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="timezone-aware"):
+        Frame(np.zeros((4, 4), np.uint8), "gate", Modality.NIR, 0, 0.0, datetime(2026, 1, 1), TimeSource.FILE_NAME)
