@@ -1,4 +1,4 @@
-"""The spine: frames in, sightings out. Holds no thread and opens no file; every stage is an iterator over the last one."""
+"""The spine: frames in, sightings out. No thread, no file; every stage is an iterator over the one before."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
