@@ -1,1 +1,1 @@
-"""Tracking metrics, equal to TrackEval's."""
+"""How good a tracker is: CLEAR and identity metrics, equal to those of TrackEval."""
