@@ -1,0 +1,202 @@
+"""The gallery against brute force in float64."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reid.gallery import Gallery
+
+Answer = tuple[list[list[int]], list[list[float]]]
+
+
+def unit(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    rows = rng.normal(size=(n, d))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def brute_force(ids: list[int], vectors: np.ndarray, queries: np.ndarray, k: int, allowed: set[int] | None) -> Answer:
+    """One query after the other, with Python's sort."""
+    all_ids, all_cosines = [], []
+    for query in queries.astype(np.float64):
+        scored = sorted(
+            (-float(np.sum(vector.astype(np.float64) * query)), identity)
+            for identity, vector in zip(ids, vectors, strict=True)
+            if allowed is None or identity in allowed
+        )[:k]
+        gap = k - len(scored)
+        all_ids.append([identity for _, identity in scored] + [-1] * gap)
+        all_cosines.append([-cosine for cosine, _ in scored] + [-np.inf] * gap)
+    return all_ids, all_cosines
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_answers_are_those_of_brute_force_with_equal_cosines_ordered_by_id(data: st.DataObject) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 10_000)))
+    dimension, n = data.draw(st.integers(1, 40)), data.draw(st.integers(0, 60))
+    distinct = unit(rng, max(1, data.draw(st.sampled_from([1, 3, n]))), dimension)
+    vectors = distinct[rng.integers(0, len(distinct), n)]  # copies, so that many cosines are equal
+    ids = rng.permutation(10 * n + 1)[:n].tolist()
+    queries = np.concatenate([unit(rng, 2, dimension), distinct[:1]])
+    k = data.draw(st.integers(1, 70))
+    allowed = data.draw(st.none() | st.just(rng.permutation(10 * n + 1)[: 5 * n]))
+    gallery = Gallery(dimension)
+    for part in np.array_split(np.arange(n), 3):
+        gallery.add(np.array(ids, np.int64)[part], vectors[part])
+    found, cosines = gallery.search(queries, k, allowed)
+    expected = brute_force(ids, vectors, queries, k, None if allowed is None else set(allowed.tolist()))
+    assert found.tolist() == expected[0]
+    np.testing.assert_allclose(cosines, expected[1], rtol=0, atol=1e-7)  # rounded to float32 when given out
+    assert (found.dtype, cosines.dtype) == (np.int64, np.float32)
+
+
+def test_a_thousand_copies_of_one_vector_are_found_by_id() -> None:
+    rng = np.random.default_rng(0)
+    vector = unit(rng, 1, 64)
+    gallery = Gallery(64)
+    ids = rng.permutation(1000)
+    gallery.add(ids, np.repeat(vector, 1000, 0))
+    found, cosines = gallery.search(vector, 5)
+    assert found.tolist() == [[0, 1, 2, 3, 4]]
+    np.testing.assert_allclose(cosines, 1.0, atol=1e-6)
+
+
+def test_cosines_closer_than_float32_can_tell_are_told_apart() -> None:
+    angles = np.linspace(0, 1e-3, 50)[::-1]  # ids descend with similarity, so ties by id would be wrong
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    gallery = Gallery(2)
+    gallery.add(np.arange(50), vectors)
+    query = np.array([[1.0, 0.0]], np.float32)
+    expected, _ = brute_force(list(range(50)), vectors, query, 10, None)
+    assert gallery.search(query, 10)[0].tolist() == expected
+
+
+def test_the_filter_comes_before_the_cut() -> None:
+    rng = np.random.default_rng(1)
+    vectors = unit(rng, 500, 16)
+    gallery = Gallery(16)
+    gallery.add(np.arange(500), vectors)
+    worst = np.argsort(vectors @ vectors[0])[:3]
+    found, _ = gallery.search(vectors[:1], 3, allowed=worst)
+    assert sorted(found[0].tolist()) == sorted(worst.tolist())
+
+
+def test_ids_that_are_allowed_but_unknown_have_no_effect() -> None:
+    gallery = Gallery(2)
+    gallery.add([5], [[1, 0]])
+    found, cosines = gallery.search([[1, 0]], 3, allowed=[99, 5, 5])
+    assert found.tolist() == [[5, -1, -1]]
+    assert cosines.tolist() == [[1.0, -np.inf, -np.inf]]
+    assert gallery.search([[1, 0]], 1, allowed=[])[0].tolist() == [[-1]]
+
+
+def test_an_empty_gallery_answers_minus_one_and_minus_infinity() -> None:
+    found, cosines = Gallery(3).search(np.eye(3)[:2], 4)
+    assert (found == -1).all()
+    assert (cosines == -np.inf).all()
+    assert found.shape == cosines.shape == (2, 4)
+
+
+def test_no_queries_get_no_answers() -> None:
+    gallery = Gallery(3)
+    gallery.add([1], [[0, 0, 1]])
+    assert gallery.search(np.empty((0, 3)), 4)[0].shape == (0, 4)
+
+
+def test_what_is_removed_is_found_no_more_and_may_come_back_changed() -> None:
+    gallery = Gallery(2)
+    gallery.add([7, 8], [[1, 0], [0, 1]])
+    gallery.remove([7])
+    assert gallery.search([[1, 0]], 2)[0].tolist() == [[8, -1]]
+    assert (len(gallery), 7 in gallery, gallery.ids.tolist()) == (1, False, [8])
+    gallery.add([7], [[0, -1]])
+    np.testing.assert_array_equal(gallery.vectors([8, 7, 8]), [[0, 1], [0, -1], [0, 1]])
+
+
+def test_large_ids_keep_all_their_bits() -> None:
+    gallery = Gallery(2)
+    gallery.add([2**62 + 1], [[1, 0]])
+    assert gallery.search([[1, 0]], 1)[0].tolist() == [[2**62 + 1]]
+
+
+@pytest.mark.parametrize(
+    ("ids", "vectors", "message"),
+    [
+        ([1], [[1, 0]], r"vectors must be \(n, 3\), got \(1, 2\)"),
+        ([1], [1, 0, 0], r"vectors must be \(n, 3\), got \(3,\)"),
+        ([1, 2], [[1, 0, 0], [0, 2, 0]], "vectors must have rows of length 1, got 2 in row 1"),
+        ([1], [[np.nan, 0, 0]], "vectors must have rows of length 1, got nan in row 0"),
+        ([1, 2], [[1, 0, 0]], "as many rows, got 2 and 1"),
+        ([3, -4], np.eye(3)[:2], "ids must not be negative, got -4 in row 1"),
+        ([3, 3], np.eye(3)[:2], "ids must not repeat, got more than once: 3"),
+        ([3, 11], np.eye(3)[:2], "ids are in the gallery already: 11"),
+        ([[3]], np.eye(3)[:1], r"ids must be \(n,\), got \(1, 1\)"),
+        ([0.5], np.eye(3)[:1], "ids must be integers, got float64"),
+    ],
+)
+def test_what_cannot_be_added_is_named_and_nothing_of_it_is_added(ids, vectors, message: str) -> None:
+    gallery = Gallery(3)
+    gallery.add([11], [[0, 0, 1]])
+    with pytest.raises(ValueError, match=message):
+        gallery.add(ids, vectors)
+    assert gallery.ids.tolist() == [11]
+    assert gallery.search(np.eye(3), 5)[0].tolist() == [[11, -1, -1, -1, -1]] * 3
+
+
+def test_ids_that_are_not_there_cannot_be_removed_or_read() -> None:
+    gallery = Gallery(2)
+    gallery.add([1], [[1, 0]])
+    with pytest.raises(ValueError, match=r"not in the gallery: 2, 3, 4, 5, 6, \.\.\. \(6 in all\)"):
+        gallery.remove([1, 2, 3, 4, 5, 6, 7])
+    with pytest.raises(ValueError, match="not in the gallery: 9"):
+        gallery.vectors([9])
+    with pytest.raises(ValueError, match="must not repeat"):
+        gallery.remove([1, 1])
+    assert len(gallery) == 1
+
+
+def test_a_bad_question_is_refused() -> None:
+    gallery = Gallery(2)
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        gallery.search([[1, 0]], 0)
+    with pytest.raises(ValueError, match="queries must have rows of length 1, got 0 in row 0"):
+        gallery.search([[0, 0]], 1)
+    with pytest.raises(ValueError, match="dimension must be at least 1"):
+        Gallery(0)
+
+
+def test_adding_nothing_is_nothing() -> None:
+    gallery = Gallery(4)
+    gallery.add([], np.empty((0, 4)))
+    gallery.remove([])
+    assert len(gallery) == 0
+    assert gallery.vectors([]).shape == (0, 4)
+
+
+def test_threads_add_remove_and_search_at_once_without_a_wrong_answer() -> None:
+    rng = np.random.default_rng(2)
+    vectors = unit(rng, 400, 8)
+    gallery = Gallery(8)
+    errors: list[BaseException] = []
+
+    def work(part: int) -> None:
+        try:
+            for identity in range(part * 100, part * 100 + 100):
+                gallery.add([identity], vectors[identity : identity + 1])
+                found, _ = gallery.search(vectors[identity : identity + 1], 1)
+                assert found[0, 0] == identity
+                if identity % 2:
+                    gallery.remove([identity])
+        except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(part,)) for part in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert gallery.ids.tolist() == list(range(0, 400, 2))
