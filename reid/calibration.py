@@ -1,0 +1,220 @@
+"""From cosine to probability: what a similarity of 0.6 is worth between these two kinds of camera.
+
+Cosines between an RGB and a thermal embedding of one person are lower and more spread than between two RGB ones, so one
+threshold cannot serve all pairs. Each unordered pair of modalities has a logistic curve of its own; a pair without a
+curve is an error, and never borrows that of another pair.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
+
+from reid.modality import Modality
+
+FORMAT = 1
+
+
+class MissingPairError(KeyError):
+    """No curve was fitted for this pair of modalities."""
+
+    def __str__(self) -> str:
+        """The message as it is; KeyError would show it quoted."""
+        return str(self.args[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """P(same person | cosine) = 1 / (1 + exp(-(slope cosine + intercept))).
+
+    Attributes:
+        slope: Above 0: more alike is never less likely.
+        intercept: Log odds at cosine 0.
+    """
+
+    slope: float
+    intercept: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.slope) and math.isfinite(self.intercept)):
+            raise ValueError(f"slope and intercept must be finite, got {self.slope} and {self.intercept}")
+        if self.slope <= 0:
+            raise ValueError(
+                f"slope must be above 0, got {self.slope:.6g}: pairs of one person are not more alike than others"
+            )
+
+    def probability(self, cosine: ArrayLike) -> NDArray[np.float64]:
+        """P(same person), in the shape of `cosine`."""
+        return np.asarray(expit(self.slope * np.asarray(cosine, dtype=np.float64) + self.intercept))
+
+
+def fit_curve(cosine: ArrayLike, same: ArrayLike, *, prior: float | None = None) -> Curve:
+    """Fit a curve by maximum likelihood (Platt 1999, sections 2.1 and 2.2).
+
+    The targets are Platt's, (N+ + 1) / (N+ + 2) and 1 / (N- + 2) in place of 1 and 0, so that cosines which separate
+    the two kinds perfectly still give a finite slope.
+
+    Args:
+        cosine: (n,), finite.
+        same: Whether each is of one person, (n,) bool; both kinds must occur.
+        prior: Share of same-person pairs to expect in use, in (0, 1). The intercept is moved by its log odds less those
+            of the sample (Saerens et al. 2002, eq. 2.4). None keeps the sample's share.
+
+    Raises:
+        ValueError: When the input does not fit together, one kind is missing, or the slope is not above 0.
+    """
+    x, y = _sample(cosine, same)
+    if prior is not None and not 0 < prior < 1:
+        raise ValueError(f"prior must be in (0, 1), got {prior}")
+    positives = int(y.sum())
+    negatives = len(y) - positives
+    if not (positives and negatives):
+        raise ValueError(f"both kinds of pairs are needed, got {positives} of one person and {negatives} of two")
+    target = np.where(y, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    mean, scale = float(x.mean()), float(x.std())
+    if scale == 0:
+        raise ValueError(f"cosines must differ, got {x[0]} only")
+    slope, intercept = _maximum_likelihood((x - mean) / scale, target)
+    slope, intercept = slope / scale, intercept - slope * mean / scale
+    if prior is not None:
+        intercept += _log_odds(prior) - math.log(positives / negatives)
+    return Curve(slope=slope, intercept=intercept)
+
+
+def _sample(cosine: ArrayLike, same: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    x, y = np.asarray(cosine, dtype=np.float64), np.asarray(same)
+    if x.ndim != 1 or y.shape != x.shape:
+        raise ValueError(f"cosine and same must be (n,) each, got {x.shape} and {y.shape}")
+    if y.dtype != np.bool_:
+        raise ValueError(f"same must be bool, got {y.dtype}")
+    if not np.isfinite(x).all():
+        raise ValueError("cosine must be finite, got NaN or infinity")
+    return x, y
+
+
+def _maximum_likelihood(x: NDArray[np.float64], target: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope and intercept; convex, so Newton's method ends at the one optimum."""
+    design = np.stack([x, np.ones_like(x)], axis=1)
+
+    def loss(theta: NDArray[np.float64]) -> float:
+        z = design @ theta
+        return -float(np.mean(target * log_expit(z) + (1 - target) * log_expit(-z)))
+
+    def gradient(theta: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(design.T @ (expit(design @ theta) - target) / len(x))
+
+    def hessian(theta: NDArray[np.float64]) -> NDArray[np.float64]:
+        p = expit(design @ theta)
+        return np.asarray((design * (p * (1 - p))[:, None]).T @ design / len(x))
+
+    result = minimize(loss, np.zeros(2), jac=gradient, hess=hessian, method="trust-exact", options={"gtol": 1e-10})
+    return float(result.x[0]), float(result.x[1])
+
+
+def _log_odds(share: float) -> float:
+    return math.log(share / (1 - share))
+
+
+class Calibration:
+    """The curves of a model, one an unordered pair of modalities; carried in its checkpoint."""
+
+    def __init__(self, curves: Mapping[tuple[Modality, Modality], Curve]) -> None:
+        self._curves: dict[tuple[Modality, Modality], Curve] = {}
+        for (a, b), curve in curves.items():
+            key = _key(a, b)
+            if key in self._curves:
+                raise ValueError(f"the pair {_name(key)} has two curves")
+            self._curves[key] = curve
+
+    def __iter__(self) -> Iterator[tuple[Modality, Modality]]:
+        """The pairs that have a curve."""
+        return iter(sorted(self._curves))
+
+    def curve(self, a: Modality, b: Modality) -> Curve:
+        """The curve of this pair, in either order.
+
+        Raises:
+            MissingPairError: When none was fitted.
+        """
+        key = _key(a, b)
+        if key not in self._curves:
+            known = ", ".join(map(_name, self)) or "none"
+            raise MissingPairError(f"no calibration for the pair {_name(key)}; this model has: {known}")
+        return self._curves[key]
+
+    def probability(self, cosine: ArrayLike, a: Modality, b: Modality) -> NDArray[np.float64]:
+        """P(same person) of embeddings from modalities a and b, in the shape of `cosine`.
+
+        Raises:
+            MissingPairError: When the pair has no curve.
+        """
+        return self.curve(a, b).probability(cosine)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain strings and numbers, as JSON can hold them."""
+        pairs = {
+            _name(key): {"slope": self._curves[key].slope, "intercept": self._curves[key].intercept} for key in self
+        }
+        return {"format": FORMAT, "pairs": pairs}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` gave.
+
+        Raises:
+            ValueError: When it is not that, with the place that is wrong.
+        """
+        if data.get("format") != FORMAT:
+            raise ValueError(f"calibration: format must be {FORMAT}, got {data.get('format')!r}")
+        pairs = data.get("pairs")
+        if not isinstance(pairs, Mapping):
+            raise ValueError(f"calibration: pairs must be a mapping, got {type(pairs).__name__}")
+        curves: dict[tuple[Modality, Modality], Curve] = {}
+        for name, entry in pairs.items():
+            try:
+                first, second = name.split("-")
+                if set(entry) != {"slope", "intercept"}:
+                    raise ValueError(f"expected slope and intercept, got {sorted(entry)}")
+                curve = Curve(float(entry["slope"]), float(entry["intercept"]))
+                curves[Modality(first), Modality(second)] = curve
+            except (AttributeError, TypeError, ValueError) as error:
+                raise ValueError(f"calibration: pairs.{name}: {error}") from error
+        return cls(curves)
+
+
+def _key(a: Modality, b: Modality) -> tuple[Modality, Modality]:
+    first, second = sorted((Modality(a), Modality(b)))
+    return first, second
+
+
+def _name(key: tuple[Modality, Modality]) -> str:
+    return f"{key[0].value}-{key[1].value}"
+
+
+def expected_calibration_error(probability: ArrayLike, same: ArrayLike, *, bins: int = 15) -> float:
+    """Mean distance between what was claimed and what was true, over bins of equal width (Guo et al. 2017, eq. 3).
+
+    Args:
+        probability: Claimed P(same person), (n,) in [0, 1], not empty.
+        same: Whether it was, (n,) bool.
+        bins: At least 1.
+
+    Raises:
+        ValueError: When the input does not fit together or is empty, or bins is below 1.
+    """
+    p, y = _sample(probability, same)
+    if not len(p):
+        raise ValueError("probability must not be empty")
+    if ((p < 0) | (p > 1)).any():
+        raise ValueError("probability must be in [0, 1]")
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, got {bins}")
+    place = np.minimum((p * bins).astype(np.int64), bins - 1)
+    claimed = np.bincount(place, weights=p, minlength=bins)
+    true = np.bincount(place, weights=y.astype(np.float64), minlength=bins)
+    return float(np.abs(claimed - true).sum() / len(p))
