@@ -1,0 +1,604 @@
+"""The whole configuration: one YAML file, strictly checked; every error names the line, the key and what would do.
+
+Relative paths in it (sources, weights, output) are relative to the current working directory, not to the file.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeAlias, cast, get_args
+from zoneinfo import ZoneInfo, available_timezones
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from pipeline.errors import UsageError
+from reid.modality import Modality
+
+Key: TypeAlias = tuple[str | int, ...]
+Origins: TypeAlias = dict[Key, str]
+
+CAMERA_ID_PATTERN = "^[a-z0-9_]+$"
+
+
+def parse_time(value: Any) -> datetime:
+    """Read a moment: RFC 3339 with an offset, or a datetime with a timezone; the result is UTC.
+
+    Raises:
+        ValueError: When it is something else, or has no offset.
+    """
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = datetime.fromisoformat(value)
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError(f"must be a time with its offset, such as 2026-06-01T08:00:00Z, got {str(value)!r}")
+    return value.astimezone(UTC)
+
+
+def _parse_timezone(value: Any) -> Any:
+    if isinstance(value, str) and value not in available_timezones():
+        raise ValueError(f"{value!r} is not an IANA timezone{_suggestion(value, available_timezones())}")
+    return value
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+FilePath = Annotated[Path, Field(strict=False)]
+Moment = Annotated[datetime, BeforeValidator(parse_time)]
+CameraId = Annotated[str, StringConstraints(pattern=CAMERA_ID_PATTERN)]
+Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, no unknown keys, no conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SiteConfig(Section):
+    """The place.
+
+    Attributes:
+        name: Stands in every event.
+        timezone: IANA name, of clocks shown to people; stored times are always UTC.
+    """
+
+    name: Annotated[str, StringConstraints(min_length=1)] = "site"
+    timezone: Annotated[str, BeforeValidator(_parse_timezone)] = "UTC"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The timezone as an object."""
+        return ZoneInfo(self.timezone)
+
+
+class ThermalConfig(Section):
+    """How thermal counts become the 8 bits that detectors and people look at. The raw frame is kept.
+
+    Attributes:
+        low: Counts shown black, in white-hot images; without low and high, limits are found from the first frames.
+        high: Counts shown white.
+        polarity: Whether hot things have high counts (white_hot) or low ones.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    polarity: Literal["white_hot", "black_hot"] = "white_hot"
+
+    @model_validator(mode="after")
+    def _check_limits(self) -> Self:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high must be given together, or neither for automatic limits")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low must be below high, got {self.low:g} and {self.high:g}")
+        return self
+
+
+class CameraConfig(Section):
+    """One camera.
+
+    Attributes:
+        source: A video file, a folder of images, or a glob of images.
+        modality: What it measures.
+        start: Capture time of the first frame; without it: the file's name, the container, the file's date.
+        fps: Frames a second of image sequences; videos have times of their own.
+        thermal: Only for thermal cameras.
+    """
+
+    source: Annotated[str, StringConstraints(min_length=1)]
+    modality: Annotated[Modality, Field(strict=False)]
+    start: Moment | None = None
+    fps: Positive = 10.0
+    thermal: ThermalConfig = ThermalConfig()
+
+    @model_validator(mode="after")
+    def _check_thermal(self) -> Self:
+        if "thermal" in self.model_fields_set and self.modality is not Modality.THERMAL:
+            raise ValueError(f"thermal is for cameras whose modality is thermal, this one is {self.modality.value}")
+        return self
+
+
+class MotionConfig(Section):
+    """Background subtraction; used when the backend is motion.
+
+    Attributes:
+        working_height_px: Frames are shrunk to about this height before the background is modelled.
+        sensitivity: How many times the noise of its pixel a difference must be.
+        absorb_seconds: How long something must stand still until it is background.
+        min_height_px: Smaller boxes are dropped; pixels of the full frame.
+        max_height_share: Larger boxes, as a share of the frame's height, are dropped: changes of light.
+        aspect: Usual height of a walking person divided by the width.
+        shadows: Whether cast shadows in colour images are removed.
+    """
+
+    working_height_px: Annotated[int, Field(ge=60, le=1080)] = 240
+    sensitivity: Positive = 4.0
+    absorb_seconds: Positive = 60.0
+    min_height_px: Positive = 24.0
+    max_height_share: Annotated[float, Field(gt=0, le=1)] = 0.95
+    aspect: Annotated[float, Field(ge=1, le=6)] = 2.6
+    shadows: bool = True
+
+
+class DetectorConfig(Section):
+    """Who finds people in frames.
+
+    Attributes:
+        backend: motion needs no weights but fixed cameras; onnx takes YOLOX; ultralytics takes YOLO and RT-DETR.
+        weights: A file; required by onnx and ultralytics.
+        confidence: Least confidence of a box.
+        iou: Boxes that overlap more than this are one person.
+        input_size: Longer side of the network's input in pixels; without it, what the weights were exported for.
+        batch: Frames that go through the detector together.
+        device: auto, cpu, cuda or cuda:N.
+        invert_thermal: Whether networks trained on colour photographs are shown thermal images black-hot.
+        motion: Settings of the motion backend.
+    """
+
+    backend: Literal["motion", "ultralytics", "onnx"] = "motion"
+    weights: FilePath | None = None
+    confidence: Share = 0.25
+    iou: Share = 0.6
+    input_size: Annotated[int, Field(ge=32, le=4096, multiple_of=32)] | None = None
+    batch: Count = 8
+    device: Device = "auto"
+    invert_thermal: bool = True
+    motion: MotionConfig = MotionConfig()
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        if self.backend != "motion" and self.weights is None:
+            raise ValueError(f"weights: no file given, and the {self.backend} backend needs one; motion needs none")
+        return self
+
+
+class TrackerConfig(Section):
+    """Who joins boxes to tracks (see ``trackers.bytetrack.ByteTrackSettings``).
+
+    Attributes:
+        name: The algorithm.
+        high_confidence: Boxes from here on are matched first, and to lost tracks too.
+        low_confidence: Boxes from here on can continue a track seen in the last frame.
+        new_confidence: A box that no track claims starts one from here on.
+        first_overlap: Overlap, times confidence, that the first association must exceed.
+        second_overlap: Overlap that the association of low-confidence boxes must exceed.
+        new_overlap: Overlap, times confidence, for tracks seen only once.
+        lost_seconds: How long an unseen track waits to be found again.
+        fuse_confidence: Whether confident boxes are preferred where overlaps are alike.
+    """
+
+    name: Literal["bytetrack"] = "bytetrack"
+    high_confidence: Share = 0.5
+    low_confidence: Share = 0.1
+    new_confidence: Share = 0.6
+    first_overlap: Share = 0.2
+    second_overlap: Share = 0.5
+    new_overlap: Share = 0.3
+    lost_seconds: Positive = 1.0
+    fuse_confidence: bool = True
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if not self.low_confidence <= self.high_confidence <= self.new_confidence:
+            raise ValueError(
+                "low_confidence <= high_confidence <= new_confidence must hold, got "
+                f"{self.low_confidence:g}, {self.high_confidence:g}, {self.new_confidence:g}"
+            )
+        return self
+
+
+class TrackletsConfig(Section):
+    """When a tracklet ends and which views are worth embedding (see ``pipeline.tracklets.TrackletRules``).
+
+    Attributes:
+        min_frames: Fewer boxes than this are rejected.
+        min_height_px: A median box height below this is rejected.
+        max_gap_seconds: A track not seen for longer is finished.
+        max_seconds: A longer tracklet is closed and continued as a new one.
+        max_crops: Views kept and embedded, spread evenly over the tracklet's life.
+        min_quality: Views below this are not used.
+        crop_padding: Margin around the box, as a share of its width and height.
+    """
+
+    min_frames: Count = 6
+    min_height_px: Positive = 48.0
+    max_gap_seconds: Positive = 2.0
+    max_seconds: Positive = 20.0
+    max_crops: Annotated[int, Field(ge=1, le=64)] = 8
+    min_quality: Share = 0.15
+    crop_padding: Annotated[float, Field(ge=0, le=0.5)] = 0.03
+
+
+class ReidConfig(Section):
+    """Who turns tracklets into vectors.
+
+    Attributes:
+        weights: A checkpoint file, or xreid-tiny for the one that comes with the program; there is no default.
+        device: auto, cpu, cuda or cuda:N.
+        batch: Tracklets embedded together.
+    """
+
+    weights: Annotated[str, StringConstraints(min_length=1)]
+    device: Device = "auto"
+    batch: Count = 8
+
+
+class IdentityConfig(Section):
+    """When two tracklets are taken for one person (see ``pipeline.identify.IdentifyRules``).
+
+    Attributes:
+        threshold: Least probability for joining a known person.
+        evidence: A person's score is the mean over their best so many tracklets.
+        candidates: Nearest tracklets looked at in each modality.
+        max_links: Links kept of each tracklet.
+    """
+
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    evidence: Count = 3
+    candidates: Count = 64
+    max_links: Count = 5
+
+
+class OutputConfig(Section):
+    """What is written. Events, store and report are always written.
+
+    Attributes:
+        root: Folder of the run.
+        video: Whether to write an annotated MP4 a camera.
+        mot: Whether to write MOTChallenge text a camera.
+        contact_sheet: Whether to write matches.png.
+    """
+
+    root: FilePath = Path("runs/latest")
+    video: bool = True
+    mot: bool = True
+    contact_sheet: bool = True
+
+
+class Config(Section):
+    """The whole file. See ``configs/default.yaml`` for every key with its meaning."""
+
+    version: Literal[1]
+    site: SiteConfig = SiteConfig()
+    cameras: Annotated[dict[CameraId, CameraConfig], Field(min_length=1)]
+    detector: DetectorConfig = DetectorConfig()
+    tracker: TrackerConfig = TrackerConfig()
+    tracklets: TrackletsConfig = TrackletsConfig()
+    reid: ReidConfig
+    identity: IdentityConfig = IdentityConfig()
+    output: OutputConfig = OutputConfig()
+
+    @model_validator(mode="after")
+    def _check_memory(self) -> Self:
+        if self.tracklets.max_gap_seconds < self.tracker.lost_seconds:
+            raise ValueError(
+                f"tracklets.max_gap_seconds ({self.tracklets.max_gap_seconds:g}) must be at least "
+                f"tracker.lost_seconds ({self.tracker.lost_seconds:g}): a track found again continues its tracklet"
+            )
+        return self
+
+
+def load(path: Path, *, overrides: Sequence[str] = ()) -> Config:
+    """Read a config file.
+
+    Args:
+        path: YAML, version 1; ``${NAME}`` in values is replaced by the environment variable.
+        overrides: ``key.path=value`` each, values as in YAML.
+
+    Raises:
+        UsageError: With one line for each error: file, line, key, what is wrong, and what would do.
+    """
+    data, origins = _read(path)
+    return _validate(*_override(data, origins, overrides), default_origin=str(path))
+
+
+def from_sources(sources: Sequence[str], *, overrides: Sequence[str] = ()) -> Config:
+    """Make a config from ``name=uri[,modality=rgb][,start=TIME][,fps=10]`` strings, one a camera.
+
+    Everything else has its default value; the embedded ``xreid-tiny`` weights are used. The modality is rgb unless
+    given. Any key of a camera can be given, such as ``thermal.polarity=black_hot``.
+
+    Raises:
+        UsageError: With one line for each error.
+    """
+    if not sources:
+        raise UsageError("--source: no camera given; expected NAME=URI[,modality=rgb|nir|thermal]")
+    cameras: dict[str, Any] = {}
+    for text in sources:
+        camera_id, camera = _parse_source(text)
+        if camera_id in cameras:
+            raise UsageError(f"--source: camera {camera_id!r} is given twice; each needs a name of its own")
+        cameras[camera_id] = camera
+    data = {"version": 1, "cameras": cameras, "reid": {"weights": "xreid-tiny"}}
+    return _validate(*_override(data, {}, overrides), default_origin="--source")
+
+
+def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Set keys in a copy of a config's plain data.
+
+    Args:
+        data: As read from YAML.
+        overrides: ``key.path=value`` each, values as in YAML: ``reid.batch=4``, ``output.video=false``.
+
+    Raises:
+        UsageError: When one has no ``=``, no key, a value that is not YAML, or a path through something not a section.
+    """
+    return _override(data, {}, overrides)[0]
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of the file, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Origins]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such config file; configs/default.yaml shows every key") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            got = "nothing" if node is None else f"a {node.tag.rpartition(':')[2]}"
+            raise UsageError(f"{path}: expected keys such as version and cameras, got {got}")
+        survey = _Survey(path, loader)
+        survey.visit(node, ())
+        if survey.errors:
+            raise UsageError("\n".join(survey.errors))
+        data = loader.construct_document(node)
+        return cast("dict[str, Any]", data), survey.origins
+    except yaml.YAMLError as error:
+        raise UsageError(_describe_yaml_error(path, error)) from None
+    finally:
+        loader.dispose()
+
+
+def _describe_yaml_error(path: Path, error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"{path}:{mark.line + 1}" if mark else str(path)
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
+    return f"{where}: not valid YAML: {problem}"
+
+
+_ENVIRONMENT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class _Survey:
+    """Walks the composed nodes: notes the line of every key, refuses duplicates, expands the environment."""
+
+    def __init__(self, path: Path, loader: yaml.SafeLoader) -> None:
+        self.origins: Origins = {}
+        self.errors: list[str] = []
+        self._path = path
+        self._loader = loader
+        self._expanded: set[int] = set()
+        self._within: list[yaml.Node] = []
+
+    def visit(self, node: yaml.Node, key: Key) -> None:
+        self.origins.setdefault(key, self._where(node))
+        if node in self._within:
+            self.errors.append(f"{self._where(node)}: {_dotted(key)}: refers to itself")
+            return
+        self._within.append(node)
+        self._visit_content(node, key)
+        self._within.pop()
+
+    def _visit_content(self, node: yaml.Node, key: Key) -> None:
+        if isinstance(node, yaml.MappingNode):
+            self._visit_mapping(node, key)
+        elif isinstance(node, yaml.SequenceNode):
+            for position, item in enumerate(node.value):
+                self.visit(item, (*key, position))
+        elif isinstance(node, yaml.ScalarNode) and id(node) not in self._expanded:
+            self._expanded.add(id(node))
+            self._expand(node, key)
+
+    def _visit_mapping(self, node: yaml.MappingNode, key: Key) -> None:
+        seen: dict[str, str] = {}
+        for name_node, value in node.value:
+            name = str(name_node.value)
+            where = self._where(name_node)
+            if name in seen:
+                self.errors.append(f"{where}: {_dotted((*key, name))}: given twice; the first is at {seen[name]}")
+            seen[name] = where
+            self.origins[(*key, name)] = where
+            self.visit(value, (*key, name))
+
+    def _expand(self, node: yaml.ScalarNode, key: Key) -> None:
+        names = _ENVIRONMENT.findall(node.value)
+        if not names:
+            return
+        missing = [name for name in names if name not in os.environ]
+        if missing:
+            self.errors.append(
+                f"{self._where(node)}: {_dotted(key)}: environment variable {' and '.join(missing)} is not set"
+            )
+            return
+        node.value = _ENVIRONMENT.sub(lambda match: os.environ[match[1]], node.value)
+        if node.style is None:
+            node.tag = self._loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
+
+    def _where(self, node: yaml.Node) -> str:
+        return f"{self._path}:{node.start_mark.line + 1}"
+
+
+_OPTION = re.compile(r"^[a-z_]+(\.[a-z_]+)*=")
+
+
+def _parse_source(text: str) -> tuple[str, dict[str, Any]]:
+    first, *rest = text.split(",")
+    camera_id, equals, uri = first.partition("=")
+    if not equals or not re.match(CAMERA_ID_PATTERN, camera_id):
+        raise UsageError(
+            f"--source {text!r}: expected NAME=URI[,modality=rgb|nir|thermal][,start=TIME][,fps=N], "
+            f"where NAME is of a-z, 0-9 and _"
+        )
+    options = []
+    for part in rest:
+        if _OPTION.match(part):
+            options.append(part)
+        else:
+            uri += "," + part
+    camera = apply_overrides({"source": uri, "modality": "rgb"}, options)
+    return camera_id, camera
+
+
+def _override(data: Mapping[str, Any], origins: Origins, overrides: Iterable[str]) -> tuple[dict[str, Any], Origins]:
+    result, origins = deepcopy(dict(data)), dict(origins)
+    for text in overrides:
+        key, value = _parse_override(text)
+        section: Any = result
+        for name in key[:-1]:
+            if section.get(name) is None:
+                section[name] = {}
+            section = section[name]
+            if not isinstance(section, dict):
+                raise UsageError(f"--set {text}: {name} holds one value and has no keys below it")
+        section[key[-1]] = value
+        origins[key] = "--set"
+    return result, origins
+
+
+def _parse_override(text: str) -> tuple[tuple[str, ...], Any]:
+    name, equals, value = text.partition("=")
+    key = tuple(name.strip().split("."))
+    if not equals or not all(key):
+        raise UsageError(f"--set {text}: expected KEY=VALUE, such as reid.batch=4")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(f"--set {text}: the value is not valid YAML") from None
+
+
+def _validate(data: dict[str, Any], origins: Origins, *, default_origin: str) -> Config:
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        lines = [_describe(details, origins, default_origin) for details in error.errors(include_url=False)]
+        raise UsageError("\n".join(lines)) from None
+
+
+def _describe(details: ErrorDetails, origins: Origins, default_origin: str) -> str:
+    key = details["loc"]
+    if key and key[-1] == "[key]":
+        key = key[:-1]
+    describe = _DESCRIPTIONS.get(details["type"])
+    message = describe(details, key) if describe else _plain(details)
+    where = _where(key, origins, default_origin)
+    return f"{where}: {_dotted(key)}: {message}" if key else f"{where}: {message}"
+
+
+def _where(key: Key, origins: Origins, default_origin: str) -> str:
+    for length in range(len(key), -1, -1):
+        if key[:length] in origins:
+            return origins[key[:length]]
+    return default_origin
+
+
+def _dotted(key: Key) -> str:
+    return ".".join(str(part) for part in key)
+
+
+def _suggestion(given: str, choices: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(given, list(choices), n=1, cutoff=0.6)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def _section_at(key: Key) -> type[BaseModel]:
+    """The model of the section at ``key``, or of the last section above it."""
+    section: type[BaseModel] = Config
+    for position, part in enumerate(key):
+        if key[:position] == ("cameras",):
+            section = CameraConfig  # the only mapping whose keys are free
+            continue
+        field = section.model_fields.get(str(part))
+        if field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            section = field.annotation
+    return section
+
+
+def _unknown(details: ErrorDetails, key: Key) -> str:
+    known = _section_at(key[:-1]).model_fields
+    return f"unknown key{_suggestion(str(key[-1]), known) or '; known here: ' + ', '.join(known)}"
+
+
+def _not_one_of(details: ErrorDetails, key: Key) -> str:
+    given = details["input"]
+    annotation = _section_at(key[:-1]).model_fields[str(key[-1])].annotation
+    choices = [str(choice) for choice in (get_args(annotation) or Modality)]
+    return f"{given!r} is not one of {', '.join(choices)}{_suggestion(str(given), choices)}"
+
+
+def _bad_pattern(details: ErrorDetails, key: Key) -> str:
+    given = details["input"]
+    if key[:1] == ("cameras",):
+        return f"camera id {given!r} must be of a-z, 0-9 and _"
+    return f"{given!r} is not one of auto, cpu, cuda, cuda:0"
+
+
+def _expected(what: str) -> "Callable[[ErrorDetails, Key], str]":
+    return lambda details, _: f"expected {what}, got {details['input']!r}"
+
+
+def _missing(details: ErrorDetails, key: Key) -> str:
+    hints = {
+        "weights": "is required: a checkpoint file, or xreid-tiny for the embedded one",
+        "modality": "is required: rgb, nir or thermal",
+        "version": "is required: version: 1",
+        "reid": "is required: reid.weights is a checkpoint file, or xreid-tiny for the embedded one",
+    }
+    return hints.get(str(key[-1]), "is required")
+
+
+def _plain(details: ErrorDetails) -> str:
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "value_error":
+        return message
+    return f"{message[0].lower()}{message[1:]}, got {details['input']!r}"
+
+
+_DESCRIPTIONS: dict[str, Callable[[ErrorDetails, Key], str]] = {
+    "extra_forbidden": _unknown,
+    "literal_error": _not_one_of,
+    "enum": _not_one_of,
+    "string_pattern_mismatch": _bad_pattern,
+    "missing": _missing,
+    "int_type": _expected("a whole number"),
+    "float_type": _expected("a number"),
+    "bool_type": _expected("true or false"),
+    "string_type": _expected("text"),
+    "path_type": _expected("a path"),
+    "model_type": _expected("a section with keys below it"),
+    "dict_type": _expected("a section with keys below it"),
+    "too_short": lambda details, key: "must name at least one camera",
+}
