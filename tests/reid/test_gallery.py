@@ -64,14 +64,17 @@ def test_a_thousand_copies_of_one_vector_are_found_by_id() -> None:
     np.testing.assert_allclose(cosines, 1.0, atol=1e-6)
 
 
-def test_cosines_closer_than_float32_can_tell_are_told_apart() -> None:
-    angles = np.linspace(0, 1e-3, 50)[::-1]  # ids descend with similarity, so ties by id would be wrong
-    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    gallery = Gallery(2)
-    gallery.add(np.arange(50), vectors)
-    query = np.array([[1.0, 0.0]], np.float32)
-    expected, _ = brute_force(list(range(50)), vectors, query, 10, None)
-    assert gallery.search(query, 10)[0].tolist() == expected
+def test_cosines_closer_than_float32_sums_can_tell_are_told_apart() -> None:
+    rng = np.random.default_rng(4)
+    base = unit(rng, 1, 512)
+    vectors = base + rng.normal(size=(300, 512)) * 1e-7  # cosines differ by about the rounding of a float32 sum
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    gallery = Gallery(512)
+    gallery.add(np.arange(300), vectors)
+    queries = base + unit(rng, 30, 512) / 2
+    queries = (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
+    expected, _ = brute_force(list(range(300)), vectors, queries, 10, None)
+    assert gallery.search(queries, 10)[0].tolist() == expected
 
 
 def test_the_filter_comes_before_the_cut() -> None:

@@ -46,7 +46,8 @@ def test_people_of_the_first_frame_have_an_id_at_once_and_keep_it() -> None:
 def test_the_box_given_out_is_the_detection_bit_by_bit_in_the_detections_order() -> None:
     tracker = ByteTrack()
     for t in range(10):
-        detections = people(300 - 3.3 * t, 10 + 3.7 * t)
+        places = (300 - 3.3 * t, 10 + 3.7 * t)
+        detections = people(*(places if t % 2 else reversed(places)))
         tracks = tracker.update(detections, pts_seconds=t / 10)
         np.testing.assert_array_equal(tracks.xyxy, detections.xyxy)
         np.testing.assert_array_equal(tracks.confidence, detections.confidence)
@@ -59,6 +60,12 @@ def test_a_later_person_is_tentative_for_one_frame() -> None:
 def test_a_false_alarm_of_one_frame_never_gets_an_id_and_uses_none_up() -> None:
     frames = [people(10), people(10, 300), people(10), people(10, 500), people(10, 500)]
     assert run(ByteTrack(), frames) == [[1], [1], [1], [1], [1, 2]]
+
+
+def test_a_tentative_track_needs_more_overlap_than_an_old_one() -> None:
+    frames = [people(10), people(10, 300), people(10, 323), people(10, 323)]  # fused overlap 0.24
+    assert run(ByteTrack(), frames) == [[1], [1], [1], [1, 2]]
+    assert run(ByteTrack(ByteTrackSettings(new_overlap=0.2)), frames) == [[1], [1], [1, 2], [1, 2]]
 
 
 def test_a_weak_box_continues_a_track_but_starts_none() -> None:
@@ -80,11 +87,12 @@ def test_strong_boxes_below_the_new_track_threshold_continue_and_start_nothing()
     assert run(ByteTrack(), frames) == [[1], [1], [1]]
 
 
+@pytest.mark.parametrize("start", [0.0, 0.1, 1_700_000_000.3])
 @pytest.mark.parametrize("fps", [5, 10, 30])
-def test_the_lost_buffer_is_in_seconds_at_any_frame_rate(fps: int) -> None:
+def test_the_lost_buffer_is_in_seconds_at_any_frame_rate(fps: int, start: float) -> None:
     def gap(frames_missed: int) -> list[int]:
         frames = [people(10), people(10), *[people()] * frames_missed, people(10), people(10)]
-        return run(ByteTrack(ByteTrackSettings(lost_seconds=1.0)), frames, fps=fps)[-1]
+        return run(ByteTrack(ByteTrackSettings(lost_seconds=1.0)), frames, fps=fps, start=start)[-1]
 
     assert gap(fps - 1) == [1]  # seen again exactly one second later
     assert gap(fps) == [2]
@@ -96,6 +104,15 @@ def test_a_person_walking_behind_a_pillar_comes_out_with_the_same_id(fps: int) -
     frames = [people() if 1.5 < t < 2.1 else people(20 + 90 * t) for t in times]
     ids = {each for frame in run(ByteTrack(), frames, fps=fps) for each in frame}
     assert ids == {1}
+
+
+def test_a_lost_person_is_not_imagined_to_grow_on() -> None:
+    def near(size: float) -> Detections:
+        return Detections(np.array([[300 - size, 300 - size, 300 + size, 300 + size]]), np.array([0.9]))
+
+    approaching = [near(50 + 8 * t) for t in range(7)]
+    frames = [*approaching, *[people()] * 18, near(100)]
+    assert run(ByteTrack(ByteTrackSettings(lost_seconds=2.0)), frames)[-1] == [1]
 
 
 def test_irregular_time_moves_a_track_as_far_as_the_clock_went() -> None:
