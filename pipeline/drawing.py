@@ -1,0 +1,120 @@
+"""Text, colours and thumbnails on RGB images: what the annotated video and the contact sheet draw with."""
+
+import colorsys
+from functools import lru_cache
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PilImage
+from PIL import ImageDraw, ImageFont
+
+from pipeline.frame import Image
+from reid.modality import Modality
+
+Rgb8: TypeAlias = NDArray[np.uint8]
+Colour: TypeAlias = tuple[int, int, int]
+
+WHITE: Colour = (255, 255, 255)
+BLACK: Colour = (0, 0, 0)
+GREY: Colour = (150, 150, 150)
+MODALITY_COLOUR: dict[Modality, Colour] = {
+    Modality.RGB: (64, 150, 255),
+    Modality.NIR: (190, 120, 255),
+    Modality.THERMAL: (255, 140, 50),
+}
+_GOLDEN_RATIO = 0.618033988749895
+
+
+def person_colour(person_id: int) -> Colour:
+    """A bright colour that stays with a person in all cameras; neighbouring numbers are far apart in hue."""
+    hue = person_id * _GOLDEN_RATIO % 1
+    value = (1.0, 0.85)[person_id // 7 % 2]
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, value)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def text_colour_on(background: Colour) -> Colour:
+    """Black or white, whichever is easier to read (relative luminance, ITU-R BT.601)."""
+    red, green, blue = background
+    return BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 130 else WHITE
+
+
+@lru_cache(maxsize=4)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise ValueError("Pillow was built without FreeType and has no scalable font")
+    return font
+
+
+@lru_cache(maxsize=512)
+def _mask(text: str, size: int) -> NDArray[np.uint16]:
+    """Coverage of anti-aliased text, (h, w) in 0..256; the height depends on the size only."""
+    font = _font(size)
+    ascent, descent = font.getmetrics()
+    width = max(1, round(font.getlength(text)) + 1)
+    image = PilImage.new("L", (width, ascent + descent))
+    ImageDraw.Draw(image).text((0, 0), text, fill=255, font=font)
+    coverage = np.asarray(image, dtype=np.uint16)
+    return coverage + (coverage >> 7)
+
+
+def text_wh(text: str, size: int) -> tuple[int, int]:
+    """Width and height of text in pixels."""
+    height, width = _mask(text, size).shape
+    return width, height
+
+
+def put_text(
+    canvas: Rgb8, text: str, xy: tuple[int, int], *, size: int, colour: Colour, align_right: bool = False
+) -> None:
+    """Draw anti-aliased text in place, its top left (or right) corner at ``xy``; what lies outside is cut off."""
+    mask = _mask(text, size)
+    x, y = xy
+    if align_right:
+        x -= mask.shape[1]
+    top, left = max(0, -y), max(0, -x)
+    mask = mask[top : max(0, canvas.shape[0] - y), left : max(0, canvas.shape[1] - x)]
+    if not mask.size:
+        return
+    area = canvas[y + top : y + top + mask.shape[0], x + left : x + left + mask.shape[1]]
+    alpha = mask[..., None]
+    area[...] = (area * (256 - alpha) + np.array(colour, np.uint16) * alpha) >> 8
+
+
+def put_label(
+    canvas: Rgb8, text: str, xy: tuple[int, int], *, size: int, background: Colour, colour: Colour | None = None
+) -> tuple[int, int]:
+    """Draw text on a filled box, moved so that it stays on the canvas; its width and height."""
+    width, height = text_wh(text, size)
+    pad = max(2, size // 4)
+    width, height = width + 2 * pad, height + 2
+    x = int(np.clip(xy[0], 0, max(0, canvas.shape[1] - width)))
+    y = int(np.clip(xy[1], 0, max(0, canvas.shape[0] - height)))
+    canvas[y : y + height, x : x + width] = background
+    put_text(canvas, text, (x + pad, y + 1), size=size, colour=colour or text_colour_on(background))
+    return width, height
+
+
+def to_rgb8(image: Image) -> Rgb8:
+    """Any crop as RGB for the eye: grey is repeated, 16 bits are stretched from the 1st to the 99.5th percentile."""
+    if image.dtype == np.uint16:
+        low, high = np.percentile(image, (1, 99.5))
+        image = np.clip((image - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
+    rgb = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+    return np.asarray(rgb, dtype=np.uint8)
+
+
+def fit(image: Rgb8, wh: tuple[int, int], *, background: Colour = BLACK) -> Rgb8:
+    """Scale to fit into ``wh``, keeping the shape, centred on a background."""
+    width, height = wh
+    scale = min(width / image.shape[1], height / image.shape[0])
+    inner = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    resized = cv2.resize(image, inner, interpolation=method)
+    canvas = np.full((height, width, 3), background, np.uint8)
+    x, y = (width - inner[0]) // 2, (height - inner[1]) // 2
+    canvas[y : y + inner[1], x : x + inner[0]] = resized
+    return canvas

@@ -1,0 +1,263 @@
+"""The store keeps what was committed, nothing else, and refuses what is not its own."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.errors import GalleryMismatchError, ResourceError, UsageError
+from pipeline.identify import Link
+from pipeline.store import DATABASE, Store, TrackletFilter, read_crop
+from pipeline.tracklets import Rejection
+from reid.modality import Modality
+from tests.pipeline.factories import (
+    CALIBRATION,
+    DIMENSION,
+    MODEL,
+    NOON,
+    axis,
+    open_store,
+    rejected_of,
+    sighting_of,
+    tracklet_of,
+    unit,
+)
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_what_goes_in_comes_out_after_the_store_was_closed(tmp_path: Path) -> None:
+    first = sighting_of(tracklet_of("gate-A"), person=1, vector=unit(1, 2, 3, 4))
+    link = Link("gate-A", "gate", Modality.RGB, 0.8, 0.9, cross_modality=True)
+    second = sighting_of(tracklet_of("yard-B", modality=Modality.NIR, at=60), person=1, links=(link,))
+    with open_store(tmp_path) as store:
+        store.add(first)
+        store.add(second)
+        store.add_rejected(rejected_of(tracklet_of("gate-C", at=5)))
+    with Store.read(tmp_path) as store:
+        found = store.tracklet("gate-A")
+        assert (found.camera_id, found.modality, found.person_id, found.frames) == ("gate", Modality.RGB, 1, 11)
+        assert (found.start, found.end) == (NOON, NOON + timedelta(seconds=1))
+        assert found.best_crop == tmp_path / "crops/gate/gate-A/001.jpg"
+        assert found.quality == pytest.approx(0.6)
+        assert store.links("yard-B") == [link]
+        assert store.tracklet("gate-C").rejected is Rejection.TOO_SMALL
+        assert np.array_equal(store.embeddings([found.row])[0], first.embedding)
+        assert store.cameras() == {"gate": Modality.RGB, "yard": Modality.NIR}
+        assert store.calibration.to_dict() == CALIBRATION.to_dict()
+        counts = store.counts()
+        assert (counts.accepted, counts.rejected, counts.persons, counts.crops) == (2, 1, 1, 6)
+        (boxes, _) = store.boxes("gate")
+        assert np.array_equal(boxes.xyxy, first.tracklet.xyxy)
+        assert np.array_equal(boxes.frame_index, first.tracklet.frame_index)
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_crops_are_kept_in_native_pixels_and_16_bits_without_loss(tmp_path: Path, modality: Modality) -> None:
+    tracklet = tracklet_of("gate-A", modality=modality)
+    smooth = cv2.GaussianBlur(tracklet.crops[0].image, (0, 0), 5)
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet))
+        image = read_crop(store.crops("gate-A")[0])
+    original = tracklet.crops[0].image
+    assert (image.shape, image.dtype) == (original.shape, original.dtype)
+    if modality is Modality.THERMAL:
+        assert np.array_equal(image, original)
+    else:
+        blurred = cv2.GaussianBlur(image, (0, 0), 5)
+        assert np.abs(blurred.astype(int) - smooth.astype(int)).max() < 12  # JPEG, and red is still red
+
+
+def test_the_index_is_built_from_the_rows(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        assert len(store.gallery()) == 0
+        for n, name in enumerate(["gate-A", "gate-B", "gate-C"]):
+            store.add(sighting_of(tracklet_of(name, at=10 * n), person=n + 1, vector=axis(n)))
+        store.add_rejected(rejected_of(tracklet_of("gate-D")))
+        ids, cosines = store.gallery().search(axis(1)[None], 3)
+        assert ids[0, 0] == store.tracklet("gate-B").row
+        assert cosines[0, 0] == pytest.approx(1.0)
+        with pytest.raises(KeyError, match="no embedding"):
+            store.embeddings([store.tracklet("gate-D").row])
+
+
+def test_filters_choose_by_camera_modality_time_person_and_rejection(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A", at=0), person=1))
+        store.add(sighting_of(tracklet_of("gate-B", at=10), person=2))
+        store.add(sighting_of(tracklet_of("yard-C", modality=Modality.THERMAL, at=20), person=1))
+        store.add_rejected(rejected_of(tracklet_of("gate-D", at=10)))
+
+        def names(wanted: TrackletFilter) -> list[str]:
+            return [each.tracklet_id for each in store.tracklets(wanted)]
+
+        assert names(TrackletFilter()) == ["gate-A", "gate-B", "yard-C"]
+        assert names(TrackletFilter(cameras=frozenset({"gate"}))) == ["gate-A", "gate-B"]
+        assert names(TrackletFilter(cameras=frozenset())) == []
+        assert names(TrackletFilter(modalities=frozenset({Modality.THERMAL, Modality.NIR}))) == ["yard-C"]
+        assert names(TrackletFilter(start=NOON + timedelta(seconds=11))) == ["gate-B", "yard-C"]
+        assert names(TrackletFilter(end=NOON + timedelta(seconds=10))) == ["gate-A"]
+        assert names(TrackletFilter(person_id=1)) == ["gate-A", "yard-C"]
+        assert names(TrackletFilter(rejected=True)) == ["gate-D"]
+        assert names(TrackletFilter(rejected=None, cameras=frozenset({"gate"}))) == ["gate-A", "gate-B", "gate-D"]
+        with pytest.raises(ValueError, match="timezone-aware"):
+            TrackletFilter(start=NOON.replace(tzinfo=None))
+
+
+def test_another_model_is_refused_and_both_are_named(tmp_path: Path) -> None:
+    open_store(tmp_path).close()
+    other = "tiny@sha256:fedcba9876543210"
+    with pytest.raises(GalleryMismatchError) as caught:
+        Store.open(tmp_path, model_id=other, dimension=DIMENSION)
+    assert MODEL in str(caught.value)
+    assert other in str(caught.value)
+    open_store(tmp_path).close()  # and the lock was let go
+
+
+def test_person_numbers_are_never_given_twice(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        assert store.next_person_id == 1
+        store.add(sighting_of(tracklet_of("gate-A"), person=7))
+    with open_store(tmp_path) as store:
+        assert store.next_person_id == 8
+
+
+def test_what_is_wrong_with_an_item_is_said_and_nothing_of_its_batch_is_kept(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+        good = sighting_of(tracklet_of("gate-B", at=10))
+        for bad, reason in [
+            (sighting_of(tracklet_of("gate-A")), "stored already"),
+            (good, "appears twice"),
+            (sighting_of(tracklet_of("gate-../x")), "becomes a folder"),
+            (sighting_of(tracklet_of("gate-C", modality=Modality.NIR)), "camera gate is rgb"),
+            (sighting_of(tracklet_of("gate-C"), vector=np.ones(DIMENSION, np.float32)), "unit vector"),
+            (sighting_of(tracklet_of("gate-C"), vector=np.ones(1, np.float32)), "unit vector"),
+        ]:
+            with pytest.raises(ValueError, match=reason):
+                store.add_all([good, bad])
+        assert [each.tracklet_id for each in store.tracklets()] == ["gate-A"]
+    assert [path.name for path in (tmp_path / "crops/gate").iterdir()] == ["gate-A"]
+
+
+def test_a_failed_insert_takes_its_crops_with_it(tmp_path: Path) -> None:
+    link = Link("gate-Z", "gate", Modality.RGB, 0.8, 0.9, cross_modality=False)
+    with open_store(tmp_path) as store:
+        with pytest.raises(sqlite3.IntegrityError):
+            store.add(sighting_of(tracklet_of("gate-A"), links=(link, link)))
+        assert store.counts().accepted == 0
+    assert list((tmp_path / "crops").rglob("*.jpg")) == []
+
+
+CRASH = """
+import os, signal, sys
+from pathlib import Path
+from tests.pipeline.factories import open_store, sighting_of, tracklet_of
+store = open_store(Path(sys.argv[1]))
+store.add(sighting_of(tracklet_of("gate-A")))
+def die(statement):
+    if statement.startswith(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+store._db.set_trace_callback(die)
+store.add(sighting_of(tracklet_of("gate-B", at=10)))
+"""
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "INSERT INTO crops", "INSERT INTO embeddings", "COMMIT"])
+def test_a_crash_between_crops_and_commit_leaves_no_row_and_no_orphan(tmp_path: Path, statement: str) -> None:
+    died = subprocess.run([sys.executable, "-c", CRASH, str(tmp_path), statement], cwd=REPOSITORY, check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert (tmp_path / "crops/gate/gate-B/000.jpg").is_file()
+    part = tmp_path / "crops/gate/.gate-X.part"
+    part.mkdir()
+    with open_store(tmp_path) as store:
+        assert [each.tracklet_id for each in store.tracklets()] == ["gate-A"]
+        assert [path.name for path in (tmp_path / "crops/gate").iterdir()] == ["gate-A"]
+        assert all(path.is_file() for path in store.crops("gate-A"))
+
+
+INSERT = """
+import sys
+from pathlib import Path
+from tests.pipeline.factories import open_store, sighting_of, tracklet_of
+store = open_store(Path(sys.argv[1]))
+for n in range(100000):
+    store.add(sighting_of(tracklet_of(f"gate-{n}", at=10 * n)))
+    sys.stdout.write(f"gate-{n}\\n")
+    sys.stdout.flush()
+"""
+
+
+def test_kill_9_in_the_middle_of_inserting_loses_nothing_committed(tmp_path: Path) -> None:
+    writer = subprocess.Popen([sys.executable, "-c", INSERT, str(tmp_path)], cwd=REPOSITORY, stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    with writer.stdout as lines:
+        committed = [lines.readline().decode().strip() for _ in range(25)]
+        os.kill(writer.pid, signal.SIGKILL)
+        committed += lines.read().decode().split("\n")[:-1]
+    writer.wait()
+    with open_store(tmp_path) as store:
+        stored = {each.tracklet_id for each in store.tracklets()}
+        assert set(committed) <= stored
+        assert len(stored) <= len(committed) + 1  # the last may have committed before it was reported
+        assert len(store.gallery()) == len(stored)
+        assert {path.name for path in (tmp_path / "crops/gate").iterdir()} == stored
+
+
+def test_one_writer_and_readers_beside_it(tmp_path: Path) -> None:
+    with open_store(tmp_path) as writer:
+        with pytest.raises(ResourceError, match="another process is writing"):
+            open_store(tmp_path)
+        with Store.read(tmp_path) as reader:
+            assert reader.tracklets() == []
+            writer.add(sighting_of(tracklet_of("gate-A")))
+            assert [each.tracklet_id for each in reader.tracklets()] == ["gate-A"]
+            with pytest.raises(ResourceError, match="readonly"):
+                reader.add(sighting_of(tracklet_of("gate-B")))
+            assert not (tmp_path / "crops/gate/gate-B").exists()
+
+
+def test_files_that_are_no_gallery_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no gallery there"):
+        Store.read(tmp_path)
+    (tmp_path / DATABASE).write_text("frame,id,left,top\n" * 400)
+    for opening in (open_store, Store.read):
+        with pytest.raises(UsageError, match="not a gallery, or a damaged one"):
+            opening(tmp_path)
+    (tmp_path / DATABASE).unlink()
+    with sqlite3.connect(tmp_path / DATABASE) as other:
+        other.execute("CREATE TABLE holidays (day TEXT)")
+    other.close()
+    for opening in (open_store, Store.read):
+        with pytest.raises(UsageError, match="another program"):
+            opening(tmp_path)
+
+
+def test_a_gallery_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    open_store(tmp_path).close()
+    with sqlite3.connect(tmp_path / DATABASE) as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    for opening in (open_store, Store.read):
+        with pytest.raises(UsageError, match="version 99"):
+            opening(tmp_path)
+
+
+def test_a_missing_crop_or_tracklet_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match=r"gone\.jpg"):
+        read_crop(tmp_path / "gone.jpg")
+    with open_store(tmp_path) as store, pytest.raises(UsageError, match="no tracklet 'gate-Q'"):
+        store.tracklet("gate-Q")
+
+
+def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError, match="cannot be written"):
+        open_store(tmp_path / "file")
