@@ -1,0 +1,34 @@
+"""What a benchmark ran on, written beside every figure."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+
+def describe() -> dict[str, object]:
+    """CPU, cores, memory, versions and the commit."""
+    import psutil
+
+    return {
+        "cpu": _cpu_name(),
+        "cores": psutil.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "os": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in ("torch", "opencv-python", "av", "faiss-cpu", "numpy")},
+        "commit": _commit(),
+    }
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _commit() -> str:
+    git = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    made = subprocess.run(git, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)  # noqa: S607
+    return made.stdout.strip() or "unknown"
