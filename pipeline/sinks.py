@@ -39,7 +39,7 @@ Box = Annotated[list[float], Field(min_length=4, max_length=4)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
 
 class Clock(_Model):

@@ -1,0 +1,150 @@
+"""Who is who: evidence across modalities, one person in one place at a time, and the same answer after a restart."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.identify import Identifier, IdentifyRules, Sighting, person_name, simultaneous
+from pipeline.tracklets import Tracklet
+from reid.calibration import Calibration, Curve, MissingPairError
+from reid.modality import Modality
+from tests.pipeline.factories import CALIBRATION, DIMENSION, axis, open_store, tracklet_of, unit
+
+
+def identifier(rules: IdentifyRules | None = None) -> Identifier:
+    return Identifier(CALIBRATION, dimension=DIMENSION, rules=rules)
+
+
+def people(who: Identifier, *items: tuple[Tracklet, NDArray[np.float32]]) -> list[int]:
+    found = who.identify([tracklet for tracklet, _ in items], np.stack([vector for _, vector in items]))
+    return [each.person_id for each in found]
+
+
+def test_a_person_is_found_again_in_another_modality_and_a_stranger_is_new() -> None:
+    who = identifier()
+    assert people(who, (tracklet_of("gate-A"), axis(0))) == [1]
+    night = tracklet_of("yard-B", modality=Modality.THERMAL, at=100)
+    (sighting,) = who.identify([night], unit(0.7, 0.7, 0, 0)[None])
+    assert sighting.person_id == 1
+    (link,) = sighting.links
+    assert (link.tracklet_id, link.camera_id, link.modality, link.cross_modality) == (
+        "gate-A",
+        "gate",
+        Modality.RGB,
+        True,
+    )
+    assert link.cosine == pytest.approx(0.5**0.5, abs=1e-6)
+    assert link.probability == pytest.approx(
+        float(CALIBRATION.probability(0.5**0.5, Modality.RGB, Modality.THERMAL)), abs=1e-6
+    )
+    (stranger,) = who.identify([tracklet_of("gate-C", at=200)], axis(3)[None])
+    assert (stranger.person_id, stranger.links) == (2, ())
+
+
+def test_the_same_cosine_counts_for_more_across_modalities_when_the_calibration_says_so() -> None:
+    vector = unit(0.4, (1 - 0.16) ** 0.5, 0, 0)
+    who = identifier()
+    assert people(who, (tracklet_of("gate-A"), axis(0))) == [1]
+    assert people(who, (tracklet_of("yard-B", modality=Modality.NIR, at=50), vector)) == [1]
+    who = identifier()
+    assert people(who, (tracklet_of("gate-A"), axis(0))) == [1]
+    assert people(who, (tracklet_of("door-B", at=50), vector)) == [2]
+
+
+def test_nobody_is_twice_in_one_camera_at_one_time_but_may_be_in_two_cameras() -> None:
+    who = identifier()
+    twins = people(who, (tracklet_of("gate-A"), axis(0)), (tracklet_of("gate-B", at=0.5), axis(0)))
+    assert len(set(twins)) == 2
+    third = people(who, (tracklet_of("gate-C", at=1.0), axis(0)))  # overlaps both by a frame
+    assert third[0] not in twins
+    assert people(who, (tracklet_of("yard-D", at=0.5), axis(0)))[0] in twins + third
+    assert people(who, (tracklet_of("gate-E", at=60), axis(0)))[0] in twins + third
+
+
+def test_people_seen_together_are_assigned_together_and_not_first_come_first_served() -> None:
+    who = identifier()
+    assert people(who, (tracklet_of("gate-A"), axis(0)), (tracklet_of("gate-B"), unit(0.8, 0.6, 0, 0))) == [1, 2]
+    # The first alone would take person 1, of whom the second is even surer; together the first is person 2.
+    first, second = unit(0.95, 0.3, 0, 0), unit(1, -0.02, 0, 0)
+    assert people(who, (tracklet_of("yard-C", at=60), first), (tracklet_of("yard-D", at=60), second)) == [2, 1]
+
+
+def test_one_chance_likeness_does_not_outweigh_the_rest_of_a_person() -> None:
+    vectors = [axis(0), unit(1, 0.05, 0, 0), unit(0.72, 0, 0.7, 0)]
+    who = identifier(IdentifyRules(evidence=3))
+    for n, vector in enumerate(vectors):
+        assert people(who, (tracklet_of(f"gate-{n}", at=20 * n), vector)) == [1]
+    like_the_last_only = unit(0.15, 0, 1, 0)
+    assert people(who, (tracklet_of("gate-9", at=500), like_the_last_only)) == [2]
+    single_link = identifier(IdentifyRules(evidence=1))
+    for n, vector in enumerate([*vectors, like_the_last_only]):
+        assert people(single_link, (tracklet_of(f"gate-{n}", at=20 * n), vector)) == [1]
+
+
+def test_a_higher_threshold_makes_more_people() -> None:
+    items = (tracklet_of("gate-A"), axis(0)), (tracklet_of("gate-B", at=60), unit(0.6, 0.8, 0, 0))
+    assert people(identifier(IdentifyRules(threshold=0.5)), *items) == [1, 1]
+    assert people(identifier(IdentifyRules(threshold=0.95)), *items) == [1, 2]
+
+
+def test_a_restart_from_the_store_gives_the_same_people_as_no_restart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    items = []
+    for n in range(40):
+        vector = np.eye(DIMENSION)[n % 4] + rng.normal(0, 0.15, DIMENSION)
+        modality = list(Modality)[n % 3]
+        items.append((tracklet_of(f"cam{n % 3}-{n}", modality=modality, at=7.0 * n), unit(*vector)))
+    whole = identifier()
+    through = [person for item in items for person in people(whole, item)]
+    with open_store(tmp_path) as store:
+        for sighting in sightings(identifier(), items[:20]):
+            store.add(sighting)
+    with open_store(tmp_path) as store:
+        resumed = Identifier(
+            store.calibration, dimension=DIMENSION, known=store.known(), next_person_id=store.next_person_id
+        )
+        assert [person for item in items[20:] for person in people(resumed, item)] == through[20:]
+    assert 4 <= len(set(through)) < 12
+
+
+def sightings(who: Identifier, items: list[tuple[Tracklet, NDArray[np.float32]]]) -> list[Sighting]:
+    return [each for tracklet, vector in items for each in who.identify([tracklet], vector[None])]
+
+
+def test_numbers_of_erased_people_are_not_given_again() -> None:
+    who = Identifier(CALIBRATION, dimension=DIMENSION, next_person_id=9)
+    assert people(who, (tracklet_of("gate-A"), axis(0))) == [9]
+
+
+def test_groups_hold_only_tracklets_that_overlap_each_other_in_one_camera() -> None:
+    chain = [tracklet_of("gate-A", at=0), tracklet_of("gate-B", at=0.8), tracklet_of("gate-C", at=1.6)]
+    other = tracklet_of("yard-D", at=0.1)
+    assert list(simultaneous([*chain, other])) == [[0, 1], [3], [2]]
+    assert list(simultaneous([])) == []
+
+
+def test_an_empty_batch_gives_nothing_and_a_wrong_shape_is_an_error() -> None:
+    who = identifier()
+    assert who.identify([], np.empty((0, DIMENSION), np.float32)) == []
+    with pytest.raises(ValueError, match=r"must be \(1, 4\), got \(1, 3\)"):
+        who.identify([tracklet_of("gate-A")], np.ones((1, 3), np.float32))
+
+
+def test_a_pair_without_calibration_is_an_error_that_names_it() -> None:
+    only_rgb = Calibration({(Modality.RGB, Modality.RGB): Curve(20.0, -10.0)})
+    who = Identifier(only_rgb, dimension=DIMENSION)
+    who.identify([tracklet_of("gate-A")], axis(0)[None])
+    with pytest.raises(MissingPairError, match="nir-rgb"):
+        who.identify([tracklet_of("yard-B", modality=Modality.NIR)], axis(0)[None])
+
+
+@pytest.mark.parametrize("wrong", [{"threshold": 0.0}, {"threshold": 1.0}, {"evidence": 0}, {"max_links": 0}])
+def test_rules_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        IdentifyRules(**wrong)  # type: ignore[arg-type]
+
+
+def test_people_have_names() -> None:
+    assert person_name(7) == "P0007"

@@ -1,0 +1,235 @@
+"""Search: filters before the top k, an honest empty answer, and clips from files by a simple rule."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.errors import GalleryMismatchError, UsageError
+from pipeline.frame import Frame, Image
+from pipeline.search import Query, Searcher, SearchFilter, clip_from_image, clip_from_video
+from pipeline.store import Store
+from pipeline.tracklets import Tracklet
+from reid.modality import Modality
+from tests.pipeline.factories import (
+    CALIBRATION,
+    DIMENSION,
+    MODEL,
+    NOON,
+    axis,
+    open_store,
+    rejected_of,
+    sighting_of,
+    tracklet_of,
+    unit,
+)
+from trackers.structures import Detections
+
+
+class MeanColour:
+    """A small extractor: mean red, green, blue (grey thrice), and one."""
+
+    dimension = DIMENSION
+    model_id = MODEL
+
+    def extract(self, clips: Sequence[Sequence[Image]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
+        rows = [
+            [np.resize(image.reshape(-1, image.shape[-1] if image.ndim == 3 else 1).mean(0), 3) for image in clip]
+            for clip in clips
+        ]
+        return np.stack([unit(*np.mean(row, axis=0), 1.0) for row in rows])
+
+
+class OtherModel(MeanColour):
+    model_id = "other@sha256:0"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Person 1 at the gate (RGB), in the yard (thermal) and the hall (NIR); person 2 at the gate at the same time."""
+    with open_store(tmp_path) as made:
+        made.add(sighting_of(tracklet_of("gate-A"), person=1, vector=axis(0)))
+        made.add(sighting_of(tracklet_of("gate-B", at=0.5), person=2, vector=unit(0.9, 0.4, 0, 0)))
+        made.add(sighting_of(tracklet_of("gate-C", at=60), person=1, vector=unit(0.7, 0, 0.7, 0)))
+        night = tracklet_of("yard-D", modality=Modality.THERMAL, at=100)
+        made.add(sighting_of(night, person=1, vector=unit(0.6, 0, 0, 0.8)))
+        made.add(
+            sighting_of(tracklet_of("hall-E", modality=Modality.NIR, at=200), person=1, vector=unit(0.5, 0.8, 0, 0))
+        )
+        made.add_rejected(rejected_of(tracklet_of("gate-F", at=70)))
+        yield made
+
+
+def names(searcher: Searcher, wanted: SearchFilter | None = None) -> list[str]:
+    return [answer.tracklet_id for answer in searcher.by_tracklet("gate-A", wanted).answers]
+
+
+def test_answers_are_ranked_by_probability_and_never_hold_the_query_or_its_neighbours(store: Store) -> None:
+    result = Searcher(store, CALIBRATION).by_tracklet("gate-A")
+    # Cosines of 0.6 and 0.53 across modalities are worth more than gate-C's 0.71 within one.
+    assert [answer.tracklet_id for answer in result.answers] == ["yard-D", "hall-E", "gate-C"]
+    assert [answer.rank for answer in result.answers] == [1, 2, 3]
+    assert result.answers[0].probability == pytest.approx(
+        float(CALIBRATION.probability(result.answers[0].cosine, Modality.RGB, Modality.THERMAL))
+    )
+    assert result.searched == 3
+    assert result.excluded_by["query itself"] == 1
+    assert result.excluded_by["same camera at the same time"] == 1
+
+
+def test_filters_are_applied_before_the_top_k(store: Store) -> None:
+    searcher = Searcher(store, CALIBRATION)
+    assert names(searcher, SearchFilter(top_k=1)) == ["yard-D"]
+    assert names(searcher, SearchFilter(top_k=1, modalities=frozenset({Modality.NIR}))) == ["hall-E"]
+    assert names(searcher, SearchFilter(cameras=frozenset({"gate"}))) == ["gate-C"]
+    assert names(searcher, SearchFilter(cameras=frozenset({"gate"}), own_camera=True)) == ["gate-B", "gate-C"]
+    assert names(searcher, SearchFilter(start=NOON + timedelta(seconds=150))) == ["hall-E"]
+    assert names(searcher, SearchFilter(end=NOON + timedelta(seconds=100))) == ["gate-C"]
+
+
+def test_an_empty_answer_says_which_filter_removed_how_many(store: Store) -> None:
+    wanted = SearchFilter(modalities=frozenset({Modality.NIR, Modality.THERMAL}), cameras=frozenset({"gate"}))
+    result = Searcher(store, CALIBRATION).by_tracklet("gate-A", wanted)
+    assert result.answers == ()
+    assert result.explanation == (
+        "0 of 5 tracklets compared; removed: 1 by query itself, 1 by same camera at the same time, 1 by modality,"
+        " 2 by camera."
+    )
+
+
+def test_an_empty_gallery_says_so(tmp_path: Path) -> None:
+    with open_store(tmp_path) as empty:
+        result = Searcher(empty, CALIBRATION, extractor=MeanColour).by_clip(
+            [np.full((40, 20, 3), 9, np.uint8)], Query("a.png", Modality.RGB)
+        )
+        assert result.explanation == "The gallery is empty: no tracklet was accepted yet."
+        assert result.to_json()["answers"] == []
+
+
+def test_the_json_is_plain(store: Store) -> None:
+    result = Searcher(store, CALIBRATION).by_tracklet("gate-A", SearchFilter(top_k=1))
+    plain = json.loads(json.dumps(result.to_json()))
+    assert plain["schema"] == "xreid.search/1"
+    assert plain["query"]["modality"] == "rgb"
+    (answer,) = plain["answers"]
+    assert (answer["person"], answer["modality"], answer["start"]) == ("P0001", "thermal", "2026-06-01T12:01:40.000Z")
+    assert Path(answer["best_crop"]).is_file()
+    assert plain["searched"] == 3
+
+
+def test_a_rejected_or_unknown_tracklet_cannot_be_searched_by(store: Store) -> None:
+    searcher = Searcher(store, CALIBRATION)
+    with pytest.raises(UsageError, match="was rejected"):
+        searcher.by_tracklet("gate-F")
+    with pytest.raises(UsageError, match="no tracklet 'nobody'"):
+        searcher.by_tracklet("nobody")
+
+
+def test_a_clip_is_embedded_by_the_model_that_filled_the_gallery_and_no_other(store: Store) -> None:
+    reddish = [np.full((40, 20, 3), (200, 2, 2), np.uint8)]
+    query = Query("red.png", Modality.RGB)
+    best = Searcher(store, CALIBRATION, extractor=MeanColour).by_clip(reddish, query).answers[0]
+    assert (best.tracklet_id, round(best.cosine, 2)) == ("gate-A", 1.0)
+    with pytest.raises(GalleryMismatchError, match=r"tiny@.*other@"):
+        Searcher(store, CALIBRATION, extractor=OtherModel).by_clip(reddish, query)
+    with pytest.raises(UsageError, match="needs the model"):
+        Searcher(store, CALIBRATION).by_clip(reddish, query)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"top_k": 0}, "at least 1"),
+        ({"start": NOON.replace(tzinfo=None)}, "offset from UTC"),
+        ({"start": NOON, "end": NOON}, "before to"),
+    ],
+)
+def test_filters_that_make_no_sense_are_refused(wrong: dict[str, object], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        SearchFilter(**wrong)  # type: ignore[arg-type]
+
+
+def write(path: Path, image: NDArray[np.generic]) -> Path:
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+def red(height: int, width: int) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), (0, 0, 220), np.uint8)  # BGR, as OpenCV writes it
+
+
+def two_people(frame: Frame) -> Detections:
+    return Detections(np.array([[10, 10, 30, 60], [50, 5, 90, 95]], np.float32), np.array([0.9, 0.6], np.float32))
+
+
+def nobody(frame: Frame) -> Detections:
+    return Detections.empty()
+
+
+def test_an_upright_image_is_one_person_and_its_red_is_red(tmp_path: Path) -> None:
+    (crop,), query = clip_from_image(write(tmp_path / "a.png", red(60, 30)), None)
+    assert query.modality is Modality.RGB
+    assert crop.shape == (60, 30, 3)
+    assert crop[0, 0].tolist() == [220, 0, 0]
+
+
+def test_the_largest_person_of_a_wide_image_is_taken(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png", red(100, 160))
+    (crop,), query = clip_from_image(path, None, detect=two_people)
+    assert crop.shape[0] in range(90, 98)
+    assert "largest of 2 people" in query.description
+    (whole,), query = clip_from_image(path, None, whole=True, detect=two_people)
+    assert whole.shape == (100, 160, 3)
+
+
+def test_a_wide_image_without_a_person_or_a_detector_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png", red(100, 160))
+    with pytest.raises(UsageError, match="nobody found"):
+        clip_from_image(path, None, detect=nobody)
+    with pytest.raises(UsageError, match="--whole"):
+        clip_from_image(path, None)
+
+
+def test_the_modality_is_asked_for_unless_obvious(tmp_path: Path) -> None:
+    thermal = write(tmp_path / "t.png", np.full((60, 30), 8000, np.uint16))
+    (crop,), query = clip_from_image(thermal, None)
+    assert (query.modality, crop.dtype, crop.shape) == (Modality.THERMAL, np.uint16, (60, 30))
+    grey = write(tmp_path / "g.png", np.full((60, 30), 90, np.uint8))
+    with pytest.raises(UsageError, match="say which"):
+        clip_from_image(grey, None)
+    assert clip_from_image(grey, Modality.NIR)[0][0].shape == (60, 30)
+    assert clip_from_image(grey, Modality.RGB)[0][0].shape == (60, 30, 3)
+    grey_as_rgb = write(tmp_path / "g3.png", np.full((60, 30, 3), 90, np.uint8))
+    assert clip_from_image(grey_as_rgb, Modality.NIR)[0][0].shape == (60, 30)
+    with pytest.raises(UsageError, match="8 bits"):
+        clip_from_image(thermal, Modality.RGB)
+
+
+def test_files_that_are_no_picture_of_a_person_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        clip_from_image(tmp_path / "a.png", None)
+    (tmp_path / "a.png").write_text("not an image")
+    with pytest.raises(UsageError, match="not an image"):
+        clip_from_image(tmp_path / "a.png", None)
+    (tmp_path / "empty.png").write_bytes(b"")
+    with pytest.raises(UsageError, match="not an image"):
+        clip_from_image(tmp_path / "empty.png", None)
+    with pytest.raises(UsageError, match="1x1 pixels"):
+        clip_from_image(write(tmp_path / "b.png", red(1, 1)), None)
+
+
+def test_the_person_longest_in_view_of_a_video_is_taken(tmp_path: Path) -> None:
+    def tracked(path: Path) -> list[Tracklet]:
+        return [tracklet_of("query-A", seconds=1), tracklet_of("query-B", seconds=3, crops=4)]
+
+    clip, query = clip_from_video(tmp_path / "a.mp4", Modality.NIR, tracked)
+    assert len(clip) == 4
+    assert query.modality is Modality.NIR
+    assert "longest of 2 tracklets, 3.0 s" in query.description
+    with pytest.raises(UsageError, match="nobody was tracked"):
+        clip_from_video(tmp_path / "a.mp4", Modality.NIR, lambda path: [])
