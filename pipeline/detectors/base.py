@@ -1,0 +1,69 @@
+"""What every detector is, and what those with a network share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.errors import UsageError
+from pipeline.frame import Frame
+from trackers.structures import Detections
+
+
+class Detector(Protocol):
+    """Finds people."""
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Find the people of each frame.
+
+        Args:
+            frames: Of any cameras; those of one camera in order of time.
+
+        Returns:
+            One for each frame, in the same order; boxes in pixels of the frame, clipped to it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """How a network is run.
+
+    Attributes:
+        confidence: Least confidence of a box.
+        iou: Boxes that overlap more are one person.
+        input_size: Longer side of the input in pixels; None for what the weights were made for.
+        device: auto, cpu, cuda or cuda:N.
+        invert_thermal: Whether thermal frames are shown black-hot, as networks trained on colour photographs need it.
+    """
+
+    confidence: float = 0.25
+    iou: float = 0.6
+    input_size: int | None = None
+    device: str = "auto"
+    invert_thermal: bool = True
+
+
+def check_weights(weights: Path, *, backend: str, wanted: str) -> None:
+    """Make sure that there is a file before a library looks for one, or downloads one.
+
+    Args:
+        weights: The configured path.
+        backend: Name of the detector, for the message.
+        wanted: What belongs there, for the message.
+
+    Raises:
+        UsageError: When there is nothing, or a text.
+    """
+    if not weights.exists():
+        raise UsageError(
+            f"detector.weights: no file at {weights} (relative to {Path.cwd()}); put {wanted} there. "
+            f"Nothing is downloaded. The motion backend needs no weights"
+        )
+    if weights.is_file():
+        with weights.open("rb") as stream:
+            head = stream.read(512)
+        if not head or (head.isascii() and b"\0" not in head):
+            raise UsageError(
+                f"detector.weights: {weights} is {'empty' if not head else 'a text'}, not {wanted} ({backend})"
+            )

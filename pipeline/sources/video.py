@@ -1,0 +1,180 @@
+"""Video files through FFmpeg (PyAV). Times are the container's; they are never made up from a frame rate."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import av
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import SourceError
+from pipeline.frame import Frame, Image, TimeSource
+from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
+from pipeline.sources.clock import start_of
+from reid.modality import Modality
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Where the reading of one file stands."""
+
+    start: datetime
+    time_source: TimeSource
+    resolution_wh: tuple[int, int]
+    packets: int = 0
+    index: int = -1
+    first_pts: float | None = None
+    last_pts: float = -1.0
+
+
+class VideoSource:
+    """One video file; see ``pipeline.sources.base.Source``.
+
+    RGB cameras give RGB uint8 (h, w, 3); near-infrared and thermal cameras give the luma, uint8 (h, w), or uint16
+    where the codec holds more than 8 bits.
+    """
+
+    def __init__(self, camera_id: str, path: Path, modality: Modality, *, start: datetime | None = None) -> None:
+        self.camera_id = camera_id
+        self.modality = modality
+        self.account = SourceAccount()
+        self._path = path
+        self._start = start
+
+    def probe(self) -> SourceInfo:
+        """Open the file and decode its first frame."""
+        with self._open() as (container, stream):
+            info = self._info(container, stream)
+            self.account.expected = info.frames
+            try:
+                first = next(container.decode(stream), None)
+            except av.error.FFmpegError as error:
+                raise SourceError(f"{self._where} cannot be decoded: {error.strerror}") from None
+            if first is None:
+                raise SourceError(f"{self._where} has no frame")
+            return info
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Decode; a file that ends before its container says gives what there is, and has failed."""
+        account = self.account = SourceAccount()
+        with self._open() as (container, stream):
+            info = self._info(container, stream)
+            account.expected, account.state = info.frames, SourceState.RUNNING
+            progress = _Progress(info.start, info.time_source, info.resolution_wh)
+            for picture in self._pictures(container, stream, progress):
+                frame = self._frame(picture, progress)
+                if frame is not None:
+                    account.decoded += 1
+                    yield frame
+        self._conclude(progress)
+
+    @property
+    def _where(self) -> str:
+        return f"camera {self.camera_id}: {self._path}"
+
+    @contextmanager
+    def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
+        if not self._path.is_file():
+            raise SourceError(f"{self._where}: no such file")
+        try:
+            container = av.open(self._path, mode="r")
+        except av.error.FFmpegError as error:
+            raise SourceError(
+                f"{self._where} is not a video that FFmpeg can read, or lacks its end: {error.strerror}"
+            ) from None
+        with container:
+            if not container.streams.video:
+                raise SourceError(f"{self._where} has no video stream")
+            yield container, container.streams.video[0]
+
+    def _info(self, container: InputContainer, stream: VideoStream) -> SourceInfo:
+        resolution_wh = (stream.width, stream.height)
+        check_size(self.camera_id, self._path, resolution_wh)
+        start, time_source = start_of(
+            self._path, configured=self._start, creation_time=container.metadata.get("creation_time")
+        )
+        rate = stream.average_rate or stream.guessed_rate
+        depth = stream.format.components[0].bits if stream.format else 8
+        return SourceInfo(
+            resolution_wh=resolution_wh,
+            fps=float(rate) if rate else 25.0,
+            frames=stream.frames or None,
+            bit_depth=16 if depth > 8 and not self.modality.is_visible else 8,
+            start=start,
+            time_source=time_source,
+        )
+
+    def _pictures(self, container: InputContainer, stream: VideoStream, progress: _Progress) -> Iterator[VideoFrame]:
+        """Decode packet by packet: one damaged packet costs its own frames only."""
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as error:
+                self.account.fail(f"{self._where} breaks off: {error.strerror}")
+                return
+            if packet is None:
+                return
+            progress.packets += bool(packet.size)
+            try:
+                yield from packet.decode()
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError:
+                self.account.skipped["damaged"] += 1
+                progress.index += 1
+
+    def _frame(self, picture: VideoFrame, progress: _Progress) -> Frame | None:
+        """Give the picture its time and its form, or count why not."""
+        progress.index += 1
+        ticks = picture.pts if picture.pts is not None else picture.dts
+        if ticks is None or picture.time_base is None:
+            self.account.skipped["without_time"] += 1
+            return None
+        if (picture.width, picture.height) != progress.resolution_wh:
+            self.account.skipped["resolution_changed"] += 1
+            return None
+        seconds = float(ticks * picture.time_base)
+        if progress.first_pts is None:
+            progress.first_pts = seconds
+        pts_seconds = seconds - progress.first_pts
+        if pts_seconds <= progress.last_pts:
+            self.account.skipped["time_not_increasing"] += 1
+            return None
+        progress.last_pts = pts_seconds
+        return Frame(
+            image=self._image(picture),
+            camera_id=self.camera_id,
+            modality=self.modality,
+            index=progress.index,
+            pts_seconds=pts_seconds,
+            captured_at=progress.start + timedelta(seconds=pts_seconds),
+            time_source=progress.time_source,
+        )
+
+    def _image(self, picture: VideoFrame) -> Image:
+        if self.modality.is_visible:
+            return cast("Image", picture.to_ndarray(format="rgb24"))
+        deep = picture.format.components[0].bits > 8
+        return cast("Image", picture.to_ndarray(format="gray16le" if deep else "gray"))
+
+    def _conclude(self, progress: _Progress) -> None:
+        account = self.account
+        if account.expected and progress.packets < account.expected:
+            account.fail(
+                f"{self._where} is truncated: {account.decoded} frames decoded of {account.expected} that it promises"
+            )
+        if account.decoded == 0:
+            account.fail(f"{self._where}: no frame could be decoded")
+        if account.state is SourceState.FAILED:
+            logger.warning("%s", account.error)
+        else:
+            account.state = SourceState.ENDED
