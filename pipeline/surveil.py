@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,11 @@ from pipeline.detectors.base import Detector
 from pipeline.frame import Frame
 from pipeline.identify import Sighting
 from pipeline.tracklets import RejectedTracklet, Tracklet, TrackletBuilder
-from reid.extractor import Extractor
 from trackers.base import Tracker
 from trackers.structures import Detections, Tracks
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from reid.extractor import Extractor
 
 T = TypeVar("T")
 
@@ -53,7 +55,7 @@ class Line:
     detector: Detector
     trackers: Mapping[str, Tracker]
     builders: Mapping[str, TrackletBuilder]
-    extractor: Extractor
+    extractor: "Extractor"
     identifier: Identifies
     frames_a_batch: int
     tracklets_a_batch: int
@@ -72,24 +74,26 @@ def surveil(
     Yields:
         Each finished tracklet exactly once: with its person, or with the reason why it has none.
     """
-    tracked = track(frames, line)
-    finished = gather(_observed(tracked, on_tracked), line.builders)
+    items = tracked(frames, line.detector, line.trackers, frames_a_batch=line.frames_a_batch)
+    finished = gather(_observed(items, on_tracked), line.builders)
     yield from identify(finished, line)
 
 
-def track(frames: Iterable[Frame], line: Line) -> Iterator[TrackedFrame]:
+def tracked(
+    frames: Iterable[Frame], detector: Detector, trackers: Mapping[str, Tracker], *, frames_a_batch: int
+) -> Iterator[TrackedFrame]:
     """Detect in batches, then track each camera on its own."""
-    for batch in batched(frames, line.frames_a_batch):
-        for frame, detections in zip(batch, line.detector.detect(batch), strict=True):
-            tracks = line.trackers[frame.camera_id].update(detections, pts_seconds=frame.pts_seconds)
+    for batch in batched(frames, frames_a_batch):
+        for frame, detections in zip(batch, detector.detect(batch), strict=True):
+            tracks = trackers[frame.camera_id].update(detections, pts_seconds=frame.pts_seconds)
             yield TrackedFrame(frame, detections, tracks)
 
 
 def gather(
-    tracked: Iterable[TrackedFrame], builders: Mapping[str, TrackletBuilder]
+    items: Iterable[TrackedFrame], builders: Mapping[str, TrackletBuilder]
 ) -> Iterator[Tracklet | RejectedTracklet]:
     """Build tracklets; when the frames end, finish those still open."""
-    for item in tracked:
+    for item in items:
         yield from builders[item.frame.camera_id].update(item.frame, item.tracks)
     for builder in builders.values():
         yield from builder.flush()

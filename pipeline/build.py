@@ -1,0 +1,131 @@
+"""From config to objects: the only place where names in a config meet classes."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.config import Config, DetectorConfig
+from pipeline.detectors.base import Detector, NetworkSettings
+from pipeline.errors import SourceError, UsageError
+from pipeline.identify import Identifier, IdentifyRules
+from pipeline.sources.base import Source, SourceInfo
+from pipeline.sources.open import open_source
+from pipeline.store import Store
+from pipeline.surveil import Line
+from pipeline.thermal import ThermalWindow, Windows
+from pipeline.tracklets import TrackletBuilder, TrackletRules
+from reid.modality import Modality
+from trackers.bytetrack import ByteTrack, ByteTrackSettings
+
+if TYPE_CHECKING:  # torch takes seconds to import: only commands that embed should wait for it
+    from reid.extractor import XReIDExtractor
+
+
+def build_sources(config: Config) -> tuple[list[Source], dict[str, SourceInfo]]:
+    """Open and probe every camera's source, before anything is written.
+
+    Raises:
+        SourceError: With a line for each source that cannot be read.
+    """
+    sources, infos, errors = [], {}, []
+    for camera_id, camera in config.cameras.items():
+        try:
+            source = open_source(camera_id, camera)
+            infos[camera_id] = source.probe()
+            sources.append(source)
+        except SourceError as error:
+            errors.append(str(error))
+    if errors:
+        raise SourceError("\n".join(errors))
+    return sources, infos
+
+
+def build_windows(config: Config) -> Windows:
+    """The 8-bit windows of the thermal cameras."""
+    return Windows(
+        {
+            camera_id: ThermalWindow(
+                low=camera.thermal.low, high=camera.thermal.high, white_hot=camera.thermal.polarity == "white_hot"
+            )
+            for camera_id, camera in config.cameras.items()
+            if camera.modality is Modality.THERMAL
+        }
+    )
+
+
+def build_extractor(weights: str, device: str) -> "XReIDExtractor":
+    """Load a checkpoint.
+
+    Raises:
+        UsageError: When it is missing, damaged, or does not fit the model.
+    """
+    from reid import checkpoint
+
+    try:
+        return checkpoint.load(weights, device=device)
+    except checkpoint.CheckpointError as error:
+        raise UsageError(f"reid.weights: {error}") from error
+
+
+def build_detector(config: DetectorConfig, windows: Windows) -> Detector:
+    """The configured detector.
+
+    Raises:
+        UsageError: When its weights are missing or unfit.
+    """
+    network = NetworkSettings(
+        confidence=config.confidence,
+        iou=config.iou,
+        input_size=config.input_size,
+        device=config.device,
+        invert_thermal=config.invert_thermal,
+    )
+    if config.backend == "motion":
+        from pipeline.detectors.motion import MotionDetector, MotionSettings
+
+        return MotionDetector(MotionSettings(**config.motion.model_dump(), confidence=config.confidence), windows)
+    if config.weights is None:
+        raise UsageError(f"detector.weights: the {config.backend} backend needs a file")
+    if config.backend == "onnx":
+        from pipeline.detectors.onnx import OnnxDetector
+
+        return OnnxDetector(config.weights, network, windows)
+    from pipeline.detectors.ultralytics import UltralyticsDetector
+
+    return UltralyticsDetector(config.weights, network, windows)
+
+
+def build_identifier(config: Config, store: Store) -> Identifier:
+    """An identifier that goes on where the store's last run stopped."""
+    return Identifier(
+        store.calibration,
+        dimension=store.dimension,
+        rules=IdentifyRules(**config.identity.model_dump()),
+        known=store.known(),
+        next_person_id=store.next_person_id,
+    )
+
+
+def build_builders(config: Config, cameras: Sequence[str]) -> dict[str, TrackletBuilder]:
+    """A tracklet builder a camera."""
+    rules = TrackletRules(**config.tracklets.model_dump())
+    return {camera_id: TrackletBuilder(rules) for camera_id in cameras}
+
+
+def build_trackers(config: Config, cameras: Sequence[str]) -> dict[str, ByteTrack]:
+    """A tracker a camera."""
+    settings = ByteTrackSettings(**config.tracker.model_dump(exclude={"name"}))
+    return {camera_id: ByteTrack(settings) for camera_id in cameras}
+
+
+def build_line(config: Config, extractor: "XReIDExtractor", store: Store, windows: Windows) -> Line:
+    """All stages, for all configured cameras."""
+    cameras = list(config.cameras)
+    return Line(
+        detector=build_detector(config.detector, windows),
+        trackers=build_trackers(config, cameras),
+        builders=build_builders(config, cameras),
+        extractor=extractor,
+        identifier=build_identifier(config, store),
+        frames_a_batch=config.detector.batch,
+        tracklets_a_batch=config.reid.batch,
+    )

@@ -1,0 +1,364 @@
+"""The command line. Results go to stdout, logs and progress to stderr; every failure is one message and an exit code.
+
+Exit codes: 0 done, 1 failed, 2 usage or config, 3 a source cannot be read, 4 gallery of another model, 5 out of disk or
+device, 130 interrupted.
+"""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pipeline.errors import PipelineError, SourceError, UsageError
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, run one command, and return its exit code."""
+    options = _parser().parse_args(arguments)
+    _set_up_logging(options)
+    try:
+        return int(options.command(options))
+    except PipelineError as error:
+        _complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="run_pipeline.py",
+        description="Person tracklets from RGB, near-infrared and thermal cameras, matched across modalities.",
+        epilog="Exit codes: 0 done, 1 failed, 2 usage or config, 3 source, 4 gallery of another model, 5 resources.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="detect, track, embed and identify the people of recordings"))
+    _add_search(commands.add_parser("search", help="find a person in the gallery of a run"))
+    _add_evaluate(commands.add_parser("evaluate", help="compare a run with ground truth"))
+    _add_validate(commands.add_parser("validate", help="check a config file without running it"))
+    _add_doctor(commands.add_parser("doctor", help="check this machine: decoder, GPU, weights, disk, clock"))
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    volume = parser.add_mutually_exclusive_group()
+    volume.add_argument("-q", "--quiet", action="store_true", help="only errors on stderr")
+    volume.add_argument("-v", "--verbose", action="store_true", help="also debug messages on stderr")
+
+
+def _add_configured(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="the site's YAML; see configs/default.yaml")
+    parser.add_argument(
+        "-s", "--source", action="append", default=[], metavar="NAME=URI[,modality=M][,start=T][,fps=N]",
+        help="a camera without a config file; repeat it for more (modality: rgb, nir, thermal)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        help="override one key of the config, e.g. --set detector.backend=onnx",
+    )  # fmt: skip
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_configured(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where results go (default: the config's)")
+    parser.add_argument("--device", metavar="DEVICE", help="auto, cpu or cuda:N, for detector and embedding")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run")
+    existing.add_argument("--append", action="store_true", help="add to the gallery of an earlier run")
+    parser.add_argument("--max-frames", type=_positive, metavar="N", help="stop after N frames in total")
+    parser.add_argument("--no-video", action="store_true", help="write no annotated videos")
+    parser.add_argument("--no-progress", action="store_true", help="no progress on stderr")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    _add_common(parser)
+    parser.set_defaults(command=_run)
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("query", help="a tracklet id, or an image or video file that shows the person")
+    parser.add_argument("-g", "--gallery", type=Path, default=Path("runs/demo"), metavar="DIR", help="a run's folder")
+    parser.add_argument("--query-modality", metavar="M", help="what the query file shows: rgb, nir or thermal")
+    parser.add_argument("--whole", action="store_true", help="the query image shows one person: take it as it is")
+    parser.add_argument("--modality", action="append", metavar="M", help="only cameras of this modality; repeatable")
+    parser.add_argument("--camera", action="append", metavar="ID", help="only this camera; repeatable")
+    parser.add_argument("--from", dest="start", metavar="TIME", help="not before, e.g. 2026-06-01T20:00:00Z")
+    parser.add_argument("--to", dest="end", metavar="TIME", help="not after")
+    parser.add_argument("--top-k", type=_positive, default=10, metavar="N", help="answers at most (default 10)")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N")
+    _add_common(parser)
+    parser.set_defaults(command=_search)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run's folder")
+    parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="the folder with ground_truth/")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    _add_common(parser)
+    parser.set_defaults(command=_evaluate)
+
+
+def _add_validate(parser: argparse.ArgumentParser) -> None:
+    _add_configured(parser)
+    parser.add_argument("--schema", action="store_true", help="print the JSON Schema of the config file")
+    _add_common(parser)
+    parser.set_defaults(command=_validate)
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    _add_configured(parser)
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    _add_common(parser)
+    parser.set_defaults(command=_doctor)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
+    return int(text)
+
+
+# --- commands ----------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pipeline.run import RunOptions, incomplete_sources, run
+
+    config = _configured(options)
+    existing = "overwrite" if options.overwrite else "append" if options.append else "refuse"
+    with _stop_on_signals() as stopped, _progress(options) as on_progress:
+        report = run(
+            config,
+            RunOptions(
+                existing=existing,
+                max_frames=options.max_frames,
+                should_stop=lambda: bool(stopped),
+                on_progress=on_progress,
+            ),
+        )
+    _show(report, options, _run_summary(report, config.output.root))
+    for line in incomplete_sources(report):
+        _complain(line)
+    if stopped:
+        return 128 + stopped[0]
+    return SourceError.exit_code if incomplete_sources(report) else 0
+
+
+def _search(options: argparse.Namespace) -> int:
+    from pipeline.query import search
+
+    result = search(
+        options.gallery,
+        options.query,
+        _search_filter(options),
+        query_modality=_modality(options.query_modality, "--query-modality") if options.query_modality else None,
+        whole=options.whole,
+        device=options.device,
+    )
+    lines = [f"query: {result.query.description} ({result.query.modality.value})", result.explanation]
+    if result.answers:
+        lines.append(_table(
+            ["rank", "person", "p(same)", "cosine", "camera", "modality", "from (UTC)", "to", "tracklet", "best crop"],
+            [
+                [
+                    str(answer.rank), f"P{answer.person_id:04d}", f"{answer.probability:.2f}", f"{answer.cosine:.3f}",
+                    answer.camera_id, answer.modality.value, f"{answer.start:%Y-%m-%d %H:%M:%S}",
+                    f"{answer.end:%H:%M:%S}", answer.tracklet_id, str(answer.best_crop),
+                ]
+                for answer in result.answers
+            ],
+        ))  # fmt: skip
+    _show(result.to_json(), options, "\n".join(lines))
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from pipeline.evaluate import evaluate_run, table
+
+    report = evaluate_run(options.run, options.truth)
+    _show(report, options, table(report))
+    return 0
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from pipeline.config import schema
+
+    if options.schema:
+        print(json.dumps(schema(), indent=2))
+        return 0
+    config = _configured(options)
+    print(f"ok: {len(config.cameras)} cameras: {', '.join(config.cameras)}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from pipeline.doctor import examine
+
+    config = _configured(options) if options.config or options.source else None
+    checks = examine(config)
+    plain = [{"name": each.name, "status": str(each.status), "detail": each.detail} for each in checks]
+    width = max(len(each["name"]) for each in plain)
+    _show(plain, options, "\n".join(f"{each['status']:4}  {each['name']:{width}}  {each['detail']}" for each in plain))
+    return 1 if any(each["status"] == "fail" for each in plain) else 0
+
+
+# --- what they share ---------------------------------------------------------
+
+
+def _configured(options: argparse.Namespace) -> Any:
+    """The config that the options describe."""
+    from pipeline.config import from_sources, load
+
+    overrides = list(options.overrides)
+    if getattr(options, "output", None):
+        overrides.append(f"output.root={json.dumps(str(options.output))}")
+    if getattr(options, "no_video", False):
+        overrides.append("output.video=false")
+    if getattr(options, "device", None):
+        overrides += [f"{section}.device={json.dumps(options.device)}" for section in ("detector", "reid")]
+    if options.config and options.source:
+        raise UsageError("give either --config or --source, not both: a config file names its cameras itself")
+    if options.config:
+        return load(options.config, overrides=overrides)
+    if options.source:
+        return from_sources(options.source, overrides=overrides)
+    raise UsageError("no cameras: give --config FILE, or --source NAME=URI (repeatable)")
+
+
+def _search_filter(options: argparse.Namespace) -> Any:
+    from pipeline.config import parse_time
+    from pipeline.search import SearchFilter
+
+    def moment(text: str | None, flag: str) -> Any:
+        try:
+            return parse_time(text) if text else None
+        except ValueError as error:
+            raise UsageError(f"{flag} {error}") from error
+
+    return SearchFilter(
+        modalities=frozenset(_modality(each, "--modality") for each in options.modality) if options.modality else None,
+        cameras=frozenset(options.camera) if options.camera else None,
+        start=moment(options.start, "--from"),
+        end=moment(options.end, "--to"),
+        top_k=options.top_k,
+    )
+
+
+def _modality(text: str, flag: str) -> Any:
+    from reid.modality import Modality
+
+    try:
+        return Modality(text)
+    except ValueError:
+        raise UsageError(f"{flag}: {text!r} is not one of {', '.join(Modality)}") from None
+
+
+def _run_summary(report: dict[str, Any], root: Path) -> str:
+    rows = [
+        [
+            camera_id, camera["modality"], camera["state"], str(camera["frames_processed"]),
+            str(sum(camera["frames_skipped"].values())), str(camera["tracklets"]),
+        ]
+        for camera_id, camera in report["cameras"].items()
+    ]  # fmt: skip
+    rejected = sum(report["tracklets"]["rejected"].values())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in report["tracklets"]["rejected"].items())
+    return "\n".join(
+        [
+            _table(["camera", "modality", "state", "frames", "skipped", "tracklets"], rows),
+            f"{report['tracklets']['accepted']} tracklets of {report['persons']} people; {rejected} rejected"
+            + (f" ({reasons})" if reasons else ""),
+            f"{report['frames']} frames in {report['seconds']:.1f} s ({report['frames_per_second']:.1f} a second), "
+            f"peak memory {report['peak_rss_mb']:.0f} MB",
+            f"results: {root}",
+        ]
+    )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
+    )
+
+
+def _show(plain: Any, options: argparse.Namespace, text: str) -> None:
+    print(json.dumps(plain, indent=2, ensure_ascii=False) if options.json else text)
+
+
+def _complain(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[list[int]]:
+    """Let SIGINT and SIGTERM end the run after the current frame; a second one ends it at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        _complain(f"{signal.Signals(number).name}: finishing open tracklets; once more to end at once")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress(options: argparse.Namespace) -> Iterator[Any]:
+    """A bar on a terminal; otherwise a plain line every ten seconds."""
+    from tqdm import tqdm
+
+    if options.no_progress or options.quiet:
+        yield lambda done, total: None
+        return
+    live = sys.stderr.isatty()
+    with tqdm(unit="frame", disable=not live, file=sys.stderr, dynamic_ncols=True) as bar:
+        plain = _PlainProgress()
+
+        def tell(done: int, total: int | None) -> None:
+            if live:
+                bar.total = total
+                bar.update(done - bar.n)
+            else:
+                plain.tell(done, total)
+
+        yield tell
+
+
+class _PlainProgress:
+    """One line every ten seconds."""
+
+    def __init__(self) -> None:
+        self._started = self._told = time.monotonic()
+
+    def tell(self, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if now - self._told >= 10:
+            self._told = now
+            rate = done / (now - self._started)
+            left = f" of {total}, {(total - done) / rate:.0f} s left" if total else ""
+            logger.info("%d frames%s, %.0f frames/s", done, left, rate)
+
+
+def _set_up_logging(options: argparse.Namespace) -> None:
+    level = logging.ERROR if options.quiet else logging.DEBUG if options.verbose else logging.INFO
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
+    )
+    for package in ("pipeline", "reid", "trackers"):
+        logging.getLogger(package).setLevel(level)

@@ -1,0 +1,251 @@
+"""One run: recordings in, a folder of results out. Order and clean-up; the work is done by the stages."""
+
+import logging
+import resource
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pipeline.annotate import VideoStyle, annotate, companions_of
+from pipeline.build import build_extractor, build_line, build_sources, build_windows
+from pipeline.config import Config
+from pipeline.contact_sheet import write_matches
+from pipeline.errors import UsageError
+from pipeline.frame import Frame
+from pipeline.identify import Sighting
+from pipeline.prefetch import interleave, side_by_side
+from pipeline.query import CONFIG, write_config
+from pipeline.sinks import EventLog, MotWriters, rfc3339, write_report
+from pipeline.sources.base import Source, SourceInfo, SourceState
+from pipeline.store import DATABASE, Store
+from pipeline.surveil import TrackedFrame, batched, surveil
+from pipeline.tracklets import RejectedTracklet
+
+logger = logging.getLogger(__name__)
+
+# What a run leaves in its folder; --overwrite removes these and nothing else.
+RESULTS = (
+    DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "gallery.lock", "crops", "events", "mot", "detections", "video",
+    "matches.png", "report.json", CONFIG,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run behaves, apart from what the config says.
+
+    Attributes:
+        existing: What to do with results that are there already: refuse, overwrite or append.
+        max_frames: Stop after so many frames of all cameras; None for all.
+        should_stop: Asked before every frame; when it says yes, open tracklets are finished and the run ends well.
+        on_progress: Told the frames done so far, and how many are expected in all (None when a source does not say).
+    """
+
+    existing: str = "refuse"
+    max_frames: int | None = None
+    should_stop: Callable[[], bool] = lambda: False
+    on_progress: Callable[[int, int | None], None] = lambda done, total: None
+
+
+def run(config: Config, options: RunOptions) -> dict[str, Any]:
+    """Process the configured cameras from end to end.
+
+    Everything that can be refused is refused before the first file is written.
+
+    Returns:
+        The report, as written to ``report.json``.
+
+    Raises:
+        SourceError: When a source cannot be opened.
+        UsageError: When weights are unfit, or the folder holds an earlier run and ``existing`` is refuse.
+        GalleryMismatchError: When appending to a gallery of another model.
+        ResourceError: When the disk is full or another process writes there.
+    """
+    root, started = config.output.root, time.perf_counter()
+    if options.existing == "refuse":
+        _refuse_earlier_run(root)
+    sources, infos = build_sources(config)
+    extractor = build_extractor(config.reid.weights, config.reid.device)
+    windows = build_windows(config)
+    if options.existing == "overwrite":
+        _remove_results(root)
+    with ExitStack() as stack:
+        store = stack.enter_context(
+            Store.open(
+                root, model_id=extractor.model_id, dimension=extractor.dimension, calibration=extractor.calibration
+            )
+        )
+        write_config(root, config)
+        line = build_line(config, extractor, store, windows)
+        keeper = stack.enter_context(
+            EventLog(root, model_id=extractor.model_id, dimension=extractor.dimension, site=config.site.name)
+        )
+        tally = _Tally(infos, options, started=started)
+        with ExitStack() as reading:
+            mot = reading.enter_context(MotWriters(root)) if config.output.mot else None
+            frames = reading.enter_context(interleave(sources))
+            wanted = tally.counted(_until(options.should_stop, islice(frames, options.max_frames)))
+            found = surveil(wanted, line, on_tracked=_mot_writer(mot))
+            for batch in batched(found, line.tracklets_a_batch):
+                store.add_all(batch)
+                for item in batch:
+                    keeper.write(item)
+                    tally.finished(item)
+        tally.stop()
+        if config.output.video:
+            _write_videos(config, store, infos, tally)
+        if config.output.contact_sheet:
+            write_matches(root / "matches.png", store, store.calibration, timezone=config.site.zone)
+        report = tally.report(config, sources, model_id=extractor.model_id, persons=store.counts().persons)
+        write_report(root / "report.json", report)
+    return report
+
+
+def _refuse_earlier_run(root: Path) -> None:
+    there = [name for name in RESULTS if (root / name).exists()]
+    if there:
+        raise UsageError(
+            f"{root}: holds an earlier run ({', '.join(there)}); pass --overwrite to replace it, --append to add to "
+            "its gallery, or another --output"
+        )
+
+
+def _remove_results(root: Path) -> None:
+    for name in RESULTS:
+        path = root / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _until(should_stop: Callable[[], bool], frames: Iterable[Frame]) -> Iterator[Frame]:
+    for frame in frames:
+        if should_stop():
+            return
+        yield frame
+
+
+def _mot_writer(mot: MotWriters | None) -> Callable[[TrackedFrame], None]:
+    def write(item: TrackedFrame) -> None:
+        if mot is not None:
+            mot.write(item.frame.camera_id, item.frame.index, item.tracks, item.detections)
+
+    return write
+
+
+def _write_videos(config: Config, store: Store, infos: dict[str, SourceInfo], tally: "_Tally") -> None:
+    """Annotate each camera's recording in a second pass, the cameras side by side."""
+    windows = build_windows(config)
+
+    def job(source: Source) -> Callable[[], int]:
+        camera_id = source.camera_id
+        boxes = store.boxes(camera_id)
+        companions = companions_of(store, camera_id, timezone=config.site.zone)
+        style = VideoStyle(fps=infos[camera_id].fps, timezone=config.site.zone)
+        path = config.output.root / "video" / f"{camera_id}.mp4"
+        frames = islice(source, tally.frames[camera_id])
+        return lambda: annotate(frames, boxes, path, style, rgb8=windows.rgb8, companions=companions)
+
+    sources, _ = build_sources(config)
+    side_by_side([job(source) for source in sources])
+
+
+class _Tally:
+    """Counts what a run did, for the report."""
+
+    def __init__(self, infos: dict[str, SourceInfo], options: RunOptions, *, started: float) -> None:
+        self.frames: Counter[str] = Counter()
+        self._accepted: Counter[str] = Counter()
+        self._rejected: Counter[str] = Counter()
+        self._infos = infos
+        self._options = options
+        self._started_at = datetime.now(UTC)
+        self._started = started
+        self._seconds = 0.0
+        self._expected = _expected_frames(infos, options.max_frames)
+
+    def counted(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Count frames as they pass, and tell the progress."""
+        for done, frame in enumerate(frames, start=1):
+            yield frame
+            self.frames[frame.camera_id] += 1
+            self._options.on_progress(done, self._expected)
+
+    def finished(self, item: Sighting | RejectedTracklet) -> None:
+        """Count a tracklet."""
+        if isinstance(item, RejectedTracklet):
+            self._rejected[item.reason.value] += 1
+        else:
+            self._accepted[item.tracklet.camera_id] += 1
+
+    def stop(self) -> None:
+        """All tracklets are identified and kept; what follows is pictures."""
+        self._seconds = time.perf_counter() - self._started
+
+    def report(self, config: Config, sources: Sequence[Source], *, model_id: str, persons: int) -> dict[str, Any]:
+        """Everything counted, as plain values."""
+        frames, seconds = sum(self.frames.values()), time.perf_counter() - self._started
+        return {
+            "schema": "xreid.report/1",
+            "started": rfc3339(self._started_at),
+            "site": config.site.name,
+            "detector": config.detector.backend,
+            "model": model_id,
+            "frames": frames,
+            "seconds": round(seconds, 3),
+            "frames_per_second": round(frames / seconds, 2),
+            "seconds_until_all_identified": round(self._seconds, 3),
+            "peak_rss_mb": peak_rss_mb(),
+            "cameras": {source.camera_id: self._camera(source) for source in sources},
+            "tracklets": {"accepted": sum(self._accepted.values()), "rejected": dict(self._rejected)},
+            "persons": persons,
+        }
+
+    def _camera(self, source: Source) -> dict[str, Any]:
+        info, account = self._infos[source.camera_id], source.account
+        return {
+            "modality": source.modality.value,
+            "resolution_wh": list(info.resolution_wh),
+            "state": account.state.value,
+            "frames_expected": info.frames,
+            "frames_decoded": account.decoded,
+            "frames_processed": self.frames[source.camera_id],
+            "frames_skipped": dict(account.skipped),
+            "error": account.error,
+            "tracklets": self._accepted[source.camera_id],
+        }
+
+
+def _expected_frames(infos: dict[str, SourceInfo], most: int | None) -> int | None:
+    counts = [info.frames for info in infos.values() if info.frames is not None]
+    if len(counts) < len(infos):
+        return most
+    return min(sum(counts), most) if most else sum(counts)
+
+
+def incomplete_sources(report: dict[str, Any]) -> list[str]:
+    """A sentence for each camera of which not every frame could be read."""
+    lines = []
+    for camera_id, camera in report["cameras"].items():
+        skipped = sum(camera.get("frames_skipped", {}).values())
+        if camera.get("state") == SourceState.FAILED:
+            lines.append(f"{camera['error']} ({camera['frames_processed']} frames were processed and kept)")
+        elif skipped:
+            causes = ", ".join(f"{count} {cause}" for cause, count in camera["frames_skipped"].items())
+            lines.append(f"camera {camera_id}: {skipped} frames skipped ({causes}); the others were processed")
+    return lines
+
+
+def peak_rss_mb() -> float:
+    """Most memory this process ever held, in megabytes (10^6 bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
