@@ -30,5 +30,5 @@ def _cpu_name() -> str:
 
 def _commit() -> str:
     git = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    made = subprocess.run(git, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)  # noqa: S607
+    made = subprocess.run(git, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
     return made.stdout.strip() or "unknown"

@@ -82,16 +82,18 @@ def build_detector(config: DetectorConfig, windows: Windows) -> Detector:
     if config.backend == "motion":
         from pipeline.detectors.motion import MotionDetector, MotionSettings
 
-        return MotionDetector(MotionSettings(**config.motion.model_dump(), confidence=config.confidence), windows)
+        return MotionDetector(
+            MotionSettings(**config.motion.model_dump()), windows=windows, confidence=config.confidence
+        )
     if config.weights is None:
         raise UsageError(f"detector.weights: the {config.backend} backend needs a file")
     if config.backend == "onnx":
         from pipeline.detectors.onnx import OnnxDetector
 
-        return OnnxDetector(config.weights, network, windows)
+        return OnnxDetector(config.weights, settings=network, windows=windows)
     from pipeline.detectors.ultralytics import UltralyticsDetector
 
-    return UltralyticsDetector(config.weights, network, windows)
+    return UltralyticsDetector(config.weights, settings=network, windows=windows)
 
 
 def build_identifier(config: Config, store: Store) -> Identifier:

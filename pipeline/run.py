@@ -74,6 +74,11 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         _refuse_earlier_run(root)
     sources, infos = build_sources(config)
     extractor = build_extractor(config.reid.weights, config.reid.device)
+    if extractor.calibration is None:
+        raise UsageError(
+            f"reid.weights: {config.reid.weights} carries no calibration, so its similarities cannot be told as "
+            "probabilities; finish its training with python -m reid.train, which fits one"
+        )
     windows = build_windows(config)
     if options.existing == "overwrite":
         _remove_results(root)
