@@ -1,1 +1,1 @@
-"""Crops in, embeddings and matches out: X-ReID, its training, evaluation and search. Knows no tracker and no camera stream."""
+"""Crops in, embeddings and matches out: X-ReID, its training, evaluation and search. Knows no tracker, no stream."""

@@ -1,0 +1,255 @@
+"""The image encoder of X-ReID: a CLIP vision transformer that returns all its tokens (paper section 3.1)."""
+
+import logging
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import open_clip
+import torch
+from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+from open_clip.transformer import QuickGELU, VisionTransformer
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+_LOG = logging.getLogger(__name__)
+
+State = dict[str, Tensor]
+
+
+class EncoderWeightsError(ValueError):
+    """Pretrained weights that cannot be read, found or fetched, or that do not fit the encoder."""
+
+
+class EncoderConfig(BaseModel):
+    """The size of a CLIP vision transformer.
+
+    Attributes:
+        image_size_hw: Height and width of the input in pixels.
+        patch_size: Side of a square patch, which is also the stride.
+        width: D, channels of a token.
+        layers: L, transformer blocks.
+        head_width: Channels of one attention head.
+        mlp_ratio: Hidden width of a block's MLP over D.
+        output_dim: d, width of the joint space that ``proj`` leads to.
+        quick_gelu: x * sigmoid(1.702 x), which OpenAI's weights were trained with, in place of GELU.
+        freeze_patch_projection: Keep ``conv1`` as it was loaded (the stability trick of MoCo v3, section 4.1).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_size_hw: tuple[int, int] = (288, 144)
+    patch_size: int = Field(default=16, ge=1)
+    width: int = Field(default=768, ge=4)
+    layers: int = Field(default=12, ge=1)
+    head_width: int = Field(default=64, ge=1)
+    mlp_ratio: float = Field(default=4.0, gt=0)
+    output_dim: int = Field(default=512, ge=1)
+    quick_gelu: bool = False
+    freeze_patch_projection: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        height, width = self.image_size_hw
+        if height < self.patch_size or width < self.patch_size:
+            raise ValueError(f"image_size_hw {self.image_size_hw} is smaller than one patch of {self.patch_size}")
+        if self.width % self.head_width:
+            raise ValueError(f"width {self.width} is not a multiple of head_width {self.head_width}")
+        if self.width % 4:
+            raise ValueError(f"width must be a multiple of 4 for the channel quarters of Eq. 5, got {self.width}")
+        return self
+
+    @classmethod
+    def of_architecture(cls, name: str, *, image_size_hw: tuple[int, int] = (288, 144)) -> Self:
+        """The vision tower that open_clip knows as ``name``, such as ``ViT-B-16-quickgelu``, at another input size.
+
+        Raises:
+            ValueError: When open_clip has no such model, or it is not a plain vision transformer.
+        """
+        return cls(**{**_open_clip_settings(name), "image_size_hw": image_size_hw})
+
+    @property
+    def heads(self) -> int:
+        """Attention heads a block."""
+        return self.width // self.head_width
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """Patches down and across; their product is N."""
+        height, width = self.image_size_hw
+        return height // self.patch_size, width // self.patch_size
+
+
+def _open_clip_settings(name: str) -> dict[str, Any]:
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise ValueError(f"open_clip knows no model {name!r}; `open_clip.list_models()` lists them")
+    vision = config["vision_cfg"]
+    known = {"image_size", "patch_size", "width", "layers", "head_width", "mlp_ratio"}
+    if "timm_model_name" in vision or not isinstance(vision.get("layers"), int) or set(vision) - known:
+        raise ValueError(f"{name!r} is not a plain CLIP vision transformer: {vision}")
+    settings = {key: value for key, value in vision.items() if key != "image_size"}
+    return {**settings, "output_dim": config["embed_dim"], "quick_gelu": bool(config.get("quick_gelu", False))}
+
+
+class Encoder(nn.Module):
+    """f_θ: one frame to its tokens; shared by all modalities.
+
+    ``ln_post`` is applied to all tokens, so that the patch tokens live in the space of the CLS token.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.visual = VisionTransformer(
+            image_size=config.image_size_hw,
+            patch_size=config.patch_size,
+            width=config.width,
+            layers=config.layers,
+            heads=config.heads,
+            mlp_ratio=config.mlp_ratio,
+            output_dim=config.output_dim,
+            act_layer=QuickGELU if config.quick_gelu else nn.GELU,
+            pool_type="none",
+            output_tokens=True,
+        )
+        if config.freeze_patch_projection:
+            self.visual.conv1.requires_grad_(False)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode frames.
+
+        Args:
+            frames: (n, 3, H, W), normalised.
+
+        Returns:
+            Z, the tokens after ``ln_post``, CLS first: (n, 1 + N, D); and v, the projected CLS: (n, d).
+        """
+        projected, tokens = self.visual(frames)
+        return tokens, projected[:, 0]
+
+    def load_clip(self, source: str | Path, *, architecture: str | None = None) -> None:
+        """Take the vision tower of pretrained CLIP weights.
+
+        Args:
+            source: A file (OpenAI's TorchScript ``ViT-B-16.pt``, an open_clip ``.pt``/``.bin``, or ``.safetensors``);
+                or, where no such file exists and ``architecture`` is given, a tag of open_clip such as ``openai``.
+            architecture: open_clip's name of the model, for the download.
+
+        Raises:
+            EncoderWeightsError: With what was wrong, or which file to put where.
+        """
+        path = Path(source)
+        if not path.is_file():
+            path = _download(str(source), architecture)
+        state = read_visual_state(path)
+        state = {**state, **_resized_grid(state, self.config, path)}
+        _check_fit(state, self.visual.state_dict(), path)
+        self.visual.load_state_dict(state)
+        _LOG.info("%s: %d tensors of the vision tower loaded", path, len(state))
+
+
+def read_visual_state(path: Path) -> State:
+    """Read the vision tower's tensors, float32, without their ``visual.`` prefix.
+
+    Raises:
+        EncoderWeightsError: When the file is no checkpoint, or holds no vision tower.
+    """
+    try:
+        state = _read_state(path)
+    except Exception as error:
+        raise EncoderWeightsError(
+            f"{path}: not a checkpoint that can be read (expected OpenAI's TorchScript .pt, an open_clip .pt/.bin, or "
+            f".safetensors): {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        ) from error
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    visual = {key.removeprefix("visual."): value.float() for key, value in state.items() if key.startswith("visual.")}
+    if not visual:
+        some = ", ".join(sorted(state)[:3]) or "nothing"
+        raise EncoderWeightsError(f"{path}: no CLIP vision tower: expected keys that start with 'visual.', got {some}")
+    return visual
+
+
+def _read_state(path: Path) -> State:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if zipfile.is_zipfile(path) and any(name.endswith("constants.pkl") for name in zipfile.ZipFile(path).namelist()):
+        script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        return dict(script.state_dict())
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise TypeError("holds no mapping of names to tensors")
+    return dict(state)
+
+
+def interpolate_grid(embedding: Tensor, *, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Tensor:
+    """Resize a positional embedding bilinearly, the CLS position kept.
+
+    Args:
+        embedding: (1 + from_h * from_w, D).
+        from_hw: The grid it was trained on.
+        to_hw: The grid wanted.
+
+    Returns:
+        (1 + to_h * to_w, D).
+    """
+    cls, grid = embedding[:1], embedding[1:]
+    image = grid.reshape(1, *from_hw, -1).permute(0, 3, 1, 2)
+    image = functional.interpolate(image, size=to_hw, mode="bilinear", align_corners=False)
+    return torch.cat([cls, image.permute(0, 2, 3, 1).reshape(to_hw[0] * to_hw[1], -1)])
+
+
+def _resized_grid(state: State, config: EncoderConfig, path: Path) -> State:
+    embedding = state.get("positional_embedding")
+    if embedding is None or embedding.ndim != 2 or len(embedding) == 1 + math.prod(config.grid_hw):
+        return {}
+    side = math.isqrt(len(embedding) - 1)
+    if side * side != len(embedding) - 1:
+        raise EncoderWeightsError(
+            f"{path}: positional_embedding has {len(embedding) - 1} patches, which is neither the grid "
+            f"{config.grid_hw} nor a square one that could be resized to it"
+        )
+    return {"positional_embedding": interpolate_grid(embedding, from_hw=(side, side), to_hw=config.grid_hw)}
+
+
+def _check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+    problems = mismatches(state, expected)
+    if problems:
+        raise EncoderWeightsError(f"{path}: does not fit the encoder: " + "; ".join(problems))
+
+
+def mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Name each key that is missing, not expected, or of the wrong shape."""
+    missing = [f"missing {key}" for key in expected if key not in state]
+    extra = [f"unexpected {key}" for key in state if key not in expected]
+    wrong = [
+        f"{key} is {tuple(state[key].shape)}, expected {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    return wrong + missing + extra
+
+
+def _download(tag: str, architecture: str | None) -> Path:
+    """Fetch a checkpoint by open_clip's own means, into its own cache."""
+    if architecture is None:
+        raise EncoderWeightsError(
+            f"{tag}: no such file; put the CLIP checkpoint there (OpenAI, open_clip, safetensors)"
+        )
+    config = get_pretrained_cfg(architecture, tag)
+    if not config:
+        tags = ", ".join(list_pretrained_tags_by_model(architecture)) or "none"
+        raise EncoderWeightsError(f"{tag}: neither a file nor a tag of {architecture} in open_clip; its tags: {tags}")
+    try:
+        return Path(download_pretrained(config))
+    except Exception as error:
+        origin = config.get("url") or config.get("hf_hub")
+        raise EncoderWeightsError(
+            f"{architecture} ({tag}) could not be fetched: {type(error).__name__}. Fetch {origin} on a machine with a "
+            f"network, copy it here, and give the path of that file in place of {tag!r}"
+        ) from error
