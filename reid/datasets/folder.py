@@ -1,0 +1,77 @@
+"""Tracklets as folders of crops beside a ``tracklets.csv``: the layout that the simulator writes.
+
+``tracklets.csv`` has the columns ``split,pid,camid,modality,tracklet,frames``; the crops of a row lie in
+``<split>/<pid:05d>/<modality>/<camid>_<tracklet>/<k:03d>.{jpg,png}``.
+"""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from reid.datasets.split import TrackletSplit
+from reid.modality import Modality
+
+COLUMNS = ("split", "pid", "camid", "modality", "tracklet", "frames")
+
+
+class DatasetError(ValueError):
+    """A data set that is not laid out as it should be."""
+
+
+def read_folder(root: str | Path, split: str) -> TrackletSplit:
+    """List the tracklets of one split.
+
+    Args:
+        root: The folder that holds ``tracklets.csv``.
+        split: A name of the ``split`` column, such as ``train``.
+
+    Raises:
+        DatasetError: When the table is missing or malformed, the split is not in it, or the frames of a tracklet on
+            disk are not those it counts.
+    """
+    root = Path(root)
+    rows = _read_table(root / "tracklets.csv")
+    chosen = [(line, row) for line, row in rows if row["split"] == split]
+    if not chosen:
+        known = ", ".join(sorted({row["split"] for _, row in rows})) or "none"
+        raise DatasetError(f"{root / 'tracklets.csv'}: no tracklet of split {split!r}; splits: {known}")
+    names = sorted({row["camid"] for _, row in chosen})
+    try:
+        return TrackletSplit(
+            paths=tuple(_frames(root, line, row) for line, row in chosen),
+            pids=np.array([int(row["pid"]) for _, row in chosen], np.int64),
+            camids=np.array([names.index(row["camid"]) for _, row in chosen], np.int64),
+            modalities=tuple(Modality(row["modality"]) for _, row in chosen),
+            camera_names=tuple(names),
+        )
+    except DatasetError:
+        raise
+    except ValueError as error:
+        raise DatasetError(f"{root / 'tracklets.csv'}: {error}") from error
+
+
+def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows with their line numbers."""
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such file; expected the table of a tracklet folder")
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise DatasetError(f"{path}:1: columns must be {','.join(COLUMNS)}, got {reader.fieldnames}")
+        rows = [(reader.line_num, row) for row in reader]
+    short = [line for line, row in rows if None in row or None in row.values()]
+    if short:
+        raise DatasetError(f"{path}:{short[0]}: must have {len(COLUMNS)} fields")
+    return rows
+
+
+def _frames(root: Path, line: int, row: dict[str, str]) -> tuple[Path, ...]:
+    where = f"{root / 'tracklets.csv'}:{line}"
+    if not (row["pid"].isdecimal() and row["frames"].isdecimal()):
+        raise DatasetError(f"{where}: pid and frames must be whole numbers, got {row['pid']!r} and {row['frames']!r}")
+    folder = root / row["split"] / f"{int(row['pid']):05d}" / row["modality"] / f"{row['camid']}_{row['tracklet']}"
+    found = sorted(path for path in folder.glob("*") if path.suffix in (".jpg", ".png"))
+    if len(found) != int(row["frames"]):
+        raise DatasetError(f"{where}: {row['frames']} frames expected in {folder}, found {len(found)}")
+    return tuple(found)

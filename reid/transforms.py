@@ -1,0 +1,300 @@
+"""Crops to network input, identically in training and inference, and the augmentation of training.
+
+An image is RGB uint8 (h, w, 3), or mono uint8 or uint16 (h, w), of any size. ``prepare_clip`` is the door: behind it a
+clip is uint8 (T, H, W, 3), whatever the camera. Mono images are replicated to three channels; thermal ones, and others
+of 16 bits, are first stretched by percentiles of the whole clip, because their counts mean different temperatures on
+different cameras and at different hours.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.nn import functional
+
+from reid.modality import Modality
+
+Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+
+MIN_SIDE = 4
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Preprocessing(BaseModel):
+    """How crops become network input; travels with the weights.
+
+    Attributes:
+        size_hw: Height and width that crops are resized to, aspect ratio not kept.
+        mean: Of the channels, in [0, 1].
+        std: Of the channels.
+        thermal_percentiles: Of a clip's counts, mapped to 0 and 255.
+        frames: Views taken of a tracklet at inference, evenly spaced: floor(i n / T).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size_hw: tuple[int, int] = (288, 144)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    thermal_percentiles: tuple[float, float] = (1.0, 99.0)
+    frames: int = Field(default=10, ge=1)
+
+
+def sample_uniform(count: int, frames: int) -> NDArray[np.int64]:
+    """Positions of at most ``frames`` evenly spaced items of ``count``: floor(i n / T), or all when there are fewer."""
+    wanted = min(count, frames)
+    return np.arange(wanted, dtype=np.int64) * count // wanted
+
+
+def prepare_clip(crops: Sequence[Image], modality: Modality, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Bring the crops of one tracklet to one size and to three 8-bit channels.
+
+    Args:
+        crops: At least one image; all of one kind.
+        modality: What the camera measures.
+        preprocessing: Size and percentiles.
+
+    Returns:
+        (T, H, W, 3).
+
+    Raises:
+        ValueError: When a crop is not an image as described above, or a side is shorter than 4 pixels.
+    """
+    if not crops:
+        raise ValueError("a clip must have at least one crop, got none")
+    for position, crop in enumerate(crops):
+        _check_crop(crop, position, modality)
+    if modality is Modality.THERMAL or any(crop.dtype == np.uint16 for crop in crops):
+        crops = _stretch(crops, preprocessing.thermal_percentiles)
+    return np.stack([_resize(crop, preprocessing.size_hw) for crop in crops])
+
+
+def _check_crop(crop: Image, position: int, modality: Modality) -> None:
+    is_rgb = crop.ndim == 3 and crop.shape[2] == 3 and crop.dtype == np.uint8
+    is_mono = crop.ndim == 2 and crop.dtype in (np.uint8, np.uint16)
+    if modality.is_visible and not is_rgb:
+        raise ValueError(f"crop {position}: an rgb crop must be uint8 (h, w, 3), got {crop.dtype} {crop.shape}")
+    if not (is_rgb or is_mono):
+        raise ValueError(
+            f"crop {position}: a {modality.value} crop must be uint8 or uint16 (h, w), or uint8 (h, w, 3), "
+            f"got {crop.dtype} {crop.shape}"
+        )
+    if min(crop.shape[:2]) < MIN_SIDE:
+        height, width = crop.shape[:2]
+        raise ValueError(f"crop {position}: must be at least {MIN_SIDE} x {MIN_SIDE} pixels, got {width} x {height}")
+
+
+def _stretch(crops: Sequence[Image], percentiles: tuple[float, float]) -> list[NDArray[np.uint8]]:
+    """Map the percentiles of all the clip's pixels together to 0 and 255."""
+    values = np.concatenate([crop.reshape(-1)[:: max(1, crop.size // 4096)] for crop in crops])
+    low, high = np.percentile(values, percentiles)
+    scale = 255.0 / max(float(high - low), 1.0)
+    return [np.clip((crop.astype(np.float32) - low) * scale + 0.5, 0, 255).astype(np.uint8) for crop in crops]
+
+
+def _resize(crop: Image, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    height, width = size_hw
+    shrinks = crop.shape[0] > height and crop.shape[1] > width
+    resized = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(resized if resized.ndim == 3 else np.repeat(resized[..., None], 3, axis=2), np.uint8)
+
+
+def to_input(clips: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Normalise.
+
+    Args:
+        clips: (n, H, W, 3) uint8, or (n, 3, H, W) float in [0, 1].
+        preprocessing: Mean and standard deviation.
+
+    Returns:
+        (n, 3, H, W) float32.
+    """
+    if clips.dtype == torch.uint8:
+        clips = clips.permute(0, 3, 1, 2).float() / 255
+    mean = torch.tensor(preprocessing.mean, device=clips.device)[:, None, None]
+    std = torch.tensor(preprocessing.std, device=clips.device)[:, None, None]
+    return (clips - mean) / std
+
+
+class Augmentation(BaseModel):
+    """How training clips are varied; each change is drawn once a clip, so that its frames stay consistent.
+
+    Attributes:
+        flip: Probability of a mirror image.
+        zoom: Scale of the view is drawn from 1 ± this, log-uniform; above 1 the box is looser.
+        shift: The view moves by up to this share of its size, each way.
+        stretch: The aspect ratio changes by a factor of up to 1 + this, either way.
+        frame_jitter: Share of a size by which single frames move on top, as boxes of a detector do.
+        gain: Contrast and brightness change by a factor of up to 1 + this, either way, all modalities.
+        gamma: Exponent is drawn from 1 / (1 + this) to 1 + this, all modalities.
+        colour: Each channel of RGB changes by a factor of up to 1 + this, either way.
+        grey: Probability that an RGB clip becomes grey, by random weights of its channels.
+        blur: Probability of a blur of a random width.
+        coarse: Probability of a loss of resolution, as of a distant person or a low bit rate.
+        noise: Greatest standard deviation of added noise, in [0, 1].
+        erase: Probability that a rectangle of the clip is filled with noise.
+        occlude: Probability that a rectangle is filled from another clip of the same modality: a neighbour who stands
+            in the way.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    flip: float = Field(default=0.5, ge=0, le=1)
+    zoom: float = Field(default=0.12, ge=0)
+    shift: float = Field(default=0.06, ge=0)
+    stretch: float = Field(default=0.1, ge=0)
+    frame_jitter: float = Field(default=0.02, ge=0)
+    gain: float = Field(default=0.3, ge=0)
+    gamma: float = Field(default=0.3, ge=0)
+    colour: float = Field(default=0.15, ge=0)
+    grey: float = Field(default=0.1, ge=0, le=1)
+    blur: float = Field(default=0.3, ge=0, le=1)
+    coarse: float = Field(default=0.3, ge=0, le=1)
+    noise: float = Field(default=0.04, ge=0)
+    erase: float = Field(default=0.3, ge=0, le=1)
+    occlude: float = Field(default=0.15, ge=0, le=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Dice:
+    """Random numbers drawn once a clip and given to each of its frames."""
+
+    generator: torch.Generator
+    clip: Tensor
+    clips: int
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        """(n,), equal within a clip."""
+        return (low + (high - low) * torch.rand(self.clips, generator=self.generator))[self.clip]
+
+    def factor(self, amount: float) -> Tensor:
+        """(n,), log-uniform from 1 / (1 + amount) to 1 + amount."""
+        limit = float(np.log1p(amount))
+        return self.uniform(-limit, limit).exp()
+
+    def happens(self, probability: float) -> Tensor:
+        """(n,) bool."""
+        return self.uniform(0, 1) < probability
+
+
+def augment(
+    frames: Tensor, lengths: Tensor, modalities: Sequence[Modality], augmentation: Augmentation, seed: int
+) -> Tensor:
+    """Vary a batch of clips.
+
+    Args:
+        frames: (sum of lengths, 3, H, W) float in [0, 1].
+        lengths: (B,) int64.
+        modalities: (B,).
+        augmentation: How strongly.
+        seed: The same seed gives the same result.
+
+    Returns:
+        As ``frames``, in [0, 1]; the input is not written to.
+    """
+    clip = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    dice = _Dice(torch.Generator().manual_seed(seed), clip, len(lengths))
+    visible = torch.tensor([modality.is_visible for modality in modalities])[clip]
+    frames = _move(frames, augmentation, dice)
+    frames = _relight(frames, visible, augmentation, dice)
+    frames = _degrade(frames, augmentation, dice)
+    frames = _cover(frames, modalities, augmentation, dice)
+    return frames.clamp(0, 1)
+
+
+def _move(frames: Tensor, augmentation: Augmentation, dice: _Dice) -> Tensor:
+    """Flip, zoom, stretch and shift, in one resampling; what comes in from outside repeats the border."""
+    stretch = dice.factor(augmentation.stretch)
+    zoom = dice.factor(augmentation.zoom)
+    mirror = torch.where(dice.happens(augmentation.flip), -1.0, 1.0)
+    jitter = (torch.rand(2, len(frames), generator=dice.generator) * 2 - 1) * augmentation.frame_jitter * 2
+    theta = torch.zeros(len(frames), 2, 3)
+    theta[:, 0, 0] = mirror * zoom * stretch
+    theta[:, 1, 1] = zoom / stretch
+    theta[:, 0, 2] = dice.uniform(-2 * augmentation.shift, 2 * augmentation.shift) + jitter[0]
+    theta[:, 1, 2] = dice.uniform(-2 * augmentation.shift, 2 * augmentation.shift) + jitter[1]
+    grid = functional.affine_grid(theta, list(frames.shape), align_corners=False)
+    return functional.grid_sample(frames, grid, padding_mode="border", align_corners=False)
+
+
+def _relight(frames: Tensor, visible: Tensor, augmentation: Augmentation, dice: _Dice) -> Tensor:
+    """Gamma, contrast and brightness for all; colour and grey for RGB."""
+    frames = frames.clamp(1e-4, 1) ** _per_frame(dice.factor(augmentation.gamma))
+    offset = _per_frame(dice.uniform(-augmentation.gain / 3, augmentation.gain / 3))
+    frames = (frames - 0.5) * _per_frame(dice.factor(augmentation.gain)) + 0.5 + offset
+    tint = torch.stack([dice.factor(augmentation.colour) for _ in range(3)], dim=1)
+    frames = frames * torch.where(visible[:, None], tint, torch.ones(()))[..., None, None]
+    weights = torch.stack([dice.uniform(0.05, 1) for _ in range(3)], dim=1)
+    weights = weights / weights.sum(dim=1, keepdim=True)
+    grey = (frames * weights[..., None, None]).sum(dim=1, keepdim=True).expand_as(frames)
+    return torch.where(_per_frame(visible & dice.happens(augmentation.grey)), grey, frames)
+
+
+def _degrade(frames: Tensor, augmentation: Augmentation, dice: _Dice) -> Tensor:
+    """Blur, loss of resolution and noise."""
+    blurred = functional.avg_pool2d(functional.pad(frames, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    share = dice.uniform(0.3, 1) * dice.happens(augmentation.blur)
+    frames = torch.lerp(frames, blurred, _per_frame(share))
+    small = functional.interpolate(frames, scale_factor=0.5, mode="bilinear", antialias=True)
+    coarse = functional.interpolate(small, size=frames.shape[2:], mode="bilinear")
+    frames = torch.where(_per_frame(dice.happens(augmentation.coarse)), coarse, frames)
+    noise = torch.randn(len(frames), 1, *frames.shape[2:], generator=dice.generator)
+    return frames + noise * _per_frame(dice.uniform(0, augmentation.noise))
+
+
+def _cover(frames: Tensor, modalities: Sequence[Modality], augmentation: Augmentation, dice: _Dice) -> Tensor:
+    """Fill a rectangle with noise, or with what another clip of the same modality shows there."""
+    erased = _rectangle(frames, dice, low=0.15, high=0.5) & _per_frame(dice.happens(augmentation.erase))
+    level = torch.stack([dice.uniform(0, 1) for _ in range(3)], dim=1)[..., None, None]
+    texture = level + 0.1 * torch.randn(frames.shape, generator=dice.generator)
+    frames = torch.where(erased, texture, frames)
+    other = _another_clip(modalities, dice)
+    first = torch.cumsum(torch.bincount(dice.clip, minlength=dice.clips), 0) - torch.bincount(dice.clip)
+    neighbour = frames[first[other[dice.clip]]]
+    covered = _side(frames, dice) & _per_frame(dice.happens(augmentation.occlude))
+    return torch.where(covered, neighbour, frames)
+
+
+def _rectangle(frames: Tensor, dice: _Dice, *, low: float, high: float) -> Tensor:
+    """(n, 1, H, W) bool: sides between these shares of the image's, anywhere in it."""
+    height, width = frames.shape[2:]
+    inside = []
+    for size in (height, width):
+        length = dice.uniform(low, high)
+        start = dice.uniform(0, 1) * (1 - length)
+        position = (torch.arange(size) + 0.5) / size
+        inside.append((position >= start[:, None]) & (position < (start + length)[:, None]))
+    return (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
+
+
+def _side(frames: Tensor, dice: _Dice) -> Tensor:
+    """(n, 1, H, W) bool: a stretch at the left or right border, from some height down to the feet."""
+    height, width = frames.shape[2:]
+    column = (torch.arange(width) + 0.5) / width
+    column = torch.where(dice.happens(0.5)[:, None], column, 1 - column)
+    row = (torch.arange(height) + 0.5) / height
+    inside_x = column < dice.uniform(0.15, 0.45)[:, None]
+    inside_y = row > dice.uniform(0, 0.4)[:, None]
+    return (inside_y[:, :, None] & inside_x[:, None, :])[:, None]
+
+
+def _another_clip(modalities: Sequence[Modality], dice: _Dice) -> Tensor:
+    """(B,) int64: for each clip another of its modality, itself when it is the only one."""
+    order = torch.randperm(dice.clips, generator=dice.generator).tolist()
+    other = torch.arange(dice.clips)
+    for modality in set(modalities):
+        own = [position for position in order if modalities[position] is modality]
+        other[own] = torch.tensor(own[1:] + own[:1])
+    return other
+
+
+def _per_frame(values: Tensor) -> Tensor:
+    """(n,) to (n, 1, 1, 1)."""
+    return values[:, None, None, None]
