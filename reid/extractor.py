@@ -1,0 +1,118 @@
+"""From the crops of tracklets to unit-length embeddings."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reid.calibration import Calibration
+from reid.modality import Modality
+from reid.models.xreid import XReID
+from reid.transforms import Image, Preprocessing, prepare_clip, sample_uniform, to_input
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """What the pipeline needs of a re-identification model.
+
+    Attributes:
+        dimension: d.
+        model_id: ``<name>@sha256:<16 hex digits>``; embeddings of different ids must not be compared.
+    """
+
+    dimension: int
+    model_id: str
+
+    def extract(self, clips: Sequence[Sequence[Image]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
+        """Embed tracklets.
+
+        Args:
+            clips: The crops of each tracklet in time order, at least one; native pixels, any sizes.
+            modalities: What the camera of each tracklet measures.
+
+        Returns:
+            (n, d), rows of unit length; (0, d) for no clips.
+        """
+        ...
+
+
+class XReIDExtractor:
+    """X-ReID with the preprocessing of its weights.
+
+    A tracklet is represented by at most ``preprocessing.frames`` of its crops, evenly spaced; a shorter one by all its
+    crops, with nothing repeated. Its embedding does not depend on what else is in the call, but for rounding.
+
+    Args:
+        model: With its weights; moved to the device, and to half precision on a GPU.
+        preprocessing: Of those weights.
+        model_id: Of those weights.
+        calibration: Of those weights; None when none was fitted.
+        device: Where to compute.
+        batch_frames: Crops computed at once, which bounds memory.
+    """
+
+    def __init__(
+        self,
+        model: XReID,
+        preprocessing: Preprocessing,
+        *,
+        model_id: str,
+        calibration: Calibration | None,
+        device: torch.device | str = "cpu",
+        batch_frames: int = 64,
+    ) -> None:
+        self._device = torch.device(device)
+        self._dtype = torch.float16 if self._device.type == "cuda" else torch.float32
+        self._model = model.to(self._device, self._dtype).eval()
+        self._batch_frames = batch_frames
+        self.preprocessing = preprocessing
+        self.calibration = calibration
+        self.model_id = model_id
+        self.dimension = model.config.dimension
+
+    def extract(self, clips: Sequence[Sequence[Image]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
+        """Embed tracklets; see ``Extractor``.
+
+        Raises:
+            ValueError: When the arguments are not equally many, or a clip cannot be used; it names the clip.
+        """
+        if len(clips) != len(modalities):
+            raise ValueError(f"clips and modalities must be equally many, got {len(clips)} and {len(modalities)}")
+        prepared = [
+            self._prepare(number, clip, modality)
+            for number, (clip, modality) in enumerate(zip(clips, modalities, strict=True))
+        ]
+        return self.embed_prepared(prepared)
+
+    def embed_prepared(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed clips that ``prepare_clip`` made, all their frames: (T, H, W, 3) each; returns (n, d)."""
+        rows = [self._run(batch) for batch in self._batches(clips)]
+        return np.concatenate([np.zeros((0, self.dimension), np.float32), *rows])
+
+    def _prepare(self, number: int, clip: Sequence[Image], modality: Modality) -> NDArray[np.uint8]:
+        chosen = [clip[position] for position in sample_uniform(len(clip), self.preprocessing.frames)] if clip else []
+        try:
+            return prepare_clip(chosen, modality, self.preprocessing)
+        except ValueError as error:
+            raise ValueError(f"clip {number}: {error}") from error
+
+    def _batches(self, clips: Sequence[NDArray[np.uint8]]) -> list[list[NDArray[np.uint8]]]:
+        batches: list[list[NDArray[np.uint8]]] = []
+        frames = self._batch_frames
+        for clip in clips:
+            if frames + len(clip) > self._batch_frames or not batches:
+                batches.append([])
+                frames = 0
+            batches[-1].append(clip)
+            frames += len(clip)
+        return batches
+
+    @torch.inference_mode()
+    def _run(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        frames = torch.from_numpy(np.concatenate(clips)).to(self._device)
+        lengths = torch.tensor([len(clip) for clip in clips], device=self._device)
+        features: Tensor = self._model.embed(to_input(frames, self.preprocessing).to(self._dtype), lengths)
+        return features.cpu().numpy()
