@@ -1,0 +1,131 @@
+"""What can be asked of the simulator: strict YAML, one file for a site, one for training tracklets."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+Modality = Literal["rgb", "nir", "thermal"]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the message has a line for each error."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SiteCamera(_Section):
+    """One camera of a site.
+
+    Attributes:
+        modality: What it measures.
+        night: Whether it records by night.
+        start: Capture time of its first frame, with an offset from UTC.
+        position_m: On the site's map; only tells how far cameras are from each other.
+        height_m: Above the ground.
+        pitch_deg: Downwards.
+        focal_px: In pixels.
+        nearest_m: Least distance of a walker.
+        farthest_m: Greatest distance of a walker.
+        furniture: Pieces that stand among the walkers.
+    """
+
+    modality: Modality
+    night: bool = False
+    start: datetime
+    position_m: tuple[float, float] = (0.0, 0.0)
+    height_m: Annotated[float, Field(gt=0.5, le=20)] = 3.0
+    pitch_deg: Annotated[float, Field(ge=0, le=80)] = 14.0
+    focal_px: Positive = 520.0
+    nearest_m: Positive = 5.0
+    farthest_m: Positive = 9.0
+    furniture: Annotated[int, Field(ge=0, le=20)] = 3
+
+
+class SiteConfig(_Section):
+    """A site that is recorded.
+
+    Attributes:
+        name: Of the site.
+        seed: Of everything.
+        people: Identities; each passes every camera at least once.
+        revisits: Share of people who pass a camera a second time.
+        mean_gap_seconds: Between one walker entering a camera's view and the next.
+        quiet_seconds: Empty scene at the beginning.
+        width: Of all cameras, pixels, even.
+        height: Of all cameras, pixels, even.
+        fps: Of all cameras.
+        walking_speed_m_s: Between cameras, for the travel times.
+        cameras: By id.
+    """
+
+    name: str
+    seed: int
+    people: Count
+    revisits: Annotated[float, Field(ge=0, le=1)] = 0.1
+    mean_gap_seconds: Positive = 3.0
+    quiet_seconds: Annotated[float, Field(ge=0)] = 1.5
+    width: Annotated[int, Field(ge=64, le=4096, multiple_of=2)] = 640
+    height: Annotated[int, Field(ge=64, le=4096, multiple_of=2)] = 360
+    fps: Positive = 10.0
+    walking_speed_m_s: Positive = 1.3
+    cameras: Annotated[dict[Annotated[str, StringConstraints(pattern="^[a-z0-9_]+$")], SiteCamera], Field(min_length=1)]
+
+
+class TrackletsConfig(_Section):
+    """Training tracklets: people and how often each is seen.
+
+    Attributes:
+        seed: Of everything.
+        people: Identities by split.
+        tracklets: A person, by modality.
+        frames: Crops a tracklet.
+        scenes: Different surroundings in each modality.
+    """
+
+    seed: int
+    people: dict[Literal["train", "val"], Count]
+    tracklets: dict[Modality, Count]
+    frames: Count = 8
+    scenes: Count = 48
+
+
+Config = TypeVar("Config", bound=_Section)
+
+
+def load(path: Path, kind: type[Config]) -> Config:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: When it is missing, no YAML, or not of this kind; unknown keys are refused.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
+    try:
+        made = kind.model_validate(data)
+    except ValidationError as error:
+        lines = (f"{path}: {'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors())
+        raise ConfigError("\n".join(lines)) from None
+    _check_times(path, made)
+    return made
+
+
+def _check_times(path: Path, config: _Section) -> None:
+    if isinstance(config, SiteConfig):
+        for camera_id, camera in config.cameras.items():
+            if camera.start.tzinfo is None:
+                raise ConfigError(
+                    f"{path}: cameras.{camera_id}.start: must say its offset from UTC, such as ...T14:00:00Z"
+                )
+            if camera.nearest_m >= camera.farthest_m:
+                raise ConfigError(f"{path}: cameras.{camera_id}: nearest_m must be below farthest_m")
