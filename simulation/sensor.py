@@ -5,11 +5,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+Window = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the frame
+
 _TILES = 6
 _LEVELS = 4096
 
 # shot and read noise at unit gain; gain by day and by night
-_NOISE = {"rgb": (0.010, 0.002), "nir": (0.014, 0.003)}
+_NOISE = {"rgb": (0.010, 0.002), "nir": (0.009, 0.002)}
 _GAIN = {("rgb", False): 1.0, ("rgb", True): 2.2, ("nir", False): 1.0, ("nir", True): 1.0}
 
 THERMAL_AMBIENT = 7300.0  # counts
@@ -41,16 +43,24 @@ class Sensor:
         linear = np.arange(_LEVELS, dtype=np.float32) / (_LEVELS - 1)
         self._tone = np.round(255 * linear ** (1 / 2.2)).astype(np.uint8)
 
-    def expose(self, signal: NDArray[np.float32], seconds: float) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """One frame: RGB uint8 (h, w, 3), grey uint8 (h, w), or counts uint16 (h, w)."""
-        tile, *roll = (int(number) for number in self._rng.integers((_TILES, *signal.shape[:2])))
-        noise = np.roll(self._tiles[tile], roll, axis=(0, 1))
+    def expose(
+        self, signal: NDArray[np.float32], seconds: float, window: Window | None = None
+    ) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """One frame, or the window of it that ``signal`` is: RGB uint8 (h, w, 3), grey uint8 (h, w), or counts uint16."""
+        height, width = self._tiles.shape[1:3]
+        left, top, right, bottom = window or (0, 0, width, height)
+        tile, down, across = (int(number) for number in self._rng.integers((_TILES, height, width)))
+        rows, columns = np.arange(top + down, bottom + down) % height, np.arange(left + across, right + across) % width
+        noise = self._tiles[tile][rows][:, columns]
+        here = (slice(top, bottom), slice(left, right))
         if self._modality == "thermal":
-            return self._counts(signal[..., 0], noise[..., 0], seconds)
-        return self._picture(signal, noise)
+            return self._counts(signal[..., 0], noise[..., 0] * _THERMAL_NOISE + self._pattern[here], seconds)
+        return self._picture(signal, noise, self._vignette[here])
 
-    def _picture(self, signal: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.uint8]:
-        exposed = cv2.GaussianBlur(signal, (0, 0), 0.55).reshape(signal.shape) * self._vignette * self._gain
+    def _picture(
+        self, signal: NDArray[np.float32], noise: NDArray[np.float32], vignette: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
+        exposed = cv2.GaussianBlur(signal, (0, 0), 0.55).reshape(signal.shape) * vignette * self._gain
         shot, read = _NOISE[self._modality]
         strength = self._gain**0.5
         exposed += noise * (strength * shot * np.sqrt(np.maximum(exposed, 0)) + strength * read)
@@ -61,5 +71,5 @@ class Sensor:
     def _counts(self, warmth: NDArray[np.float32], noise: NDArray[np.float32], seconds: float) -> NDArray[np.uint16]:
         blurred = cv2.GaussianBlur(warmth, (0, 0), 0.9)
         drift = _DRIFT_COUNTS * float(np.sin(2 * np.pi * seconds / _DRIFT_SECONDS + self._drift[0]))
-        counts = THERMAL_AMBIENT + drift + THERMAL_SPAN * blurred + self._pattern + _THERMAL_NOISE * noise
+        counts = THERMAL_AMBIENT + drift + THERMAL_SPAN * blurred + noise
         return np.clip(np.round(counts), 0, 16383).astype(np.uint16)

@@ -22,7 +22,7 @@ from simulation.materials import dress
 from simulation.people import Person
 from simulation.renderer import Figure, Light, Sprite, draw, lay, smear
 from simulation.scene import Scene, make_light, make_scene
-from simulation.sensor import Sensor
+from simulation.sensor import Sensor, Window
 from simulation.walk import Ground, Walk, places
 from simulation.walk import Path as WalkPath
 from simulation.writers import ImageFolder, TruthRow, VideoFile, whole_folder, write_truth
@@ -275,22 +275,23 @@ def _share_inside(camera: Camera, pose: Pose) -> float:
     return float(np.prod(clipped[1] - clipped[0]) / max(float(np.prod(high - low)), 1e-9))
 
 
-def compose(scene: Scene, people: Sequence[Sprite]) -> NDArray[np.float32]:
-    """The scene with people in it, near things over far ones."""
-    image = scene.background.copy()
+def compose(scene: Scene, people: Sequence[Sprite], window: Window | None = None) -> NDArray[np.float32]:
+    """The scene with people in it, near things over far ones; only a window of it, where one is given."""
+    left, top, right, bottom = window or (0, 0, scene.camera.width, scene.camera.height)
+    image = scene.background[top:bottom, left:right].copy()
     for sprite in people:
-        _cast_shadow(image, sprite, scene.light)
+        _cast_shadow(image, (left, top), sprite, scene.light)
     for sprite in sorted([*people, *scene.furniture], key=lambda each: -each.depth):
-        lay(image, sprite)
+        lay(image, sprite, (left, top))
     return image
 
 
-def _cast_shadow(image: NDArray[np.float32], sprite: Sprite, light: Light) -> None:
+def _cast_shadow(image: NDArray[np.float32], origin: tuple[int, int], sprite: Sprite, light: Light) -> None:
     """A soft patch where the feet meet the ground, by day."""
     box = sprite.box
     if light.modality != "rgb" or box is None:
         return
-    left, _, right, bottom = box
+    left, right, bottom = box[0] - origin[0], box[2] - origin[0], box[3] - origin[1]
     width = right - left
     x0, x1 = max(int(left - 0.5 * width), 0), min(int(right + 0.5 * width) + 1, image.shape[1])
     y0, y1 = max(int(bottom - 0.10 * width) - 2, 0), min(int(bottom + 0.16 * width) + 2, image.shape[0])

@@ -40,6 +40,7 @@ _HEIGHT_PX = (72.0, 220.0)
 _SPLITS = {"train": 0, "val": 1}
 _SCENES, _CROPS = 20, 21  # branches of the seed
 _TRIES = 12
+_EDGE = 4  # pixels drawn around a crop, for the optics' blur
 
 Box = tuple[int, int, int, int]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -153,8 +154,9 @@ def _crops(
         if inside < _LEAST_INSIDE or uncovered(sprite, nearer) < _LEAST_FREE or box is None:
             continue
         left, top, right, bottom = box
-        picture = at.sensor.expose(compose(at.scene, [sprite, *sprites]), float(time))
-        yield cast("Pixels", picture[top:bottom, left:right])
+        window = max(left - _EDGE, 0), max(top - _EDGE, 0), min(right + _EDGE, _WIDTH), min(bottom + _EDGE, _HEIGHT)
+        picture = at.sensor.expose(compose(at.scene, [sprite, *sprites], window), float(time), window)
+        yield picture[top - window[1] : bottom - window[1], left - window[0] : right - window[0]]
 
 
 def _walker(walker: tuple[object, Figure], camera: Camera, rng: Generator, *, near: Walker | None = None) -> Walker:
