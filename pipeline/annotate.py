@@ -29,6 +29,7 @@ from pipeline.drawing import (
     person_colour,
     put_label,
     put_text,
+    shortened,
     text_wh,
     to_rgb8,
 )
@@ -140,7 +141,7 @@ def _add_stream(container: OutputContainer, canvas: Rgb8, fps: float) -> VideoSt
     stream.height, stream.width = canvas.shape[:2]
     stream.pix_fmt = "yuv420p"
     stream.codec_context.time_base = _CLOCK
-    stream.options = {"preset": "veryfast", "crf": "21"}
+    stream.options = {"preset": "veryfast", "crf": "23"}
     return stream
 
 
@@ -186,14 +187,14 @@ class _Painter:
         put_label(canvas, clock, (right, margin), size=unit, background=_DARK)
 
     def _draw_strip(self, canvas: Rgb8, present: list[int], now: float, unit: int) -> None:
-        heading = ("People in view,", "as another", "camera saw them")
-        left = 7 * unit
-        slot_width = 11 * unit
+        heading = ("In view, and", "as another", "camera", "saw them")
+        left = 13 * unit // 2
+        slot_width = 21 * unit // 2
         count = max(1, (canvas.shape[1] - left) // slot_width)
         self._update_slots(present, now, count)
         for line, text in enumerate(heading):
             put_text(
-                canvas, text, (unit // 2, unit * (line + 1) * 13 // 10 + unit // 2), size=unit * 9 // 10, colour=GREY
+                canvas, text, (unit // 2, unit * (line + 1) * 13 // 10 - unit // 4), size=unit * 9 // 10, colour=GREY
             )
         for slot, content in enumerate(self._slots):
             if content is not None:
@@ -235,7 +236,8 @@ class _Painter:
         )
         for line in companion.caption:
             y += unit * 12 // 10
-            put_text(canvas, line, (x, y), size=unit * 9 // 10, colour=WHITE)
+            text = shortened(line, unit * 9 // 10, canvas.shape[1] - x)
+            put_text(canvas, text, (x, y), size=unit * 9 // 10, colour=WHITE)
 
 
 def _draw_mark(canvas: Rgb8, mark: _Mark, unit: int) -> None:

@@ -18,6 +18,8 @@ from pipeline.drawing import (
     fit,
     put_label,
     put_text,
+    shortened,
+    text_colour_on,
     text_wh,
     to_rgb8,
 )
@@ -36,7 +38,7 @@ _SOFT: Colour = (190, 196, 204)
 _THUMB_WH = (92, 176)
 _CELL_W = _THUMB_WH[0] + 16
 _CAPTION = 14
-_ROW_H = _THUMB_WH[1] + 74
+_ROW_H = _THUMB_WH[1] + 90
 _MARGIN = 20
 _GAP = 26
 
@@ -199,10 +201,13 @@ def _draw_row(canvas: Rgb8, row: Row, columns: Mapping[Modality, int], timezone:
 def _draw_match(canvas: Rgb8, match: Match, x: int, timezone: tzinfo) -> None:
     frame = GREY if match.correct is None else CORRECT if match.correct else WRONG
     _draw_view(canvas, match.view, x, timezone, frame=frame)
-    score = f"{match.probability:.0%}  cos {match.cosine:.2f}"
-    put_text(canvas, score, (x, _THUMB_WH[1] + 39), size=12, colour=_SOFT)
+    width, height = _THUMB_WH
+    put_text(canvas, f"{match.probability:.0%}  cos {match.cosine:.2f}", (x, height + 66), size=12, colour=_SOFT)
     if match.correct is not None:
-        put_label(canvas, "correct" if match.correct else "wrong", (x + 3, 13), size=12, background=frame)
+        text = "correct" if match.correct else "wrong"
+        canvas[height + 11 : height + 28, x - 3 : x + width + 3] = frame
+        left = x + (width - text_wh(text, 13)[0]) // 2
+        put_text(canvas, text, (left, height + 11), size=13, colour=text_colour_on(frame))
 
 
 def _draw_view(canvas: Rgb8, view: View, x: int, timezone: tzinfo, *, frame: Colour) -> None:
@@ -210,8 +215,8 @@ def _draw_view(canvas: Rgb8, view: View, x: int, timezone: tzinfo, *, frame: Col
     canvas[10 : 10 + height, x : x + width] = fit(view.image, _THUMB_WH, background=(8, 9, 11))
     cv2.rectangle(canvas, (x - 2, 8), (x + width + 1, 11 + height), frame, 3)
     when = view.start.astimezone(timezone)
-    put_text(canvas, view.camera_id, (x, height + 14), size=13, colour=WHITE)
-    put_text(canvas, f"{when:%H:%M:%S}", (x + width, height + 14), size=13, colour=WHITE, align_right=True)
+    put_text(canvas, shortened(view.camera_id, 13, width), (x, height + 31), size=13, colour=WHITE)
+    put_text(canvas, f"{when:%H:%M:%S}", (x, height + 48), size=13, colour=WHITE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +342,7 @@ def write_matches(
     rows, how = rows_of(store, calibration, truth=truth)
     sees = (
         "Each row is one person: on the left as one camera saw them, then the tracklets of other modalities that look"
-        " most like them, nearest first, with calibrated probability and cosine. Below each: camera and time of recording."
+        " most like them, nearest first, with calibrated probability and cosine. Below: camera and time of recording."
     )
     text = SheetText("Found again across modalities", tuple(filter(None, (sees, how, note))), timezone)
     write(path, draw(rows, text))

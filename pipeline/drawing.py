@@ -67,14 +67,18 @@ def text_wh(text: str, size: int) -> tuple[int, int]:
     return width, height
 
 
-def put_text(
-    canvas: Rgb8, text: str, xy: tuple[int, int], *, size: int, colour: Colour, align_right: bool = False
-) -> None:
-    """Draw anti-aliased text in place, its top left (or right) corner at ``xy``; what lies outside is cut off."""
+def shortened(text: str, size: int, width: int) -> str:
+    """The text, or as much of its beginning as fits beside two dots."""
+    if text_wh(text, size)[0] <= width:
+        return text
+    kept = next((n for n in range(len(text) - 1, 0, -1) if text_wh(text[:n] + "..", size)[0] <= width), 0)
+    return text[:kept] + ".."
+
+
+def put_text(canvas: Rgb8, text: str, xy: tuple[int, int], *, size: int, colour: Colour) -> None:
+    """Draw anti-aliased text in place, its top left corner at ``xy``; what lies outside the canvas is cut off."""
     mask = _mask(text, size)
     x, y = xy
-    if align_right:
-        x -= mask.shape[1]
     top, left = max(0, -y), max(0, -x)
     mask = mask[top : max(0, canvas.shape[0] - y), left : max(0, canvas.shape[1] - x)]
     if not mask.size:

@@ -166,7 +166,7 @@ class Searcher:
         self._store = store
         self._calibration = calibration
         self._make_extractor = extractor
-        self._extractor: "Extractor | None" = None
+        self._extractor: Extractor | None = None
         self._gallery = store.gallery()
         self._tracklets = {each.row: each for each in store.tracklets()}
 

@@ -375,12 +375,16 @@ class Store:
         rows = self._db.execute(f"{_SELECT} WHERE {condition} ORDER BY t.start_us, t.tracklet_id", values)
         return [self._stored(row) for row in rows]
 
-    def boxes(self, camera_id: str) -> list[TrackletBoxes]:
-        """Boxes of all tracklets of a camera, rejected ones included, by start time."""
+    def boxes(self, camera_id: str, *, after_row: int = 0) -> list[TrackletBoxes]:
+        """Boxes of all tracklets of a camera, rejected ones included, by start time.
+
+        Frames are numbered anew in each run: where several runs share a store, pass the ``last_row`` from before the
+        run that is meant.
+        """
         rows = self._db.execute(
             "SELECT tracklet_id, person_id, frame_index, xyxy, confidence FROM tracklets"
-            " WHERE camera_id = ? ORDER BY start_us, tracklet_id",
-            [camera_id],
+            " WHERE camera_id = ? AND row > ? ORDER BY start_us, tracklet_id",
+            [camera_id, after_row],
         )
         return [
             TrackletBoxes(
@@ -459,6 +463,12 @@ class Store:
                 person_id=person_id,
                 embedding=np.frombuffer(vector, "<f4").astype(np.float32),
             )
+
+    @property
+    def last_row(self) -> int:
+        """The greatest row ever given to a tracklet, 0 before the first."""
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'tracklets'").fetchone()
+        return 0 if row is None else int(row[0])
 
     @property
     def calibration(self) -> Calibration:

@@ -121,6 +121,16 @@ def test_another_model_is_refused_and_both_are_named(tmp_path: Path) -> None:
     open_store(tmp_path).close()  # and the lock was let go
 
 
+def test_the_boxes_of_one_run_can_be_told_from_those_before(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        assert store.last_row == 0
+        store.add(sighting_of(tracklet_of("gate-A")))
+        before = store.last_row
+        store.add_rejected(rejected_of(tracklet_of("gate-B")))
+        assert [each.tracklet_id for each in store.boxes("gate")] == ["gate-A", "gate-B"]
+        assert [each.tracklet_id for each in store.boxes("gate", after_row=before)] == ["gate-B"]
+
+
 def test_person_numbers_are_never_given_twice(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         assert store.next_person_id == 1
