@@ -346,14 +346,14 @@ class Store:
         for item in items:
             self._check(item)
         try:
-            for item in items:
-                self._write_crops(item.tracklet)
+            self._write_crops([item.tracklet for item in items])
             with self._db:
                 for item in items:
                     self._insert(item)
         except BaseException as error:
             for item in items:
                 shutil.rmtree(self._folder(item.tracklet), ignore_errors=True)
+                shutil.rmtree(_part(self._folder(item.tracklet)), ignore_errors=True)
             if isinstance(error, OSError | sqlite3.OperationalError):
                 raise ResourceError(f"{self.root}: the gallery cannot be written: {error}") from error
             raise
@@ -525,19 +525,22 @@ class Store:
     def _folder(self, tracklet: Tracklet) -> Path:
         return self.root / CROPS / tracklet.camera_id / tracklet.tracklet_id
 
-    def _write_crops(self, tracklet: Tracklet) -> None:
-        final = self._folder(tracklet)
-        part = final.with_name(f".{tracklet.tracklet_id}.part")
-        part.mkdir(parents=True)
-        try:
+    def _write_crops(self, tracklets: Sequence[Tracklet]) -> None:
+        """Write all, then sync all, then rename: the first sync does most of the disk's work for the others."""
+        written: list[Path] = []
+        for tracklet in tracklets:
+            part = _part(self._folder(tracklet))
+            part.mkdir(parents=True)
             for position, crop in enumerate(tracklet.crops):
-                _write_image(part / Path(crop_path(tracklet, position)).name, crop.image)
-            _sync(part)
-            part.rename(final)
-            _sync(final.parent)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
+                written.append(part / Path(crop_path(tracklet, position)).name)
+                _write_image(written[-1], crop.image)
+            written.append(part)
+        for path in written:
+            _sync(path)
+        for tracklet in tracklets:
+            _part(self._folder(tracklet)).rename(self._folder(tracklet))
+        for parent in {self._folder(tracklet).parent for tracklet in tracklets}:
+            _sync(parent)
 
     def _insert(self, item: Sighting | RejectedTracklet) -> None:
         tracklet = item.tracklet
@@ -684,15 +687,17 @@ def _write_image(path: Path, image: Image) -> None:
     done, data = cv2.imencode(path.suffix, np.ascontiguousarray(bgr), options)
     if not done:
         raise ValueError(f"{path.name}: an image of {image.dtype} {image.shape} cannot be encoded")
-    with path.open("wb") as file:
-        file.write(data.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
+    path.write_bytes(data.tobytes())
 
 
-def _sync(folder: Path) -> None:
-    """Make names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
+def _part(folder: Path) -> Path:
+    """What a tracklet's folder is called while it is being written."""
+    return folder.with_name(f".{folder.name}.part")
+
+
+def _sync(path: Path) -> None:
+    """Make a file's content, or the names in a folder, durable."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
