@@ -38,7 +38,7 @@ _SOFT: Colour = (190, 196, 204)
 _THUMB_WH = (92, 176)
 _CELL_W = _THUMB_WH[0] + 16
 _CAPTION = 14
-_ROW_H = _THUMB_WH[1] + 90
+_ROW_H = _THUMB_WH[1] + 104
 _MARGIN = 20
 _GAP = 26
 
@@ -194,7 +194,7 @@ def _draw_row(canvas: Rgb8, row: Row, columns: Mapping[Modality, int], timezone:
         for number, match in enumerate(row.matches.get(modality, ())):
             _draw_match(canvas, match, x + number * _CELL_W, timezone)
         if modality in row.absent:
-            put_text(canvas, "never passed these cameras", (x, _ROW_H - 17), size=12, colour=GREY)
+            put_text(canvas, "this person never passed these cameras", (x, _ROW_H - 17), size=12, colour=GREY)
         x += count * _CELL_W
 
 
