@@ -84,7 +84,7 @@ class Row:
     Attributes:
         query: On the left.
         matches: For each other modality at most a few.
-        absent: Modalities whose cameras never saw this person (known from ground truth only).
+        absent: Modalities in which this person has no tracklet (known from ground truth only).
     """
 
     query: View
@@ -194,7 +194,7 @@ def _draw_row(canvas: Rgb8, row: Row, columns: Mapping[Modality, int], timezone:
         for number, match in enumerate(row.matches.get(modality, ())):
             _draw_match(canvas, match, x + number * _CELL_W, timezone)
         if modality in row.absent:
-            put_text(canvas, "this person never passed these cameras", (x, _ROW_H - 17), size=12, colour=GREY)
+            put_text(canvas, "no tracklet of this person here", (x, _ROW_H - 17), size=12, colour=GREY)
         x += count * _CELL_W
 
 
