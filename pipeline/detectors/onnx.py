@@ -91,7 +91,7 @@ class OnnxDetector:
         rows, confidence, stride = rows[likely], confidence[likely], self._stride[likely]
         centre = (rows[:, :2] + self._grid[likely]) * stride / scale
         half = np.exp(rows[:, 2:4]) * stride / scale / 2
-        xyxy = np.hstack([centre - half, centre + half])
+        xyxy = np.hstack([centre - half, centre + half]).astype(np.float32)
         xyxy[:, 0::2] = xyxy[:, 0::2].clip(0, resolution_wh[0])
         xyxy[:, 1::2] = xyxy[:, 1::2].clip(0, resolution_wh[1])
         real = (xyxy[:, 2:] - xyxy[:, :2] > 1).all(axis=1)
@@ -108,9 +108,7 @@ def _open_session(weights: Path, device: str) -> onnxruntime.InferenceSession:
     available = onnxruntime.get_available_providers()
     has_cuda = "CUDAExecutionProvider" in available
     if device.startswith("cuda") and not has_cuda:
-        raise ResourceError(
-            f"detector.device: {device} is not there: this ONNX Runtime has no CUDA (onnxruntime-gpu has); use auto or cpu"
-        )
+        raise ResourceError(f"detector.device: {device} is not there: this ONNX Runtime has no CUDA; use auto or cpu")
     provider = "CUDAExecutionProvider" if has_cuda and device != "cpu" else "CPUExecutionProvider"
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -87,7 +87,7 @@ def _load(weights: Path) -> Any:
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
-    from ultralytics import YOLO
+    from ultralytics.models import YOLO
 
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     try:
