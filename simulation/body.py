@@ -4,6 +4,7 @@ A piece is an axis between two points with an elliptic cross-section that varies
 half-depth along it), a material, and a ``front``: the azimuth its texture faces.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -257,12 +258,8 @@ class Body:
 
     def cadence(self, speed: float) -> float:
         """Gait cycles a second at a speed in m/s."""
-        return (
-            0.86
-            * self.person.gait.cadence
-            * float(np.sqrt(max(speed, 0.0) / 1.3))
-            * (1.72 / self.person.physique.stature) ** 0.5
-        )
+        stature = self.person.physique.stature
+        return 0.86 * self.person.gait.cadence * math.sqrt(max(speed, 0.0) / 1.3) * math.sqrt(1.72 / stature)
 
     def pose(self, position: tuple[float, float], heading: float, phase: float, speed: float) -> Pose:
         """Where every piece is, for a phase of the gait in radians and a speed in m/s (0 stands)."""
@@ -327,7 +324,7 @@ class Body:
             bones[f"{side} shin"] = (knee + lift, ankle + lift + np.array([0, 0, 0.01]), 0.0)
             bones[f"{side} foot"] = (heel, heel + (0.098 * p.stature) * forward, toe_out)
             bones[f"{side} boot"] = (knee + 0.45 * (ankle - knee) + lift, ankle + lift, 0.0)
-        return pelvis
+        return float(pelvis)
 
     def _swing_arms(
         self,

@@ -41,7 +41,7 @@ class Camera:
 
     def to_camera(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """World points (..., 3) in camera axes: right, down, depth, in metres."""
-        return (points - np.asarray(self.position)) @ self.rotation.T
+        return np.asarray((points - np.asarray(self.position)) @ self.rotation.T, dtype=np.float64)
 
     def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """World points (..., 3) to (..., 3): column, row in pixels, depth in metres; behind the camera is NaN."""

@@ -24,7 +24,7 @@ CHANNELS = {"rgb": 3, "nir": 1, "thermal": 1}
 def smooth_noise(rng: Generator, grid: tuple[int, int], shape: tuple[int, int] = (V, U)) -> NDArray[np.float32]:
     """Band-limited noise of unit scale: a coarse grid (rows, columns), interpolated."""
     coarse = rng.standard_normal(grid).astype(np.float32)
-    return cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 
 
 class Wardrobe:
@@ -41,9 +41,9 @@ class Wardrobe:
             "collar": self._collar, "hips": self._hips, "trouser-thigh": lambda: self._trouser(0.0),
             "trouser-shin": lambda: self._trouser(1.0), "shorts": self._shorts, "bare-thigh": lambda: self.skin(0.86),
             "bare-shin": self._bare_shin, "skirt": self._skirt, "shoe": self._shoe,
-            "boot": lambda: self.plain(self.person.shoes), "skin": lambda: self.skin(0.93), "neck": lambda: self.skin(1.0),
-            "head": self._face, "hair": self._hair, "hat": self._hat, "bag": self._bag, "strap": lambda: self.plain(self.person.bag_cloth),
-            "scarf": self._scarf,
+            "boot": lambda: self.plain(self.person.shoes), "skin": lambda: self.skin(0.93),
+            "neck": lambda: self.skin(1.0), "head": self._face, "hair": self._hair, "hat": self._hat, "bag": self._bag,
+            "strap": lambda: self.plain(self.person.bag_cloth), "scarf": self._scarf,
         }  # fmt: skip
         baked = {name: makers[name]() for name in {piece.material for piece in body.pieces}}
         self.textures = [np.ascontiguousarray(baked[piece.material]) for piece in body.pieces]
@@ -181,16 +181,23 @@ class Wardrobe:
 
     def _sleeve(self) -> Texture:
         covered = (self.person.sleeve > _ALONG).astype(np.float32) + 0 * _AROUND
-        return self._tint(self.skin(0.90), covered, 0) + covered[..., None] * self._sleeve_cloth()
+        return np.asarray(
+            self._tint(self.skin(0.90), covered, 0) + covered[..., None] * self._sleeve_cloth(), dtype=np.float64
+        )
 
     def _forearm(self) -> Texture:
         covered = (self.person.sleeve - 1.0 > _ALONG * 0.95).astype(np.float32) + 0 * _AROUND
-        return self._tint(self.skin(0.90), covered, 0) + covered[..., None] * self._sleeve_cloth()
+        return np.asarray(
+            self._tint(self.skin(0.90), covered, 0) + covered[..., None] * self._sleeve_cloth(), dtype=np.float64
+        )
 
     def _hood(self) -> Texture:
         texture = self.plain(self.person.top_cloth, 1.5)
         rim = np.exp(-(((_ALONG - 0.25) / 0.12) ** 2)) + 0 * _AROUND
-        return texture * (1 - 0.3 * rim[..., None]) if self.modality != "thermal" else texture + 0.05 * rim[..., None]
+        return np.asarray(
+            texture * (1 - 0.3 * rim[..., None]) if self.modality != "thermal" else texture + 0.05 * rim[..., None],
+            dtype=np.float32,
+        )
 
     def _collar(self) -> Texture:
         texture = self.plain(self.person.top_cloth)
@@ -223,12 +230,16 @@ class Wardrobe:
         texture = self._patterned(cloth, along, _AROUND * 0.08 + 0 * _ALONG, whole=False)
         seam = np.exp(-(((np.abs(_AROUND) - np.pi / 2) / 0.10) ** 2)) + 0 * _ALONG
         if self.modality == "thermal":  # loose cloth at the shins is cooler, thighs rub and are warm
-            return texture + ((0.06 - 0.13 * (_ALONG + start)) * cloth.warmth + 0.02 * seam)[..., None]
-        return texture * (1 - 0.16 * seam[..., None])
+            return np.asarray(
+                texture + ((0.06 - 0.13 * (_ALONG + start)) * cloth.warmth + 0.02 * seam)[..., None], dtype=np.float32
+            )
+        return np.asarray(texture * (1 - 0.16 * seam[..., None]), dtype=np.float32)
 
     def _shorts(self) -> Texture:
         covered = ((0.72 + self.person.hem) > _ALONG).astype(np.float32) + 0 * _AROUND
-        return self._tint(self.skin(0.86), covered, 0) + covered[..., None] * self._trouser(0.0)
+        return np.asarray(
+            self._tint(self.skin(0.86), covered, 0) + covered[..., None] * self._trouser(0.0), dtype=np.float64
+        )
 
     def _bare_shin(self) -> Texture:
         socked = (_ALONG > 0.86).astype(np.float32) + 0 * _AROUND
@@ -239,8 +250,8 @@ class Wardrobe:
         texture = self._patterned(cloth, _ALONG * 0.7 + 0 * _AROUND, _AROUND * 0.2 + 0 * _ALONG)
         pleats = np.cos(_AROUND * 11) * _ALONG
         if self.modality == "thermal":
-            return texture + (0.05 * pleats - 0.16 * cloth.warmth * _ALONG)[..., None]
-        return texture * (1 + 0.14 * pleats[..., None])
+            return np.asarray(texture + (0.05 * pleats - 0.16 * cloth.warmth * _ALONG)[..., None], dtype=np.float32)
+        return np.asarray(texture * (1 + 0.14 * pleats[..., None]), dtype=np.float32)
 
     def _shoe(self) -> Texture:
         shoes = self.person.shoes
@@ -274,7 +285,7 @@ class Wardrobe:
         nape = 0.62 if self.person.hair in {Hair.SHORT, Hair.BUN, Hair.PONYTAIL} else 0.95
         border = line + (nape - line) * np.clip((np.abs(_AROUND) - 0.95) / 0.55, 0, 1)
         cover = np.clip((border - _ALONG) / 0.05 + 0.5, 0, 1).astype(np.float32)
-        return texture + cover[..., None] * (self._hair() - texture)
+        return np.asarray(texture + cover[..., None] * (self._hair() - texture), dtype=np.float32)
 
     def _features(self, texture: Texture) -> Texture:
         """Eye sockets, nose and mouth: dark in reflected light; in thermal a cool nose and hot eye corners."""
@@ -285,16 +296,18 @@ class Wardrobe:
         eyes = blob(-0.42, 0.46, 0.16, 0.05) + blob(0.42, 0.46, 0.16, 0.05)
         nose, mouth = blob(0.0, 0.62, 0.13, 0.08), blob(0.0, 0.80, 0.28, 0.035)
         if self.modality == "thermal":
-            return texture + (0.04 * eyes - 0.16 * nose - 0.01 * mouth)[..., None]
-        return texture * (1 - 0.55 * eyes - 0.40 * mouth + 0.05 * nose)[..., None]
+            return np.asarray(texture + (0.04 * eyes - 0.16 * nose - 0.01 * mouth)[..., None], dtype=np.float32)
+        return np.asarray(texture * (1 - 0.55 * eyes - 0.40 * mouth + 0.05 * nose)[..., None], dtype=np.float32)
 
     def _hat(self) -> Texture:
         cloth = self.person.hat_cloth
         texture = self.plain(cloth, 0.8)
-        fold = (_ALONG > 0.62).astype(np.float32) + 0 * _AROUND
+        fold = np.broadcast_to(_ALONG > 0.62, (V, U)).astype(np.float32)
         if self.modality == "thermal":
-            return texture + 0.06 * fold[..., None] - 0.05
-        return self._tint(texture, fold * (0.85 if cloth.scale > 1.0 else 0.25), self.value(cloth, accent=True))
+            return np.asarray(texture + 0.06 * fold[..., None] - 0.05, dtype=np.float32)
+        return self._tint(
+            texture, fold * np.float32(0.85 if cloth.scale > 1.0 else 0.25), self.value(cloth, accent=True)
+        )
 
     def _bag(self) -> Texture:
         cloth = self.person.bag_cloth
@@ -302,10 +315,10 @@ class Wardrobe:
         pocket = ((_ALONG > 0.52) & (_ALONG < 0.92) & (np.abs(np.abs(_AROUND) - np.pi) < 1.0)).astype(np.float32)
         edge = np.exp(-(((_ALONG - 0.5) / 0.03) ** 2)) + 0 * _AROUND
         if self.modality == "thermal":
-            return texture + 0.03 * edge[..., None]
+            return np.asarray(texture + 0.03 * edge[..., None], dtype=np.float32)
         blocked = 0.9 if cloth.pattern is Pattern.BLOCK else 0.0
         texture = self._tint(texture, pocket * blocked, self.value(cloth, accent=True))
-        return texture * (1 - 0.35 * edge[..., None])
+        return np.asarray(texture * (1 - 0.35 * edge[..., None]), dtype=np.float32)
 
 
 def _pattern_mask(
@@ -327,7 +340,9 @@ def _pattern_mask(
         return np.zeros_like(along)
     span = np.abs(around).max()
     centre = np.abs(around) if cloth.pattern is Pattern.PRINT_FRONT else span - np.abs(around)
-    return ((centre < 0.105 * size) & (np.abs(along - 0.25) < 0.10 * size)).astype(np.float32)
+    return np.asarray(
+        ((centre < 0.105 * size) & (np.abs(along - 0.25) < 0.10 * size)).astype(np.float32), dtype=np.float32
+    )
 
 
 def dress(person: Person, modality: str) -> tuple[Body, Wardrobe]:

@@ -5,9 +5,10 @@ dye, only loosely tied to colour) and insulation, from which its surface tempera
 pictures together across modalities is shape, cut, lengths, layers, what is carried, and motion.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.random import Generator, SeedSequence
@@ -179,8 +180,27 @@ class Person:
         """The continuous attributes as one row, to compare people by."""
         p, g, t, b = self.physique, self.gait, self.top_cloth, self.bottom_cloth
         return np.array(
-            [p.stature, p.leg_ratio, p.shoulder, p.hip, p.build, p.head, g.speed, g.cadence, g.arm_swing, g.lean]
-            + [*t.colour, t.nir, t.clo, *b.colour, b.nir, b.clo, *self.hair_colour, *self.skin, self.bag_size]
+            [
+                p.stature,
+                p.leg_ratio,
+                p.shoulder,
+                p.hip,
+                p.build,
+                p.head,
+                g.speed,
+                g.cadence,
+                g.arm_swing,
+                g.lean,
+                *t.colour,
+                t.nir,
+                t.clo,
+                *b.colour,
+                b.nir,
+                b.clo,
+                *self.hair_colour,
+                *self.skin,
+                self.bag_size,
+            ]
         )
 
 
@@ -205,7 +225,10 @@ def linear(srgb: NDArray[np.float64]) -> Rgb:
     return red, green, blue
 
 
-def _pick(rng: Generator, odds: dict[str, float]) -> str:
+_Name = TypeVar("_Name", bound=str)
+
+
+def _pick(rng: Generator, odds: Mapping[_Name, float]) -> _Name:
     names = list(odds)
     weights = np.array(list(odds.values()), dtype=np.float64)
     return names[int(rng.choice(len(names), p=weights / weights.sum()))]
@@ -224,7 +247,7 @@ def _reflectance(rng: Generator, colour: Rgb, fibre: str) -> float:
     return float(np.clip(level * (1 - absorbing) + 0.18 * (luminance - 0.3) + rng.normal(0, 0.03), 0.05, 0.92))
 
 
-def _cloth(rng: Generator, fibre: str, clo: float, patterns: dict[str, float] | None = None) -> Cloth:
+def _cloth(rng: Generator, fibre: str, clo: float, patterns: Mapping[Pattern, float] | None = None) -> Cloth:
     colour, accent = _shade(rng), _shade(rng)
     while float(np.abs(np.subtract(np.sqrt(colour), np.sqrt(accent))).max()) < 0.2:
         accent = _shade(rng)
@@ -296,7 +319,8 @@ _TOPS: dict[str, tuple[float, str, float, float, float]] = {  # odds, fibre, clo
     Top.GILET: (0.10, "polyester", 0.85, 0.02, 0.5),
 }
 _PATTERNS = {Pattern.PLAIN: 0.36, Pattern.HOOPS: 0.13, Pattern.STRIPES: 0.07, Pattern.CHECKS: 0.09,
-             Pattern.BLOCK: 0.13, Pattern.PRINT_FRONT: 0.07, Pattern.PRINT_BACK: 0.05, Pattern.SLEEVES: 0.10}  # fmt: skip
+             Pattern.BLOCK: 0.13, Pattern.PRINT_FRONT: 0.07, Pattern.PRINT_BACK: 0.05,
+             Pattern.SLEEVES: 0.10}  # fmt: skip
 
 
 def _upper(rng: Generator) -> dict[str, object]:

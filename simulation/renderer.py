@@ -206,9 +206,7 @@ def _draw_piece(
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_WRAP,
     )
-    if looked.ndim == 2:
-        looked = looked[..., None]
-    shaded = _shade(looked, (s, facing), seen, i, light)
+    shaded = _shade(np.asarray(looked, np.float32).reshape(*looked.shape[:2], -1), (s, facing), seen, i, light)
     behind = float(np.clip((seen.depth[i] - figure.bias[i] - centre) / 0.25, 0, 1))
     if light.modality != "thermal":
         shaded = shaded * np.float32(1 - 0.22 * behind)
@@ -226,7 +224,7 @@ def _shade(
 ) -> NDArray[np.float32]:
     s, facing = normal
     if light.modality == "thermal":  # emissivity falls at grazing angles
-        return light.cold + light.span * looked * (0.88 + 0.12 * facing)[..., None]
+        return np.asarray(light.cold + light.span * looked * (0.88 + 0.12 * facing)[..., None], dtype=np.float64)
     toward = np.asarray(light.toward_sun)
     side, face = float(seen.across_world[i] @ toward), float(seen.facing_world[i] @ toward)
     lit = np.maximum(s * side + facing * face, 0) + 0.25 * max(float(toward[2]), 0.0)
@@ -251,10 +249,9 @@ def smear(sprite: Sprite, pixels: tuple[float, float]) -> Sprite:
     for t in np.linspace(-0.5, 0.5, 9):
         kernel[half + round(float(t * dy)), half + round(float(t * dx))] += 1 / 9
     blurred = cv2.filter2D(sprite.signal, -1, kernel, borderType=cv2.BORDER_CONSTANT)
-    if blurred.ndim == 2:
-        blurred = blurred[..., None]
     alpha = cv2.filter2D(sprite.alpha, -1, kernel, borderType=cv2.BORDER_CONSTANT)
-    return Sprite(blurred, alpha, sprite.left, sprite.top, sprite.depth)
+    signal = np.asarray(blurred, np.float32).reshape(sprite.signal.shape)
+    return Sprite(signal, np.asarray(alpha, np.float32), sprite.left, sprite.top, sprite.depth)
 
 
 def lay(image: NDArray[np.float32], sprite: Sprite, origin: tuple[int, int] = (0, 0)) -> None:

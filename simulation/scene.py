@@ -130,7 +130,7 @@ def _lighting(
         slant = np.where(on_ground, -rays[..., 2] / length, 0.9)
         factor = factor + (light.lamp / (reach * length) ** 1.3 * (0.25 + 0.75 * slant))[..., None]
     factor[sky] *= _SKY_LIFT
-    return factor.astype(np.float32)
+    return np.asarray(factor.astype(np.float32), dtype=np.float32)
 
 
 def _value(modality: str, colour: tuple[int, int, int], nir: float, warmth: float) -> Signal:
@@ -144,13 +144,13 @@ def _noise(rng: Generator, x: NDArray[np.float64], y: NDArray[np.float64], metre
     tile = smooth_noise(rng, (24, 24), (_TEXELS, _TEXELS))
     texel = _TEXELS / (24 * metres)
     u, v = (np.mod(axis * texel, _TEXELS).astype(np.float32) for axis in (x, y))
-    return cv2.remap(tile, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return np.asarray(cv2.remap(tile, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), dtype=np.float32)
 
 
 def _textured(base: Signal, relief: Signal, modality: str) -> Signal:
     if modality == "thermal":
         return base + 0.05 * relief[..., None]
-    return np.clip(base * (1 + relief[..., None]), 0.005, 1)
+    return np.asarray(np.clip(base * (1 + relief[..., None]), 0.005, 1), dtype=np.float32)
 
 
 def _ground(x: NDArray[np.float64], y: NDArray[np.float64], modality: str, *, night: bool, rng: Generator) -> Signal:

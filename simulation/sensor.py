@@ -46,7 +46,11 @@ class Sensor:
     def expose(
         self, signal: NDArray[np.float32], seconds: float, window: Window | None = None
     ) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """One frame, or the window of it that ``signal`` is: RGB uint8 (h, w, 3), grey uint8 (h, w), or counts uint16."""
+        """One frame, or the window of it that ``signal`` is.
+
+        Returns:
+            RGB uint8 (h, w, 3), grey uint8 (h, w), or counts uint16 (h, w).
+        """
         height, width = self._tiles.shape[1:3]
         left, top, right, bottom = window or (0, 0, width, height)
         tile, down, across = (int(number) for number in self._rng.integers((_TILES, height, width)))

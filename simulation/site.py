@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,8 @@ def camera_of(config: SiteConfig, camera: SiteCamera) -> Camera:
 def schedule(config: SiteConfig) -> dict[str, list[Walk]]:
     """Who passes each camera and when.
 
-    People come to the first camera of a period (day, night) in random order, a random time apart, and walk on to the next
-    cameras of that period; so travel times are those of the distance, a walker's pace and some dawdling.
+    People come to the first camera of a period (day, night) in random order, a random time apart, and walk on to the
+    next cameras of that period; so travel times are those of the distance, a walker's pace and some dawdling.
     """
     walks: dict[str, list[Walk]] = {}
     for night in (False, True):
@@ -148,7 +149,7 @@ def render_site(config: SiteConfig, output: Path, *, workers: int, tell: Callabl
     with whole_folder(output, marker=MARKER) as part:
         (part / "ground_truth").mkdir()
         job = partial(record, config, folder=part)
-        with ProcessPoolExecutor(max_workers=workers) as pool:
+        with ProcessPoolExecutor(max_workers=workers, mp_context=get_context("spawn")) as pool:
             futures = {name: pool.submit(job, name, walks[name]) for name in config.cameras}
             passages: list[dict[str, Any]] = []
             frames: dict[str, int] = {}

@@ -1,7 +1,7 @@
 """Training tracklets: crops of people in every modality, as a detector on a site's camera would cut them.
 
-Every tracklet is a few moments of a walk before a camera that was drawn at random: its height, lens, light, furniture and
-who else walks by. Boxes are shifted, loose, sometimes too short or too wide, as detectors' are.
+Every tracklet is a few moments of a walk before a camera that was drawn at random: its height, lens, light, furniture
+and who else walks by. Boxes are shifted, loose, sometimes too short or too wide, as detectors' are.
 """
 
 import csv
@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
-from typing import cast
 
 import cv2
 import numpy as np
 from numpy.random import Generator, SeedSequence
 from numpy.typing import NDArray
 
+from simulation.body import Body
 from simulation.camera import Camera
 from simulation.config import Modality, TrackletsConfig
 from simulation.materials import dress
@@ -58,8 +59,8 @@ class Station:
 def render_tracklets(config: TrackletsConfig, output: Path, *, workers: int, tell: Callable[[str], None]) -> None:
     """Write ``tracklets.csv`` and the crops it lists.
 
-    The layout is ``<split>/<pid>/<modality>/<camid>_<tracklet>/<k>.jpg`` (16-bit ``.png`` for thermal). The people are of
-    the namespaces "train" and "val"; no site has them.
+    The layout is ``<split>/<pid>/<modality>/<camid>_<tracklet>/<k>.jpg`` (16-bit ``.png`` for thermal). The people are
+    of the namespaces "train" and "val"; no site has them.
 
     Raises:
         OutputError: When the folder holds something else.
@@ -68,7 +69,7 @@ def render_tracklets(config: TrackletsConfig, output: Path, *, workers: int, tel
     with whole_folder(output, marker=MARKER) as part, (part / MARKER).open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
-        with ProcessPoolExecutor(max_workers=workers) as pool:
+        with ProcessPoolExecutor(max_workers=workers, mp_context=get_context("spawn")) as pool:
             done = pool.map(_render_person, *zip(*((config, part, *job) for job in jobs), strict=True), chunksize=4)
             for count, rows in enumerate(done, start=1):
                 table.writerows(rows)
@@ -113,7 +114,7 @@ def station(config_seed: int, modality: Modality, number: int) -> Station:
 
 
 def _film(
-    config: TrackletsConfig, modality: Modality, walker: tuple[object, Figure], rng: Generator
+    config: TrackletsConfig, modality: Modality, walker: tuple[Body, Figure], rng: Generator
 ) -> tuple[Station, list[Pixels]]:
     """Film a person until enough of the walk is in view."""
     best: tuple[Station, list[Pixels]] | None = None
@@ -130,7 +131,7 @@ def _film(
 
 
 def _crops(
-    config: TrackletsConfig, at: Station, modality: Modality, walker: tuple[object, Figure], rng: Generator
+    config: TrackletsConfig, at: Station, modality: Modality, walker: tuple[Body, Figure], rng: Generator
 ) -> Iterator[Pixels]:
     camera = at.scene.camera
     step = float(rng.uniform(0.12, 0.45))
@@ -159,10 +160,10 @@ def _crops(
         yield picture[top - window[1] : bottom - window[1], left - window[0] : right - window[0]]
 
 
-def _walker(walker: tuple[object, Figure], camera: Camera, rng: Generator, *, near: Walker | None = None) -> Walker:
+def _walker(walker: tuple[Body, Figure], camera: Camera, rng: Generator, *, near: Walker | None = None) -> Walker:
     """Send somebody on a straight walk through the view, in any direction."""
-    body, figure = cast("tuple[object, Figure]", walker)
-    stature = body.person.physique.stature  # type: ignore[attr-defined]
+    body, figure = walker
+    stature = body.person.physique.stature
     forward = camera.focal * stature / float(rng.uniform(*_HEIGHT_PX))
     forward = max(forward, 2.6)
     side = float(rng.uniform(-0.42, 0.42)) * camera.width / camera.focal * forward
@@ -184,11 +185,11 @@ def _walker(walker: tuple[object, Figure], camera: Camera, rng: Generator, *, ne
         rest_seconds=2.0,
         phase=float(rng.uniform(0, 2 * np.pi)),
     )
-    return Walker(Walk(0, 0.0, path), body, figure)  # type: ignore[arg-type]
+    return Walker(Walk(0, 0.0, path), body, figure)
 
 
 def _times(walker: Walker, frames: int, step: float) -> NDArray[np.float64]:
-    """Moments around the middle of the walk, at least 2.2 m from the camera."""
+    """Moments around the middle of the walk, in seconds since its begin."""
     middle = 0.5 * walker.walk.path.seconds(walker.body.person.gait.speed)
     times = middle + (np.arange(frames) - 0.5 * (frames - 1)) * step
     return np.clip(times, 0, None)

@@ -1,7 +1,7 @@
 """How people move through a camera's view: when they enter, where they go, when they rest.
 
-Paths, times and rests come from the site's seed and a walker's place in the queue, never from who walks: put other people
-into the same places and nothing but the people changes.
+Paths, times and rests come from the site's seed and a walker's place in the queue, never from who walks: put other
+people into the same places and nothing but the people changes.
 """
 
 from dataclasses import dataclass

@@ -29,7 +29,9 @@ class VideoFile:
         stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = _CLOCK
-        stream.options = {"preset": "veryfast", "crf": "19", "threads": "1"}
+        stream.codec_context.thread_count = 1
+        # Looking ahead makes x264 use memory it has not written: no two files of the same frames would be equal.
+        stream.options = {"preset": "veryfast", "crf": "19", "tune": "zerolatency"}
         self._stream: VideoStream = stream
         self._fps = fps
         self._count = 0
@@ -87,7 +89,7 @@ TruthRow = tuple[int, int, float, float, float, float, int, float]
 
 
 def write_truth(path: Path, rows: Sequence[TruthRow]) -> None:
-    """MOTChallenge ground truth: frame (from 1), id, left, top, width, height, conf (0: ignore), class 1, visibility."""
+    """MOTChallenge truth: frame (from 1), id, left, top, width, height, conf (0: ignore), class 1, visibility."""
     lines = [
         f"{frame},{person},{left:.2f},{top:.2f},{width:.2f},{height:.2f},{conf},1,{visibility:.3f}\n"
         for frame, person, left, top, width, height, conf, visibility in rows
