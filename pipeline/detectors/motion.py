@@ -180,15 +180,28 @@ def _merge(pieces: Sequence[Box], aspect: float) -> list[Box]:
 
 
 def _is_one_person(a: Box, b: Box, aspect: float) -> bool:
+    return _is_stacked(a, b, aspect) or _is_beside(a, b)
+
+
+def _is_stacked(a: Box, b: Box, aspect: float) -> bool:
+    """Head above torso above legs."""
     whole = _around(a, b)
     width, height = whole[2] - whole[0], whole[3] - whole[1]
+    widths = a[2] - a[0], b[2] - b[0]
     shared = min(a[2], b[2]) - max(a[0], b[0])
     gap = max(a[1], b[1]) - min(a[3], b[3])
-    narrower = min(a[2] - a[0], b[2] - b[0])
-    wider = max(a[2] - a[0], b[2] - b[0])
-    if shared < 0.5 * narrower or width > 1.35 * wider:
+    if shared < 0.5 * min(widths) or width > 1.35 * max(widths):
         return False
     return gap <= 0.15 * height and height <= 1.6 * aspect * width
+
+
+def _is_beside(a: Box, b: Box) -> bool:
+    """A bag, a hand or a foot next to a person."""
+    whole = _around(a, b)
+    width, height = whole[2] - whole[0], whole[3] - whole[1]
+    small, tall = sorted((a[3] - a[1], b[3] - b[1]))
+    gap = max(a[0], b[0]) - min(a[2], b[2])
+    return small < 0.5 * tall and height <= 1.1 * tall and gap <= 0.08 * tall and width <= 0.9 * tall
 
 
 def _around(a: Box, b: Box) -> Box:
