@@ -1,0 +1,290 @@
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from pipeline.config import Config, apply_overrides, from_sources, load, parse_time, schema
+from pipeline.errors import UsageError
+from reid.modality import Modality
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SMALLEST = "version: 1\ncameras:\n  gate: {source: a.mp4, modality: rgb}\nreid: {weights: xreid-tiny}\n"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "site.yaml"
+    path.write_text(text)
+    return path
+
+
+def errors_of(folder: Path, text: str) -> list[str]:
+    """The lines of the error, without the folder's name."""
+    with pytest.raises(UsageError) as caught:
+        load(write(folder, text))
+    assert caught.value.exit_code == 2
+    return [line.removeprefix(f"{folder}/") for line in str(caught.value).splitlines()]
+
+
+def test_the_smallest_file_has_all_defaults(tmp_path: Path) -> None:
+    config = load(write(tmp_path, SMALLEST))
+    assert config.cameras["gate"].modality is Modality.RGB
+    assert config.detector.backend == "motion"
+    assert config.output.root == Path("runs/latest")
+
+
+def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
+    config = load(write(tmp_path, SMALLEST))
+    with pytest.raises(ValidationError, match="frozen"):
+        config.reid.batch = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            SMALLEST.replace("rgb", "termal"),
+            "site.yaml:3: cameras.gate.modality: 'termal' is not one of rgb, nir, thermal; did you mean thermal?",
+        ),
+        (SMALLEST + "trackr: {}\n", "site.yaml:5: trackr: unknown key; did you mean tracker?"),
+        (
+            SMALLEST + "tracker:\n  high_confidence: 0.5\n  new_confidance: 0.6\n",
+            "site.yaml:7: tracker.new_confidance: unknown key; did you mean new_confidence?",
+        ),
+        (
+            SMALLEST + "site: {zzz: 1}\n",
+            "site.yaml:5: site.zzz: unknown key; known here: name, timezone",
+        ),
+        (
+            SMALLEST.replace("gate", "Gate-1"),
+            "site.yaml:3: cameras.Gate-1: camera id 'Gate-1' must be of a-z, 0-9 and _",
+        ),
+        (
+            SMALLEST.replace("xreid-tiny", ""),
+            "site.yaml:4: reid.weights: expected text, got None",
+        ),
+        (
+            SMALLEST.replace("{weights: xreid-tiny}", "{}"),
+            "site.yaml:4: reid.weights: is required: a checkpoint file, or xreid-tiny for the embedded one",
+        ),
+        (
+            SMALLEST + "detector: {batch: 0}\n",
+            "site.yaml:5: detector.batch: input should be greater than or equal to 1, got 0",
+        ),
+        (SMALLEST + "detector: {batch: '8'}\n", "site.yaml:5: detector.batch: expected a whole number, got '8'"),
+        (
+            SMALLEST + "detector: {device: gpu}\n",
+            "site.yaml:5: detector.device: 'gpu' is not one of auto, cpu, cuda, cuda:0",
+        ),
+        (SMALLEST + "detector: 3\n", "site.yaml:5: detector: expected a section with keys below it, got 3"),
+        (
+            SMALLEST + "site: {timezone: Europe/Belin}\n",
+            "site.yaml:5: site.timezone: 'Europe/Belin' is not an IANA timezone; did you mean Europe/Berlin?",
+        ),
+        (
+            SMALLEST.replace("modality: rgb", "modality: rgb, start: 2026-06-01T08:00:00"),
+            "site.yaml:3: cameras.gate.start: must be a time with its offset, such as 2026-06-01T08:00:00Z, "
+            "got '2026-06-01 08:00:00'",
+        ),
+        (
+            SMALLEST + "detector: {backend: onnx}\n",
+            "site.yaml:5: detector: weights: no file given, and the onnx backend needs one; motion needs none",
+        ),
+        (SMALLEST.replace("version: 1", "version: 2"), "site.yaml:1: version: 2 is not one of 1"),
+        (
+            SMALLEST + "tracker: {high_confidence: 0.9}\n",
+            "site.yaml:5: tracker: low_confidence <= high_confidence <= new_confidence must hold, got 0.1, 0.9, 0.6",
+        ),
+        (
+            SMALLEST.replace("modality: rgb", "modality: rgb, thermal: {low: 1, high: 2}"),
+            "site.yaml:3: cameras.gate: thermal is for cameras whose modality is thermal, this one is rgb",
+        ),
+        (
+            SMALLEST.replace("modality: rgb", "modality: thermal, thermal: {low: 1}"),
+            "site.yaml:3: cameras.gate.thermal: low and high must be given together, or neither for automatic limits",
+        ),
+        (
+            SMALLEST.replace("modality: rgb", "modality: thermal, thermal: {low: 9, high: 2}"),
+            "site.yaml:3: cameras.gate.thermal: low must be below high, got 9 and 2",
+        ),
+        (
+            "version: 1\ncameras: {}\nreid: {weights: xreid-tiny}\n",
+            "site.yaml:2: cameras: must name at least one camera",
+        ),
+        (
+            SMALLEST + "tracker: {lost_seconds: 5}\n",
+            "site.yaml:1: tracklets.max_gap_seconds (2) must be at least tracker.lost_seconds (5): "
+            "a track found again continues its tracklet",
+        ),
+        (
+            SMALLEST + "version: 1\n",
+            "site.yaml:5: version: given twice; the first is at ",
+        ),
+        ("", "site.yaml: expected keys such as version and cameras, got nothing"),
+        ("- a\n", "site.yaml: expected keys such as version and cameras, got a seq"),
+        ("a: [\n", "site.yaml:2: not valid YAML: expected the node content, but found '<stream end>'"),
+        ("a: &x [*x]\n", "site.yaml:1: a.0: refers to itself"),
+        (
+            SMALLEST.replace("a.mp4", "'${NO_SUCH_VARIABLE}'"),
+            "site.yaml:3: cameras.gate.source: environment variable NO_SUCH_VARIABLE is not set",
+        ),
+    ],
+)
+def test_each_mistake_has_one_line_that_says_where_and_what(tmp_path: Path, text: str, expected: str) -> None:
+    (line,) = errors_of(tmp_path, text)
+    assert line.startswith(expected)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    lines = errors_of(tmp_path, "version: 1\ncameras:\n  gate:\n    source: 3\n    modality: ir\nsite: {nam: x}\n")
+    assert lines == [
+        "site.yaml:6: site.nam: unknown key; did you mean name?",
+        "site.yaml:4: cameras.gate.source: expected text, got 3",
+        "site.yaml:5: cameras.gate.modality: 'ir' is not one of rgb, nir, thermal; did you mean nir?",
+        "site.yaml:1: reid: is required: reid.weights is a checkpoint file, or xreid-tiny for the embedded one",
+    ]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.yaml: no such config file"):
+        load(tmp_path / "none.yaml")
+
+
+def test_a_binary_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="cannot be read as UTF-8"):
+        load(path)
+
+
+def test_the_environment_fills_values_in_and_numbers_stay_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTAGE", "/srv/night")
+    monkeypatch.setenv("RATE", "12.5")
+    text = SMALLEST.replace("a.mp4, modality: rgb", '"${FOOTAGE}/gate.mp4", modality: rgb').replace(
+        "reid:", "  yard:\n    source: y\n    modality: nir\n    fps: ${RATE}\nreid:"
+    )
+    config = load(write(tmp_path, text))
+    assert config.cameras["gate"].source == "/srv/night/gate.mp4"
+    assert config.cameras["yard"].fps == 12.5
+
+
+def test_anchors_may_be_used_twice(tmp_path: Path) -> None:
+    text = "version: 1\ncameras:\n  a: &one {source: x, modality: rgb}\n  b: *one\nreid: {weights: xreid-tiny}\n"
+    assert set(load(write(tmp_path, text)).cameras) == {"a", "b"}
+
+
+def test_sources_on_the_command_line_become_cameras() -> None:
+    config = from_sources(
+        [
+            "gate=a,b.mp4",
+            "yard=y/*.png,modality=thermal,start=2026-06-01T10:00:00+02:00,fps=5,thermal.polarity=black_hot",
+        ]
+    )
+    gate, yard = config.cameras["gate"], config.cameras["yard"]
+    assert (gate.source, gate.modality) == ("a,b.mp4", Modality.RGB)
+    assert yard.start == datetime(2026, 6, 1, 8, tzinfo=UTC)
+    assert (yard.fps, yard.thermal.polarity) == (5, "black_hot")
+    assert config.reid.weights == "xreid-tiny"
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        ([], "no camera given"),
+        (["a.mp4"], "expected NAME=URI"),
+        (["Gate=a.mp4"], "where NAME is of a-z"),
+        (["a=x", "a=y"], "camera 'a' is given twice"),
+        (["a=x,modality=ir"], "--source: cameras.a.modality: 'ir' is not one of rgb, nir, thermal"),
+        (["a=x,modalty=nir"], "--source: cameras.a.modalty: unknown key; did you mean modality?"),
+        (["a="], "--source: cameras.a.source: string should have at least 1 character, got ''"),
+    ],
+)
+def test_wrong_sources_are_told(sources: list[str], expected: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        from_sources(sources)
+    assert expected in str(caught.value)
+
+
+def test_overrides_reach_any_key_and_leave_the_data_alone() -> None:
+    data = {"reid": {"weights": "x"}}
+    assert apply_overrides(data, ["reid.batch=4", "output.video=false", "site.name=north"]) == {
+        "reid": {"weights": "x", "batch": 4},
+        "output": {"video": False},
+        "site": {"name": "north"},
+    }
+    assert data == {"reid": {"weights": "x"}}
+
+
+@pytest.mark.parametrize("text", ["reid.batch", "=4", "reid..batch=4", "reid.weights.x=1", "reid.batch=["])
+def test_malformed_overrides_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--set"):
+        apply_overrides({"reid": {"weights": "w"}}, [text])
+
+
+def test_a_wrong_value_of_an_override_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^--set: reid.batch: expected a whole number, got 'many'$"):
+        load(write(tmp_path, SMALLEST), overrides=["reid.batch=many"])
+
+
+def test_times_become_utc() -> None:
+    assert parse_time("2026-06-01T10:00:00+02:00") == datetime(2026, 6, 1, 8, tzinfo=UTC)
+    for wrong in ("yesterday", "2026-06-01", 20260601, None):
+        with pytest.raises(ValueError, match="with its offset"):
+            parse_time(wrong)
+
+
+def keys_of(value: object, prefix: str = "") -> set[str]:
+    if isinstance(value, BaseModel):
+        pairs = [(name, getattr(value, name)) for name in type(value).model_fields]
+    elif isinstance(value, dict):
+        pairs = list(value.items())
+    else:
+        return {prefix}
+    return set().union(*(keys_of(item, f"{prefix}.{name}".lstrip(".")) for name, item in pairs))
+
+
+def test_default_yaml_names_every_key_and_its_true_default() -> None:
+    import yaml
+
+    path = REPOSITORY / "configs/default.yaml"
+    written = yaml.safe_load(path.read_text())
+    defaults = Config.model_validate(
+        {
+            "version": 1,
+            "cameras": {"example": {"source": "recordings/example", "modality": "thermal"}},
+            "reid": {"weights": "xreid-tiny"},
+        }
+    )
+    assert keys_of(written) == keys_of(defaults)
+    assert load(path) == defaults
+
+
+def test_every_line_of_default_yaml_with_a_value_has_a_comment() -> None:
+    lines = (REPOSITORY / "configs/default.yaml").read_text().splitlines()
+    bare = [line for line in lines if line.strip() and not line.strip().endswith(":") and "#" not in line]
+    assert bare == ["version: 1", "  name: bytetrack"]
+
+
+def test_all_shipped_configs_load() -> None:
+    for path in (REPOSITORY / "configs").glob("*.yaml"):
+        assert load(path).cameras
+
+
+def test_settings_of_the_stages_have_the_same_defaults() -> None:
+    from pipeline.config import IdentityConfig, MotionConfig, TrackletsConfig
+    from pipeline.detectors.motion import MotionSettings
+    from pipeline.identify import IdentifyRules
+    from pipeline.tracklets import TrackletRules
+
+    assert MotionSettings(**MotionConfig().model_dump()) == MotionSettings()
+    assert TrackletRules(**TrackletsConfig().model_dump()) == TrackletRules()
+    assert IdentifyRules(**IdentityConfig().model_dump()) == IdentifyRules()
+
+
+def test_the_schema_is_json_and_forbids_unknown_keys() -> None:
+    made = json.loads(json.dumps(schema()))
+    assert made["additionalProperties"] is False
+    assert set(made["required"]) == {"version", "cameras", "reid"}
