@@ -15,7 +15,7 @@ Gray8 = NDArray[np.uint8]
 _SAMPLE_STEP = 4  # limits are found on every fourth pixel of every fourth row
 _LEAST_SPAN = 64.0  # counts; below it, the noise of the sensor would be shown as a scene
 _HEADROOM = (0.25, 1.0)  # of the span of the first frame, below and above: hot people enter an empty scene
-_FOLLOW_SECONDS = 10.0  # time constant with which limits follow the scene's median
+_FOLLOW_SECONDS = 10.0  # time constant with which limits follow the drift of the scene
 _REBUILD_LEVELS = 0.25  # of the 256: smaller moves of the limits do not rebuild the table
 
 
@@ -24,7 +24,7 @@ class ThermalWindow:
 
     With limits, it is fixed. Without them: 8-bit input is passed through, for the camera has made its choice; of
     16-bit input, the first frame's 0.5 and 99.5 percentiles with some headroom are the limits, which from then on
-    only shift with the slowly filtered median of the scene: a hot object moves no background pixel.
+    only shift with the drift of most pixels, slowly filtered: a hot object moves no background pixel.
     """
 
     def __init__(self, *, low: float | None = None, high: float | None = None, white_hot: bool = True) -> None:
@@ -47,7 +47,8 @@ class ThermalWindow:
         self._white_hot = white_hot
         self._table: Gray8 | None = None
         self._table_limits: tuple[float, float] | None = None
-        self._median = 0.0
+        self._reference: NDArray[np.int32] | None = None
+        self._drift = 0.0
         self._seen_at = 0.0
 
     @property
@@ -72,18 +73,17 @@ class ThermalWindow:
         return cast("Gray8", np.take(self._current_table(), image))
 
     def _follow(self, image: Image, pts_seconds: float) -> None:
-        sample = image[::_SAMPLE_STEP, ::_SAMPLE_STEP]
-        median = float(np.median(sample))
-        if self._limits is None:
+        sample = image[::_SAMPLE_STEP, ::_SAMPLE_STEP].astype(np.int32)
+        if self._limits is None or self._reference is None or self._reference.shape != sample.shape:
             low, high = (float(value) for value in np.percentile(sample, (0.5, 99.5)))
             span = max(high - low, _LEAST_SPAN)
             self._limits = (low - _HEADROOM[0] * span, high + _HEADROOM[1] * span)
-            self._median, self._seen_at = median, pts_seconds
+            self._reference, self._drift, self._seen_at = sample, 0.0, pts_seconds
             return
         share = 1 - float(np.exp(-(pts_seconds - self._seen_at) / _FOLLOW_SECONDS))
-        shift = share * (median - self._median)
+        shift = share * (float(np.median(sample - self._reference)) - self._drift)
         self._seen_at = pts_seconds
-        self._median += shift
+        self._drift += shift
         self._limits = (self._limits[0] + shift, self._limits[1] + shift)
 
     def _current_table(self) -> Gray8:

@@ -1,0 +1,36 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline.frame import TimeSource
+from pipeline.sources.clock import start_of, time_in_name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "20260920T221403Z.mp4",
+        "gate_20260920-221403.mkv",
+        "2026-09-20_22-14-03.mp4",
+        "cam3 2026-09-20T22:14:03Z part 2.avi",
+        "20260920_221403_001.png",
+    ],
+)
+def test_times_in_names_are_found(name: str) -> None:
+    assert time_in_name(name) == datetime(2026, 9, 20, 22, 14, 3, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("name", ["000001.png", "20261399T221403Z.mp4", "1234567890123456.mp4", "2026-09-20.mp4"])
+def test_other_digits_are_no_times(name: str) -> None:
+    assert time_in_name(name) is None
+
+
+def test_the_container_comes_before_the_files_date(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.touch()
+    assert start_of(path, creation_time="2020-08-11T18:24:12.000000Z") == (
+        datetime(2020, 8, 11, 18, 24, 12, tzinfo=UTC),
+        TimeSource.CONTAINER,
+    )
+    assert start_of(path, creation_time="long ago")[1] is TimeSource.FILE_MODIFIED

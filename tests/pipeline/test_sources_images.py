@@ -1,0 +1,143 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.config import from_sources
+from pipeline.errors import SourceError
+from pipeline.frame import TimeSource
+from pipeline.sources.base import Source, SourceState
+from pipeline.sources.images import ImageSource, SequenceTiming
+from pipeline.sources.open import open_source
+from pipeline.sources.video import VideoSource
+from reid.modality import Modality
+from tests.pipeline.footage import picture, write_images, write_video
+
+
+def opened(uri: str | Path, modality: str = "rgb") -> Source:
+    return open_source("gate", from_sources([f"gate={uri},modality={modality}"]).cameras["gate"])
+
+
+def test_images_come_in_natural_order_as_rgb(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "day", [picture(number) for number in range(12)])
+    source = opened(folder)
+    frames = list(source)
+    np.testing.assert_array_equal(frames[10].image, picture(10))
+    assert [frame.index for frame in frames] == list(range(12))
+    assert source.account.state is SourceState.ENDED
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_sixteen_bits_stay_sixteen_bits(tmp_path: Path, suffix: str) -> None:
+    counts = np.random.default_rng(0).integers(0, 65536, (40, 50), dtype=np.uint16)
+    source = opened(write_images(tmp_path / "night", [counts], suffix=suffix), "thermal")
+    assert source.probe().bit_depth == 16
+    (frame,) = source
+    np.testing.assert_array_equal(frame.image, counts)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "bmp", "PNG"])
+def test_other_formats_are_read(tmp_path: Path, suffix: str) -> None:
+    (frame,) = opened(write_images(tmp_path / "day", [picture(5)], suffix=suffix))
+    assert np.abs(frame.image.astype(int) - picture(5)).mean() < 4
+
+
+def test_time_comes_from_the_rate(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "day", [picture(n) for n in range(3)])
+    start = datetime(2026, 6, 1, 8, tzinfo=UTC)
+    source = ImageSource("gate", str(folder), Modality.RGB, timing=SequenceTiming(fps=4, start=start))
+    frames = list(source)
+    assert [frame.pts_seconds for frame in frames] == [0, 0.25, 0.5]
+    assert frames[2].captured_at == datetime(2026, 6, 1, 8, 0, 0, 500_000, tzinfo=UTC)
+    assert frames[2].time_source is TimeSource.CONFIGURED_START
+
+
+def test_an_unreadable_image_in_the_middle_is_skipped_and_leaves_its_gap(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "day", [picture(n) for n in range(5)])
+    (folder / "3.png").write_bytes(b"not an image")
+    source = opened(folder)
+    frames = list(source)
+    assert [frame.index for frame in frames] == [0, 1, 3, 4]
+    assert frames[2].pts_seconds == pytest.approx(0.3)
+    assert source.account.skipped == {"unreadable": 1}
+    assert source.account.decoded + 1 == source.account.expected
+    assert source.account.state is SourceState.ENDED
+
+
+def test_other_sizes_and_depths_are_skipped_by_cause(tmp_path: Path) -> None:
+    images = [np.full((40, 50), 900, np.uint16) for _ in range(4)]
+    folder = write_images(tmp_path / "night", images)
+    cv2.imwrite(str(folder / "2.png"), np.zeros((40, 60), np.uint16))
+    cv2.imwrite(str(folder / "3.png"), np.zeros((40, 50), np.uint8))
+    source = opened(folder, "thermal")
+    assert [frame.index for frame in source] == [0, 3]
+    assert source.account.skipped == {"resolution_changed": 1, "bit_depth_changed": 1}
+
+
+def test_globs_choose(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "day", [picture(n) for n in range(11)])
+    (folder / "notes.txt").write_text("x")
+    assert len(list(opened(folder / "1*.png"))) == 3
+
+
+def test_one_image_is_a_sequence_of_one(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "day", [picture(0)])
+    assert len(list(opened(folder / "1.png"))) == 1
+
+
+def test_grey_and_transparent_and_deep_files_become_rgb(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "day", [np.full((40, 40), 77, np.uint8)])
+    cv2.imwrite(str(folder / "2.png"), np.full((40, 40, 4), 88, np.uint8))
+    cv2.imwrite(str(folder / "3.png"), np.full((40, 40, 3), 99 << 8, np.uint16))
+    assert [frame.image[0, 0].tolist() for frame in opened(folder)] == [[77] * 3, [88] * 3, [99] * 3]
+
+
+def test_colour_files_of_infrared_cameras_become_grey(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "night", [np.full((40, 40, 3), 66, np.uint8)])
+    cv2.imwrite(str(folder / "2.png"), np.full((40, 40, 4), 66, np.uint8))
+    assert all(frame.image.shape == (40, 40) and frame.image[0, 0] == 66 for frame in opened(folder, "nir"))
+
+
+def test_nothing_there_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for uri, expected in (
+        (tmp_path / "empty", "is a folder without images"),
+        (tmp_path / "none*.png", "no file matches"),
+        (tmp_path / "none.png", "no such file or folder"),
+    ):
+        with pytest.raises(SourceError, match=expected):
+            opened(uri).probe()
+    with pytest.raises(SourceError, match="no such file or folder"):
+        opened(tmp_path / "none.mp4")
+
+
+def test_a_folder_of_only_damaged_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"x")
+    with pytest.raises(SourceError, match="none of the 1 images"):
+        list(opened(tmp_path))
+
+
+def test_a_one_pixel_image_is_refused(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "day", [np.zeros((1, 1), np.uint8)])
+    with pytest.raises(SourceError, match="is 1x1 pixels"):
+        opened(folder).probe()
+
+
+@pytest.mark.parametrize("uri", ["rtsp://user:secret@10.0.0.1/s1", "0", "/dev/video0"])
+def test_live_streams_are_refused_without_telling_their_password(uri: str) -> None:
+    with pytest.raises(SourceError, match="this version reads recordings") as caught:
+        opened(uri)
+    assert "secret" not in str(caught.value)
+
+
+def test_files_that_are_not_images_are_videos(tmp_path: Path) -> None:
+    assert isinstance(opened(write_video(tmp_path / "a.mp4", [picture(0)])), VideoSource)
+
+
+def test_the_same_clip_as_video_and_as_images_has_the_same_times(tmp_path: Path) -> None:
+    pictures = [picture(n) for n in range(8)]
+    video = opened(write_video(tmp_path / "a.mp4", pictures))
+    images = opened(write_images(tmp_path / "day", pictures))
+    np.testing.assert_allclose([f.pts_seconds for f in video], [f.pts_seconds for f in images], atol=1e-6)

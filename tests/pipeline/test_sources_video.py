@@ -1,0 +1,161 @@
+import os
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from pipeline.errors import SourceError
+from pipeline.frame import TimeSource
+from pipeline.sources.base import SourceState
+from pipeline.sources.video import VideoSource
+from reid.modality import Modality
+from tests.pipeline.footage import picture, write_video
+
+PICTURES = [picture(number) for number in range(20)]
+
+
+def test_every_frame_comes_in_rgb_with_the_times_of_the_container(tmp_path: Path) -> None:
+    source = VideoSource("gate", write_video(tmp_path / "a.mp4", PICTURES), Modality.RGB)
+    info = source.probe()
+    frames = list(source)
+    assert (info.resolution_wh, info.fps, info.frames, info.bit_depth) == ((96, 64), 10, 20, 8)
+    assert [frame.index for frame in frames] == list(range(20))
+    np.testing.assert_allclose([frame.pts_seconds for frame in frames], np.arange(20) / 10, atol=1e-6)
+    red, blue = frames[3].image[30, 10], frames[3].image[30, 90]
+    assert red[0] > 150 > red[2]
+    assert blue[2] > 150 > blue[0]
+    assert source.account.decoded == source.account.expected == 20
+    assert source.account.state is SourceState.ENDED
+    assert not source.account.skipped
+
+
+@pytest.mark.parametrize("modality", [Modality.NIR, Modality.THERMAL])
+def test_infrared_video_comes_as_luma(tmp_path: Path, modality: Modality) -> None:
+    grey = [np.full((64, 96, 3), 10 * number, np.uint8) for number in range(10)]
+    frames = list(VideoSource("yard", write_video(tmp_path / "a.mp4", grey), modality))
+    assert frames[5].image.shape == (64, 96)
+    assert frames[5].image.dtype == np.uint8
+    assert abs(int(frames[5].image[30, 30]) - 50) <= 3
+
+
+def test_video_of_more_than_8_bits_stays_deep(tmp_path: Path) -> None:
+    path = tmp_path / "deep.mkv"
+    counts = np.arange(64 * 96, dtype=np.uint16).reshape(64, 96) * 7
+    with av.open(path, "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "gray16le"
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(counts, format="gray16le")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    source = VideoSource("roof", path, Modality.THERMAL)
+    assert source.probe().bit_depth == 16
+    for frame in source:
+        np.testing.assert_array_equal(frame.image, counts)
+
+
+def test_uneven_times_are_kept(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", PICTURES[:4], pts=[0, 10, 50, 57])
+    times = [frame.pts_seconds for frame in VideoSource("gate", path, Modality.RGB)]
+    np.testing.assert_allclose(times, [0, 0.1, 0.5, 0.57], atol=1e-3)
+
+
+def test_a_time_that_does_not_increase_is_skipped_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "raw.mkv"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        for number, ticks in enumerate((0, 10, 10, 20)):
+            frame = av.VideoFrame.from_ndarray(PICTURES[0], format="rgb24").reformat(format="yuvj420p")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            for packet in stream.encode(frame):
+                packet.pts = packet.dts = ticks
+                packet.time_base = Fraction(1, 100)
+                container.mux(packet)
+    source = VideoSource("gate", path, Modality.RGB)
+    frames = list(source)
+    assert [frame.index for frame in frames] == [0, 1, 3]
+    assert source.account.skipped == {"time_not_increasing": 1}
+
+
+def test_a_truncated_video_gives_what_it_has_and_has_failed(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 64, 96, 3), dtype=np.uint8)
+    whole = write_video(tmp_path / "a.mp4", list(noise))
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: int(0.6 * whole.stat().st_size)])
+    source = VideoSource("gate", cut, Modality.RGB)
+    frames = list(source)
+    assert 5 < len(frames) < 20
+    assert source.account.state is SourceState.FAILED
+    assert source.account.decoded == len(frames)
+    assert f"is truncated: {len(frames)} frames decoded of 20" in str(source.account.error)
+
+
+def test_a_damaged_stretch_costs_only_its_own_frames(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 64, 96, 3), dtype=np.uint8)
+    path = write_video(tmp_path / "a.mp4", list(noise))
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2000] = bytes(2000)
+    path.write_bytes(content)
+    source = VideoSource("gate", path, Modality.RGB)
+    frames = list(source)
+    assert len(frames) >= 10
+    assert source.account.decoded + sum(source.account.skipped.values()) <= 20
+    assert np.all(np.diff([frame.pts_seconds for frame in frames]) > 0)
+
+
+def test_reading_twice_gives_the_same_and_a_fresh_account(tmp_path: Path) -> None:
+    source = VideoSource("gate", write_video(tmp_path / "a.mp4", PICTURES[:3]), Modality.RGB)
+    assert [f.pts_seconds for f in source] == [f.pts_seconds for f in source]
+    assert source.account.decoded == 3
+
+
+def test_what_is_no_video_is_refused_with_its_name(tmp_path: Path) -> None:
+    text = tmp_path / "notes.mp4"
+    text.write_text("this is not a video\n" * 50)
+    with pytest.raises(SourceError, match=r"camera gate: .*notes\.mp4 is not a video"):
+        VideoSource("gate", text, Modality.RGB).probe()
+    with pytest.raises(SourceError, match="no such file"):
+        list(VideoSource("gate", tmp_path / "none.mp4", Modality.RGB))
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    with pytest.raises(SourceError, match="is not a video"):
+        VideoSource("gate", empty, Modality.RGB).probe()
+
+
+def test_a_sound_file_has_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "sound.wav"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+    with pytest.raises(SourceError, match="has no video stream"):
+        VideoSource("gate", path, Modality.RGB).probe()
+
+
+def test_a_tiny_video_is_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", [picture(0, width=32, height=16)])
+    with pytest.raises(SourceError, match="is 32x16 pixels; at least 32"):
+        VideoSource("gate", path, Modality.RGB).probe()
+
+
+def test_the_start_is_configured_or_named_or_in_the_container_or_the_files_date(tmp_path: Path) -> None:
+    start = datetime(2026, 6, 1, 8, tzinfo=UTC)
+    named = write_video(tmp_path / "gate_20260920T221403Z.mp4", PICTURES[:2])
+    frame = list(VideoSource("gate", named, Modality.RGB, start=start))[1]
+    assert (frame.captured_at.isoformat(), frame.time_source) == (
+        "2026-06-01T08:00:00.100000+00:00",
+        TimeSource.CONFIGURED_START,
+    )
+    info = VideoSource("gate", named, Modality.RGB).probe()
+    assert (info.start, info.time_source) == (datetime(2026, 9, 20, 22, 14, 3, tzinfo=UTC), TimeSource.FILE_NAME)
+    plain = write_video(tmp_path / "plain.mp4", PICTURES[:2])
+    os.utime(plain, (1_700_000_000, 1_700_000_000))
+    info = VideoSource("gate", plain, Modality.RGB).probe()
+    assert (info.start.timestamp(), info.time_source) == (1_700_000_000, TimeSource.FILE_MODIFIED)

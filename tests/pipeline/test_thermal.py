@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.thermal import ThermalWindow, Windows
+from reid.modality import Modality
+from tests.pipeline.footage import frame_of
+
+RNG = np.random.default_rng(0)
+SCENE = np.clip(8000 + 120 * RNG.standard_normal((120, 160)), 0, 65535).astype(np.uint16)
+
+
+def with_somebody_hot(scene: NDArray[np.uint16], share: float = 0.25) -> NDArray[np.uint16]:
+    image = scene.copy()
+    image[:, : int(share * scene.shape[1])] = 9500
+    return image
+
+
+def test_a_hot_object_moves_no_background_pixel() -> None:
+    window = ThermalWindow()
+    before = window.eight_bit(SCENE, pts_seconds=0).astype(int)
+    for number in range(1, 101):
+        noisy = (with_somebody_hot(SCENE) + RNG.integers(-3, 4, SCENE.shape)).astype(np.uint16)
+        after = window.eight_bit(noisy, pts_seconds=number / 10).astype(int)
+        assert np.abs(after - before)[:, 40:].max() < 2
+    assert after[:, :40].min() > before.max()
+
+
+def test_slow_drift_of_the_whole_scene_is_followed() -> None:
+    window = ThermalWindow()
+    before = window.eight_bit(SCENE, pts_seconds=0).astype(int)
+    for second in range(1, 301):
+        after = window.eight_bit(SCENE + np.uint16(2 * second), pts_seconds=float(second)).astype(int)
+    fixed = ThermalWindow(low=7000, high=9000)
+    drifted = fixed.eight_bit(SCENE + np.uint16(600), pts_seconds=0).astype(int) - fixed.eight_bit(SCENE, pts_seconds=0)
+    assert abs(np.median(after - before)) < 0.2 * np.median(drifted)
+
+
+def test_limits_of_the_config_are_fixed() -> None:
+    window = ThermalWindow(low=1000, high=1255)
+    image = np.array([[0, 1000, 1100, 1255, 60000]], np.uint16)
+    assert window.eight_bit(image, pts_seconds=0).tolist() == [[0, 0, 100, 255, 255]]
+    assert window.eight_bit(image + np.uint16(1), pts_seconds=9).tolist() == [[0, 1, 101, 255, 255]]
+    assert window.limits == (1000, 1255)
+
+
+def test_limits_of_the_config_hold_for_8_bits_too() -> None:
+    image = np.array([[100, 150, 200]], np.uint8)
+    assert ThermalWindow(low=100, high=200).eight_bit(image, pts_seconds=0).tolist() == [[0, 128, 255]]
+
+
+def test_eight_bits_pass_through() -> None:
+    image = np.array([[0, 7, 255]], np.uint8)
+    assert ThermalWindow().eight_bit(image, pts_seconds=0).tolist() == [[0, 7, 255]]
+    assert ThermalWindow(white_hot=False).eight_bit(image, pts_seconds=0).tolist() == [[255, 248, 0]]
+
+
+def test_black_hot_cameras_become_white_hot() -> None:
+    cold_is_bright = (65535 - with_somebody_hot(SCENE).astype(int)).astype(np.uint16)
+    shown = ThermalWindow(white_hot=False).eight_bit(cold_is_bright, pts_seconds=0)
+    assert shown[:, :40].min() > np.median(shown[:, 40:])
+
+
+def test_a_flat_scene_does_not_blow_up_its_noise() -> None:
+    flat = np.full((60, 80), 8000, np.uint16)
+    flat[::2] += 1
+    assert np.ptp(ThermalWindow().eight_bit(flat, pts_seconds=0).astype(int)) <= 4
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, None), (None, 1.0), (5.0, 5.0), (6.0, 5.0)])
+def test_impossible_limits_are_refused(low: float | None, high: float | None) -> None:
+    with pytest.raises(ValueError, match="low"):
+        ThermalWindow(low=low, high=high)
+
+
+def test_any_frame_becomes_rgb_for_the_eye_and_its_pixels_stay_untouched() -> None:
+    windows = Windows({"roof": ThermalWindow(low=7000, high=10000)})
+    thermal = frame_of(with_somebody_hot(SCENE), 0, camera_id="roof", modality=Modality.THERMAL)
+    raw = thermal.image.copy()
+    shown, inverted = windows.rgb8(thermal), windows.rgb8(thermal, invert_thermal=True)
+    assert shown.shape == (120, 160, 3)
+    np.testing.assert_array_equal(inverted, 255 - shown)
+    np.testing.assert_array_equal(thermal.image, raw)
+    nir = frame_of(np.full((40, 40), 9, np.uint8), 0, modality=Modality.NIR)
+    assert windows.rgb8(nir, invert_thermal=True)[0, 0].tolist() == [9, 9, 9]
+    rgb = frame_of(np.zeros((40, 40, 3), np.uint8), 0)
+    assert windows.rgb8(rgb, invert_thermal=True) is rgb.image
+    with pytest.raises(ValueError, match="a mono frame is needed"):
+        windows.gray8(rgb)
+
+
+def test_each_camera_has_a_window_of_its_own() -> None:
+    windows = Windows()
+    a = windows.gray8(frame_of(SCENE, 0, camera_id="a", modality=Modality.THERMAL))
+    b = windows.gray8(frame_of(SCENE + np.uint16(9000), 0, camera_id="b", modality=Modality.THERMAL))
+    assert abs(int(np.median(a)) - int(np.median(b))) <= 1
