@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.detectors.background import Background, Floats, Mask
+from pipeline.detectors.perspective import Perspective
 from pipeline.frame import Frame
 from pipeline.thermal import Windows
 from trackers.structures import Detections
+
+_TOO_TALL = 1.2  # times the usual height at that place: more than one person
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class _Camera:
     """The state of one camera."""
 
     background: Background
+    perspective: Perspective
     pts_seconds: float
 
 
@@ -91,11 +95,11 @@ class MotionDetector:
         image, scale = self._shrink(frame)
         camera = self._cameras.get(frame.camera_id)
         if camera is None:
-            self._cameras[frame.camera_id] = _Camera(self._new_background(image), frame.pts_seconds)
+            self._cameras[frame.camera_id] = _Camera(self._new_background(image), Perspective(), frame.pts_seconds)
             return Detections.empty()
         contrast = camera.background.contrast(image)
         mask = _clean(contrast)
-        blobs = self._blobs(mask, contrast, image, camera.background, scale)
+        blobs = self._blobs(mask, contrast, image, camera, scale)
         grown = cv2.dilate(mask, np.ones((3, 3), np.uint8))
         camera.background.learn(image, cast("Mask", grown), step_seconds=frame.pts_seconds - camera.pts_seconds)
         camera.pts_seconds = frame.pts_seconds
@@ -119,7 +123,7 @@ class MotionDetector:
             shadows=settings.shadows,
         )
 
-    def _blobs(self, mask: Mask, contrast: Floats, image: Floats, background: Background, scale: float) -> list[_Blob]:
+    def _blobs(self, mask: Mask, contrast: Floats, image: Floats, camera: _Camera, scale: float) -> list[_Blob]:
         count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
         least_area = 0.15 * (self._settings.min_height_px * scale) ** 2 / self._settings.aspect
         pieces = []
@@ -129,10 +133,14 @@ class MotionDetector:
                 continue
             region = slice(top, top + height), slice(left, left + width)
             inside = (labels[region] == label).astype(np.uint8)
-            if not background.is_ghost(image, region, inside):
+            if not camera.background.is_ghost(image, region, inside):
                 pieces.append((left, top, left + width, top + height))
-        merged = _merge(pieces, self._settings.aspect)
-        return [_measure(box, mask, contrast) for piece in merged for box in _split(piece, mask, self._settings.aspect)]
+        aspect = self._settings.aspect
+        whole = [(piece, _split(piece, mask, aspect, camera.perspective)) for piece in _merge(pieces, aspect)]
+        for piece, parts in whole:
+            if len(parts) == 1 and _is_typical(piece, mask, aspect):
+                camera.perspective.add(piece[1], piece[3] - piece[1])
+        return [_measure(box, mask, contrast) for _, parts in whole for box in parts]
 
     def _detections(self, blobs: Sequence[_Blob], scale: float, resolution_wh: tuple[int, int]) -> Detections:
         least = self._settings.min_height_px * scale
@@ -208,24 +216,45 @@ def _around(a: Box, b: Box) -> Box:
     return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
 
 
-def _split(box: Box, mask: Mask, aspect: float) -> list[Box]:
-    """Cut a blob that is too wide for one person between its heads: maxima of the upper outline."""
+def _is_typical(box: Box, mask: Mask, aspect: float) -> bool:
+    """Whether a blob is likely to be one whole person: upright, and clear of the borders of the image."""
+    left, top, right, bottom = box
+    clear = left > 1 and top > 1 and right < mask.shape[1] - 1 and bottom < mask.shape[0] - 1
+    return clear and 0.6 * aspect < (bottom - top) / (right - left) < 1.5 * aspect
+
+
+def _split(box: Box, mask: Mask, aspect: float, perspective: Perspective) -> list[Box]:
+    """Cut a blob that is too large for one person between its heads: maxima of the upper outline.
+
+    Where the perspective is known, each part reaches down from its head by the height of a person there.
+    """
     left, top, right, bottom = box
     width, height = right - left, bottom - top
-    person = height / aspect
-    if width < 1.5 * person or height < 8:
+    expected = perspective.height_at(top) or float(height)
+    person = min(expected, height) / aspect
+    if height < 8 or (width < 1.5 * person and height < _TOO_TALL * expected):
         return [box]
     inside = mask[top:bottom, left:right] > 0
     tops = np.where(inside.any(axis=0), height - inside.argmax(axis=0), 0).astype(np.float32)
-    profile = np.asarray(cv2.GaussianBlur(tops.reshape(1, -1), (0, 0), max(1.0, 0.15 * person)), np.float32).ravel()
-    heads = _peaks(profile, distance=0.6 * person, least=0.6 * height)
+    profile = np.asarray(cv2.GaussianBlur(tops.reshape(1, -1), (0, 0), max(1.0, 0.12 * person)), np.float32).ravel()
+    heads = _peaks(profile, distance=0.5 * person, least=0.45 * height, dip=0.07 * min(expected, height))
     if len(heads) < 2:
         return [box]
     cuts = [0, *(a + int(profile[a:b].argmin()) for a, b in pairwise(heads)), width]
-    return [tight for a, b in pairwise(cuts) if (tight := _tighten((left + a, top, left + b, bottom), mask))]
+    parts = (_tighten((left + a, top, left + b, bottom), mask) for a, b in pairwise(cuts))
+    return [_shorten(part, mask, perspective) for part in parts if part]
 
 
-def _peaks(profile: NDArray[np.float32], *, distance: float, least: float) -> list[int]:
+def _shorten(box: Box, mask: Mask, perspective: Perspective) -> Box:
+    """Cut off what lies further below a head than a person's feet: somebody nearer to the camera."""
+    left, top, right, bottom = box
+    expected = perspective.height_at(top)
+    if expected is None or bottom - top < _TOO_TALL * expected:
+        return box
+    return _tighten((left, top, right, top + round(expected)), mask) or box
+
+
+def _peaks(profile: NDArray[np.float32], *, distance: float, least: float, dip: float) -> list[int]:
     """Highest positions first, none nearer than ``distance`` to a higher one, with a dip between; in order."""
     chosen: list[int] = []
     for position in np.argsort(-profile, kind="stable").tolist():
@@ -233,7 +262,7 @@ def _peaks(profile: NDArray[np.float32], *, distance: float, least: float) -> li
             break
         if all(
             abs(position - other) >= distance
-            and profile[min(position, other) : max(position, other) + 1].min() < 0.9 * profile[position]
+            and profile[min(position, other) : max(position, other) + 1].min() < profile[position] - dip
             for other in chosen
         ):
             chosen.append(position)
