@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
@@ -34,7 +35,7 @@ from reid.losses.total import Labels, Loss, LossConfig, Objective
 from reid.models.encoder import EncoderWeightsError
 from reid.models.xreid import XReID, XReIDConfig
 from reid.samplers import IdentityModalitySampler
-from reid.transforms import Augmentation, Preprocessing, augment, sample_uniform, to_input
+from reid.transforms import Augmentation, Preprocessing, augment, to_input
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,13 +45,22 @@ class ConfigError(ValueError):
 
 
 class BatchConfig(BaseModel):
-    """P identities times K clips in each modality, times T frames."""
+    """P identities times K clips in each modality, times T frames.
+
+    Attributes:
+        identities: P.
+        clips: K.
+        frames: T.
+        still_epochs: In the first epochs each clip is one frame, and there are T times as many identities: the same
+            work, but more persons to tell apart while the encoder learns to see. 0 in the paper.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     identities: int = Field(default=4, ge=2)
     clips: int = Field(default=2, ge=1)
     frames: int = Field(default=10, ge=1)
+    still_epochs: int = Field(default=0, ge=0)
 
 
 class OptimiserConfig(BaseModel):
@@ -89,6 +99,8 @@ class TrainConfig(BaseModel):
         model: Its shape.
         preprocessing: Of crops.
         augmentation: Of training clips.
+        augmentation_ramp_epochs: Its strength grows linearly over these; 0 gives all of it from the first step. From
+            random weights the plain images are learnt in a fraction of the steps that varied ones take.
         loss: The objective.
         batch: Its composition.
         optimiser: And its schedule.
@@ -111,6 +123,7 @@ class TrainConfig(BaseModel):
     model: XReIDConfig
     preprocessing: Preprocessing = Preprocessing()
     augmentation: Augmentation = Augmentation()
+    augmentation_ramp_epochs: int = Field(default=0, ge=0)
     loss: LossConfig = LossConfig()
     batch: BatchConfig = BatchConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
@@ -174,24 +187,34 @@ class Data:
     """The training split: crops in memory, and batches of them without end."""
 
     def __init__(self, split: TrackletSplit, crops: Crops, config: TrainConfig) -> None:
-        self.split, self.crops, self._frames = split, crops, config.batch.frames
+        self.split, self.crops, self._batch = split, crops, config.batch
         self._generator = np.random.default_rng([config.seed, 0])
-        self.sampler = IdentityModalitySampler(
-            split, identities=config.batch.identities, clips=config.batch.clips, generator=self._generator
-        )
+        self._epoch_steps = config.iterations
         self.pids = np.unique(split.pids)
         self.identity_of = np.searchsorted(self.pids, split.pids)
         index = {modality: number for number, modality in enumerate(split.modality_set)}
         self.modality_of = np.array([index[modality] for modality in split.modalities], np.int64)
 
     def __iter__(self) -> Iterator[Batch]:
-        while True:
-            for rows in self.sampler:
-                yield self.batch(rows)
+        """Yield batches without end: those of the still epochs, then those of clips."""
+        batch = self._batch
+        if batch.still_epochs:
+            still = self._passes(identities=batch.identities * batch.frames)
+            for rows in islice(still, batch.still_epochs * self._epoch_steps):
+                yield self.batch(rows, frames=1)
+        for rows in self._passes(identities=batch.identities):
+            yield self.batch(rows, frames=batch.frames)
 
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """Gather the clips of these tracklets."""
-        clips = [self.crops.clip(row, self._positions(self.crops.length(row))) for row in rows.tolist()]
+    def _passes(self, *, identities: int) -> Iterator[NDArray[np.int64]]:
+        sampler = IdentityModalitySampler(
+            self.split, identities=identities, clips=self._batch.clips, generator=self._generator
+        )
+        while True:
+            yield from sampler
+
+    def batch(self, rows: NDArray[np.int64], *, frames: int) -> Batch:
+        """Gather clips of these tracklets."""
+        clips = [self.crops.clip(row, self._positions(self.crops.length(row), frames)) for row in rows.tolist()]
         return Batch(
             pixels=torch.from_numpy(np.concatenate(clips)),
             lengths=torch.tensor([len(clip) for clip in clips]),
@@ -203,9 +226,9 @@ class Data:
         """Identity and modality indices of these tracklets."""
         return Labels(torch.from_numpy(self.identity_of[rows]), torch.from_numpy(self.modality_of[rows]))
 
-    def _positions(self, count: int) -> NDArray[np.int64]:
+    def _positions(self, count: int, frames: int) -> NDArray[np.int64]:
         """One random crop of each of T equal stretches of the tracklet, repeated where it has fewer than T crops."""
-        edges = np.arange(self._frames + 1) * count / self._frames
+        edges = np.arange(frames + 1) * count / frames
         return np.minimum(self._generator.uniform(edges[:-1], edges[1:]).astype(np.int64), count - 1)
 
 
@@ -252,25 +275,29 @@ class Trainer:
         self.steps = 0
 
     def fill_memories(self) -> None:
-        """Set the prototypes from one pass of the encoder as it is, over one clip of each training tracklet."""
-        features = self.features(self.data.crops, part="projected")
-        rows = np.arange(len(self.data.split), dtype=np.int64)
-        labels = self.data.labels(rows)
-        self.objective.memory.initialise(torch.from_numpy(features), labels.identities, labels.modalities)
+        """Set the prototypes from one pass of the encoder as it is, over one frame of each training tracklet.
 
-    @torch.inference_mode()
-    def features(self, crops: Crops, *, part: Literal["projected"], clips_at_once: int = 16) -> NDArray[np.float32]:
-        """Run the network over all tracklets, in evaluation mode; (n, width of the part)."""
+        Where the prototypes live behind the neck, its statistics come from the same pass: those it was made with (mean
+        0, variance 1) are of no data.
+        """
+        features = self._projected_means()
+        neck = self.model.necks[1]
+        if self.config.loss.behind_necks and isinstance(neck, nn.BatchNorm1d):
+            neck.running_mean = features.mean(dim=0)
+            neck.running_var = features.var(dim=0)
+            features = neck(features)
+        labels = self.data.labels(np.arange(len(self.data.split), dtype=np.int64))
+        self.objective.memory.initialise(features, labels.identities, labels.modalities)
+
+    @torch.no_grad()
+    def _projected_means(self, *, clips_at_once: int = 32) -> Tensor:
+        """B of one clip of each training tracklet, in evaluation mode, (n, d)."""
         self.model.eval()
         out = []
-        frames = self.config.preprocessing.frames
-        for start in range(0, len(crops), clips_at_once):
-            rows = range(start, min(start + clips_at_once, len(crops)))
-            clips = [crops.clip(row, sample_uniform(crops.length(row), frames)) for row in rows]
-            lengths = torch.tensor([len(clip) for clip in clips])
-            pixels = to_input(torch.from_numpy(np.concatenate(clips)), self.config.preprocessing)
-            out.append(getattr(self.model(pixels, lengths), part).float())
-        return torch.cat(out).numpy()
+        for rows in np.array_split(np.arange(len(self.data.split)), -(-len(self.data.split) // clips_at_once)):
+            batch = self.data.batch(rows, frames=1)
+            out.append(self.model(to_input(batch.pixels, self.config.preprocessing), batch.lengths).projected)
+        return torch.cat(out)
 
     def step(self, batch: Batch) -> Loss:
         """One forward and backward pass and one update of weights and memories."""
@@ -295,7 +322,9 @@ class Trainer:
         modalities = [self.data.split.modalities[row] for row in batch.rows.tolist()]
         images = batch.pixels.permute(0, 3, 1, 2).float() / 255
         seed = (self.config.seed << 32) + self.steps
-        images = augment(images, batch.lengths, modalities, self.config.augmentation, seed)
+        ramp = self.config.augmentation_ramp_epochs * self.config.iterations
+        strength = min(1.0, self.steps / ramp) if ramp else 1.0
+        images = augment(images, batch.lengths, modalities, self.config.augmentation.weakened(strength), seed)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16"):
             features = self.model(to_input(images, self.config.preprocessing), batch.lengths)
             return cast(Loss, self.objective(self.model, features, batch.labels))

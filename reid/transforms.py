@@ -35,6 +35,8 @@ class Preprocessing(BaseModel):
         mean: Of the channels, in [0, 1].
         std: Of the channels.
         thermal_percentiles: Of a clip's counts, mapped to 0 and 255.
+        nir_percentiles: The same for near-infrared, whose brightness falls with the square of the distance to the lamp;
+            None leaves 8-bit images as they are.
         frames: Views taken of a tracklet at inference, evenly spaced: floor(i n / T).
     """
 
@@ -44,6 +46,7 @@ class Preprocessing(BaseModel):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     thermal_percentiles: tuple[float, float] = (1.0, 99.0)
+    nir_percentiles: tuple[float, float] | None = None
     frames: int = Field(default=10, ge=1)
 
 
@@ -71,8 +74,9 @@ def prepare_clip(crops: Sequence[Image], modality: Modality, preprocessing: Prep
         raise ValueError("a clip must have at least one crop, got none")
     for position, crop in enumerate(crops):
         _check_crop(crop, position, modality)
-    if modality is Modality.THERMAL or any(crop.dtype == np.uint16 for crop in crops):
-        crops = _stretch(crops, preprocessing.thermal_percentiles)
+    percentiles = preprocessing.nir_percentiles if modality is Modality.NIR else preprocessing.thermal_percentiles
+    if modality is not Modality.RGB and (percentiles or any(crop.dtype == np.uint16 for crop in crops)):
+        crops = _stretch(crops, percentiles or preprocessing.thermal_percentiles)
     return np.stack([_resize(crop, preprocessing.size_hw) for crop in crops])
 
 
@@ -160,6 +164,11 @@ class Augmentation(BaseModel):
     noise: float = Field(default=0.04, ge=0)
     erase: float = Field(default=0.3, ge=0, le=1)
     occlude: float = Field(default=0.15, ge=0, le=1)
+
+    def weakened(self, strength: float) -> "Augmentation":
+        """Every amount and probability but that of the mirror image times ``strength``, in [0, 1]."""
+        amounts = self.model_dump(exclude={"flip"})
+        return self.model_copy(update={name: strength * amount for name, amount in amounts.items()})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -254,6 +263,8 @@ def _cover(frames: Tensor, modalities: Sequence[Modality], augmentation: Augment
     erased = _rectangle(frames, dice, low=0.15, high=0.5) & _per_frame(dice.happens(augmentation.erase))
     level = torch.stack([dice.uniform(0, 1) for _ in range(3)], dim=1)[..., None, None]
     texture = level + 0.1 * torch.randn(frames.shape, generator=dice.generator)
+    visible = torch.tensor([modality.is_visible for modality in modalities])[dice.clip]
+    texture = torch.where(_per_frame(visible), texture, texture[:, :1])
     frames = torch.where(erased, texture, frames)
     other = _another_clip(modalities, dice)
     first = torch.cumsum(torch.bincount(dice.clip, minlength=dice.clips), 0) - torch.bincount(dice.clip)

@@ -1,7 +1,7 @@
 """Tracklets as folders of crops beside a ``tracklets.csv``: the layout that the simulator writes.
 
 ``tracklets.csv`` has the columns ``split,pid,camid,modality,tracklet,frames``; the crops of a row lie in
-``<split>/<pid:05d>/<modality>/<camid>_<tracklet>/<k:03d>.{jpg,png}``.
+``<split>/<pid:05d>/<modality>/<camid>_<tracklet>/<k:03d>.{jpg,png}``. One ``camid`` in two modalities is two cameras.
 """
 
 import csv
@@ -36,12 +36,13 @@ def read_folder(root: str | Path, split: str) -> TrackletSplit:
     if not chosen:
         known = ", ".join(sorted({row["split"] for _, row in rows})) or "none"
         raise DatasetError(f"{root / 'tracklets.csv'}: no tracklet of split {split!r}; splits: {known}")
-    names = sorted({row["camid"] for _, row in chosen})
+    cameras = [f"{row['modality']}/{row['camid']}" for _, row in chosen]
+    names = sorted(set(cameras))
     try:
         return TrackletSplit(
             paths=tuple(_frames(root, line, row) for line, row in chosen),
             pids=np.array([int(row["pid"]) for _, row in chosen], np.int64),
-            camids=np.array([names.index(row["camid"]) for _, row in chosen], np.int64),
+            camids=np.searchsorted(names, cameras).astype(np.int64),
             modalities=tuple(Modality(row["modality"]) for _, row in chosen),
             camera_names=tuple(names),
         )

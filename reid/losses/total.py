@@ -7,6 +7,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from reid.losses.alignment import cross_modal_alignment
 from reid.losses.cmcl import cmcl
 from reid.losses.cpcl import Denominator, cpcl
 from reid.losses.identity import IdentityLoss
@@ -23,11 +24,17 @@ class LossConfig(BaseModel):
     """Weights and options of the losses; a weight of 0 leaves a loss out.
 
     Attributes:
-        cpcl: Weight of the prototype loss.
+        cpcl: Weight of the prototype loss, on the projected mean.
         triplet: Weight of the triplet losses, on the CLS mean and the fused feature.
         identity: Weight of the cross-entropies, on the CLS mean and the fused feature behind their necks.
         projected_identity: Weight of a cross-entropy on the projected mean; not in the paper.
-        cmcl: Weight of the four consistency terms (SII and LII, each direction); 0 removes CII.
+        cmcl: Weight of the four consistency terms (SII and LII, each direction); 0 removes CII, and so do clips of
+            single frames, which have no motion to agree on.
+        behind_necks: CPCL and the triplet losses see the features behind their necks, as the memories of the released
+            code do; the paper knows no necks. From random weights all plain features are nearly parallel, and it takes
+            thousands of steps to part them; a batch normalisation parts them at once.
+        alignment: Weight of ``cross_modal_alignment`` on the three features; not in the paper.
+        alignment_temperature: Its τ.
         temperature: τ of CPCL; not stated in the paper.
         denominator: See ``cpcl``.
         order: Whether the memories move before or after the loss; the paper writes updated ones, but then a clip is
@@ -48,6 +55,9 @@ class LossConfig(BaseModel):
     identity: float = Field(default=1.0, ge=0)
     projected_identity: float = Field(default=0.0, ge=0)
     cmcl: float = Field(default=1.0, ge=0)
+    alignment: float = Field(default=0.0, ge=0)
+    alignment_temperature: float = Field(default=0.1, gt=0)
+    behind_necks: bool = False
     temperature: float = Field(default=0.05, gt=0)
     denominator: Denominator = "all"
     order: Order = "loss_then_update"
@@ -112,44 +122,54 @@ class Objective(nn.Module):
             labels: Of the batch.
         """
         config = self.config
+        necked = model.through_necks(features)
+        cls, projected, fused = necked if config.behind_necks else features.parts
         if config.order == "update_then_loss":
-            self._move(features, labels)
+            self._move(projected, labels)
         terms: dict[str, Tensor] = {}
         if config.cpcl:
-            terms["cpcl"] = config.cpcl * self._cpcl(features, labels)
+            terms["cpcl"] = config.cpcl * self._cpcl(projected, labels)
         if config.triplet:
             terms["triplet"] = config.triplet * sum(
                 (
                     batch_hard_triplet(part, labels.identities, margin=config.margin, metric=config.metric)
-                    for part in (features.cls, features.fused)
+                    for part in (cls, fused)
                 ),
                 start=torch.zeros((), device=features.cls.device),
             )
-        terms |= self._identity(model, features, labels)
+        if config.alignment:
+            terms["alignment"] = config.alignment * self._alignment((cls, projected, fused), labels)
+        terms |= self._identity(necked, labels)
         breakdown: dict[str, float] = {}
-        if config.cmcl:
+        if config.cmcl and features.patches.shape[1] > 1:
             consistency, breakdown["cii_norm"] = self._consistency(features)
             terms["cmcl"] = config.cmcl * consistency
         if config.order == "loss_then_update":
-            self._move(features, labels)
+            self._move(projected, labels)
         total = torch.stack(list(terms.values())).sum()
         breakdown |= {name: float(term.detach()) for name, term in terms.items()}
         return Loss(total, {"total": float(total.detach()), **breakdown})
 
-    def _cpcl(self, features: ClipFeatures, labels: Labels) -> Tensor:
+    def _cpcl(self, projected: Tensor, labels: Labels) -> Tensor:
         return cpcl(
-            features.projected,
+            projected,
             labels.identities,
             self.memory,
             temperature=self.config.temperature,
             denominator=self.config.denominator,
         )
 
-    def _identity(self, model: XReID, features: ClipFeatures, labels: Labels) -> dict[str, Tensor]:
+    def _alignment(self, parts: tuple[Tensor, ...], labels: Labels) -> Tensor:
+        temperature = self.config.alignment_temperature
+        each = [
+            cross_modal_alignment(part, labels.identities, labels.modalities, temperature=temperature) for part in parts
+        ]
+        return torch.stack(each).sum()
+
+    def _identity(self, parts: tuple[Tensor, Tensor, Tensor], labels: Labels) -> dict[str, Tensor]:
         config = self.config
         weights = (config.identity, config.projected_identity, config.identity)
         names = ("identity_cls", "identity_projected", "identity_fused")
-        parts = model.through_necks(features)
         return {
             name: weight * head(part, labels.identities)
             for name, weight, head, part in zip(names, weights, self.identity, parts, strict=True)
@@ -176,9 +196,9 @@ class Objective(nn.Module):
         return total, float(torch.stack(added).mean())
 
     @torch.no_grad()
-    def _move(self, features: ClipFeatures, labels: Labels) -> None:
+    def _move(self, projected: Tensor, labels: Labels) -> None:
         if self.training and self.config.cpcl:
-            self.memory.update(features.projected, labels.identities, labels.modalities)
+            self.memory.update(projected, labels.identities, labels.modalities)
 
     def _branch(self, model: XReIDConfig) -> CrossModality:
         block = SelfAttentionBlock(model.encoder.width, heads=model.encoder.heads, mlp_ratio=self.config.cii_mlp_ratio)

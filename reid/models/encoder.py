@@ -2,10 +2,12 @@
 
 import logging
 import math
+import warnings
 import zipfile
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import open_clip
 import torch
@@ -37,6 +39,9 @@ class EncoderConfig(BaseModel):
         mlp_ratio: Hidden width of a block's MLP over D.
         output_dim: d, width of the joint space that ``proj`` leads to.
         quick_gelu: x * sigmoid(1.702 x), which OpenAI's weights were trained with, in place of GELU.
+        stem: How patches become tokens: ``patch`` is CLIP's one convolution as large as a patch; ``convolutional`` is a
+            few small ones that halve the image each (Xiao et al., "Early Convolutions Help Transformers See Better",
+            2021), for training from random weights, where ``patch`` needs far more steps than a CPU has.
         freeze_patch_projection: Keep ``conv1`` as it was loaded (the stability trick of MoCo v3, section 4.1).
     """
 
@@ -50,6 +55,7 @@ class EncoderConfig(BaseModel):
     mlp_ratio: float = Field(default=4.0, gt=0)
     output_dim: int = Field(default=512, ge=1)
     quick_gelu: bool = False
+    stem: Literal["patch", "convolutional"] = "patch"
     freeze_patch_projection: bool = False
 
     @model_validator(mode="after")
@@ -59,6 +65,8 @@ class EncoderConfig(BaseModel):
             raise ValueError(f"image_size_hw {self.image_size_hw} is smaller than one patch of {self.patch_size}")
         if self.width % self.head_width:
             raise ValueError(f"width {self.width} is not a multiple of head_width {self.head_width}")
+        if self.stem == "convolutional" and self.patch_size.bit_count() != 1:
+            raise ValueError(f"a convolutional stem needs a patch_size that is a power of 2, got {self.patch_size}")
         if self.width % 4:
             raise ValueError(f"width must be a multiple of 4 for the channel quarters of Eq. 5, got {self.width}")
         return self
@@ -117,6 +125,8 @@ class Encoder(nn.Module):
             pool_type="none",
             output_tokens=True,
         )
+        if config.stem == "convolutional":
+            self.visual.conv1 = convolutional_stem(config)
         if config.freeze_patch_projection:
             self.visual.conv1.requires_grad_(False)
 
@@ -153,6 +163,23 @@ class Encoder(nn.Module):
         _LOG.info("%s: %d tensors of the vision tower loaded", path, len(state))
 
 
+def convolutional_stem(config: EncoderConfig) -> nn.Sequential:
+    """3 x 3 convolutions of stride 2 until a patch is one pixel, then one of 1 x 1; width doubles up to D.
+
+    Takes the place of ``conv1``: (n, 3, H, W) to (n, D, H / patch_size, W / patch_size).
+    """
+    halvings = config.patch_size.bit_length() - 1
+    widths = [3, *(max(8, config.width >> (halvings - step)) for step in range(1, halvings + 1))]
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [
+            nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers, nn.Conv2d(widths[-1], config.width, 1))
+
+
 def read_visual_state(path: Path) -> State:
     """Read the vision tower's tensors, float32, without their ``visual.`` prefix.
 
@@ -178,7 +205,10 @@ def _read_state(path: Path) -> State:
     if path.suffix == ".safetensors":
         return load_file(path)
     if zipfile.is_zipfile(path) and any(name.endswith("constants.pkl") for name in zipfile.ZipFile(path).namelist()):
-        script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            # OpenAI's files are TorchScript, and only its loader reads them, though PyTorch would retire it.
+            warnings.filterwarnings("ignore", message=".*torch.jit.load.*is deprecated", category=FutureWarning)
+            script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
         return dict(script.state_dict())
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
@@ -238,9 +268,7 @@ def mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> l
 def _download(tag: str, architecture: str | None) -> Path:
     """Fetch a checkpoint by open_clip's own means, into its own cache."""
     if architecture is None:
-        raise EncoderWeightsError(
-            f"{tag}: no such file; put the CLIP checkpoint there (OpenAI, open_clip, safetensors)"
-        )
+        raise EncoderWeightsError(f"{tag}: no such file; put a CLIP checkpoint there (OpenAI, open_clip, safetensors)")
     config = get_pretrained_cfg(architecture, tag)
     if not config:
         tags = ", ".join(list_pretrained_tags_by_model(architecture)) or "none"
