@@ -1,0 +1,153 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reid.datasets.crops import Crops, read_crop
+from reid.datasets.folder import DatasetError, read_folder
+from reid.datasets.split import TrackletSplit
+from reid.modality import Modality
+from reid.samplers import IdentityModalitySampler
+from reid.transforms import prepare_clip
+from tests.reid.factories import preprocessing, write_folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("folder"))
+
+
+def edit_table(root: Path, target: Path, old: str, new: str) -> Path:
+    """A copy of the folder's table with a change, beside links to its images."""
+    target.mkdir(exist_ok=True)
+    for split in ("train", "val"):
+        (target / split).symlink_to(root / split)
+    (target / "tracklets.csv").write_text((root / "tracklets.csv").read_text().replace(old, new, 1))
+    return target
+
+
+def test_a_folder_is_read_as_it_is_listed(root: Path) -> None:
+    split = read_folder(root, "train")
+    assert len(split) == 8 * 4
+    assert split.lengths.tolist() == [5] * 32
+    assert split.camera_names == ("nir/yard", "rgb/gate", "rgb/lobby", "thermal/dock")
+    assert split.modality_set == (Modality.RGB, Modality.NIR, Modality.THERMAL)
+    assert str(split) == "8 persons, 32 tracklets (16 rgb, 8 nir, 8 thermal)"
+    row = 4 * 3 + 2
+    assert split.pids[row] == 3
+    assert split.camera_names[split.camids[row]] == "nir/yard"
+    assert [path.name for path in split.paths[row]] == [f"{k:03d}.jpg" for k in range(5)]
+    assert split.paths[row][0].parent == root / "train" / "00003" / "nir" / "yard_1"
+    chosen = split.select([row, 0])
+    assert chosen.pids.tolist() == [3, 0]
+    assert chosen.paths == (split.paths[row], split.paths[0])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("train,0,gate,rgb,1,5", "train,0,gate,rgb,1,6", r"csv:2: 6 frames expected in .*gate_1, found 5"),
+        ("train,0,gate,rgb,1,5", "train,x,gate,rgb,1,5", "csv:2: pid and frames must be whole numbers, got 'x'"),
+        ("train,0,gate,rgb,1,5", "train,0,gate,rgb,1", "csv:2: must have 6 fields"),
+        ("split,pid", "pid,split", "csv:1: columns must be split,pid,camid,modality,tracklet,frames"),
+    ],
+)
+def test_a_wrong_table_is_refused_with_its_line(root: Path, tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        read_folder(edit_table(root, tmp_path / "edited", old, new), "train")
+
+
+def test_an_unknown_modality_a_missing_split_and_a_missing_table_are_refused(root: Path, tmp_path: Path) -> None:
+    edited = edit_table(root, tmp_path / "edited", "train,0,gate,rgb,1,5", "train,0,gate,radar,1,0")
+    with pytest.raises(DatasetError, match="radar|no frame"):
+        read_folder(edited, "train")
+    with pytest.raises(DatasetError, match="no tracklet of split 'test'; splits: train, val"):
+        read_folder(root, "test")
+    with pytest.raises(DatasetError, match=r"tracklets\.csv: no such file"):
+        read_folder(tmp_path, "train")
+
+
+def split_of(**changes: object) -> TrackletSplit:
+    settings: dict[str, object] = {
+        "paths": ((Path("a"),), (Path("b"), Path("c"))),
+        "pids": np.array([1, 2]),
+        "camids": np.array([0, 1]),
+        "modalities": (Modality.RGB, Modality.NIR),
+        "camera_names": ("gate", "yard"),
+    }
+    return TrackletSplit(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pids": np.array([1])}, r"pids must be int64 \(2,\)"),
+        ({"camids": np.array([0.0, 1.0])}, "camids must be int64"),
+        ({"modalities": (Modality.RGB,)}, "modalities must be 2"),
+        ({"paths": ((Path("a"),), ())}, "tracklet 1 .* has no frame"),
+        ({"camids": np.array([0, 2])}, "within the 2 camera_names"),
+        ({"camids": np.array([0, 0])}, "camera 'gate' has two modalities, rgb and nir"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split_of(**changes)
+
+
+def test_crops_are_those_that_inference_would_prepare_and_are_kept(root: Path, tmp_path: Path) -> None:
+    split, settings = read_folder(root, "val"), preprocessing()
+    crops = Crops.load(split, settings, cache=tmp_path)
+    assert len(crops) == len(split)
+    for row in (0, 2, 3):
+        images = [read_crop(path, split.modalities[row]) for path in split.paths[row]]
+        assert np.array_equal(crops.clip(row), prepare_clip(images, split.modalities[row], settings))
+    assert np.array_equal(crops.clip(3, np.array([4, 0])), crops.clip(3)[[4, 0]])
+    assert crops.length(3) == 5
+    again = Crops.load(split, settings, cache=tmp_path)
+    assert isinstance(again.pixels, np.memmap)
+    assert np.array_equal(again.pixels, crops.pixels)
+    assert len(list(tmp_path.iterdir())) == 1
+    Crops.load(split, preprocessing(size_hw=(16, 8)), cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_images_are_read_in_their_native_form(root: Path, tmp_path: Path) -> None:
+    split = read_folder(root, "val")
+    forms = [(read_crop(split.paths[row][0], split.modalities[row])) for row in (0, 2, 3)]
+    assert [(form.ndim, form.dtype) for form in forms] == [(3, np.uint8), (2, np.uint8), (2, np.uint16)]
+    for content in (b"", b"no image"):
+        (tmp_path / "x.jpg").write_bytes(content)
+        with pytest.raises(ValueError, match=r"x\.jpg: not an image that can be read"):
+            read_crop(tmp_path / "x.jpg", Modality.RGB)
+
+
+@pytest.mark.parametrize("clips", [1, 2])
+def test_batches_are_identity_major_with_partners_at_equal_index(root: Path, clips: int) -> None:
+    split = read_folder(root, "train")
+    sampler = IdentityModalitySampler(split, identities=3, clips=clips, generator=np.random.default_rng(0))
+    batches = list(sampler)
+    assert len(batches) == len(sampler) == 2
+    for rows in batches:
+        by_modality = rows.reshape(3, 3 * clips)
+        for modality, block in zip(split.modality_set, by_modality, strict=True):
+            assert {split.modalities[row] for row in block} == {modality}
+            assert np.array_equal(split.pids[block], split.pids[by_modality[0]])
+        assert np.array_equal(split.pids[rows[: 3 * clips : clips]].repeat(clips), split.pids[rows[: 3 * clips]])
+    seen = np.concatenate([split.pids[rows[: 3 * clips]] for rows in batches])
+    assert len(set(seen.tolist())) == 6  # nobody twice in a pass
+
+
+def test_an_identity_s_clips_differ_where_it_has_enough(root: Path) -> None:
+    split = read_folder(root, "train")
+    for rows in IdentityModalitySampler(split, identities=4, clips=2, generator=np.random.default_rng(0)):
+        visible = rows.reshape(3, 4, 2)[0]
+        assert (visible[:, 0] != visible[:, 1]).all()
+
+
+def test_identities_without_all_modalities_are_left_out_and_too_few_are_an_error(root: Path) -> None:
+    split = read_folder(root, "train")
+    rows = [r for r in range(len(split)) if not (split.pids[r] == 5 and split.modalities[r] is Modality.THERMAL)]
+    sampler = IdentityModalitySampler(split.select(rows), identities=7, clips=1, generator=np.random.default_rng(0))
+    assert sampler.complete.tolist() == [0, 1, 2, 3, 4, 6, 7]
+    with pytest.raises(ValueError, match="8 identities a batch, but only 7 have tracklets in all of rgb, nir, thermal"):
+        IdentityModalitySampler(split.select(rows), identities=8, clips=1, generator=np.random.default_rng(0))

@@ -1,0 +1,39 @@
+"""The weights that come with the package."""
+
+import numpy as np
+import pytest
+
+from reid import checkpoint
+from reid.modality import Modality
+
+PATH = checkpoint.WEIGHTS / "xreid-tiny.safetensors"
+pytestmark = pytest.mark.skipif(not PATH.is_file(), reason="the embedded weights are not trained yet")
+
+
+def test_they_are_small_load_by_name_and_say_what_they_are() -> None:
+    assert PATH.stat().st_size <= 6 * 2**20
+    card, state = checkpoint.read(PATH)
+    assert card.name == "xreid-tiny"
+    assert "simulated" in card.training_data
+    assert card.licence == "Apache-2.0"
+    assert not any(name.startswith(("memory", "interaction", "identity")) for name in state)
+    assert checkpoint.load("xreid-tiny").model_id.startswith("xreid-tiny@sha256:")
+
+
+def test_they_carry_a_curve_for_every_pair_of_modalities() -> None:
+    calibration = checkpoint.load("xreid-tiny").calibration
+    assert calibration is not None
+    for first in Modality:
+        for second in Modality:
+            assert 0 < float(calibration.probability(0.5, first, second)) < 1
+
+
+def test_they_embed_crops_of_every_kind() -> None:
+    generator = np.random.default_rng(0)
+    clips = [
+        [generator.integers(0, 255, (90, 40, 3)).astype(np.uint8)] * 3,
+        [generator.integers(0, 255, (90, 40)).astype(np.uint8)],
+        [generator.integers(7000, 9000, (90, 40)).astype(np.uint16)] * 8,
+    ]
+    features = checkpoint.load("xreid-tiny").extract(clips, list(Modality))
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+
+from reid.extractor import Extractor, XReIDExtractor
+from reid.modality import Modality
+from reid.models.xreid import XReID
+from reid.transforms import Image
+from tests.reid.factories import model_config, person_image, preprocessing
+
+RGB, NIR, THERMAL = Modality.RGB, Modality.NIR, Modality.THERMAL
+
+
+def extractor(**changes: object) -> XReIDExtractor:
+    torch.manual_seed(0)
+    model = XReID(model_config(neck="batch_norm"))
+    return XReIDExtractor(model, preprocessing(), model_id="mini@test", calibration=None, **changes)
+
+
+def clip(pid: int, modality: Modality, count: int) -> list[Image]:
+    generator = np.random.default_rng(pid)
+    return [person_image(pid, modality, generator) for _ in range(count)]
+
+
+CLIPS = [clip(1, RGB, 6), clip(2, NIR, 1), clip(3, THERMAL, 9), clip(4, NIR, 3)]
+MODALITIES = [RGB, NIR, THERMAL, NIR]
+
+
+def test_embeddings_are_rows_of_unit_length_and_repeatable() -> None:
+    model = extractor()
+    assert isinstance(model, Extractor)
+    first = model.extract(CLIPS, MODALITIES)
+    assert first.shape == (4, model.dimension)
+    assert first.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1, atol=1e-6)
+    assert np.array_equal(first, model.extract(CLIPS, MODALITIES))
+
+
+def test_no_clips_give_no_rows_of_the_right_width() -> None:
+    assert extractor().extract([], []).shape == (0, 44)
+
+
+def test_a_clip_s_embedding_does_not_depend_on_its_company_or_the_batch_size() -> None:
+    together = extractor().extract(CLIPS, MODALITIES)
+    small = extractor(batch_frames=3).extract(CLIPS, MODALITIES)
+    alone = [extractor().extract([one], [modality])[0] for one, modality in zip(CLIPS, MODALITIES, strict=True)]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(together, small, atol=1e-5)
+
+
+def test_a_long_clip_is_represented_by_evenly_spaced_crops() -> None:
+    long = clip(3, THERMAL, 12)
+    model = extractor()
+    expected = model.extract([[long[0], long[3], long[6], long[9]]], [THERMAL])
+    np.testing.assert_array_equal(model.extract([long], [THERMAL]), expected)
+
+
+def test_one_crop_of_eight_or_sixteen_bits_is_enough() -> None:
+    images: list[Image] = [np.full((30, 12), 40, np.uint8), np.full((30, 12), 4000, np.uint16)]
+    assert np.isfinite(extractor().extract([[image] for image in images], [NIR, THERMAL])).all()
+
+
+def test_what_cannot_be_embedded_names_its_clip() -> None:
+    tiny = np.zeros((1, 1), np.uint8)
+    with pytest.raises(ValueError, match=r"clip 1: crop 0: must be at least 4 x 4 pixels, got 1 x 1"):
+        extractor().extract([CLIPS[1], [tiny]], [NIR, NIR])
+    with pytest.raises(ValueError, match="clip 0: a clip must have at least one crop"):
+        extractor().extract([[]], [NIR])
+    with pytest.raises(ValueError, match="equally many, got 1 and 2"):
+        extractor().extract([CLIPS[0]], [RGB, RGB])

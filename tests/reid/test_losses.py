@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+import torch
+
+from reid.losses.identity import IdentityLoss
+from reid.losses.total import Labels, LossConfig, Objective
+from reid.losses.triplet import Metric, batch_hard_triplet
+from reid.models.xreid import ClipFeatures, XReID
+from tests.reid.factories import model_config
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "unit_euclidean"])
+def test_the_triplet_loss_equals_a_loop_over_anchors(metric: Metric) -> None:
+    features = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+    pids = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 3])
+    x = features.numpy().astype(np.float64)
+    if metric == "unit_euclidean":
+        x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    losses = []
+    for anchor in range(len(x)):
+        others = [i for i in range(len(x)) if i != anchor]
+        positives = [np.linalg.norm(x[anchor] - x[i]) for i in others if pids[i] == pids[anchor]]
+        negatives = [np.linalg.norm(x[anchor] - x[i]) for i in others if pids[i] != pids[anchor]]
+        if positives:
+            losses.append(max(0.0, 0.3 + max(positives) - min(negatives)))
+    assert len(losses) == 8
+    assert batch_hard_triplet(features, pids, metric=metric).item() == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_a_batch_without_triplets_costs_nothing_and_has_a_finite_gradient() -> None:
+    features = torch.randn(3, 4, requires_grad=True)
+    loss = batch_hard_triplet(features, torch.tensor([5, 5, 5])) + batch_hard_triplet(features, torch.tensor([0, 1, 2]))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.isfinite(features.grad).all()
+
+
+def test_equal_features_of_one_person_have_a_finite_gradient() -> None:
+    features = torch.ones(4, 3, requires_grad=True)
+    batch_hard_triplet(features, torch.tensor([0, 0, 1, 1])).backward()
+    assert torch.isfinite(features.grad).all()
+
+
+def test_the_identity_loss_of_an_untrained_classifier_is_nearly_the_logarithm_of_the_number() -> None:
+    loss = IdentityLoss(8, 50)(torch.randn(6, 8), torch.arange(6))
+    assert loss.item() == pytest.approx(np.log(50), abs=0.02)
+
+
+def batch(modalities: int, *, seed: int = 0) -> tuple[XReID, Objective, torch.Tensor, Labels]:
+    """Two identities, one clip each in each modality, three frames a clip."""
+    torch.manual_seed(seed)
+    config = model_config()
+    model = XReID(config)
+    objective = Objective(config, LossConfig(), identities=4, modalities=modalities)
+    identities = torch.tensor([0, 3]).repeat(modalities)
+    labels = Labels(identities, torch.arange(modalities).repeat_interleave(2))
+    frames = torch.randn(2 * modalities * 3, 3, 32, 16)
+    return model, objective, frames, labels
+
+
+def forward(model: XReID, frames: torch.Tensor) -> ClipFeatures:
+    return model(frames, torch.full((len(frames) // 3,), 3))
+
+
+def filled(objective: Objective, features: ClipFeatures, labels: Labels) -> Objective:
+    objective.memory.initialise(features.projected.detach(), labels.identities, labels.modalities)
+    return objective
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_the_total_is_the_sum_of_its_breakdown(modalities: int) -> None:
+    model, objective, frames, labels = batch(modalities)
+    features = forward(model, frames)
+    loss = filled(objective, features, labels)(model, features, labels)
+    parts = {name: value for name, value in loss.breakdown.items() if name not in ("total", "cii_norm")}
+    assert set(parts) == {"cpcl", "triplet", "identity_cls", "identity_fused", "cmcl"}
+    assert sum(parts.values()) == pytest.approx(loss.breakdown["total"], rel=1e-5)
+    assert loss.total.item() == pytest.approx(loss.breakdown["total"])
+
+
+def test_cmcl_is_the_sum_of_the_papers_four_terms() -> None:
+    model, objective, frames, labels = batch(2)
+    features = forward(model, frames)
+    loss = filled(objective, features, labels)(model, features, labels)
+    visible, infrared = slice(0, 2), slice(2, 4)
+    total = 0.0
+    for name, pooled in (("short", features.short), ("long", features.long)):
+        for own, other in ((visible, infrared), (infrared, visible)):
+            interacted = objective.interaction[name](pooled[own], features.patches[other])
+            total += (pooled[own] - interacted).square().sum(dim=1).mean().item()
+    assert loss.breakdown["cmcl"] == pytest.approx(total, rel=1e-5)
+    assert loss.breakdown["cii_norm"] > 0
+
+
+def test_with_three_modalities_every_ordered_pair_has_its_term() -> None:
+    model, objective, frames, labels = batch(3)
+    features = forward(model, frames)
+    loss = filled(objective, features, labels)(model, features, labels)
+    rows = [slice(2 * m, 2 * m + 2) for m in range(3)]
+    total = 0.0
+    for name, pooled in (("short", features.short), ("long", features.long)):
+        for own in rows:
+            for other in rows:
+                if own != other:
+                    interacted = objective.interaction[name](pooled[own], features.patches[other])
+                    total += (pooled[own] - interacted).square().sum(dim=1).mean().item()
+    assert loss.breakdown["cmcl"] == pytest.approx(total, rel=1e-5)
+
+
+def test_gradients_reach_the_whole_model_and_the_objective_and_no_memory() -> None:
+    model, objective, frames, labels = batch(2)
+    features = forward(model, frames)
+    filled(objective, features, labels)(model, features, labels).total.backward()
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()]
+    assert silent == []
+    silent = [name for name, p in objective.named_parameters() if p.grad is None]
+    assert silent == ["identity.1.classifier.weight"]  # weight 0 in the paper
+    assert not objective.memory.prototypes.requires_grad
+
+
+def test_the_memories_move_in_training_only_and_before_or_after_the_loss() -> None:
+    losses = {}
+    for order in ("loss_then_update", "update_then_loss"):
+        model, _, frames, labels = batch(2)
+        objective = Objective(model.config, LossConfig(order=order), identities=4, modalities=2)
+        features = forward(model, frames)
+        objective.memory.initialise(torch.randn(4, 12), labels.identities, labels.modalities)
+        before = objective.memory.prototypes.clone()
+        objective.eval()
+        objective(model, features, labels)
+        assert torch.equal(objective.memory.prototypes, before)
+        objective.train()
+        losses[order] = objective(model, features, labels).breakdown["cpcl"]
+        assert not torch.equal(objective.memory.prototypes, before)
+    assert losses["update_then_loss"] < losses["loss_then_update"]
+
+
+def test_a_weight_of_zero_leaves_a_loss_out() -> None:
+    model, _, frames, labels = batch(2)
+    config = LossConfig(cpcl=0, triplet=0, cmcl=0, projected_identity=2.0)
+    objective = Objective(model.config, config, identities=4, modalities=2)
+    breakdown = objective(model, forward(model, frames), labels).breakdown
+    assert set(breakdown) == {"total", "identity_cls", "identity_projected", "identity_fused"}
