@@ -16,7 +16,8 @@ from pipeline.frame import Frame
 from pipeline.thermal import Windows
 from trackers.structures import Detections
 
-_TOO_TALL = 1.2  # times the usual height at that place: more than one person
+_TOO_TALL = 1.2  # times the usual height at that place: perhaps more than one person
+_TWO_TALL = 1.4  # certainly two, one in front of the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,24 +235,35 @@ def _split(box: Box, mask: Mask, aspect: float, perspective: Perspective) -> lis
     person = min(expected, height) / aspect
     if height < 8 or (width < 1.5 * person and height < _TOO_TALL * expected):
         return [box]
+    parts = _split_by_heads(box, mask, person, min(expected, height))
+    return [each for part in parts for each in _split_by_height(part, mask, perspective)]
+
+
+def _split_by_heads(box: Box, mask: Mask, person_width: float, person_height: float) -> list[Box]:
+    left, top, right, bottom = box
+    width, height = right - left, bottom - top
     inside = mask[top:bottom, left:right] > 0
     tops = np.where(inside.any(axis=0), height - inside.argmax(axis=0), 0).astype(np.float32)
-    profile = np.asarray(cv2.GaussianBlur(tops.reshape(1, -1), (0, 0), max(1.0, 0.12 * person)), np.float32).ravel()
-    heads = _peaks(profile, distance=0.5 * person, least=0.45 * height, dip=0.07 * min(expected, height))
+    profile = np.asarray(
+        cv2.GaussianBlur(tops.reshape(1, -1), (0, 0), max(1.0, 0.12 * person_width)), np.float32
+    ).ravel()
+    heads = _peaks(profile, distance=0.5 * person_width, least=0.45 * height, dip=0.07 * person_height)
     if len(heads) < 2:
         return [box]
     cuts = [0, *(a + int(profile[a:b].argmin()) for a, b in pairwise(heads)), width]
     parts = (_tighten((left + a, top, left + b, bottom), mask) for a, b in pairwise(cuts))
-    return [_shorten(part, mask, perspective) for part in parts if part]
+    return [part for part in parts if part]
 
 
-def _shorten(box: Box, mask: Mask, perspective: Perspective) -> Box:
-    """Cut off what lies further below a head than a person's feet: somebody nearer to the camera."""
+def _split_by_height(box: Box, mask: Mask, perspective: Perspective) -> list[Box]:
+    """One person at the upper end of a blob far too tall, and one at the lower end, nearer to the camera."""
     left, top, right, bottom = box
-    expected = perspective.height_at(top)
-    if expected is None or bottom - top < _TOO_TALL * expected:
-        return box
-    return _tighten((left, top, right, top + round(expected)), mask) or box
+    upper, lower = perspective.height_at(top), perspective.height_above(bottom)
+    if upper is None or lower is None or bottom - top < _TWO_TALL * upper:
+        return [box]
+    behind = _tighten((left, top, right, top + round(upper)), mask)
+    front = _tighten((left, max(top, bottom - round(lower)), right, bottom), mask)
+    return [part for part in (behind, front) if part]
 
 
 def _peaks(profile: NDArray[np.float32], *, distance: float, least: float, dip: float) -> list[int]:

@@ -40,6 +40,13 @@ class Perspective:
         slope, offset = self._line
         return max(1.0, slope * top + offset)
 
+    def height_above(self, bottom: float) -> float | None:
+        """Usual height of a person whose feet are at this row."""
+        if self._line is None:
+            return None
+        slope, offset = self._line
+        return max(1.0, (slope * bottom + offset) / (1 + slope)) if slope > -0.5 else None
+
     def _fit(self) -> None:
         """Least squares, three times, each time without what lies far from the last line."""
         tops, heights = np.array(self._tops), np.array(self._heights)
