@@ -45,7 +45,17 @@ class MotionSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Blob:
-    """A box in working pixels, with the share of it that is foreground and the mean contrast of that."""
+    """A box in working pixels.
+
+    Attributes:
+        left: First column.
+        top: First row.
+        right: Behind the last column.
+        bottom: Behind the last row.
+        fill: Share of the box that is foreground.
+        contrast: Mean of that foreground, in multiples of the threshold.
+        completeness: Height as a share of the usual one at that place, at most 1; 1 where that is not known.
+    """
 
     left: int
     top: int
@@ -53,6 +63,7 @@ class _Blob:
     bottom: int
     fill: float
     contrast: float
+    completeness: float
 
     @property
     def width(self) -> int:
@@ -141,7 +152,7 @@ class MotionDetector:
         for piece, parts in whole:
             if len(parts) == 1 and _is_typical(piece, mask, aspect):
                 camera.perspective.add(piece[1], piece[3] - piece[1])
-        return [_measure(box, mask, contrast) for _, parts in whole for box in parts]
+        return [_measure(box, mask, contrast, camera.perspective) for _, parts in whole for box in parts]
 
     def _detections(self, blobs: Sequence[_Blob], scale: float, resolution_wh: tuple[int, int]) -> Detections:
         least = self._settings.min_height_px * scale
@@ -290,16 +301,23 @@ def _tighten(box: Box, mask: Mask) -> Box | None:
     return left + int(columns[0]), top + int(rows[0]), left + int(columns[-1]) + 1, top + int(rows[-1]) + 1
 
 
-def _measure(box: Box, mask: Mask, contrast: Floats) -> _Blob:
+def _measure(box: Box, mask: Mask, contrast: Floats, perspective: Perspective) -> _Blob:
     left, top, right, bottom = box
     inside = mask[top:bottom, left:right] > 0
     values = contrast[top:bottom, left:right][inside]
-    return _Blob(*box, fill=float(inside.mean()), contrast=float(values.mean()) if len(values) else 0.0)
+    expected = perspective.height_at(top)
+    return _Blob(
+        *box,
+        fill=float(inside.mean()),
+        contrast=float(values.mean()) if len(values) else 0.0,
+        completeness=min(1.0, (bottom - top) / expected) if expected else 1.0,
+    )
 
 
 def _confidence(blob: _Blob, aspect: float) -> float:
-    """How much a blob is like one person: 0.95 at best."""
+    """How much a blob is like one whole person: 0.95 at best."""
     shape = math.exp(-((math.log(blob.height / blob.width / aspect) / 0.7) ** 2))
     fill = min(1.0, blob.fill / 0.4)
     contrast = min(1.0, blob.contrast / 2)
-    return 0.95 * math.sqrt(shape * fill * contrast)
+    whole = min(1.0, blob.completeness / 0.6)
+    return 0.95 * whole * math.sqrt(shape * fill * contrast)
