@@ -285,7 +285,6 @@ class Body:
         lean = g.lean + 0.02 * np.sin(2 * phase) * gentle
         up = np.array([np.sin(lean), -0.3 * g.sway * np.sin(phase), np.cos(lean)])
         neck = hips + self.trunk * up
-        p = self.person.physique
         down = max(self.person.top_length, 0.0)
         bones["trunk"] = (neck, hips - np.array([0.0, 0, down]), twist)
         bones["hips"] = (hips + 0.13 * up, hips - np.array([0, 0, 0.075]), -0.5 * twist)
@@ -295,7 +294,6 @@ class Body:
         self._swing_arms(bones, phase, (neck, up, twist, gentle))
         self._hold_head(bones, neck, up)
         self._carry(bones, hips, neck, up)
-        del p
         return bones
 
     def _stride(self, bones: dict[str, Segment], phase: float, reach: float) -> float:

@@ -46,7 +46,7 @@ class Wardrobe:
             "strap": lambda: self.plain(self.person.bag_cloth), "scarf": self._scarf,
         }  # fmt: skip
         baked = {name: makers[name]() for name in {piece.material for piece in body.pieces}}
-        self.textures = [np.ascontiguousarray(baked[piece.material]) for piece in body.pieces]
+        self.textures = [np.ascontiguousarray(baked[piece.material], dtype=np.float32) for piece in body.pieces]
 
     # ---- values --------------------------------------------------------------------------------------------------
 

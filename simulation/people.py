@@ -318,20 +318,27 @@ _TOPS: dict[str, tuple[float, str, float, float, float]] = {  # odds, fibre, clo
     Top.COAT: (0.15, "wool", 0.75, 0.30, 0.6),
     Top.GILET: (0.10, "polyester", 0.85, 0.02, 0.5),
 }
-_PATTERNS = {Pattern.PLAIN: 0.36, Pattern.HOOPS: 0.13, Pattern.STRIPES: 0.07, Pattern.CHECKS: 0.09,
-             Pattern.BLOCK: 0.13, Pattern.PRINT_FRONT: 0.07, Pattern.PRINT_BACK: 0.05,
-             Pattern.SLEEVES: 0.10}  # fmt: skip
+_PATTERNS: Mapping[Pattern, float] = {
+    Pattern.PLAIN: 0.36,
+    Pattern.HOOPS: 0.13,
+    Pattern.STRIPES: 0.07,
+    Pattern.CHECKS: 0.09,
+    Pattern.BLOCK: 0.13,
+    Pattern.PRINT_FRONT: 0.07,
+    Pattern.PRINT_BACK: 0.05,
+    Pattern.SLEEVES: 0.10,
+}
 
 
 def _upper(rng: Generator) -> dict[str, object]:
     top = Top(_pick(rng, {name: row[0] for name, row in _TOPS.items()}))
     _, fibre, clo, below, collar = _TOPS[top]
     if top in {Top.PUFFER, Top.GILET}:
-        patterns: dict[str, float] = {Pattern.PLAIN: 0.6, Pattern.BLOCK: 0.4}
+        patterns: dict[Pattern, float] = {Pattern.PLAIN: 0.6, Pattern.BLOCK: 0.4}
     elif top is Top.COAT:
         patterns = {Pattern.PLAIN: 0.75, Pattern.CHECKS: 0.25}
     else:
-        patterns = {str(name): odds for name, odds in _PATTERNS.items()}
+        patterns = dict(_PATTERNS)
     sleeve = {Top.TSHIRT: rng.uniform(0.35, 0.62), Top.VEST: 0.0, Top.GILET: float(rng.choice([0.0, 0.45, 2.0]))}
     length = below + (rng.uniform(0, 0.34) if top is Top.COAT else rng.uniform(-0.03, 0.10))
     return {
@@ -353,7 +360,7 @@ def _lower(rng: Generator) -> dict[str, object]:
     )
     fibre = _pick(rng, {"denim": 0.45, "cotton": 0.3, "polyester": 0.15, "wool": 0.1})
     skirted = bottom in {Bottom.KNEE_SKIRT, Bottom.LONG_SKIRT}
-    patterns: dict[str, float] = {Pattern.PLAIN: 0.84, Pattern.CHECKS: 0.07, Pattern.STRIPES: 0.09}
+    patterns: dict[Pattern, float] = {Pattern.PLAIN: 0.84, Pattern.CHECKS: 0.07, Pattern.STRIPES: 0.09}
     return {
         "bottom": bottom,
         "bottom_cloth": _cloth(rng, fibre, 0.22 if not skirted else 0.18, patterns),

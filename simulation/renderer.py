@@ -224,7 +224,7 @@ def _shade(
 ) -> NDArray[np.float32]:
     s, facing = normal
     if light.modality == "thermal":  # emissivity falls at grazing angles
-        return np.asarray(light.cold + light.span * looked * (0.88 + 0.12 * facing)[..., None], dtype=np.float64)
+        return np.asarray(light.cold + light.span * looked * (0.88 + 0.12 * facing)[..., None], dtype=np.float32)
     toward = np.asarray(light.toward_sun)
     side, face = float(seen.across_world[i] @ toward), float(seen.facing_world[i] @ toward)
     lit = np.maximum(s * side + facing * face, 0) + 0.25 * max(float(toward[2]), 0.0)

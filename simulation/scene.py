@@ -11,14 +11,16 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from simulation.body import Piece, Pose, turned
 from simulation.camera import Camera
 from simulation.materials import CHANNELS, smooth_noise
 from simulation.people import linear
-from simulation.renderer import Light, Sprite, lay
+from simulation.renderer import Figure, Light, Sprite, draw, lay
 
 Signal = NDArray[np.float32]
 
-_TEXELS = 256  # a side of a noise tile
+_CELL = 10  # texels of a noise tile to each of its 24 grid cells
+_CELLS = 24
 _SKY_LIFT = 1.6  # the sky is brighter than what it lights
 
 # sRGB, reflectance in near-infrared, warmth by day and by night
@@ -34,13 +36,8 @@ _WALLS = {
     "concrete": ((140, 140, 138), 0.38, 0.22, 0.11),
     "timber": ((124, 96, 70), 0.56, 0.18, 0.04),
 }
-_FURNITURE = {  # width, depth, height in metres; colour, reflectance, warmth
-    "pole": ((0.14, 0.14, 4.2), (70, 74, 78), 0.30, 0.02),
-    "bin": ((0.50, 0.45, 0.95), (54, 78, 60), 0.28, 0.03),
-    "planter": ((1.30, 0.50, 0.55), (128, 110, 92), 0.45, 0.06),
-    "bench": ((1.50, 0.45, 0.48), (110, 82, 54), 0.50, 0.04),
-    "hedge": ((1.80, 0.60, 0.80), (48, 82, 40), 0.70, -0.04),
-}
+_APART_M = 1.6  # furniture from furniture
+_TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -140,10 +137,14 @@ def _value(modality: str, colour: tuple[int, int, int], nir: float, warmth: floa
 
 
 def _noise(rng: Generator, x: NDArray[np.float64], y: NDArray[np.float64], metres: float) -> Signal:
-    """Band-limited noise over the plane, with details of about ``metres``; repeats after 24 of them."""
-    tile = smooth_noise(rng, (24, 24), (_TEXELS, _TEXELS))
-    texel = _TEXELS / (24 * metres)
-    u, v = (np.mod(axis * texel, _TEXELS).astype(np.float32) for axis in (x, y))
+    """Band-limited noise over the plane, with details of about ``metres``; repeats without a seam after 24 of them."""
+    coarse = np.pad(rng.standard_normal((_CELLS, _CELLS)).astype(np.float32), 2, mode="wrap")
+    side = (_CELLS + 4) * _CELL
+    tile = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)[
+        2 * _CELL : -2 * _CELL, 2 * _CELL : -2 * _CELL
+    ]
+    period = _CELLS * _CELL
+    u, v = (np.mod(axis * _CELL / metres, period).astype(np.float32) for axis in (x, y))
     return np.asarray(cv2.remap(tile, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), dtype=np.float32)
 
 
@@ -182,67 +183,183 @@ def _wall(
     wall = _textured(_value(modality, colour, nir, dark if night else day), grain, modality)
     pitch, width = rng.uniform(2.6, 4.0), rng.uniform(0.9, 1.6)
     across = np.mod(side, pitch)
-    window = (across < width) & (np.mod(height, 3.0) > 1.0) & (np.mod(height, 3.0) < 2.4)
+    floor = np.mod(height, 3.0)
+    pane = (across < width) & (floor > 1.0) & (floor < 2.4)
+    frame = (across < width + 0.08) & (np.mod(side + 0.08, pitch) < width + 0.16) & (floor > 0.92) & (floor < 2.48)
+    cross = (np.abs(across - 0.5 * width) < 0.03) | (np.abs(floor - 1.8) < 0.03)
+    bay = np.floor(rng.uniform(-6, 6) / pitch) * pitch  # the door takes the place of a window
+    entrance = (side >= bay - 0.1) & (side < bay + width + 0.1) & (height < 2.6)
     glass = _value(modality, (46, 58, 70), 0.10, 0.30 if night else 0.05)
-    wall = np.where(window[..., None], glass, wall)
-    door_at = rng.uniform(-6, 6)
-    door = (np.abs(side - door_at) < 0.6) & (height < 2.2)
+    wood = _value(modality, (206, 204, 198), 0.60, 0.12)
+    wall = np.where((frame & ~entrance)[..., None], wood, wall)
+    wall = np.where((pane & ~cross & ~entrance)[..., None], glass, wall)
+    door = (np.abs(side - bay - 0.5 * width) < 0.55) & (height < 2.2)
     return np.where(door[..., None], _value(modality, (92, 60, 44), 0.40, 0.20), wall)
 
 
 def _furnish(camera: Camera, light: Light, rng: Generator, pieces: int) -> tuple[Sprite, ...]:
+    """Stand furniture apart from each other; wide pieces behind most walkers, slim ones anywhere."""
     names = list(_FURNITURE)
-    sprites = []
+    sprites: list[Sprite] = []
+    feet: list[tuple[float, float]] = []
     for _ in range(pieces):
         name = names[int(rng.integers(len(names)))]
-        forward = float(rng.uniform(4.5, 14.0))
-        half = 0.48 * camera.width / camera.focal * forward
-        sprite = _block(camera, light, name, forward, float(rng.uniform(-half, half)), float(rng.uniform(-0.5, 0.5)))
+        tried = rng.uniform(size=(_TRIES, 2))
+        turn = float(rng.uniform(-0.5, 0.5))
+        bark = int(rng.integers(2**31))
+        foot = next((foot for foot in (_foot(camera, name, *row) for row in tried) if _stands_free(foot, feet)), None)
+        if foot is None:
+            continue
+        feet.append(foot)
+        sprite = _FURNITURE[name].draw(camera, light, _Spot(*foot, turn, bark))
         if sprite is not None:
             sprites.append(sprite)
     return tuple(sprites)
 
 
-def _block(camera: Camera, light: Light, name: str, forward: float, side: float, turn: float) -> Sprite | None:
-    """A box on the ground as a sprite: its faces, lit by how they stand."""
-    (width, depth, height), colour, nir, warmth = _FURNITURE[name]
-    cos, sin = np.cos(camera.yaw + turn), np.sin(camera.yaw + turn)
-    ahead, left = (
-        np.array([np.cos(camera.yaw), np.sin(camera.yaw)]),
-        np.array([-np.sin(camera.yaw), np.cos(camera.yaw)]),
+def _foot(camera: Camera, name: str, ahead: float, aside: float) -> tuple[float, float]:
+    """Metres forward and left of a piece, from two shares."""
+    least = 8.5 if _FURNITURE[name].wide else 4.5
+    forward = least + ahead * (15.0 - least)
+    return forward, (aside - 0.5) * 0.96 * camera.width / camera.focal * forward
+
+
+def _stands_free(foot: tuple[float, float], others: list[tuple[float, float]]) -> bool:
+    return all(np.hypot(foot[0] - other[0], foot[1] - other[1]) > _APART_M for other in others)
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """Where a piece stands: metres forward and left of the camera, turned by radians; seed of its texture."""
+
+    forward: float
+    left: float
+    turn: float
+    seed: int
+
+    def axes(self, camera: Camera) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Origin (3,) on the ground, and the piece's own axes as rows: forward, left, up."""
+        look, turned_by = camera.yaw, camera.yaw + self.turn
+        ahead, left = np.array([np.cos(look), np.sin(look)]), np.array([-np.sin(look), np.cos(look)])
+        foot = np.asarray(camera.position[:2]) + self.forward * ahead + self.left * left
+        cos, sin = np.cos(turned_by), np.sin(turned_by)
+        return np.array([*foot, 0.0]), np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
+
+
+@dataclass(frozen=True)
+class _Finish:
+    """sRGB, reflectance in near-infrared, warmth, and how uneven the surface is."""
+
+    colour: tuple[int, int, int]
+    nir: float
+    warmth: float
+    rough: float = 0.08
+
+    def texture(self, modality: str, seed: int) -> Signal:
+        """(64, 96, c) to be wrapped around a turned piece."""
+        rng = np.random.default_rng(seed)
+        grain = 0.6 * smooth_noise(rng, (12, 18)) + 0.6 * smooth_noise(rng, (32, 48))
+        flat = np.broadcast_to(_value(modality, self.colour, self.nir, self.warmth), (64, 96, CHANNELS[modality]))
+        relief = (self.rough * grain).astype(np.float32)
+        return np.ascontiguousarray(_textured(flat, relief, modality), dtype=np.float32)
+
+
+_STEEL = _Finish((84, 88, 92), 0.32, 0.02, 0.04)
+_WOOD = _Finish((126, 90, 58), 0.52, 0.05)
+_CLAY = _Finish((150, 108, 84), 0.46, 0.06)
+_LEAF = _Finish((58, 92, 44), 0.60, -0.05, 0.30)
+_PAINT = _Finish((48, 82, 66), 0.30, 0.03, 0.05)
+_DARK = _Finish((38, 42, 44), 0.18, 0.02, 0.03)
+
+
+@dataclass(frozen=True)
+class _Turned:
+    """Furniture of upright turned parts: (bottom, top, radius at the bottom, radius at the top, rounded, finish)."""
+
+    parts: tuple[tuple[float, float, float, float, bool, _Finish], ...]
+    wide: bool = False
+
+    def draw(self, camera: Camera, light: Light, spot: _Spot) -> Sprite | None:
+        """As people are drawn."""
+        origin, _ = spot.axes(camera)
+        pieces = [
+            Piece(
+                f"part {index}",
+                "furniture",
+                turned((0, upper, upper), (1, lower, lower)),
+                (rounded, rounded),
+                0.01 * index,
+            )
+            for index, (_, _, lower, upper, rounded, _) in enumerate(self.parts)
+        ]
+        textures = [finish.texture(light.modality, spot.seed + index) for index, (*_, finish) in enumerate(self.parts)]
+        start = np.array([(*origin[:2], top) for _, top, *_ in self.parts])
+        end = np.array([(*origin[:2], bottom) for bottom, *_ in self.parts])
+        return draw(camera, Figure(pieces, textures), Pose(start, end, np.zeros(len(pieces))), light)
+
+
+@dataclass(frozen=True)
+class _Boxed:
+    """Furniture of boxes: (centre, size) in metres along forward, left, up, with a finish for all."""
+
+    boxes: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...]
+    finish: _Finish
+    wide: bool = True
+
+    def draw(self, camera: Camera, light: Light, spot: _Spot) -> Sprite | None:
+        """Faces from far to near, lit by how they stand."""
+        origin, axes = spot.axes(camera)
+        eye = np.asarray(camera.position)
+        faces = []
+        for centre, size in self.boxes:
+            middle, half = origin + np.array(centre) @ axes, 0.5 * np.array(size)
+            faces += [face for face in _faces(middle, half, axes) if (eye - face[0].mean(axis=0)) @ face[1] > 0]
+        faces.sort(key=lambda face: -float(np.linalg.norm(eye - face[0].mean(axis=0))))
+        return _painted(camera, light, faces, (self.finish, spot))
+
+
+_Face = tuple[NDArray[np.float64], NDArray[np.float64]]  # corners (4, 3), outward normal (3,)
+
+
+def _faces(centre: NDArray[np.float64], half: NDArray[np.float64], axes: NDArray[np.float64]) -> list[_Face]:
+    faces = []
+    for axis in range(3):
+        one, two = (half[k] * axes[k] for k in range(3) if k != axis)
+        for sign in (1.0, -1.0):
+            middle = centre + sign * half[axis] * axes[axis]
+            faces.append((np.array([middle + one + two, middle + one - two, middle - one - two, middle - one + two]),
+                          sign * axes[axis]))  # fmt: skip
+    return faces
+
+
+def _painted(camera: Camera, light: Light, faces: list[_Face], look: tuple[_Finish, _Spot]) -> Sprite | None:
+    finish, spot = look
+    value = _value(light.modality, finish.colour, finish.nir, finish.warmth)
+    grain = (
+        0.5 * finish.rough * smooth_noise(np.random.default_rng(spot.seed), (90, 160), (camera.height, camera.width))
     )
-    foot = np.asarray(camera.position[:2]) + forward * ahead + side * left
-    axes = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
-    half = 0.5 * np.array([depth, width, height])
-    centre = np.array([foot[0], foot[1], 0.5 * height])
-    value = _value(light.modality, colour, nir, warmth)
     alpha = np.zeros((camera.height, camera.width), np.float32)
     signal = np.zeros((camera.height, camera.width, CHANNELS[light.modality]), np.float32)
-    for axis in range(3):
-        for sign in (1.0, -1.0):
-            face = centre + sign * half[axis] * axes[axis]
-            if (np.asarray(camera.position) - face) @ (sign * axes[axis]) <= 0:
-                continue
-            others = [half[k] * axes[k] for k in range(3) if k != axis]
-            corners = face + np.array(
-                [others[0] + others[1], others[0] - others[1], -others[0] - others[1], others[1] - others[0]]
-            )
-            pixels = camera.project(corners)
-            if not np.isfinite(pixels).all():
-                return None
-            shade = _face_light(light, sign * axes[axis], forward)
-            mask = np.zeros(alpha.shape, np.uint8)
-            cv2.fillConvexPoly(mask, np.round(pixels[:, :2] * 16).astype(np.int32), 255, cv2.LINE_AA, 4)
-            cover = mask.astype(np.float32)[..., None] / 255
-            signal += cover * (value * shade - signal)
-            alpha = np.maximum(alpha, cover[..., 0])
-    return _cut(signal, alpha, forward)
+    texture = _textured(np.broadcast_to(value, signal.shape), grain.astype(np.float32), light.modality)
+    for corners, normal in faces:
+        pixels = camera.project(corners)
+        if not np.isfinite(pixels).all():
+            return None
+        mask = np.zeros(alpha.shape, np.uint8)
+        cv2.fillConvexPoly(mask, np.round(pixels[:, :2] * 16).astype(np.int32), 255, cv2.LINE_AA, 4)
+        cover = mask.astype(np.float32)[..., None] / 255
+        signal += cover * (texture * _face_light(light, normal, spot.forward) - signal)
+        alpha = np.maximum(alpha, cover[..., 0])
+    return _cut(signal, alpha, spot.forward)
 
 
 def _face_light(light: Light, normal: NDArray[np.float64], forward: float) -> Signal:
     if light.modality == "thermal":
         return np.ones(1, np.float32)
-    factor = np.asarray(light.ambient) + max(float(normal @ np.asarray(light.toward_sun)), 0.0) * np.asarray(light.sun)
+    sky = 0.72 + 0.28 * max(float(normal[2]), 0.0)
+    factor = sky * np.asarray(light.ambient) + max(float(normal @ np.asarray(light.toward_sun)), 0.0) * np.asarray(
+        light.sun
+    )
     return np.asarray(factor + light.lamp / forward**1.3, dtype=np.float32)
 
 
@@ -253,3 +370,24 @@ def _cut(signal: Signal, alpha: Signal, depth: float) -> Sprite | None:
         return None
     window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     return Sprite(signal[window].copy(), alpha[window].copy(), int(columns[0]), int(rows[0]), depth)
+
+
+_FURNITURE: dict[str, _Turned | _Boxed] = {
+    "lamp post": _Turned(((0.0, 0.5, 0.09, 0.08, False, _STEEL), (0.5, 4.4, 0.055, 0.045, False, _STEEL))),
+    "bollard": _Turned(((0.0, 0.85, 0.09, 0.09, True, _DARK),)),
+    "bin": _Turned(((0.05, 0.80, 0.24, 0.27, False, _PAINT), (0.80, 0.88, 0.29, 0.29, False, _DARK))),
+    "shrub": _Turned(((0.0, 0.42, 0.24, 0.32, False, _CLAY), (0.52, 0.80, 0.40, 0.34, True, _LEAF))),
+    "planter": _Turned(((0.0, 0.55, 0.52, 0.60, False, _CLAY), (0.62, 0.78, 0.50, 0.40, True, _LEAF)), wide=True),
+    "bench": _Boxed(
+        (
+            ((0.0, -0.62, 0.21), (0.38, 0.07, 0.42)),
+            ((0.0, 0.62, 0.21), (0.38, 0.07, 0.42)),
+            ((-0.12, 0.0, 0.45), (0.19, 1.6, 0.05)),
+            ((0.12, 0.0, 0.45), (0.19, 1.6, 0.05)),
+            ((0.22, 0.0, 0.64), (0.04, 1.6, 0.10)),
+            ((0.24, 0.0, 0.80), (0.04, 1.6, 0.10)),
+        ),
+        _WOOD,
+    ),
+    "hedge": _Boxed((((0.0, 0.0, 0.40), (0.6, 2.2, 0.80)),), _LEAF),
+}

@@ -1,5 +1,8 @@
 """From the scene's signal to what a camera stores: optics, exposure, noise, bits."""
 
+from copy import copy
+from typing import Self
+
 import cv2
 import numpy as np
 from numpy.random import Generator
@@ -42,6 +45,12 @@ class Sensor:
         self._vignette = (1 - 0.16 * (x * x + y * y) / 2).astype(np.float32)[..., None]
         linear = np.arange(_LEVELS, dtype=np.float32) / (_LEVELS - 1)
         self._tone = np.round(255 * linear ** (1 / 2.2)).astype(np.uint8)
+
+    def with_noise_of(self, rng: Generator) -> Self:
+        """The same sensor, whose noise from now on follows ``rng``: frames no longer depend on those before."""
+        same = copy(self)
+        same._rng = rng
+        return same
 
     def expose(
         self, signal: NDArray[np.float32], seconds: float, window: Window | None = None

@@ -2,16 +2,13 @@
 
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.random import Generator, SeedSequence
 from numpy.typing import NDArray
@@ -26,6 +23,7 @@ from simulation.scene import Scene, make_light, make_scene
 from simulation.sensor import Sensor, Window
 from simulation.walk import Ground, Walk, places
 from simulation.walk import Path as WalkPath
+from simulation.workers import spread
 from simulation.writers import ImageFolder, TruthRow, VideoFile, whole_folder, write_truth
 
 MARKER = "site.json"
@@ -33,6 +31,7 @@ NAMESPACE = "site"
 LEAST_VISIBILITY = 0.1
 LEAST_HEIGHT_PX = 24
 _EXPOSURE_SECONDS = 0.018
+_BACK_SECONDS = 40.0  # before anybody comes again: nobody is twice in view
 
 # branches of the site's seed
 _QUEUE, _SCENE, _SENSOR, _PATHS = range(4)
@@ -88,8 +87,11 @@ def _queue(config: SiteConfig, rng: Generator) -> list[tuple[float, int]]:
     order = list(rng.permutation(config.people) + 1)
     again = [number for number in order if rng.random() < config.revisits]
     gaps = 0.6 + rng.exponential(max(config.mean_gap_seconds - 0.6, 0.05), len(order) + len(again))
+    times = np.cumsum(gaps).tolist()
+    first = dict(zip(order, times, strict=False))
+    back = [max(time, first[number] + _BACK_SECONDS) for time, number in zip(times[len(order) :], again, strict=True)]
     people = [int(number) for number in (*order, *again)]
-    return list(zip(np.cumsum(gaps).tolist(), people, strict=True))
+    return list(zip(times[: len(order)] + back, people, strict=True))
 
 
 def _travel(
@@ -141,25 +143,33 @@ def render_site(config: SiteConfig, output: Path, *, workers: int, tell: Callabl
     Raises:
         OutputError: When the folder holds something else.
     """
-    fingerprint = sha256(config.model_dump_json().encode()).hexdigest()
+    fingerprint = _fingerprint(config)
     if _fingerprint_of(output) == fingerprint:
-        tell(f"{output}: already rendered from this config")
+        tell(f"{output}: already rendered from this config by this version")
         return False
     walks = schedule(config)
     with whole_folder(output, marker=MARKER) as part:
         (part / "ground_truth").mkdir()
-        job = partial(record, config, folder=part)
-        with ProcessPoolExecutor(max_workers=workers, mp_context=get_context("spawn")) as pool:
-            futures = {name: pool.submit(job, name, walks[name]) for name in config.cameras}
-            passages: list[dict[str, Any]] = []
-            frames: dict[str, int] = {}
-            for name, future in futures.items():
-                frames[name], seen = future.result()
-                passages += seen
-                tell(f"{name}: {frames[name]} frames, {len(seen)} passages")
+        done = spread(
+            partial(record, config, folder=part), [(name, walks[name]) for name in config.cameras], workers=workers
+        )
+        passages: list[dict[str, Any]] = []
+        frames: dict[str, int] = {}
+        for name, (count, seen) in zip(config.cameras, done, strict=True):
+            frames[name] = count
+            passages += seen
+            tell(f"{name}: {count} frames, {len(seen)} passages")
         _write_json(part / "ground_truth" / "passages.json", passages)
-        _write_json(part / MARKER, layout(config, frames) | {"config_sha256": fingerprint})
+        _write_json(part / MARKER, layout(config, frames) | {"made_from_sha256": fingerprint})
     return True
+
+
+def _fingerprint(config: SiteConfig) -> str:
+    """Of all that decides what is drawn: the config and the simulator's own source."""
+    found = sha256(config.model_dump_json().encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def _fingerprint_of(output: Path) -> str | None:
@@ -167,7 +177,7 @@ def _fingerprint_of(output: Path) -> str | None:
     if not marker.is_file():
         return None
     try:
-        found = json.loads(marker.read_text()).get("config_sha256")
+        found = json.loads(marker.read_text()).get("made_from_sha256")
     except json.JSONDecodeError:
         return None
     return str(found)
@@ -211,7 +221,6 @@ def scene_of(config: SiteConfig, name: str) -> Scene:
 
 def record(config: SiteConfig, name: str, walks: Sequence[Walk], folder: Path) -> tuple[int, list[dict[str, Any]]]:
     """Render one camera's recording and its truth; returns its length in frames and its passages."""
-    cv2.setNumThreads(1)
     camera = config.cameras[name]
     scene = scene_of(config, name)
     sensor = Sensor(camera.modality, night=camera.night, size=(config.height, config.width),

@@ -6,13 +6,10 @@ and who else walks by. Boxes are shifted, loose, sometimes too short or too wide
 
 import csv
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import cache
-from multiprocessing import get_context
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.random import Generator, SeedSequence
 from numpy.typing import NDArray
@@ -28,6 +25,7 @@ from simulation.sensor import Sensor
 from simulation.site import Walker, compose, drawn_at, uncovered
 from simulation.walk import Path as WalkPath
 from simulation.walk import Walk, places
+from simulation.workers import spread
 from simulation.writers import whole_folder, write_image
 
 COLUMNS = ("split", "pid", "camid", "modality", "tracklet", "frames")
@@ -39,7 +37,7 @@ _WALK_M = 7.0
 _LEAST_INSIDE, _LEAST_FREE = 0.55, 0.45
 _HEIGHT_PX = (72.0, 220.0)
 _SPLITS = {"train": 0, "val": 1}
-_SCENES, _CROPS = 20, 21  # branches of the seed
+_SCENES, _CROPS, _NOISE = 20, 21, 22  # branches of the seed
 _TRIES = 12
 _EDGE = 4  # pixels drawn around a crop, for the optics' blur
 
@@ -69,24 +67,23 @@ def render_tracklets(config: TrackletsConfig, output: Path, *, workers: int, tel
     with whole_folder(output, marker=MARKER) as part, (part / MARKER).open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
-        with ProcessPoolExecutor(max_workers=workers, mp_context=get_context("spawn")) as pool:
-            done = pool.map(_render_person, *zip(*((config, part, *job) for job in jobs), strict=True), chunksize=4)
-            for count, rows in enumerate(done, start=1):
-                table.writerows(rows)
-                if count % 100 == 0 or count == len(jobs):
-                    tell(f"{count} of {len(jobs)} people")
+        done = spread(partial(_render_person, config, part), jobs, workers=workers, chunk=4)
+        for count, rows in enumerate(done, start=1):
+            table.writerows(rows)
+            if count % 100 == 0 or count == len(jobs):
+                tell(f"{count} of {len(jobs)} people")
 
 
 def _render_person(config: TrackletsConfig, folder: Path, split: str, number: int) -> list[tuple[str | int, ...]]:
-    cv2.setNumThreads(1)
     person = Person.sample(split, number, seed=config.seed)
     rows: list[tuple[str | int, ...]] = []
     for modality, count in config.tracklets.items():
         body, wardrobe = dress(person, modality)
         walker = body, Figure(body.pieces, wardrobe.textures)
         for tracklet in range(count):
-            rng = _rng(config, _CROPS, _SPLITS[split], number, list(config.tracklets).index(modality), tracklet)
-            station, crops = _film(config, modality, walker, rng)
+            branch = _SPLITS[split], number, list(config.tracklets).index(modality), tracklet
+            rng = _rng(config, _CROPS, *branch)
+            station, crops = _film(config, modality, walker, (rng, _rng(config, _NOISE, *branch)))
             pid = number + (VAL_OFFSET if split == "val" else 0)
             target = folder / split / f"{pid:05d}" / modality / f"{station.name}_{tracklet}"
             _write(target, modality, crops, rng)
@@ -114,12 +111,14 @@ def station(config_seed: int, modality: Modality, number: int) -> Station:
 
 
 def _film(
-    config: TrackletsConfig, modality: Modality, walker: tuple[Body, Figure], rng: Generator
+    config: TrackletsConfig, modality: Modality, walker: tuple[Body, Figure], rngs: tuple[Generator, Generator]
 ) -> tuple[Station, list[Pixels]]:
-    """Film a person until enough of the walk is in view."""
+    """Film a person until enough of the walk is in view; the second generator is the sensor's."""
+    rng, noise = rngs
     best: tuple[Station, list[Pixels]] | None = None
     for _ in range(_TRIES):
         at = station(config.seed, modality, int(rng.integers(config.scenes)))
+        at = replace(at, sensor=at.sensor.with_noise_of(noise))
         crops = list(_crops(config, at, modality, walker, rng))
         if best is None or len(crops) > len(best[1]):
             best = at, crops

@@ -11,14 +11,15 @@ from simulation.__main__ import main
 from simulation.config import TrackletsConfig
 from simulation.tracklets import COLUMNS, VAL_OFFSET, render_tracklets
 
+CONFIG = TrackletsConfig(
+    seed=2, people={"train": 2, "val": 1}, tracklets={"rgb": 2, "nir": 1, "thermal": 1}, frames=4, scenes=2
+)
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("tracklets") / "out"
-    config = TrackletsConfig(
-        seed=2, people={"train": 2, "val": 1}, tracklets={"rgb": 2, "nir": 1, "thermal": 1}, frames=4, scenes=2
-    )
-    render_tracklets(config, output, workers=2, tell=lambda sentence: None)
+    render_tracklets(CONFIG, output, workers=2, tell=lambda sentence: None)
     return output
 
 
@@ -59,3 +60,28 @@ def test_a_bad_config_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     config.write_text("seed: 1\npeople: {test: 3}\ntracklets: {rgb: 1}\n")
     assert main(["tracklets", "--config", str(config), "--output", str(tmp_path / "out")]) == 2
     assert "people" in capsys.readouterr().err
+
+
+def test_the_same_config_gives_the_same_bytes_however_many_workers(folder: Path, tmp_path: Path) -> None:
+    render_tracklets(CONFIG, tmp_path / "alone", workers=1, tell=lambda sentence: None)
+    written = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    assert written == sorted(
+        path.relative_to(tmp_path / "alone") for path in (tmp_path / "alone").rglob("*") if path.is_file()
+    )
+    assert all((folder / path).read_bytes() == (tmp_path / "alone" / path).read_bytes() for path in written)
+
+
+def test_progress_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text("seed: 1\npeople: {val: 1}\ntracklets: {thermal: 1}\nframes: 2\nscenes: 1\n")
+    assert main(["tracklets", "--config", str(config), "--output", str(tmp_path / "out"), "--workers", "1"]) == 0
+    assert "1 of 1 people" in capsys.readouterr().err
+    assert len(rows_of(tmp_path / "out")) == 1
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "two"])
+def test_a_number_of_workers_below_one_is_refused(workers: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["tracklets", "--config", "c", "--output", "o", "--workers", workers])
+    assert stopped.value.code == 2
+    assert "expected a whole number of 1 or more" in capsys.readouterr().err
