@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config import Config, DetectorConfig
 from pipeline.detectors.base import Detector, NetworkSettings
-from pipeline.errors import SourceError, UsageError
+from pipeline.errors import ResourceError, SourceError, UsageError
 from pipeline.identify import Identifier, IdentifyRules
 from pipeline.sources.base import Source, SourceInfo
 from pipeline.sources.open import open_source
@@ -61,9 +61,24 @@ def build_extractor(weights: str, device: str) -> "XReIDExtractor":
     from reid import checkpoint
 
     try:
-        return checkpoint.load(weights, device=device)
+        return checkpoint.load(weights, device=resolve_device(device))
     except checkpoint.CheckpointError as error:
         raise UsageError(f"reid.weights: {error}") from error
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` is the first GPU, or the CPU where there is none.
+
+    Raises:
+        ResourceError: When a GPU is named that this machine does not have.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ResourceError(f"device {name}: PyTorch sees no GPU here; use auto or cpu")
+    return name
 
 
 def build_detector(config: DetectorConfig, windows: Windows) -> Detector:

@@ -24,6 +24,9 @@ from trackers.structures import Detections
 CONFIG = "config.json"
 QUERY_CAMERA = "query"
 
+_FRAMES_LOOKED_AT = 300  # for colour, every tenth
+_COLOURFUL = 24  # levels between the channels of one pixel; compression alone makes a few
+
 
 def write_config(root: Path, config: Config) -> None:
     """Keep a run's config beside its results: a search embeds and detects as the run did."""
@@ -97,8 +100,8 @@ def _still_detector(config: Config) -> Callable[[Frame], Detections] | None:
 def _modality_of_video(path: Path) -> Modality:
     source = open_source(QUERY_CAMERA, CameraConfig(source=str(path), modality=Modality.RGB))
     source.probe()
-    for frame in islice(source, 1):
-        if np.ptp(frame.image.astype(np.int16), axis=2).max() > 12:
+    for frame in islice(source, 0, _FRAMES_LOOKED_AT, 10):
+        if np.ptp(frame.image.astype(np.int16), axis=2).max() > _COLOURFUL:
             return Modality.RGB
     raise UsageError(f"{path}: a grey video may be nir, thermal or rgb; say which with --query-modality")
 

@@ -89,6 +89,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
             )
         )
         write_config(root, config)
+        rows_before = store.last_row
         line = build_line(config, extractor, store, windows)
         keeper = stack.enter_context(
             EventLog(root, model_id=extractor.model_id, dimension=extractor.dimension, site=config.site.name)
@@ -106,7 +107,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
                     tally.finished(item)
         tally.stop()
         if config.output.video:
-            _write_videos(config, store, infos, tally)
+            _write_videos(config, store, infos, tally, after_row=rows_before)
         if config.output.contact_sheet:
             write_matches(root / "matches.png", store, store.calibration, timezone=config.site.zone)
         report = tally.report(config, sources, model_id=extractor.model_id, persons=store.counts().persons)
@@ -147,13 +148,18 @@ def _mot_writer(mot: MotWriters | None) -> Callable[[TrackedFrame], None]:
     return write
 
 
-def _write_videos(config: Config, store: Store, infos: dict[str, SourceInfo], tally: "_Tally") -> None:
-    """Annotate each camera's recording in a second pass, the cameras side by side."""
+def _write_videos(
+    config: Config, store: Store, infos: dict[str, SourceInfo], tally: "_Tally", *, after_row: int
+) -> None:
+    """Annotate each camera's recording in a second pass, the cameras side by side.
+
+    Only tracklets of this run, those after row ``after_row``, are drawn: an earlier run's have other frame numbers.
+    """
     windows = build_windows(config)
 
     def job(source: Source) -> Callable[[], int]:
         camera_id = source.camera_id
-        boxes = store.boxes(camera_id)
+        boxes = store.boxes(camera_id, after_row=after_row)
         companions = companions_of(store, camera_id, timezone=config.site.zone)
         style = VideoStyle(fps=infos[camera_id].fps, timezone=config.site.zone)
         path = config.output.root / "video" / f"{camera_id}.mp4"
@@ -220,7 +226,7 @@ class _Tally:
         return {
             "modality": source.modality.value,
             "resolution_wh": list(info.resolution_wh),
-            "state": account.state.value,
+            "state": "stopped" if account.state is SourceState.RUNNING else account.state.value,
             "frames_expected": info.frames,
             "frames_decoded": account.decoded,
             "frames_processed": self.frames[source.camera_id],

@@ -147,6 +147,7 @@ def render_site(config: SiteConfig, output: Path, *, workers: int, tell: Callabl
     if _fingerprint_of(output) == fingerprint:
         tell(f"{output}: already rendered from this config by this version")
         return False
+    tell(f"rendering {len(config.cameras)} cameras that {config.people} people pass, {workers} at a time")
     walks = schedule(config)
     with whole_folder(output, marker=MARKER) as part:
         (part / "ground_truth").mkdir()

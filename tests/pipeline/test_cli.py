@@ -1,0 +1,327 @@
+"""The command line as people use it: what it writes, prints, refuses, and the exit code of each."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.cli import main
+from tests.pipeline.recordings import write_thermal, write_video, write_weights
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    write_video(folder / "gate.mp4")
+    write_thermal(folder / "dock")
+    write_weights(folder / "mini.safetensors")
+    return folder
+
+
+def run_arguments(site: Path, output: Path, *more: str) -> list[str]:
+    return [
+        "run", "--source", f"gate={site}/gate.mp4,start=2026-06-01T14:00:00Z",
+        "--source", f"dock={site}/dock/*.png,modality=thermal,start=2026-06-01T22:00:00Z",
+        "--set", f"reid.weights={site}/mini.safetensors", "--output", str(output), "--no-progress", *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def done(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("run") / "out"
+    assert main(run_arguments(site, output)) == 0
+    return output
+
+
+def events(run: Path) -> list[dict[str, Any]]:
+    return [
+        json.loads(line) for path in sorted((run / "events").glob("*.jsonl")) for line in path.read_text().splitlines()
+    ]
+
+
+def test_a_run_leaves_everything_it_promises(done: Path) -> None:
+    report = json.loads((done / "report.json").read_text())
+    assert set(report["cameras"]) == {"gate", "dock"}
+    assert all(camera["state"] == "ended" for camera in report["cameras"].values())
+    assert report["cameras"]["gate"]["frames_processed"] == 75
+    assert report["frames_per_second"] > 0
+    assert report["peak_rss_mb"] > 50
+    assert cv2.imread(str(done / "matches.png")) is not None
+    assert {path.name for path in (done / "mot").iterdir()} == {"gate.txt", "dock.txt"}
+    for camera in ("gate", "dock"):
+        with av.open(done / "video" / f"{camera}.mp4") as container:
+            assert sum(1 for _ in container.decode(video=0)) == 75
+
+
+def test_each_tracklet_is_one_event_with_its_person_or_its_reason(done: Path) -> None:
+    found = events(done)
+    accepted = [event for event in found if event["rejected"] is None]
+    assert {event["camera"] for event in accepted} == {"gate", "dock"}
+    assert all(event["person"] for event in accepted)
+    assert all((done / event["best"]["crop"]).is_file() for event in accepted)
+    report = json.loads((done / "report.json").read_text())
+    assert len(accepted) == report["tracklets"]["accepted"]
+    assert len(found) - len(accepted) == sum(report["tracklets"]["rejected"].values())
+
+
+def test_times_of_events_are_those_of_the_recording(done: Path) -> None:
+    starts = {event["camera"]: event["start"] for event in events(done) if event["rejected"] is None}
+    assert starts["gate"].startswith("2026-06-01T14:00:0")
+    assert starts["dock"].startswith("2026-06-01T22:00:0")
+
+
+def test_search_by_tracklet_finds_the_other_modality_and_never_the_query(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = next(event["tracklet_id"] for event in events(done) if event["camera"] == "gate" and event["person"])
+    assert main(["search", query, "--gallery", str(done), "--modality", "thermal", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["answers"]
+    assert all(each["modality"] == "thermal" and each["tracklet_id"] != query for each in answer["answers"])
+
+
+def test_search_by_image_and_by_video(done: Path, site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    crop = done / next(event["best"]["crop"] for event in events(done) if event["camera"] == "gate" and event["person"])
+    assert main(["search", str(crop), "--gallery", str(done), "--whole", "--top-k", "1"]) == 0
+    assert "whole image" in capsys.readouterr().out
+    assert main(["search", str(site / "gate.mp4"), "--gallery", str(done)]) == 0
+    assert "longest of" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--camera", "gat"], "did you mean gate?"),
+        (["--modality", "infrared"], "'infrared' is not one of rgb, nir, thermal"),
+        (["--from", "yesterday"], "--from must be a time with its offset"),
+        (["--from", "2026-06-02T00:00:00Z", "--to", "2026-06-01T00:00:00Z"], "from must be before to"),
+    ],
+)
+def test_a_search_that_makes_no_sense_says_so(
+    done: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    query = next(event["tracklet_id"] for event in events(done) if event["person"])
+    assert main(["search", query, "--gallery", str(done), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("query", "message"), [("no-such", "no tracklet"), ("no/such.png", "no such file")])
+def test_an_unknown_query_is_an_error(done: Path, capsys: pytest.CaptureFixture[str], query: str, message: str) -> None:
+    assert main(["search", query, "--gallery", str(done)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_empty_answer_says_which_filter_removed_how_many(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    query = next(event["tracklet_id"] for event in events(done) if event["person"])
+    assert main(["search", query, "--gallery", str(done), "--to", "2020-01-01T00:00:00Z"]) == 0
+    assert "by to" in capsys.readouterr().out
+
+
+def test_an_earlier_run_is_neither_overwritten_nor_mixed_by_accident(
+    done: Path, site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (done / "report.json").read_bytes()
+    assert main(run_arguments(site, done)) == 2
+    assert "holds an earlier run" in capsys.readouterr().err
+    assert (done / "report.json").read_bytes() == before
+
+
+def test_overwrite_replaces_results_and_keeps_other_files(site: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "notes.txt").write_text("mine")
+    for _ in range(2):
+        assert main(run_arguments(site, output, "--overwrite", "--no-video", "--quiet")) == 0
+    assert (output / "notes.txt").read_text() == "mine"
+    report = json.loads((output / "report.json").read_text())
+    with closing(sqlite3.connect(output / "gallery.sqlite")) as database:
+        (stored,) = database.execute("SELECT COUNT(person_id) FROM tracklets").fetchone()
+    assert stored == report["tracklets"]["accepted"]
+
+
+def test_append_adds_to_the_gallery_and_a_different_model_is_refused(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    assert main(run_arguments(site, output, "--no-video", "--quiet")) == 0
+    first = len(events(output))
+    assert main(run_arguments(site, output, "--append", "--no-video", "--quiet")) == 0
+    assert len(events(output)) == 2 * first
+    other = write_weights(tmp_path / "other.safetensors", seed=1)
+    arguments = [*run_arguments(site, output, "--append", "--no-video", "--quiet"), "--set", f"reid.weights={other}"]
+    assert main(arguments) == 4
+    assert "filled by model" in capsys.readouterr().err
+
+
+def test_json_report_on_stdout_is_the_report_on_disk(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(run_arguments(site, tmp_path / "out", "--json", "--no-video", "--quiet")) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out" / "report.json").read_text())
+
+
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Run with an output folder that must not come to be; exit code and message."""
+    output = tmp_path / "out"
+    code = main(["run", *arguments, "--output", str(output), "--no-progress"])
+    assert not output.exists()
+    return code, capsys.readouterr().err
+
+
+def test_a_missing_file(tmp_path: Path, site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, message = refused(tmp_path, capsys, "--source", f"gate={tmp_path}/no.mp4")
+    assert (code, "no such file" in message) == (3, True)
+
+
+def test_a_text_file_named_mp4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "fake.mp4").write_text("this is not a video\n" * 50)
+    code, message = refused(tmp_path, capsys, "--source", f"gate={tmp_path}/fake.mp4")
+    assert code == 3
+    assert "fake.mp4" in message
+
+
+def test_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    code, message = refused(tmp_path, capsys, "--source", f"gate={tmp_path}/empty,modality=thermal")
+    assert code == 3
+    assert "empty" in message
+
+
+def test_an_image_of_one_pixel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tiny").mkdir()
+    cv2.imwrite(str(tmp_path / "tiny" / "0.png"), np.zeros((1, 1), np.uint8))
+    code, message = refused(tmp_path, capsys, "--source", f"gate={tmp_path}/tiny,modality=nir")
+    assert code == 3
+    assert "1x1" in message
+
+
+def test_a_wrong_modality(tmp_path: Path, site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, message = refused(tmp_path, capsys, "--source", f"gate={site}/gate.mp4,modality=termal")
+    assert code == 2
+    assert "did you mean thermal?" in message
+
+
+def test_an_unknown_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "site.yaml"
+    config.write_text("version: 1\ncameras: {gate: {source: a.mp4, modality: rgb}}\nreid: {weight: x}\n")
+    code, message = refused(tmp_path, capsys, "--config", str(config))
+    assert code == 2
+    assert "site.yaml:3" in message
+    assert "did you mean weights?" in message
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "wrong", "uncalibrated"])
+def test_weights_that_are_not_there_or_do_not_fit(
+    tmp_path: Path, site: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    if kind == "text":
+        path.write_text("no weights\n" * 100)
+    if kind == "wrong":
+        from safetensors.torch import load_file, save_file
+
+        state = load_file(site / "mini.safetensors")
+        state.pop(sorted(state)[0])
+        save_file(state, path)
+    if kind == "uncalibrated":
+        write_weights(path, calibrated=False)
+    code, message = refused(tmp_path, capsys, "--source", f"gate={site}/gate.mp4", "--set", f"reid.weights={path}")
+    assert code == 2
+    assert "reid.weights" in message
+
+
+def test_no_cameras_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, message = refused(tmp_path, capsys)
+    assert code == 2
+    assert "--source" in message
+
+
+def test_a_truncated_video_is_processed_as_far_as_it_goes_and_told(
+    tmp_path: Path, site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (site / "gate.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 6 // 10])
+    output = tmp_path / "out"
+    code = main([
+        "run", "--source", f"gate={tmp_path}/cut.mp4", "--source", f"dock={site}/dock,modality=thermal",
+        "--set", f"reid.weights={site}/mini.safetensors", "--output", str(output), "--no-progress",
+    ])  # fmt: skip
+    assert code == 3
+    assert "cut.mp4" in capsys.readouterr().err
+    cameras = json.loads((output / "report.json").read_text())["cameras"]
+    assert cameras["gate"]["state"] == "failed"
+    assert 0 < cameras["gate"]["frames_processed"] < 75
+    assert cameras["dock"]["frames_processed"] == 75
+    with av.open(output / "video" / "gate.mp4") as container:
+        assert sum(1 for _ in container.decode(video=0)) == cameras["gate"]["frames_processed"]
+
+
+def test_an_unreadable_image_in_the_middle_is_skipped_counted_and_told(
+    tmp_path: Path, site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_thermal(tmp_path / "dock")
+    (folder / "0030.png").write_bytes(b"\x89PNG broken")
+    output = tmp_path / "out"
+    code = main([
+        "run", "--source", f"dock={folder},modality=thermal", "--set", f"reid.weights={site}/mini.safetensors",
+        "--output", str(output), "--no-progress", "--no-video",
+    ])  # fmt: skip
+    assert code == 3
+    assert "1 frames skipped" in capsys.readouterr().err
+    camera = json.loads((output / "report.json").read_text())["cameras"]["dock"]
+    assert camera["frames_processed"] == 74
+    assert sum(camera["frames_skipped"].values()) == 1
+    assert camera["state"] == "ended"
+
+
+def test_validate_and_its_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "--config", str(ROOT / "configs" / "demo.yaml")]) == 0
+    assert "ok: 4 cameras" in capsys.readouterr().out
+    assert main(["validate", "--schema"]) == 0
+    assert "properties" in json.loads(capsys.readouterr().out)
+
+
+def test_doctor_prints_one_line_a_check(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 5
+    assert all(line.split()[0] in {"ok", "warn", "fail"} for line in lines)
+
+
+@pytest.mark.parametrize("arguments", [["run", "--max-frames", "0"], ["fly"], []])
+def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+
+
+def test_sigint_finishes_open_tracklets_and_ends_with_130(site: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "long.mp4", frames=3000)
+    output = tmp_path / "out"
+    command = [sys.executable, str(ROOT / "run_pipeline.py"), "run", "--source", f"gate={video}",
+               "--set", f"reid.weights={site}/mini.safetensors", "--set", "detector.motion.working_height_px=240",
+               "--output", str(output), "--no-video"]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    for _ in range(600):
+        if (output / "mot" / "gate.txt.part").exists():
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    report = json.loads((output / "report.json").read_text())
+    assert 0 < report["frames"] <= 3000
+    assert (output / "mot" / "gate.txt").is_file()
