@@ -20,8 +20,7 @@ _LEARN_SECONDS = 4.0
 _MOST_FOREGROUND = 0.7  # share of the image; more is a change of light or a moved camera
 _GHOST_SECONDS = 1.0  # for which an area must not change before it is tested
 _GHOST_EDGES = 0.6  # of the background's edges, at most, in the image along the outline
-_SHADOW_GAIN = (0.4, 0.97)
-_SHADOW_CONTRAST = 4.0  # a shadow does not differ more
+_SHADOW_GAIN = (0.45, 0.97)  # a darker pixel is dark clothing
 _SHADOW_COLOUR = 5.0  # grey levels of colour change that a shadow may make
 
 
@@ -96,7 +95,7 @@ class Background:
 
     def _remove_shadows(self, image: Floats, contrast: Floats) -> None:
         """Set to 0 what is darker by one factor in all channels (Horprasert et al., 1999: brightness and colour)."""
-        rows, columns = np.nonzero((contrast >= 1) & (contrast < _SHADOW_CONTRAST))
+        rows, columns = np.nonzero(contrast >= 1)
         now, mean = image[rows, columns], self._mean[rows, columns]
         gain = np.einsum("nc,nc->n", now, mean) / (np.einsum("nc,nc->n", mean, mean) + 1)
         colour = np.abs(now - gain[:, None] * mean).max(axis=1)

@@ -7,20 +7,23 @@ head. People differ in height by less than a tenth, so a line through many of th
 from collections import deque
 
 import numpy as np
+from numpy.typing import NDArray
 
-_LEAST_PEOPLE = 40
-_MOST_PEOPLE = 600
-_REFIT_AFTER = 20
+_LEAST_BOXES = 40
+_MOST_BOXES = 3000
+_REFIT_AFTER = 40
 _OUTLIER = 0.2  # of the height: fragments and mergers are further off
-_SPREAD_ROWS = 6.0  # below it the rows tell nothing about a slope
+_LEAST_ROWS = 6.0  # between two heads that tell something about the slope
+# Prior of the slope, as if so many boxes spread over so many rows had said 0: the first boxes are of a few people only.
+_PRIOR_BOXES, _PRIOR_ROWS = 150, 15.0
 
 
 class Perspective:
     """The line of one camera, in working pixels."""
 
     def __init__(self) -> None:
-        self._tops: deque[float] = deque(maxlen=_MOST_PEOPLE)
-        self._heights: deque[float] = deque(maxlen=_MOST_PEOPLE)
+        self._tops: deque[float] = deque(maxlen=_MOST_BOXES)
+        self._heights: deque[float] = deque(maxlen=_MOST_BOXES)
         self._since_fit = 0
         self._line: tuple[float, float] | None = None
 
@@ -29,7 +32,7 @@ class Perspective:
         self._tops.append(top)
         self._heights.append(height)
         self._since_fit += 1
-        if self._since_fit >= _REFIT_AFTER and len(self._tops) >= _LEAST_PEOPLE:
+        if self._since_fit >= _REFIT_AFTER and len(self._tops) >= _LEAST_BOXES:
             self._since_fit = 0
             self._fit()
 
@@ -48,15 +51,24 @@ class Perspective:
         return max(1.0, (slope * bottom + offset) / (1 + slope)) if slope > -0.5 else None
 
     def _fit(self) -> None:
-        """Least squares, three times, each time without what lies far from the last line."""
+        """Regularised least squares without what lies far from a first, robust line."""
         tops, heights = np.array(self._tops), np.array(self._heights)
-        slope, offset = 0.0, float(np.median(heights))
-        for _ in range(3):
-            near = np.abs(heights - (slope * tops + offset)) < _OUTLIER * np.abs(slope * tops + offset) + 1
-            if near.sum() < _LEAST_PEOPLE // 2:
+        trust = 1 / (1 + _PRIOR_BOXES * _PRIOR_ROWS**2 / (len(tops) * tops.var() + 1e-9))
+        slope = trust * _robust_slope(tops, heights)
+        for _ in range(2):
+            level = float(np.median(heights - slope * tops))
+            near = np.abs(heights - slope * tops - level) < _OUTLIER * heights.clip(level + slope * tops)
+            if near.sum() < _LEAST_BOXES // 2:
                 return
-            if tops[near].std() < _SPREAD_ROWS:
-                slope, offset = 0.0, float(np.median(heights[near]))
-            else:
-                slope, offset = (float(value) for value in np.polyfit(tops[near], heights[near], 1))
-        self._line = (slope, offset)
+            x, y = tops[near] - tops[near].mean(), heights[near] - heights[near].mean()
+            slope = float(x @ y / (x @ x + _PRIOR_BOXES * _PRIOR_ROWS**2))
+        self._line = (slope, float(heights[near].mean() - slope * tops[near].mean()))
+
+
+def _robust_slope(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Median of the slopes between all pairs (Theil, 1950; Sen, 1968) of every few points; 0 if they are in one row."""
+    step = -(-len(x) // 120)
+    x, y = x[::step], y[::step]
+    run, rise = x[:, None] - x[None], y[:, None] - y[None]
+    far = np.abs(run) >= _LEAST_ROWS
+    return float(np.median(rise[far] / run[far])) if far.any() else 0.0
