@@ -1,0 +1,51 @@
+"""Every example runs, and none is long."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import main
+from tests.pipeline.recordings import write_thermal, write_video, write_weights
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_has_at_most_60_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 60
+
+
+def test_tracking_precomputed_detections(tmp_path: Path) -> None:
+    rows = [f"{frame},-1,{10 + 3 * frame},20,30,80,0.9,-1,-1,-1" for frame in range(1, 21)]
+    (tmp_path / "det.txt").write_text("\n".join(rows) + "\n")
+    assert "1 tracks" in run("examples/track_detections.py", str(tmp_path / "det.txt"), str(tmp_path / "out.txt"))
+    assert len((tmp_path / "out.txt").read_text().splitlines()) == 20
+
+
+def test_the_night_search_tells_of_each_person_seen_by_day(tmp_path: Path) -> None:
+    video, thermal = write_video(tmp_path / "gate.mp4"), write_thermal(tmp_path / "dock")
+    weights, output = write_weights(tmp_path / "mini.safetensors"), tmp_path / "run"
+    arguments = [
+        "run", "--source", f"gate={video},start=2026-06-01T14:00:00Z", "--source",
+        f"dock={thermal},modality=thermal,start=2026-06-01T22:00:00Z", "--set", f"reid.weights={weights}",
+        "--output", str(output), "--quiet", "--no-video",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    told = run("examples/night_search.py", str(output), "--day", "gate", "--least", "0")
+    assert "dock (thermal) at 22:00:0" in told
