@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.config import Config, from_sources
+from pipeline.doctor import Check, Status, examine
+from tests.pipeline.footage import picture, write_images, write_video
+
+
+def found(config: Config | None) -> dict[str, Check]:
+    return {check.name: check for check in examine(config)}
+
+
+def test_the_machine_is_examined_without_a_config() -> None:
+    checks = found(None)
+    assert set(checks) == {
+        "python",
+        "packages",
+        "decoder",
+        "gpu",
+        "cores and memory",
+        "disk",
+        "clock",
+        "re-ID weights xreid-tiny",
+    }
+    for name in ("python", "packages", "decoder", "gpu", "clock"):
+        assert checks[name].status is Status.OK
+    assert "writes H.264" in checks["decoder"].detail
+    assert "torch" in checks["packages"].detail
+
+
+def test_sources_and_output_of_a_config_are_examined(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", [picture(0), picture(1)])
+    night = write_images(tmp_path / "night", [np.full((40, 50), 900, np.uint16)])
+    root = tmp_path / "runs/new"
+    config = from_sources(
+        [f"gate={video}", f"yard={night},modality=thermal", f"lost={tmp_path}/none.mp4"],
+        overrides=[f"output.root={root}", "site.timezone=Europe/Berlin"],
+    )
+    checks = found(config)
+    assert checks["camera gate"].detail.startswith("rgb, 96x64, 8 bits, 10 frames a second, 2 frames, from ")
+    assert checks["camera yard"].detail.startswith("thermal, 50x40, 16 bits")
+    assert checks["camera lost"].status is Status.FAIL
+    assert "no such file" in checks["camera lost"].detail
+    assert "Europe/Berlin" in checks["clock"].detail
+    assert checks["detector"].status is Status.OK
+    assert str(root) in checks["disk"].detail
+    assert not root.exists()
+
+
+def test_missing_weights_are_a_failure_with_advice(tmp_path: Path) -> None:
+    config = from_sources(
+        [f"gate={tmp_path}"],
+        overrides=[
+            "detector.backend=onnx",
+            f"detector.weights={tmp_path}/none.onnx",
+            f"reid.weights={tmp_path}/none.safetensors",
+        ],
+    )
+    checks = found(config)
+    assert checks["detector"].status is Status.FAIL
+    assert "put an ONNX export of YOLOX" in checks["detector"].detail
+    assert checks[f"re-ID weights {tmp_path}/none.safetensors"].status is Status.FAIL
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_a_gpu_that_is_asked_for_and_not_there_is_a_failure(tmp_path: Path) -> None:
+    config = from_sources([f"gate={tmp_path}"], overrides=["reid.device=cuda"])
+    assert found(config)["gpu"].status is Status.FAIL
+
+
+def test_an_output_below_a_file_is_a_failure(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    config = from_sources([f"gate={tmp_path}"], overrides=[f"output.root={file}/run"])
+    assert found(config)["disk"].status is Status.FAIL
