@@ -99,11 +99,7 @@ def load(path_or_name: str | Path, *, device: torch.device | str = "cpu") -> XRe
     path = find(path_or_name)
     card, state = read(path)
     model = XReID(card.model)
-    expected = model.state_dict()
-    problems = mismatches(state, expected)
-    if problems:
-        raise CheckpointError(f"{path}: the weights do not fit the model they describe: " + "; ".join(problems))
-    model.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in state.items()})
+    _fill(model, state, path)
     calibration = _calibration(card, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return XReIDExtractor(
@@ -113,6 +109,24 @@ def load(path_or_name: str | Path, *, device: torch.device | str = "cpu") -> XRe
         calibration=calibration,
         device=device,
     )
+
+
+def load_into(model: XReID, path_or_name: str | Path) -> None:
+    """Give a model the weights of a checkpoint.
+
+    Raises:
+        CheckpointError: When it is none, or any tensor does not fit.
+    """
+    path = find(path_or_name)
+    _fill(model, read(path)[1], path)
+
+
+def _fill(model: XReID, state: dict[str, Tensor], path: Path) -> None:
+    expected = model.state_dict()
+    problems = mismatches(state, expected)
+    if problems:
+        raise CheckpointError(f"{path}: the weights do not fit the model: " + "; ".join(problems))
+    model.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in state.items()})
 
 
 def find(path_or_name: str | Path) -> Path:

@@ -8,6 +8,9 @@ import argparse
 import dataclasses
 import json
 import logging
+import os
+import platform
+import shlex
 import sys
 from collections.abc import Mapping
 from itertools import combinations, permutations
@@ -93,6 +96,17 @@ def as_plain(results: Mapping[str, RetrievalMetrics]) -> dict[str, dict[str, flo
     return {direction: dataclasses.asdict(metrics) for direction, metrics in results.items()}
 
 
+def machine() -> dict[str, str | int | None]:
+    """What the figures were made on."""
+    return {
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
 def as_table(results: Mapping[str, RetrievalMetrics]) -> str:
     """The figures as lines of text, in per cent."""
     lines = [f"{'direction':16}{'R1':>7}{'R5':>7}{'R10':>7}{'R20':>7}{'mAP':>7}{'mINP':>7}{'chance':>8}{'queries':>9}"]
@@ -125,7 +139,17 @@ def main(arguments: list[str] | None = None) -> int:
     results = evaluate_directions(embed_split(extractor, crops), split, camera_rule=options.camera_rule)
     sys.stdout.write(f"{extractor.model_id} on {options.split}: {split}\n{as_table(results)}\n")
     if options.json:
-        options.json.write_text(json.dumps(as_plain(results), indent=2) + "\n", encoding="utf-8")
+        record = {
+            "command": shlex.join(
+                ["python", "-m", "reid.evaluate", *(sys.argv[1:] if arguments is None else arguments)]
+            ),
+            "machine": machine(),
+            "model": extractor.model_id,
+            "data": f"{options.split}: {split}",
+            "camera_rule": options.camera_rule,
+            "directions": as_plain(results),
+        }
+        options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

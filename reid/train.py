@@ -2,14 +2,15 @@
 
 Reads from top to bottom: the configuration, the data, the schedule, one step, one run. ``DIR`` receives
 ``checkpoint.safetensors`` (written atomically after each epoch; the last epoch is the result), ``metrics.jsonl`` (one
-line an epoch) and ``config.yaml``. The validation split is looked at, and its identities give the calibration; it never
-chooses an epoch.
+line an epoch), ``config.yaml`` and, at the end, ``result.json``. The validation split is looked at, and its identities
+give the calibration; it never chooses an epoch.
 """
 
 import argparse
 import json
 import logging
 import math
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from reid import checkpoint
 from reid.datasets.crops import Crops
 from reid.datasets.folder import DatasetError, read_folder
 from reid.datasets.split import TrackletSplit
-from reid.evaluate import Results, as_plain, as_table, embed_split, evaluate_directions, fit_calibration
+from reid.evaluate import Results, as_plain, as_table, embed_split, evaluate_directions, fit_calibration, machine
 from reid.extractor import XReIDExtractor
 from reid.losses.total import Labels, Loss, LossConfig, Objective
 from reid.models.encoder import EncoderWeightsError
@@ -110,6 +111,8 @@ class TrainConfig(BaseModel):
         precision: ``bf16`` computes the network under autocast; losses and weights stay float32.
         threads: For PyTorch on a CPU; None leaves its own choice.
         pretrained: CLIP weights to begin with: a file, or a tag of open_clip for ``architecture``; None: from nothing.
+        initial: A checkpoint of X-ReID of the same shape, or the name of embedded weights, to go on from (to fine-tune
+            on a site's own cameras, say); classifiers and memories begin anew.
         architecture: open_clip's name of the model, for the download of ``pretrained``.
         training_data: Note for the checkpoint.
         licence: Note for the checkpoint.
@@ -134,6 +137,7 @@ class TrainConfig(BaseModel):
     threads: int | None = Field(default=None, ge=1)
     pretrained: str | None = None
     architecture: str | None = None
+    initial: str | None = None
     training_data: str
     licence: str
     half_on_disk: bool = False
@@ -269,6 +273,8 @@ class Trainer:
         self.model = XReID(config.model)
         if config.pretrained:
             self.model.encoder.load_clip(config.pretrained, architecture=config.architecture)
+        if config.initial:
+            checkpoint.load_into(self.model, config.initial)
         modalities = len(data.split.modality_set)
         self.objective = Objective(config.model, config.loss, identities=len(data.pids), modalities=modalities)
         self.optimiser = build_optimiser(self.model, self.objective, config.optimiser)
@@ -401,6 +407,18 @@ def _epochs(trainer: Trainer, validation: Validation, output: Path, log: IO[str]
     return results
 
 
+def write_result(output: Path, command: str) -> None:
+    """Gather what a finished training left into ``result.json``: command, machine, configuration, course."""
+    lines = (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    result = {
+        "command": command,
+        "machine": machine(),
+        "config": yaml.safe_load((output / "config.yaml").read_text(encoding="utf-8")),
+        "epochs": [json.loads(line) for line in lines],
+    }
+    (output / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
 def _card(
     config: TrainConfig, training: Mapping[str, Any], calibration: dict[str, Any] | None = None
 ) -> checkpoint.Card:
@@ -427,9 +445,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = read_config(options.config, options.set)
         results = train(options.root, options.output, config)
-    except (ConfigError, DatasetError, EncoderWeightsError) as error:
+    except (ConfigError, DatasetError, EncoderWeightsError, checkpoint.CheckpointError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    command = shlex.join(["python", "-m", "reid.train", *(sys.argv[1:] if arguments is None else arguments)])
+    write_result(options.output, command)
     sys.stdout.write(f"validation, last epoch:\n{as_table(results)}\n")
     return 0
 

@@ -74,6 +74,8 @@ def prepare_clip(crops: Sequence[Image], modality: Modality, preprocessing: Prep
         raise ValueError("a clip must have at least one crop, got none")
     for position, crop in enumerate(crops):
         _check_crop(crop, position, modality)
+    if modality is not Modality.RGB:
+        crops = [crop if crop.ndim == 2 else crop.mean(axis=2).round().astype(np.uint8) for crop in crops]
     percentiles = preprocessing.nir_percentiles if modality is Modality.NIR else preprocessing.thermal_percentiles
     if modality is not Modality.RGB and (percentiles or any(crop.dtype == np.uint16 for crop in crops)):
         crops = _stretch(crops, percentiles or preprocessing.thermal_percentiles)
@@ -137,7 +139,7 @@ class Augmentation(BaseModel):
         stretch: The aspect ratio changes by a factor of up to 1 + this, either way.
         frame_jitter: Share of a size by which single frames move on top, as boxes of a detector do.
         gain: Contrast and brightness change by a factor of up to 1 + this, either way, all modalities.
-        gamma: Exponent is drawn from 1 / (1 + this) to 1 + this, all modalities.
+        gamma: Mid-tones are lifted or lowered as by an exponent of 1 / (1 + this) to 1 + this, all modalities.
         colour: Each channel of RGB changes by a factor of up to 1 + this, either way.
         grey: Probability that an RGB clip becomes grey, by random weights of its channels.
         blur: Probability of a blur of a random width.
@@ -199,7 +201,7 @@ def augment(
     """Vary a batch of clips.
 
     Args:
-        frames: (sum of lengths, 3, H, W) float in [0, 1].
+        frames: (sum of lengths, 3, H, W) float in [0, 1]; the channels of all but RGB clips are equal.
         lengths: (B,) int64.
         modalities: (B,).
         augmentation: How strongly.
@@ -208,14 +210,28 @@ def augment(
     Returns:
         As ``frames``, in [0, 1]; the input is not written to.
     """
+    generator = torch.Generator().manual_seed(seed)
     clip = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-    dice = _Dice(torch.Generator().manual_seed(seed), clip, len(lengths))
-    visible = torch.tensor([modality.is_visible for modality in modalities])[clip]
+    visible = torch.tensor([modality.is_visible for modality in modalities])
+    varied = torch.empty_like(frames)
+    # One channel is enough for the clips that have but one, and a third of the work.
+    for chosen, channels in ((visible, 3), (~visible, 1)):
+        rows = torch.nonzero(chosen[clip])[:, 0]
+        if len(rows):
+            numbers = torch.cumsum(chosen, 0) - 1
+            dice = _Dice(generator, numbers[clip[rows]], int(chosen.sum()))
+            own = [modality for modality, is_chosen in zip(modalities, chosen.tolist(), strict=True) if is_chosen]
+            varied[rows] = _vary(frames[rows, :channels], own, augmentation, dice)
+    return varied
+
+
+def _vary(frames: Tensor, modalities: Sequence[Modality], augmentation: Augmentation, dice: _Dice) -> Tensor:
+    """All changes, one after another; later ones write into the result of the first."""
     frames = _move(frames, augmentation, dice)
-    frames = _relight(frames, visible, augmentation, dice)
-    frames = _degrade(frames, augmentation, dice)
-    frames = _cover(frames, modalities, augmentation, dice)
-    return frames.clamp(0, 1)
+    frames = _relight(frames, augmentation, dice)
+    _degrade(frames, augmentation, dice)
+    _cover(frames, modalities, augmentation, dice)
+    return frames.clamp_(0, 1)
 
 
 def _move(frames: Tensor, augmentation: Augmentation, dice: _Dice) -> Tensor:
@@ -233,44 +249,51 @@ def _move(frames: Tensor, augmentation: Augmentation, dice: _Dice) -> Tensor:
     return functional.grid_sample(frames, grid, padding_mode="border", align_corners=False)
 
 
-def _relight(frames: Tensor, visible: Tensor, augmentation: Augmentation, dice: _Dice) -> Tensor:
-    """Gamma, contrast and brightness for all; colour and grey for RGB."""
-    frames = frames.clamp(1e-4, 1) ** _per_frame(dice.factor(augmentation.gamma))
-    offset = _per_frame(dice.uniform(-augmentation.gain / 3, augmentation.gain / 3))
-    frames = (frames - 0.5) * _per_frame(dice.factor(augmentation.gain)) + 0.5 + offset
-    tint = torch.stack([dice.factor(augmentation.colour) for _ in range(3)], dim=1)
-    frames = frames * torch.where(visible[:, None], tint, torch.ones(()))[..., None, None]
+def _relight(frames: Tensor, augmentation: Augmentation, dice: _Dice) -> Tensor:
+    """Mid-tones, contrast and brightness for all; colour and grey for RGB."""
+    # x + b x (1 - x) meets x ** gamma at 0, 1/2 and 1, and costs a fraction of it.
+    bend = 4 * (0.5 ** dice.factor(augmentation.gamma) - 0.5)
+    frames = frames + _per_frame(bend) * frames * (1 - frames)
+    gain = dice.factor(augmentation.gain)
+    offset = 0.5 - 0.5 * gain + dice.uniform(-augmentation.gain / 3, augmentation.gain / 3)
+    if frames.shape[1] == 1:
+        return frames.mul_(_per_frame(gain)).add_(_per_frame(offset))
+    tint = torch.stack([dice.factor(augmentation.colour) for _ in range(3)], dim=1)[..., None, None]
+    frames = (frames * _per_frame(gain) + _per_frame(offset)) * tint
     weights = torch.stack([dice.uniform(0.05, 1) for _ in range(3)], dim=1)
     weights = weights / weights.sum(dim=1, keepdim=True)
-    grey = (frames * weights[..., None, None]).sum(dim=1, keepdim=True).expand_as(frames)
-    return torch.where(_per_frame(visible & dice.happens(augmentation.grey)), grey, frames)
+    rows = torch.nonzero(dice.happens(augmentation.grey))[:, 0]
+    frames[rows] = (frames[rows] * weights[rows][..., None, None]).sum(dim=1, keepdim=True)
+    return frames
 
 
-def _degrade(frames: Tensor, augmentation: Augmentation, dice: _Dice) -> Tensor:
+def _degrade(frames: Tensor, augmentation: Augmentation, dice: _Dice) -> None:
     """Blur, loss of resolution and noise."""
-    blurred = functional.avg_pool2d(functional.pad(frames, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    share = dice.uniform(0.3, 1) * dice.happens(augmentation.blur)
-    frames = torch.lerp(frames, blurred, _per_frame(share))
-    small = functional.interpolate(frames, scale_factor=0.5, mode="bilinear", antialias=True)
-    coarse = functional.interpolate(small, size=frames.shape[2:], mode="bilinear")
-    frames = torch.where(_per_frame(dice.happens(augmentation.coarse)), coarse, frames)
-    noise = torch.randn(len(frames), 1, *frames.shape[2:], generator=dice.generator)
-    return frames + noise * _per_frame(dice.uniform(0, augmentation.noise))
+    share = dice.uniform(0.3, 1)
+    rows = torch.nonzero(dice.happens(augmentation.blur))[:, 0]
+    blurred = functional.avg_pool2d(functional.pad(frames[rows], (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    frames[rows] = torch.lerp(frames[rows], blurred, _per_frame(share[rows]))
+    rows = torch.nonzero(dice.happens(augmentation.coarse))[:, 0]
+    small = functional.avg_pool2d(frames[rows], 2)
+    frames[rows] = functional.interpolate(small, size=frames.shape[2:], mode="bilinear")
+    noise = torch.rand(len(frames), 1, *frames.shape[2:], generator=dice.generator) - 0.5
+    # A uniform deviate has a standard deviation of 1 / √12.
+    frames += noise * _per_frame(dice.uniform(0, augmentation.noise) * 12**0.5)
 
 
-def _cover(frames: Tensor, modalities: Sequence[Modality], augmentation: Augmentation, dice: _Dice) -> Tensor:
+def _cover(frames: Tensor, modalities: Sequence[Modality], augmentation: Augmentation, dice: _Dice) -> None:
     """Fill a rectangle with noise, or with what another clip of the same modality shows there."""
-    erased = _rectangle(frames, dice, low=0.15, high=0.5) & _per_frame(dice.happens(augmentation.erase))
-    level = torch.stack([dice.uniform(0, 1) for _ in range(3)], dim=1)[..., None, None]
-    texture = level + 0.1 * torch.randn(frames.shape, generator=dice.generator)
-    visible = torch.tensor([modality.is_visible for modality in modalities])[dice.clip]
-    texture = torch.where(_per_frame(visible), texture, texture[:, :1])
-    frames = torch.where(erased, texture, frames)
+    rows = torch.nonzero(dice.happens(augmentation.erase))[:, 0]
+    inside = _rectangle(frames, dice, low=0.15, high=0.5)[rows]
+    level = torch.stack([dice.uniform(0, 1) for _ in range(frames.shape[1])], dim=1)[rows]
+    texture = level[..., None, None] + 0.3 * torch.rand(len(rows), 1, *frames.shape[2:], generator=dice.generator)
+    frames[rows] = torch.where(inside, texture - 0.15, frames[rows])
     other = _another_clip(modalities, dice)
-    first = torch.cumsum(torch.bincount(dice.clip, minlength=dice.clips), 0) - torch.bincount(dice.clip)
-    neighbour = frames[first[other[dice.clip]]]
-    covered = _side(frames, dice) & _per_frame(dice.happens(augmentation.occlude))
-    return torch.where(covered, neighbour, frames)
+    sizes = torch.bincount(dice.clip, minlength=dice.clips)
+    first = torch.cumsum(sizes, 0) - sizes
+    rows = torch.nonzero(dice.happens(augmentation.occlude))[:, 0]
+    neighbour = frames[first[other[dice.clip[rows]]]]
+    frames[rows] = torch.where(_side(frames, dice)[rows], neighbour, frames[rows])
 
 
 def _rectangle(frames: Tensor, dice: _Dice, *, low: float, high: float) -> Tensor:

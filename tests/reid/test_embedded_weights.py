@@ -1,5 +1,8 @@
 """The weights that come with the package."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -37,3 +40,15 @@ def test_they_embed_crops_of_every_kind() -> None:
     ]
     features = checkpoint.load("xreid-tiny").extract(clips, list(Modality))
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
+
+
+def test_the_model_card_says_what_was_measured_with_these_very_weights() -> None:
+    root = Path(__file__).resolve().parents[2]
+    record = json.loads((root / "benchmarks" / "results" / "evaluate_xreid_tiny.json").read_text())
+    assert record["model"] == checkpoint.load("xreid-tiny").model_id
+    card = (root / "docs" / "model_card.md").read_text()
+    assert record["model"] in card
+    for direction, figures in record["directions"].items():
+        shares = [100 * figures[name] for name in ("rank1", "rank5", "rank10", "mAP", "chance_rank1")]
+        row = f"| {direction} | " + " | ".join(f"{share:.1f}" for share in shares)
+        assert row in card

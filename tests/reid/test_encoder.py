@@ -93,7 +93,7 @@ def test_the_grid_is_resized_bilinearly_and_the_cls_position_is_kept() -> None:
     resized = interpolate_grid(embedding, from_hw=(4, 4), to_hw=(8, 2))
     assert resized[0].tolist() == [9.0, -9.0]
     grid = resized[1:].reshape(8, 2, 2)
-    # Centres of the new cells in the old grid, (i + 0.5) / 2 - 0.5 down and (j + 0.5) * 2 - 0.5 across, borders clamped.
+    # Centres of the new cells in the old grid: (i + 0.5) / 2 - 0.5 down, (j + 0.5) * 2 - 0.5 across, borders clamped.
     assert grid[:, 0, 0].tolist() == [0.0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.0]
     assert grid[0, :, 1].tolist() == [0.5, 2.5]
 
@@ -170,7 +170,7 @@ def test_a_file_that_is_not_there_says_what_to_put_there() -> None:
     encoder = Encoder(encoder_config())
     with pytest.raises(EncoderWeightsError, match=r"gone\.pt: no such file; put a CLIP checkpoint there"):
         encoder.load_clip("gone.pt")
-    with pytest.raises(EncoderWeightsError, match="neither a file nor a tag of ViT-B-16.*openai"):
+    with pytest.raises(EncoderWeightsError, match=r"neither a file nor a tag of ViT-B-16.*openai"):
         encoder.load_clip("nonsense", architecture="ViT-B-16")
 
 
@@ -179,7 +179,7 @@ def test_a_download_that_fails_says_which_file_to_fetch(monkeypatch: pytest.Monk
         raise OSError("no network")
 
     monkeypatch.setattr("reid.models.encoder.download_pretrained", offline)
-    with pytest.raises(EncoderWeightsError, match="could not be fetched: OSError. Fetch .* give the path"):
+    with pytest.raises(EncoderWeightsError, match=r"could not be fetched: OSError\. Fetch .* give the path"):
         Encoder(encoder_config()).load_clip("openai", architecture="ViT-B-16")
 
 

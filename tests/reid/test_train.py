@@ -83,8 +83,26 @@ def test_a_training_ends_with_a_checkpoint_that_loads_and_knows_where_it_came_fr
     results = evaluate.evaluate_directions(evaluate.embed_split(extractor, crops), split)
     logged = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["validation"]
     assert results["rgb->nir"].rank1 == pytest.approx(logged["rgb->nir"]["rank1"], abs=0.11)  # float16 on disk
-    assert (run / "config.yaml").exists()
     assert read_config(run / "config.yaml").seed == 3
+
+
+def test_the_result_tells_how_it_was_made(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    assert result["command"].startswith("python -m reid.train --config")
+    assert result["config"]["seed"] == 3
+    assert [epoch["epoch"] for epoch in result["epochs"]] == [1, 2, 3]
+    assert result["machine"]["torch"] == torch.__version__
+
+
+def test_a_training_may_go_on_from_a_checkpoint_of_the_same_shape(run: Path, root: Path) -> None:
+    split = read_folder(root, "train")
+    settings = config(initial=str(run / "checkpoint.safetensors"))
+    trainer = Trainer(settings, Data(split, Crops.load(split, settings.preprocessing), settings))
+    _, state = checkpoint.read(run / "checkpoint.safetensors")
+    assert torch.equal(trainer.model.encoder.visual.proj.half(), state["encoder.visual.proj"])
+    other = config(initial=settings.initial, model={"encoder": encoder_config().model_dump(mode="json")})
+    with pytest.raises(checkpoint.CheckpointError, match=r"do not fit the model: .*conv1"):
+        Trainer(other, Data(split, Crops.load(split, other.preprocessing), other))
 
 
 def test_the_evaluation_command_prints_a_table_and_writes_its_figures(
@@ -94,7 +112,10 @@ def test_the_evaluation_command_prints_a_table_and_writes_its_figures(
     assert evaluate.main([*weights, "--root", str(root), "--json", str(tmp_path / "x.json"), "--device", "cpu"]) == 0
     shown = capsys.readouterr().out
     assert "5 persons, 20 tracklets (10 rgb, 5 nir, 5 thermal)" in shown
-    figures = json.loads((tmp_path / "x.json").read_text())
+    record = json.loads((tmp_path / "x.json").read_text())
+    assert record["command"].startswith("python -m reid.evaluate --weights")
+    assert record["model"].startswith("mini@sha256:")
+    figures = record["directions"]
     assert figures["nir->rgb"]["chance_rank1"] == pytest.approx(0.2)
     assert f"{100 * figures['rgb->thermal']['mAP']:.1f}" in shown
     assert evaluate.main(["--weights", "nothing", "--root", str(root)]) == 2
