@@ -23,6 +23,7 @@ from pipeline.errors import PipelineError, SourceError
 from pipeline.sources.open import open_source
 
 _PACKAGES = ("torch", "ultralytics", "onnxruntime", "opencv-python", "av", "faiss-cpu", "pydantic")
+_CODECS = {"h264": "r", "hevc": "r", "mjpeg": "r", "libx264": "w"}  # read or written
 _EMBEDDED = "xreid-tiny"
 _LEAST_DISK_GB = 2.0
 _LEAST_MEMORY_GB = 3.0
@@ -95,8 +96,7 @@ def _packages() -> Check:
 
 
 def _decoder() -> Check:
-    wanted = {"h264": "r", "hevc": "r", "mjpeg": "r", "libx264": "w"}
-    missing = [name for name, mode in wanted.items() if not _has_codec(name, mode)]
+    missing = [name for name, mode in _CODECS.items() if not _has_codec(name, mode)]
     ffmpeg = ".".join(str(part) for part in av.library_versions["libavcodec"])
     detail = f"PyAV {av.__version__}, libavcodec {ffmpeg}: reads H.264, HEVC and MJPEG, writes H.264"
     if missing:

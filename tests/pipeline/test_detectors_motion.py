@@ -230,3 +230,13 @@ def test_the_perspective_says_nothing_before_it_has_seen_people() -> None:
     for _ in range(60):
         perspective.add(50, 70)  # all at one row: no slope can be known
     assert perspective.height_at(90) == 70
+
+
+def test_a_camera_that_was_moved_starts_anew() -> None:
+    before, after = Scene(Modality.NIR, seed=1), Scene(Modality.NIR, seed=2)
+    after._background = 230 - after._background.copy() + np.linspace(-90, 90, WIDTH, dtype=np.float32)
+    detector = MotionDetector(MotionSettings(), windows=Windows())
+    for index in range(10):
+        detector.detect([before.frame(index, [])])
+    found = [detector.detect([after.frame(index, [])])[0] for index in range(10, 20)]
+    assert sum(len(each) for each in found[1:]) == 0

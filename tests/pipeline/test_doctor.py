@@ -1,12 +1,16 @@
+import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from pipeline import doctor
 from pipeline.config import Config, from_sources
 from pipeline.doctor import Check, Status, examine
 from tests.pipeline.footage import picture, write_images, write_video
+from tests.pipeline.onnx_file import write_constant_model
 
 
 def found(config: Config | None) -> dict[str, Check]:
@@ -76,3 +80,49 @@ def test_an_output_below_a_file_is_a_failure(tmp_path: Path) -> None:
     file.touch()
     config = from_sources([f"gate={tmp_path}"], overrides=[f"output.root={file}/run"])
     assert found(config)["disk"].status is Status.FAIL
+
+
+def test_detector_weights_are_loaded_and_their_fingerprint_told(tmp_path: Path) -> None:
+    path = write_constant_model(tmp_path / "m.onnx", np.zeros((1, 84, 85), np.float32), input_shape=(1, 3, 64, 64))
+    config = from_sources(
+        [f"gate={tmp_path}"], overrides=["detector.backend=onnx", f"detector.weights={path}", "detector.device=cpu"]
+    )
+    check = found(config)["detector"]
+    assert check.status is Status.OK
+    assert hashlib.sha256(path.read_bytes()).hexdigest()[:16] in check.detail
+
+
+def test_embedded_weights_are_told_with_their_fingerprint() -> None:
+    from reid import checkpoint
+
+    check = found(None)["re-ID weights xreid-tiny"]
+    if "xreid-tiny" in checkpoint.embedded():
+        assert check.status is Status.OK
+        assert str(checkpoint.find("xreid-tiny")) in check.detail
+        assert "sha256" in check.detail
+    else:
+        assert check.status is Status.FAIL
+
+
+def test_little_disk_memory_and_an_unset_clock_are_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_LEAST_DISK_GB", float("inf"))
+    monkeypatch.setattr(doctor, "_LEAST_MEMORY_GB", float("inf"))
+    monkeypatch.setattr(doctor, "_EARLIEST_CLOCK", datetime.max.replace(tzinfo=UTC))
+    checks = found(from_sources([f"gate={tmp_path}"]))
+    assert [checks[name].status for name in ("disk", "cores and memory", "clock")] == [Status.WARN] * 3
+
+
+def test_missing_packages_and_codecs_are_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_PACKAGES", ("no-such-package",))
+    monkeypatch.setattr(doctor, "_CODECS", {"no_such_codec": "r"})
+    checks = found(None)
+    assert checks["packages"].detail == "missing: no-such-package; run make setup"
+    assert checks["decoder"].status is checks["packages"].status is Status.FAIL
+    assert "no_such_codec" in checks["decoder"].detail
+
+
+def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_CODECS", None)
+    check = found(None)["decoder"]
+    assert check.status is Status.FAIL
+    assert check.detail.startswith("AttributeError")
