@@ -71,6 +71,8 @@ def _frames(root: Path, line: int, row: dict[str, str]) -> tuple[Path, ...]:
     where = f"{root / 'tracklets.csv'}:{line}"
     if not (row["pid"].isdecimal() and row["frames"].isdecimal()):
         raise DatasetError(f"{where}: pid and frames must be whole numbers, got {row['pid']!r} and {row['frames']!r}")
+    if row["modality"] not in list(Modality):
+        raise DatasetError(f"{where}: modality must be one of {', '.join(Modality)}, got {row['modality']!r}")
     folder = root / row["split"] / f"{int(row['pid']):05d}" / row["modality"] / f"{row['camid']}_{row['tracklet']}"
     found = sorted(path for path in folder.glob("*") if path.suffix in (".jpg", ".png"))
     if len(found) != int(row["frames"]):
