@@ -59,7 +59,7 @@ def test_a_wrong_table_is_refused_with_its_line(root: Path, tmp_path: Path, old:
 
 def test_an_unknown_modality_a_missing_split_and_a_missing_table_are_refused(root: Path, tmp_path: Path) -> None:
     edited = edit_table(root, tmp_path / "edited", "train,0,gate,rgb,1,5", "train,0,gate,radar,1,0")
-    with pytest.raises(DatasetError, match=r"tracklets\.csv:\d+: modality must be one of rgb, nir, thermal, got 'radar'"):
+    with pytest.raises(DatasetError, match=r"csv:\d+: modality must be one of rgb, nir, thermal, got 'radar'"):
         read_folder(edited, "train")
     with pytest.raises(DatasetError, match="no tracklet of split 'test'; splits: train, val"):
         read_folder(root, "test")
