@@ -35,7 +35,7 @@ def settings(**changes: object) -> dict[str, object]:
         "batch": {"identities": 3, "clips": 1, "frames": 2, "still_epochs": 1},
         "optimiser": {"name": "adamw", "lr": 0.002, "warmup_epochs": 0.5, "schedule": "cosine", "clip_norm": 5.0},
         "epochs": 3,
-        "iterations": 12,
+        "iterations": 60,
         "half_on_disk": True,
         "training_data": "coloured bands",
         "licence": "Apache-2.0",
@@ -74,7 +74,7 @@ def test_a_training_ends_with_a_checkpoint_that_loads_and_knows_where_it_came_fr
     path = run / "checkpoint.safetensors"
     card, _ = checkpoint.read(path)
     assert card.training_data == "coloured bands"
-    assert card.training == {"epoch": 3, "steps": 36, "seed": 3}
+    assert card.training == {"epoch": 3, "steps": 180, "seed": 3}
     extractor = checkpoint.load(path)
     assert extractor.calibration is not None
     assert (Modality.NIR, Modality.RGB) in set(extractor.calibration)
@@ -142,7 +142,7 @@ def test_still_epochs_have_single_frames_of_more_persons(root: Path) -> None:
     split = read_folder(root, "train")
     data = Data(split, Crops.load(split, settings.preprocessing), settings)
     batches = iter(data)
-    still = [next(batches) for _ in range(12)]
+    still = [next(batches) for _ in range(settings.iterations)]
     assert {tuple(batch.lengths.tolist()) for batch in still} == {(1,) * 18}
     after = next(batches)
     assert after.lengths.tolist() == [2] * 9
