@@ -33,11 +33,11 @@ from reid.transforms import sample_uniform
 Results = dict[str, RetrievalMetrics]
 
 
-def embed_split(extractor: XReIDExtractor, crops: Crops) -> NDArray[np.float32]:
+def embed_split(extractor: XReIDExtractor, crops: Crops, split: TrackletSplit) -> NDArray[np.float32]:
     """Embed every tracklet, as ``extract`` would from its files: (n, d)."""
     frames = extractor.preprocessing.frames
     clips = [crops.clip(row, sample_uniform(crops.length(row), frames)) for row in range(len(crops))]
-    return extractor.embed_prepared(clips)
+    return extractor.embed_prepared(clips, split.modalities)
 
 
 def evaluate_directions(
@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     crops = Crops.load(split, extractor.preprocessing, cache=options.root / "cache")
-    results = evaluate_directions(embed_split(extractor, crops), split, camera_rule=options.camera_rule)
+    results = evaluate_directions(embed_split(extractor, crops, split), split, camera_rule=options.camera_rule)
     sys.stdout.write(f"{extractor.model_id} on {options.split}: {split}\n{as_table(results)}\n")
     if options.json:
         record = {

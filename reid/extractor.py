@@ -10,7 +10,7 @@ from torch import Tensor
 
 from reid.calibration import Calibration
 from reid.modality import Modality
-from reid.models.xreid import XReID
+from reid.models.xreid import MODALITIES, XReID
 from reid.transforms import Image, Preprocessing, prepare_clip, sample_uniform, to_input
 
 
@@ -85,11 +85,14 @@ class XReIDExtractor:
             self._prepare(number, clip, modality)
             for number, (clip, modality) in enumerate(zip(clips, modalities, strict=True))
         ]
-        return self.embed_prepared(prepared)
+        return self.embed_prepared(prepared, modalities)
 
-    def embed_prepared(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def embed_prepared(self, clips: Sequence[NDArray[np.uint8]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
         """Embed clips that ``prepare_clip`` made, all their frames: (T, H, W, 3) each; returns (n, d)."""
-        rows = [self._run(batch) for batch in self._batches(clips)]
+        rows = [
+            self._run([clips[number] for number in batch], [modalities[number] for number in batch])
+            for batch in self._batches(clips)
+        ]
         return np.concatenate([np.zeros((0, self.dimension), np.float32), *rows])
 
     def _prepare(self, number: int, clip: Sequence[Image], modality: Modality) -> NDArray[np.uint8]:
@@ -99,20 +102,23 @@ class XReIDExtractor:
         except ValueError as error:
             raise ValueError(f"clip {number}: {error}") from error
 
-    def _batches(self, clips: Sequence[NDArray[np.uint8]]) -> list[list[NDArray[np.uint8]]]:
-        batches: list[list[NDArray[np.uint8]]] = []
+    def _batches(self, clips: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
+        """Numbers of the clips to compute together, in order."""
+        batches: list[list[int]] = []
         frames = self._batch_frames
-        for clip in clips:
-            if frames + len(clip) > self._batch_frames or not batches:
+        for number, clip in enumerate(clips):
+            if not batches or frames + len(clip) > self._batch_frames:
                 batches.append([])
                 frames = 0
-            batches[-1].append(clip)
+            batches[-1].append(number)
             frames += len(clip)
         return batches
 
     @torch.inference_mode()
-    def _run(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def _run(self, clips: Sequence[NDArray[np.uint8]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
         frames = torch.from_numpy(np.concatenate(clips)).to(self._device)
         lengths = torch.tensor([len(clip) for clip in clips], device=self._device)
-        features: Tensor = self._model.embed(to_input(frames, self.preprocessing).to(self._dtype), lengths)
+        kinds = torch.tensor([MODALITIES.index(modality) for modality in modalities], device=self._device)
+        images = to_input(frames, self.preprocessing).to(self._dtype)
+        features: Tensor = self._model.embed(images, lengths, kinds)
         return features.cpu().numpy()

@@ -34,7 +34,7 @@ from reid.evaluate import Results, as_plain, as_table, embed_split, evaluate_dir
 from reid.extractor import XReIDExtractor
 from reid.losses.total import Labels, Loss, LossConfig, Objective
 from reid.models.encoder import EncoderWeightsError
-from reid.models.xreid import XReID, XReIDConfig
+from reid.models.xreid import MODALITIES, XReID, XReIDConfig
 from reid.samplers import IdentityModalitySampler
 from reid.transforms import Augmentation, Preprocessing, augment, to_input
 
@@ -305,6 +305,26 @@ class Trainer:
             out.append(self.model(to_input(batch.pixels, self.config.preprocessing), batch.lengths).projected)
         return torch.cat(out)
 
+    @torch.no_grad()
+    def set_centres(self, *, clips_at_once: int = 32) -> None:
+        """Take the centres of the modalities, where the model has them, from one frame of each training tracklet."""
+        if not self.config.model.centre_modalities:
+            return
+        self.model.eval()
+        generator = np.random.default_rng([self.config.seed, 1])
+        total = torch.zeros_like(self.model.centres)
+        counts = torch.zeros(len(total))
+        for rows in np.array_split(np.arange(len(self.data.split)), -(-len(self.data.split) // clips_at_once)):
+            frames = [
+                self.data.crops.clip(row, generator.integers(self.data.crops.length(row), size=1)) for row in rows
+            ]
+            images = to_input(torch.from_numpy(np.concatenate(frames)), self.config.preprocessing)
+            features = self.model.concatenated(images, torch.ones(len(rows), dtype=torch.int64))
+            kinds = torch.tensor([MODALITIES.index(self.data.split.modalities[row]) for row in rows])
+            total.index_add_(0, kinds, features)
+            counts += torch.bincount(kinds, minlength=len(counts))
+        self.model.centres.copy_(total / counts.clamp(min=1)[:, None])
+
     def step(self, batch: Batch) -> Loss:
         """One forward and backward pass and one update of weights and memories."""
         self.model.train()
@@ -394,7 +414,8 @@ def _epochs(trainer: Trainer, validation: Validation, output: Path, log: IO[str]
         last = epoch == config.epochs
         card = _card(config, {"epoch": epoch, "steps": trainer.steps})
         if last or epoch % config.validate_every == 0:
-            features = embed_split(trainer.extractor(), validation.crops)
+            trainer.set_centres()
+            features = embed_split(trainer.extractor(), validation.crops, validation.split)
             results = evaluate_directions(features, validation.split)
             record["validation"] = as_plain(results)
             card = _card(config, card.training, fit_calibration(features, validation.split).to_dict())

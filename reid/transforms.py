@@ -24,6 +24,7 @@ Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 MIN_SIDE = 4
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
@@ -37,6 +38,9 @@ class Preprocessing(BaseModel):
         thermal_percentiles: Of a clip's counts, mapped to 0 and 255.
         nir_percentiles: The same for near-infrared, whose brightness falls with the square of the distance to the lamp;
             None leaves 8-bit images as they are.
+        grey: Look at RGB as grey too. Colour tells people apart in RGB only, and a network that sees the colours of a
+            thousand people learns them by heart in place of what the modalities share; the price is paid between RGB
+            cameras.
         frames: Views taken of a tracklet at inference, evenly spaced: floor(i n / T).
     """
 
@@ -47,6 +51,7 @@ class Preprocessing(BaseModel):
     std: tuple[float, float, float] = IMAGENET_STD
     thermal_percentiles: tuple[float, float] = (1.0, 99.0)
     nir_percentiles: tuple[float, float] | None = None
+    grey: bool = False
     frames: int = Field(default=10, ge=1)
 
 
@@ -124,6 +129,9 @@ def to_input(clips: Tensor, preprocessing: Preprocessing) -> Tensor:
     """
     if clips.dtype == torch.uint8:
         clips = clips.permute(0, 3, 1, 2).float() / 255
+    if preprocessing.grey:
+        weights = torch.tensor(LUMINANCE, device=clips.device)[:, None, None]
+        clips = (clips * weights).sum(dim=1, keepdim=True).expand(-1, 3, -1, -1)
     mean = torch.tensor(preprocessing.mean, device=clips.device)[:, None, None]
     std = torch.tensor(preprocessing.std, device=clips.device)[:, None, None]
     return (clips - mean) / std

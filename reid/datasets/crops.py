@@ -105,7 +105,7 @@ def _prepare(paths: Sequence[Path], modality: Modality, preprocessing: Preproces
 
 
 def _digest(split: TrackletSplit, preprocessing: Preprocessing) -> str:
-    digest = hashlib.sha256(preprocessing.model_dump_json(exclude={"mean", "std", "frames"}).encode())
+    digest = hashlib.sha256(preprocessing.model_dump_json(exclude={"mean", "std", "frames", "grey"}).encode())
     for paths in split.paths:
         stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
         digest.update(json.dumps(stamps).encode())

@@ -8,10 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reid.modality import Modality
 from reid.models.attention import CrossAttentionBlock
 from reid.models.encoder import Encoder, EncoderConfig
 from reid.models.long_term import Boundary, LongTerm
 from reid.models.short_term import ShortTerm
+
+MODALITIES = tuple(Modality)
 
 
 class XReIDConfig(BaseModel):
@@ -27,6 +30,8 @@ class XReIDConfig(BaseModel):
         detach_tokens: Keep SII and LII from training the encoder, as the released code does.
         neck: ``batch_norm`` puts a batch normalisation without shift on each of the three features; identity losses
             and retrieval then use its output, as the released code does. ``none`` is the plain feature of the paper.
+        centre_modalities: Subtract from each retrieval feature the mean of its modality over the training data, which
+            is what all its images have in common and says nothing about a person. Not in the paper.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +44,7 @@ class XReIDConfig(BaseModel):
     normalise_values: bool = False
     detach_tokens: bool = False
     neck: Literal["none", "batch_norm"] = "none"
+    centre_modalities: bool = False
 
     @property
     def feature_widths(self) -> tuple[int, int, int]:
@@ -105,6 +111,8 @@ def temporal_mean(frames: Tensor, lengths: Tensor) -> Tensor:
 class XReID(nn.Module):
     """Clips of one or more frames to features; clips of different lengths share a batch and do not touch each other."""
 
+    centres: Tensor
+
     def __init__(self, config: XReIDConfig) -> None:
         super().__init__()
         self.config = config
@@ -112,6 +120,8 @@ class XReID(nn.Module):
         self.short_term = ShortTerm(self._block(), stride=config.short_stride)
         self.long_term = LongTerm(self._block(), step=config.long_step, boundary=config.boundary)
         with_neck = config.neck == "batch_norm"
+        if config.centre_modalities:
+            self.register_buffer("centres", torch.zeros(len(MODALITIES), config.dimension))
         self.necks = nn.ModuleList([_neck(width) if with_neck else nn.Identity() for width in config.feature_widths])
 
     def forward(self, frames: Tensor, lengths: Tensor) -> ClipFeatures:
@@ -140,10 +150,25 @@ class XReID(nn.Module):
         cls, projected, fused = (neck(part) for neck, part in zip(self.necks, features.parts, strict=True))
         return cls, projected, fused
 
-    def embed(self, frames: Tensor, lengths: Tensor) -> Tensor:
-        """The retrieval feature: [CLS mean ; projected mean ; fused], unit length, (B, 2 D + d), float32."""
-        parts = self.through_necks(self(frames, lengths))
-        return functional.normalize(torch.cat(parts, dim=1).float(), dim=1)
+    def concatenated(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """[CLS mean ; projected mean ; fused], each behind its neck: (B, 2 D + d), float32."""
+        return torch.cat(self.through_necks(self(frames, lengths)), dim=1).float()
+
+    def embed(self, frames: Tensor, lengths: Tensor, modalities: Tensor) -> Tensor:
+        """The retrieval feature: the concatenation, less its modality's centre where there is one, at unit length.
+
+        Args:
+            frames: (sum of lengths, 3, H, W).
+            lengths: (B,) int64.
+            modalities: (B,) int64, positions in ``MODALITIES``.
+
+        Returns:
+            (B, 2 D + d), float32.
+        """
+        features = self.concatenated(frames, lengths)
+        if self.config.centre_modalities:
+            features = features - self.centres[modalities]
+        return functional.normalize(features, dim=1)
 
     def _block(self) -> CrossAttentionBlock:
         config = self.config

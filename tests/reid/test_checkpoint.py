@@ -39,9 +39,9 @@ def test_weights_come_back_with_their_preprocessing_and_calibration(tmp_path: Pa
     assert extractor.calibration.to_dict() == calibration.to_dict()
     assert extractor.model_id.startswith("mini@sha256:")
     assert len(extractor.model_id) == len("mini@sha256:") + 16
-    frames, lengths = torch.randn(3, 3, 32, 16), torch.tensor([3])
+    frames, lengths, kinds = torch.randn(3, 3, 32, 16), torch.tensor([3]), torch.tensor([1])
     loaded = extractor._model
-    assert torch.equal(loaded.embed(frames, lengths), model.eval().embed(frames, lengths))
+    assert torch.equal(loaded.embed(frames, lengths, kinds), model.eval().embed(frames, lengths, kinds))
 
 
 def test_half_on_disk_is_half_the_size_and_float32_in_memory(tmp_path: Path) -> None:

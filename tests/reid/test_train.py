@@ -12,6 +12,7 @@ from reid.datasets.folder import DatasetError, read_folder
 from reid.modality import Modality
 from reid.samplers import IdentityModalitySampler
 from reid.train import ConfigError, Data, OptimiserConfig, TrainConfig, Trainer, learning_rate, read_config
+from reid.transforms import to_input
 from tests.reid.factories import encoder_config, preprocessing, write_folder
 
 TINY = Path(__file__).resolve().parents[2] / "configs" / "reid" / "xreid_tiny.yaml"
@@ -27,7 +28,7 @@ def settings(**changes: object) -> dict[str, object]:
     encoder = encoder_config(stem="convolutional").model_dump(mode="json")
     return {
         "name": "mini",
-        "model": {"encoder": encoder, "neck": "batch_norm"},
+        "model": {"encoder": encoder, "neck": "batch_norm", "centre_modalities": True},
         "preprocessing": preprocessing().model_dump(mode="json"),
         "augmentation": {"erase": 0.0, "occlude": 0.0},
         "augmentation_ramp_epochs": 2,
@@ -80,7 +81,7 @@ def test_a_training_ends_with_a_checkpoint_that_loads_and_knows_where_it_came_fr
     assert (Modality.NIR, Modality.RGB) in set(extractor.calibration)
     split = read_folder(root, "val")
     crops = Crops.load(split, extractor.preprocessing)
-    results = evaluate.evaluate_directions(evaluate.embed_split(extractor, crops), split)
+    results = evaluate.evaluate_directions(evaluate.embed_split(extractor, crops, split), split)
     logged = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["validation"]
     assert results["rgb->nir"].rank1 == pytest.approx(logged["rgb->nir"]["rank1"], abs=0.11)  # float16 on disk
     assert read_config(run / "config.yaml").seed == 3
@@ -158,6 +159,23 @@ def test_memories_begin_as_the_mean_of_each_persons_clips(root: Path) -> None:
     memory = trainer.objective.memory
     assert memory.filled.all()
     np.testing.assert_allclose(memory.prototypes.norm(dim=2).numpy(), 1, atol=1e-5)
+
+
+def test_centres_are_the_mean_features_of_the_training_tracklets_by_modality(root: Path) -> None:
+    settings = config()
+    split = read_folder(root, "train")
+    crops = Crops.load(split, settings.preprocessing)
+    still = np.repeat(crops.starts[:-1], 5)  # every tracklet stands still, so that any of its frames will do
+    data = Data(split, Crops(crops.pixels[still], crops.starts), settings)
+    trainer = Trainer(settings, data)
+    trainer.set_centres()
+    features = trainer.model.concatenated(
+        to_input(torch.from_numpy(crops.pixels[crops.starts[:-1]]), settings.preprocessing),
+        torch.ones(len(split), dtype=torch.int64),
+    )
+    for number, modality in enumerate(Modality):
+        expected = features[split.rows_of(modality)].mean(dim=0)
+        torch.testing.assert_close(trainer.model.centres[number], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_bf16_is_an_option_and_its_loss_is_close(root: Path) -> None:

@@ -94,6 +94,16 @@ def test_the_input_is_normalised_from_bytes_and_from_floats_alike() -> None:
     torch.testing.assert_close(to_input(pixels.permute(0, 3, 1, 2).float() / 255, settings), out)
 
 
+def test_rgb_may_be_seen_as_grey_and_mono_stays_what_it_is() -> None:
+    pixels = torch.randint(0, 256, (2, 8, 4, 3), dtype=torch.uint8)
+    pixels[1] = pixels[1, ..., :1]
+    plain = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    colour, grey = (to_input(pixels, preprocessing(grey=flag, **plain)) for flag in (False, True))
+    expected = 0.299 * colour[0, 0] + 0.587 * colour[0, 1] + 0.114 * colour[0, 2]
+    torch.testing.assert_close(grey[0], expected.expand(3, -1, -1))
+    torch.testing.assert_close(grey[1], colour[1])
+
+
 def frames(count: int) -> torch.Tensor:
     """Of an RGB clip of three frames, and grey ones."""
     images = torch.rand(count, 3, *SIZE_HW, generator=torch.Generator().manual_seed(0))

@@ -21,6 +21,10 @@ def clips(*lengths: int) -> tuple[Tensor, Tensor]:
     return torch.randn(sum(lengths), 3, 32, 16, generator=generator), torch.tensor(lengths)
 
 
+def embed(model: XReID, frames: Tensor, lengths: Tensor) -> Tensor:
+    return model.embed(frames, lengths, torch.zeros_like(lengths))
+
+
 def test_the_feature_is_2048_wide_at_the_papers_size() -> None:
     assert XReIDConfig(encoder=encoder_config(width=768, output_dim=512, head_width=64)).dimension == 2048
 
@@ -45,17 +49,27 @@ def test_the_embedding_is_the_three_parts_side_by_side_at_unit_length(neck: str)
     model = build(neck=neck)
     frames, lengths = clips(3, 1)
     parts = torch.cat(model.through_necks(model(frames, lengths)), dim=1)
-    embedding = model.embed(frames, lengths)
+    embedding = embed(model, frames, lengths)
     assert embedding.shape == (2, 16 + 12 + 16)
     torch.testing.assert_close(embedding, parts / parts.norm(dim=1, keepdim=True))
+
+
+def test_the_centre_of_its_modality_is_taken_from_the_feature() -> None:
+    model = build(centre_modalities=True)
+    frames, lengths = clips(3, 1)
+    plain = model.concatenated(frames, lengths)
+    model.centres[2] = plain[1] - 7
+    embedding = model.embed(frames, lengths, torch.tensor([0, 2]))
+    torch.testing.assert_close(embedding[0], plain[0] / plain[0].norm())
+    torch.testing.assert_close(embedding[1], torch.full_like(plain[1], 7) / (49 * 44) ** 0.5)
 
 
 @pytest.mark.parametrize("boundary", ["circular", "clamp"])
 def test_clips_of_different_lengths_in_one_batch_equal_one_at_a_time(boundary: str) -> None:
     model = build(boundary=boundary, neck="batch_norm")
     frames, lengths = clips(4, 1, 6, 2, 3)
-    together = model.embed(frames, lengths)
-    alone = [model.embed(clip, torch.tensor([len(clip)])) for clip in frames.split(lengths.tolist())]
+    together = embed(model, frames, lengths)
+    alone = [embed(model, clip, torch.tensor([len(clip)])) for clip in frames.split(lengths.tolist())]
     torch.testing.assert_close(together, torch.cat(alone), atol=2e-6, rtol=1e-5)
 
 
@@ -63,8 +77,8 @@ def test_the_order_of_clips_in_a_batch_does_not_matter() -> None:
     model = build()
     frames, lengths = clips(4, 1, 3)
     first, second, third = frames.split([4, 1, 3])
-    turned = model.embed(torch.cat([third, first, second]), torch.tensor([3, 4, 1]))
-    torch.testing.assert_close(turned, model.embed(frames, lengths)[[2, 0, 1]], atol=2e-6, rtol=1e-5)
+    turned = embed(model, torch.cat([third, first, second]), torch.tensor([3, 4, 1]))
+    torch.testing.assert_close(turned, embed(model, frames, lengths)[[2, 0, 1]], atol=2e-6, rtol=1e-5)
 
 
 def test_the_order_of_frames_matters() -> None:
