@@ -37,6 +37,9 @@ def tables(report: dict[str, Any]) -> str:
         lines.append(f"| {direction.replace('->', ' → ')} | {shares} | {score['queries']} | {score['gallery']} |")
     lines += ["", "| camera (synthetic people) | modality | precision | recall | IDF1 |", "|---|---|---:|---:|---:|"]
     for name, camera in report["cameras"].items():
+        if "idf1" not in camera:
+            lines.append(f"| {name} | {camera['modality']} | nobody found | | |")
+            continue
         shares = " | ".join(f"{100 * camera[key]:.1f} %" for key in ("precision", "recall", "idf1"))
         lines.append(f"| {name} | {camera['modality']} | {shares} |")
     return "\n".join(lines)

@@ -25,7 +25,7 @@ import machine
 import numpy as np
 
 from pipeline.annotate import VideoStyle, annotate, companions_of
-from pipeline.build import build_extractor, build_line, build_sources, build_windows
+from pipeline.build import build_detector, build_extractor, build_line, build_sources, build_windows
 from pipeline.config import load
 from pipeline.errors import PipelineError
 from pipeline.frame import Frame
@@ -117,7 +117,7 @@ def measure(config_path: Path, max_frames: int) -> dict[str, Any]:
             root, model_id=extractor.model_id, dimension=extractor.dimension, calibration=extractor.calibration
         )
         with store:
-            line = build_line(config, extractor, store, windows)
+            line = build_line(config, build_detector(config.detector, windows), extractor, store)
             frames = 0
             for source in sources:
                 decoded = clock.timed("decode", islice(source, max_frames))

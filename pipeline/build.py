@@ -1,5 +1,6 @@
 """From config to objects: the only place where names in a config meet classes."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -76,8 +77,10 @@ def resolve_device(name: str) -> str:
 
     if name == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ResourceError(f"device {name}: PyTorch sees no GPU here; use auto or cpu")
+    if name != "cpu" and not re.fullmatch(r"cuda(:\d+)?", name):
+        raise UsageError(f"device {name!r} is not one of auto, cpu, cuda, cuda:0")
+    if name != "cpu" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise ResourceError(f"device {name}: PyTorch sees no such GPU here; use auto or cpu")
     return name
 
 
@@ -134,11 +137,11 @@ def build_trackers(config: Config, cameras: Sequence[str]) -> dict[str, ByteTrac
     return {camera_id: ByteTrack(settings) for camera_id in cameras}
 
 
-def build_line(config: Config, extractor: "XReIDExtractor", store: Store, windows: Windows) -> Line:
+def build_line(config: Config, detector: Detector, extractor: "XReIDExtractor", store: Store) -> Line:
     """All stages, for all configured cameras."""
     cameras = list(config.cameras)
     return Line(
-        detector=build_detector(config.detector, windows),
+        detector=detector,
         trackers=build_trackers(config, cameras),
         builders=build_builders(config, cameras),
         extractor=extractor,

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pipeline.errors import PipelineError, SourceError, UsageError
+from pipeline.errors import PipelineError, ResourceError, SourceError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PipelineError as error:
         _complain(str(error))
         return error.exit_code
+    except OSError as error:
+        _complain(f"{error.filename or 'disk'}: {error.strerror or error}")
+        return ResourceError.exit_code
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130
@@ -292,7 +295,9 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _show(plain: Any, options: argparse.Namespace, text: str) -> None:
-    print(json.dumps(plain, indent=2, ensure_ascii=False) if options.json else text)
+    from pipeline.sinks import without_nan
+
+    print(json.dumps(without_nan(plain), indent=2, ensure_ascii=False) if options.json else text)
 
 
 def _complain(message: str) -> None:

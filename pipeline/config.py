@@ -379,6 +379,8 @@ def _read(path: Path) -> tuple[dict[str, Any], Origins]:
         return cast("dict[str, Any]", data), survey.origins
     except yaml.YAMLError as error:
         raise UsageError(_describe_yaml_error(path, error)) from None
+    except ValueError as error:  # PyYAML makes dates itself, and a month of 13 is none
+        raise UsageError(f"{path}: a value cannot be read: {error}") from None
     finally:
         loader.dispose()
 
@@ -496,7 +498,7 @@ def _parse_override(text: str) -> tuple[tuple[str, ...], Any]:
         raise UsageError(f"--set {text}: expected KEY=VALUE, such as reid.batch=4")
     try:
         return key, yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise UsageError(f"--set {text}: the value is not valid YAML") from None
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.annotate import VideoStyle, annotate, companions_of
-from pipeline.build import build_extractor, build_line, build_sources, build_windows
+from pipeline.build import build_detector, build_extractor, build_line, build_sources, build_windows
 from pipeline.config import Config
 from pipeline.contact_sheet import write_matches
 from pipeline.errors import UsageError
@@ -79,7 +79,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
             f"reid.weights: {config.reid.weights} carries no calibration, so its similarities cannot be told as "
             "probabilities; finish its training with python -m reid.train, which fits one"
         )
-    windows = build_windows(config)
+    detector = build_detector(config.detector, build_windows(config))
     if options.existing == "overwrite":
         _remove_results(root)
     with ExitStack() as stack:
@@ -88,9 +88,10 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
                 root, model_id=extractor.model_id, dimension=extractor.dimension, calibration=extractor.calibration
             )
         )
+        _check_same_cameras(config, store)
         write_config(root, config)
         rows_before = store.last_row
-        line = build_line(config, extractor, store, windows)
+        line = build_line(config, detector, extractor, store)
         keeper = stack.enter_context(
             EventLog(root, model_id=extractor.model_id, dimension=extractor.dimension, site=config.site.name)
         )
@@ -106,11 +107,13 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
                     keeper.write(item)
                     tally.finished(item)
         tally.stop()
+        persons = store.counts().persons
+        write_report(root / "report.json", tally.report(config, sources, model_id=extractor.model_id, persons=persons))
         if config.output.video:
             _write_videos(config, store, infos, tally, after_row=rows_before)
         if config.output.contact_sheet:
             write_matches(root / "matches.png", store, store.calibration, timezone=config.site.zone)
-        report = tally.report(config, sources, model_id=extractor.model_id, persons=store.counts().persons)
+        report = tally.report(config, sources, model_id=extractor.model_id, persons=persons)
         write_report(root / "report.json", report)
     return report
 
@@ -122,6 +125,16 @@ def _refuse_earlier_run(root: Path) -> None:
             f"{root}: holds an earlier run ({', '.join(there)}); pass --overwrite to replace it, --append to add to "
             "its gallery, or another --output"
         )
+
+
+def _check_same_cameras(config: Config, store: Store) -> None:
+    for camera_id, modality in store.cameras().items():
+        configured = config.cameras.get(camera_id)
+        if configured is not None and configured.modality is not modality:
+            raise UsageError(
+                f"cameras.{camera_id}.modality: {configured.modality.value}, but the gallery knows this camera as "
+                f"{modality.value}; give the camera another name, or use another --output"
+            )
 
 
 def _remove_results(root: Path) -> None:

@@ -291,15 +291,16 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
     """Write a report as JSON, whole or not at all; a NaN becomes null, for JSON has none."""
-    text = json.dumps(_without_nan(report), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(without_nan(report), indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(path, (text + "\n").encode())
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """The same with None in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(each) for key, each in value.items()}
+        return {key: without_nan(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(each) for each in value]
+        return [without_nan(each) for each in value]
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value

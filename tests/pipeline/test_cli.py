@@ -152,6 +152,40 @@ def test_overwrite_replaces_results_and_keeps_other_files(site: Path, tmp_path: 
     assert stored == report["tracklets"]["accepted"]
 
 
+def test_unfit_detector_weights_leave_an_earlier_run_as_it_was(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    assert main(run_arguments(site, output, "--no-video", "--quiet")) == 0
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    (tmp_path / "bad.onnx").write_text("no network\n" * 99)
+    unfit = ["--set", "detector.backend=onnx", "--set", f"detector.weights={tmp_path}/bad.onnx"]
+    assert main(run_arguments(site, output, "--overwrite", "--quiet", *unfit)) == 2
+    assert "detector.weights" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()} == before
+
+
+def test_a_camera_that_changed_its_modality_is_refused(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    assert main(run_arguments(site, output, "--no-video", "--quiet")) == 0
+    changed = [each.replace("gate.mp4,", "gate.mp4,modality=nir,") for each in run_arguments(site, output, "--append")]
+    assert main([*changed, "--no-video", "--quiet"]) == 2
+    assert "the gallery knows this camera as rgb" in capsys.readouterr().err
+
+
+def test_an_impossible_date_and_an_unknown_device_are_named(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = f"gate={site}/gate.mp4,start=2026-13-45"
+    assert main(["run", "--source", source, "--output", str(tmp_path / "out")]) == 2
+    assert "2026-13-45" in capsys.readouterr().err
+    assert main([*run_arguments(site, tmp_path / "out"), "--device", "banana"]) == 2
+    assert "banana" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_append_adds_to_the_gallery_and_a_different_model_is_refused(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
