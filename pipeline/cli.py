@@ -77,7 +77,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="DEVICE", help="auto, cpu or cuda:N, for detector and embedding")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run")
-    existing.add_argument("--append", action="store_true", help="add to the gallery of an earlier run")
+    existing.add_argument(
+        "--append",
+        action="store_true",
+        help="add to an earlier run's gallery and events; its other results are replaced",
+    )
     parser.add_argument("--max-frames", type=_positive, metavar="N", help="stop after N frames in total")
     parser.add_argument("--no-video", action="store_true", help="write no annotated videos")
     parser.add_argument("--no-progress", action="store_true", help="no progress on stderr")

@@ -72,6 +72,7 @@ def search(
                 raise UsageError(f"{query}: no such file, and no tracklet id either")
             return Searcher(store, store.calibration).by_tracklet(query, wanted)
         config = read_config(root)
+        config = config.model_copy(update={"detector": config.detector.model_copy(update={"device": device})})
         searcher = Searcher(store, store.calibration, extractor=lambda: build_extractor(config.reid.weights, device))
         if path.suffix.lower() in IMAGE_SUFFIXES:
             clip, described = clip_from_image(path, query_modality, whole=whole, detect=_still_detector(config))
@@ -93,8 +94,7 @@ def _still_detector(config: Config) -> Callable[[Frame], Detections] | None:
     """The run's detector for one image; None when it needs a background, which a still image does not give."""
     if config.detector.backend == "motion":
         return None
-    detector = build_detector(config.detector, build_windows(config))
-    return lambda frame: detector.detect([frame])[0]
+    return lambda frame: build_detector(config.detector, build_windows(config)).detect([frame])[0]
 
 
 def _modality_of_video(path: Path) -> Modality:
