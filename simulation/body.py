@@ -80,6 +80,8 @@ class Body:
         upper = {Bottom.TROUSERS: "trouser-thigh", Bottom.SHORTS: "shorts"}.get(person.bottom, "bare-thigh")
         lower = {Bottom.TROUSERS: "trouser-shin"}.get(person.bottom, "bare-shin")
         dressed = person.bottom is Bottom.TROUSERS
+        # A leg nearer to the camera than the skirt's axis is still inside the skirt.
+        inside = -0.16 if person.bottom in {Bottom.KNEE_SKIRT, Bottom.LONG_SKIRT} else 0.0
         pieces = []
         for side in ("left", "right"):
             k = knee * (1.1 * wide if dressed else 1.0)
@@ -98,12 +100,12 @@ class Body:
             shoe = turned((0, 0.036, 0.036), (0.35, 0.042, 0.042), (1, 0.034, 0.03))
             pieces += [
                 Piece(f"{side} foot", "shoe", shoe, bias=-0.02),
-                Piece(f"{side} shin", lower, shin, (True, not dressed)),
-                Piece(f"{side} thigh", upper, thigh),
+                Piece(f"{side} shin", lower, shin, (True, not dressed), bias=inside),
+                Piece(f"{side} thigh", upper, thigh, bias=inside),
             ]
             if person.boots:
                 boot = turned((0, ankle + 0.026, ankle + 0.026), (1, ankle + 0.018, ankle + 0.018))
-                pieces.append(Piece(f"{side} boot", "boot", boot, (False, True), bias=0.02 if not dressed else -0.01))
+                pieces.append(Piece(f"{side} boot", "boot", boot, (False, True), bias=inside + (0.02 if not dressed else -0.01)))
         return pieces
 
     def _trunk(self) -> list[Piece]:
@@ -276,7 +278,8 @@ class Body:
         g = self.person.gait
         rate = self.cadence(speed)
         step = speed / (2 * rate) if rate > 1e-3 else 0.0
-        reach = float(np.arcsin(np.clip(0.5 * step / self.leg, 0, 0.62)))
+        widest = 0.30 if self.person.bottom is Bottom.LONG_SKIRT else 0.62  # a long skirt shortens the stride
+        reach = float(np.arcsin(np.clip(0.5 * step / self.leg, 0, widest)))
         bones: dict[str, Segment] = {}
         pelvis = self._stride(bones, phase, reach)
         gentle = min(reach / 0.36, 1.2)
