@@ -16,8 +16,8 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -275,7 +275,7 @@ class Store:
         try:
             connection = _connect(root / DATABASE, read_only=False)
             try:
-                with _sqlite_errors(root / DATABASE):
+                with _gallery_errors(root / DATABASE):
                     meta = {"model_id": model_id, "dimension": str(dimension)}
                     if calibration is not None:
                         meta["calibration"] = json.dumps(calibration.to_dict())
@@ -303,7 +303,7 @@ class Store:
             raise UsageError(f"{root}: no gallery there ({DATABASE} is missing); fill one with the run command")
         connection = _connect(path, read_only=True)
         try:
-            with _sqlite_errors(path):
+            with _gallery_errors(path):
                 _check_version(connection, path, least=len(_MIGRATIONS))
                 return cls(root, connection, None)
         except BaseException:
@@ -339,6 +339,7 @@ class Store:
             ValueError: When a tracklet is stored already, its name is unfit for a path, its camera changed modality, or
                 an embedding is not a unit vector of the store's dimension.
             ResourceError: When the disk is full or fails.
+            UsageError: When the file turns out to be damaged.
         """
         names = [item.tracklet.tracklet_id for item in items]
         if len(set(names)) < len(names):
@@ -356,6 +357,8 @@ class Store:
                 shutil.rmtree(_part(self._folder(item.tracklet)), ignore_errors=True)
             if isinstance(error, OSError | sqlite3.OperationalError):
                 raise ResourceError(f"{self.root}: the gallery cannot be written: {error}") from error
+            if type(error) is sqlite3.DatabaseError:  # no subclass: the file itself is malformed
+                raise UsageError(f"{self.root / DATABASE}: a damaged gallery: {error}") from error
             raise
 
     def tracklet(self, tracklet_id: str) -> StoredTracklet:
@@ -364,7 +367,7 @@ class Store:
         Raises:
             UsageError: When the store has none of this name.
         """
-        row = self._db.execute(f"{_SELECT} WHERE t.tracklet_id = ?", [tracklet_id]).fetchone()
+        row = self._first(f"{_SELECT} WHERE t.tracklet_id = ?", tracklet_id)
         if row is None:
             raise UsageError(f"{self.root}: no tracklet {tracklet_id!r} in this gallery of {self.counts().accepted}")
         return self._stored(row)
@@ -372,8 +375,9 @@ class Store:
     def tracklets(self, wanted: TrackletFilter | None = None) -> list[StoredTracklet]:
         """All that pass the filter (by default: accepted ones), by start time, then name."""
         condition, values = (wanted or TrackletFilter()).to_sql()
-        rows = self._db.execute(f"{_SELECT} WHERE {condition} ORDER BY t.start_us, t.tracklet_id", values)
-        return [self._stored(row) for row in rows]
+        with self._reading():
+            rows = self._db.execute(f"{_SELECT} WHERE {condition} ORDER BY t.start_us, t.tracklet_id", values)
+            return [self._stored(row) for row in rows]
 
     def boxes(self, camera_id: str, *, after_row: int = 0) -> list[TrackletBoxes]:
         """Boxes of all tracklets of a camera, rejected ones included, by start time.
@@ -381,34 +385,37 @@ class Store:
         Frames are numbered anew in each run: where several runs share a store, pass the ``last_row`` from before the
         run that is meant.
         """
-        rows = self._db.execute(
-            "SELECT tracklet_id, person_id, frame_index, xyxy, confidence FROM tracklets"
-            " WHERE camera_id = ? AND row > ? ORDER BY start_us, tracklet_id",
-            [camera_id, after_row],
-        )
-        return [
-            TrackletBoxes(
-                tracklet_id,
-                person_id,
-                np.frombuffer(frame_index, "<i8").astype(np.int64),
-                np.frombuffer(xyxy, "<f4").astype(np.float32).reshape(-1, 4),
-                np.frombuffer(confidence, "<f4").astype(np.float32),
+        with self._reading():
+            rows = self._db.execute(
+                "SELECT tracklet_id, person_id, frame_index, xyxy, confidence FROM tracklets"
+                " WHERE camera_id = ? AND row > ? ORDER BY start_us, tracklet_id",
+                [camera_id, after_row],
             )
-            for tracklet_id, person_id, frame_index, xyxy, confidence in rows
-        ]
+            return [
+                TrackletBoxes(
+                    tracklet_id,
+                    person_id,
+                    np.frombuffer(frame_index, "<i8").astype(np.int64),
+                    np.frombuffer(xyxy, "<f4").astype(np.float32).reshape(-1, 4),
+                    np.frombuffer(confidence, "<f4").astype(np.float32),
+                )
+                for tracklet_id, person_id, frame_index, xyxy, confidence in rows
+            ]
 
     def cameras(self) -> dict[str, Modality]:
         """Every camera that has a tracklet, by name."""
-        rows = self._db.execute("SELECT camera_id, modality FROM cameras ORDER BY camera_id")
-        return {camera_id: Modality(modality) for camera_id, modality in rows}
+        with self._reading():
+            rows = self._db.execute("SELECT camera_id, modality FROM cameras ORDER BY camera_id")
+            return {camera_id: Modality(modality) for camera_id, modality in rows}
 
     def crops(self, tracklet_id: str) -> list[Path]:
         """Images of a tracklet in order of time, absolute."""
-        rows = self._db.execute(
-            "SELECT path FROM crops JOIN tracklets ON row = tracklet_row WHERE tracklet_id = ? ORDER BY position",
-            [tracklet_id],
-        )
-        return [self.root / path for (path,) in rows]
+        with self._reading():
+            rows = self._db.execute(
+                "SELECT path FROM crops JOIN tracklets ON row = tracklet_row WHERE tracklet_id = ? ORDER BY position",
+                [tracklet_id],
+            )
+            return [self.root / path for (path,) in rows]
 
     def links(self, tracklet_id: str) -> list[Link]:
         """The links a tracklet got when it was identified, most probable first."""
@@ -432,42 +439,45 @@ class Store:
         """
         vectors = np.empty((len(rows), self.dimension), np.float32)
         for position, row in enumerate(rows):
-            found = self._db.execute("SELECT vector FROM embeddings WHERE tracklet_row = ?", [int(row)]).fetchone()
+            found = self._first("SELECT vector FROM embeddings WHERE tracklet_row = ?", int(row))
             if found is None:
                 raise KeyError(f"row {row} has no embedding")
-            vectors[position] = np.frombuffer(found[0], "<f4")
+            with self._reading():
+                vectors[position] = np.frombuffer(found[0], "<f4").reshape(self.dimension)
         return vectors
 
     def gallery(self) -> Gallery:
         """Build the index of all accepted tracklets; ids are rows."""
-        pairs = self._db.execute("SELECT tracklet_row, vector FROM embeddings ORDER BY tracklet_row").fetchall()
-        gallery = Gallery(self.dimension)
-        if pairs:
-            gallery.add([row for row, _ in pairs], np.stack([np.frombuffer(vector, "<f4") for _, vector in pairs]))
-        return gallery
+        with self._reading():
+            pairs = self._db.execute("SELECT tracklet_row, vector FROM embeddings ORDER BY tracklet_row").fetchall()
+            gallery = Gallery(self.dimension)
+            if pairs:
+                gallery.add([row for row, _ in pairs], np.stack([np.frombuffer(vector, "<f4") for _, vector in pairs]))
+            return gallery
 
     def known(self) -> Iterator[KnownTracklet]:
         """Every accepted tracklet with person and vector, in order of arrival: what an `Identifier` resumes from."""
-        rows = self._db.execute(
-            "SELECT t.tracklet_id, t.camera_id, c.modality, t.start_us, t.end_us, t.person_id, e.vector"
-            " FROM tracklets t JOIN cameras c USING (camera_id) JOIN embeddings e ON e.tracklet_row = t.row"
-            " ORDER BY t.row"
-        )
-        for tracklet_id, camera_id, modality, start, end, person_id, vector in rows:
-            yield KnownTracklet(
-                tracklet_id=tracklet_id,
-                camera_id=camera_id,
-                modality=Modality(modality),
-                start=_from_us(start),
-                end=_from_us(end),
-                person_id=person_id,
-                embedding=np.frombuffer(vector, "<f4").astype(np.float32),
+        with self._reading():
+            rows = self._db.execute(
+                "SELECT t.tracklet_id, t.camera_id, c.modality, t.start_us, t.end_us, t.person_id, e.vector"
+                " FROM tracklets t JOIN cameras c USING (camera_id) JOIN embeddings e ON e.tracklet_row = t.row"
+                " ORDER BY t.row"
             )
+            for tracklet_id, camera_id, modality, start, end, person_id, vector in rows:
+                yield KnownTracklet(
+                    tracklet_id=tracklet_id,
+                    camera_id=camera_id,
+                    modality=Modality(modality),
+                    start=_from_us(start),
+                    end=_from_us(end),
+                    person_id=person_id,
+                    embedding=np.frombuffer(vector, "<f4").reshape(self.dimension).astype(np.float32),
+                )
 
     @property
     def last_row(self) -> int:
         """The greatest row ever given to a tracklet, 0 before the first."""
-        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'tracklets'").fetchone()
+        row = self._first("SELECT seq FROM sqlite_sequence WHERE name = 'tracklets'")
         return 0 if row is None else int(row[0])
 
     @property
@@ -475,25 +485,37 @@ class Store:
         """Of the model that filled the store.
 
         Raises:
-            UsageError: When it was made without one.
+            UsageError: When it was made without one, or it is damaged.
         """
-        return Calibration.from_dict(json.loads(self._meta("calibration")))
+        text = self._meta("calibration")
+        with self._reading():
+            return Calibration.from_dict(_mapping(json.loads(text)))
 
     @property
     def next_person_id(self) -> int:
         """The first number that no person ever had."""
-        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'persons'").fetchone()
+        row = self._first("SELECT seq FROM sqlite_sequence WHERE name = 'persons'")
         return 1 if row is None else int(row[0]) + 1
 
     def counts(self) -> Counts:
         """How much there is."""
-        accepted, rejected = self._db.execute("SELECT COUNT(person_id), COUNT(rejected) FROM tracklets").fetchone()
-        (persons,) = self._db.execute("SELECT COUNT(*) FROM persons").fetchone()
-        (crops,) = self._db.execute("SELECT COUNT(*) FROM crops").fetchone()
-        return Counts(accepted=accepted, rejected=rejected, persons=persons, crops=crops)
+        with self._reading():
+            accepted, rejected = self._db.execute("SELECT COUNT(person_id), COUNT(rejected) FROM tracklets").fetchone()
+            (persons,) = self._db.execute("SELECT COUNT(*) FROM persons").fetchone()
+            (crops,) = self._db.execute("SELECT COUNT(*) FROM crops").fetchone()
+            return Counts(accepted=accepted, rejected=rejected, persons=persons, crops=crops)
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return _gallery_errors(self.root / DATABASE)
+
+    def _first(self, statement: str, *values: str | int) -> tuple[Any, ...] | None:
+        """The first row of an answer; None when it has none."""
+        with self._reading():
+            row: tuple[Any, ...] | None = self._db.execute(statement, values).fetchone()
+            return row
 
     def _meta(self, key: str) -> str:
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
+        row = self._first("SELECT value FROM meta WHERE key = ?", key)
         if row is None:
             raise UsageError(f"{self.root / DATABASE}: not a complete gallery: it does not say its {key}")
         return str(row[0])
@@ -510,9 +532,9 @@ class Store:
         for name in (tracklet.tracklet_id, tracklet.camera_id):
             if not _SAFE_NAME.fullmatch(name):
                 raise ValueError(f"a name that becomes a folder must be letters, digits, '_', '-', '.', got {name!r}")
-        if self._db.execute("SELECT 1 FROM tracklets WHERE tracklet_id = ?", [tracklet.tracklet_id]).fetchone():
+        if self._first("SELECT 1 FROM tracklets WHERE tracklet_id = ?", tracklet.tracklet_id):
             raise ValueError(f"tracklet {tracklet.tracklet_id} is stored already")
-        known = self._db.execute("SELECT modality FROM cameras WHERE camera_id = ?", [tracklet.camera_id]).fetchone()
+        known = self._first("SELECT modality FROM cameras WHERE camera_id = ?", tracklet.camera_id)
         if known and known[0] != tracklet.modality:
             raise ValueError(
                 f"camera {tracklet.camera_id} is {known[0]} in this gallery, got {tracklet.modality.value}"
@@ -587,26 +609,34 @@ class Store:
 
     def _stored(self, row: tuple[Any, ...]) -> StoredTracklet:
         number, tracklet_id, camera_id, modality, start, end, person_id, rejected, frames, path, quality = row
-        return StoredTracklet(
-            row=number,
-            tracklet_id=tracklet_id,
-            camera_id=camera_id,
-            modality=Modality(modality),
-            start=_from_us(start),
-            end=_from_us(end),
-            person_id=person_id,
-            rejected=Rejection(rejected) if rejected else None,
-            frames=frames,
-            best_crop=self.root / path if path else None,
-            quality=quality or 0.0,
-        )
+        with self._reading():
+            return StoredTracklet(
+                row=number,
+                tracklet_id=tracklet_id,
+                camera_id=camera_id,
+                modality=Modality(modality),
+                start=_from_us(start),
+                end=_from_us(end),
+                person_id=person_id,
+                rejected=Rejection(rejected) if rejected else None,
+                frames=frames,
+                best_crop=self.root / path if path else None,
+                quality=quality or 0.0,
+            )
 
     def _remove_orphans(self) -> None:
-        known = {row[0] for row in self._db.execute("SELECT tracklet_id FROM tracklets")}
+        with self._reading():
+            known = {row[0] for row in self._db.execute("SELECT tracklet_id FROM tracklets")}
         for folder in (self.root / CROPS).glob("*/*"):
             if folder.name not in known:
                 logger.warning("removing crops that no tracklet names, left by a crash: %s", folder)
                 shutil.rmtree(folder)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected a mapping, got {type(value).__name__}")
+    return value
 
 
 def _to_us(moment: datetime) -> int:
@@ -629,17 +659,23 @@ def _take_lock(path: Path) -> IO[bytes]:
 
 
 @contextmanager
-def _sqlite_errors(path: Path) -> Iterator[None]:
+def _gallery_errors(path: Path) -> Iterator[None]:
+    """Tell a failing disk and a damaged file as what they are, around whatever reads.
+
+    SQLite finds most damage itself, but its pages have no checksum: a value that no writer wrote is damage too.
+    """
     try:
         yield
     except sqlite3.OperationalError as error:
         raise ResourceError(f"{path}: {error}") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise  # these are ours, not the file's
+    except (sqlite3.DatabaseError, ValueError, TypeError, OverflowError) as error:
         raise UsageError(f"{path}: not a gallery, or a damaged one: {error}") from error
 
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    with _sqlite_errors(path):
+    with _gallery_errors(path):
         mode = "ro" if read_only else "rwc"
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=10.0)
         try:

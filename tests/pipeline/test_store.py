@@ -5,6 +5,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -257,6 +259,95 @@ def test_a_gallery_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     database.close()
     for opening in (open_store, Store.read):
         with pytest.raises(UsageError, match="version 99"):
+            opening(tmp_path)
+
+
+READS: dict[str, Callable[[Store], object]] = {
+    "tracklet": lambda store: store.tracklet("gate-A"),
+    "tracklets": lambda store: store.tracklets(),
+    "boxes": lambda store: store.boxes("gate"),
+    "cameras": lambda store: store.cameras(),
+    "crops": lambda store: store.crops("gate-A"),
+    "embeddings": lambda store: store.embeddings([1]),
+    "gallery": lambda store: store.gallery(),
+    "known": lambda store: list(store.known()),
+    "counts": lambda store: store.counts(),
+    "last_row": lambda store: store.last_row,
+    "next_person_id": lambda store: store.next_person_id,
+}
+
+
+def zero_all_pages_but_the_first(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek(size)
+        file.write(bytes(path.stat().st_size - size))
+
+
+@pytest.mark.parametrize("read", READS)
+def test_damage_met_after_opening_is_told_by_every_read(tmp_path: Path, read: str) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+    with Store.read(tmp_path) as store:
+        zero_all_pages_but_the_first(tmp_path / DATABASE)
+        with pytest.raises(UsageError, match=r"gallery\.sqlite: not a gallery, or a damaged one: .*malformed"):
+            READS[read](store)
+
+
+def test_damage_met_while_writing_is_told_and_leaves_no_crops(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+    with open_store(tmp_path) as store:
+        zero_all_pages_but_the_first(tmp_path / DATABASE)
+        with pytest.raises(UsageError, match="damaged"):
+            store.add(sighting_of(tracklet_of("gate-B")))
+    assert not (tmp_path / "crops/gate/gate-B").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "read"),
+    [
+        ("UPDATE cameras SET modality = 'termal'", "tracklets"),
+        ("UPDATE cameras SET modality = 'termal'", "cameras"),
+        ("UPDATE cameras SET modality = 'termal'", "known"),
+        ("UPDATE tracklets SET start_us = -9e18, end_us = 9e18", "tracklet"),
+        ("UPDATE tracklets SET start_us = 'noon'", "known"),
+        ("UPDATE tracklets SET xyxy = x'000102'", "boxes"),
+        ("UPDATE crops SET path = x'00'", "crops"),
+        ("UPDATE embeddings SET vector = x'00000000'", "embeddings"),
+        ("UPDATE embeddings SET vector = x'00000000'", "gallery"),
+        ("UPDATE embeddings SET vector = x'00000000'", "known"),
+        ("UPDATE embeddings SET vector = x'0000c07f0000c07f0000c07f0000c07f'", "gallery"),
+    ],
+)
+def test_values_that_nobody_wrote_are_told_as_damage(tmp_path: Path, damage: str, read: str) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as database, database:
+        database.execute("PRAGMA ignore_check_constraints = ON")
+        database.execute(damage)
+    with Store.read(tmp_path) as store, pytest.raises(UsageError, match="not a gallery, or a damaged one"):
+        READS[read](store)
+
+
+@pytest.mark.parametrize(
+    "text", ["", '{"format": 1, "pairs"', "[1]", '{"format": 1}', '{"format": 1, "pairs": {"a": 0}}']
+)
+def test_a_damaged_calibration_is_told(tmp_path: Path, text: str) -> None:
+    open_store(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as database, database:
+        database.execute("UPDATE meta SET value = ? WHERE key = 'calibration'", [text])
+    with Store.read(tmp_path) as store, pytest.raises(UsageError, match=r"gallery\.sqlite: .*a damaged one"):
+        _ = store.calibration
+
+
+def test_a_damaged_dimension_is_told(tmp_path: Path) -> None:
+    open_store(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as database, database:
+        database.execute("UPDATE meta SET value = 'four' WHERE key = 'dimension'")
+    for opening in (open_store, Store.read):
+        with pytest.raises(UsageError, match="a damaged one"):
             opening(tmp_path)
 
 
