@@ -113,20 +113,26 @@ class ImageSource:
         return "bit_depth_changed" if 8 * image.dtype.itemsize != info.bit_depth else None
 
     def _paths(self) -> list[Path]:
-        pattern = Path(self._pattern)
-        if pattern.is_dir():
-            found = [path for path in pattern.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-            problem = f"{pattern} is a folder without images ({', '.join(sorted(IMAGE_SUFFIXES))})"
-        elif pattern.is_file():
-            found, problem = [pattern], ""
-        elif is_glob(self._pattern):
-            found = [Path(name) for name in glob.glob(self._pattern, recursive=True) if Path(name).is_file()]  # noqa: PTH207 (absolute patterns)
-            problem = f"no file matches {self._pattern}"
-        else:
-            found, problem = [], f"{pattern}: no such file or folder"
+        try:
+            found, problem = self._found()
+        except OSError as error:
+            raise SourceError(f"camera {self.camera_id}: {self._pattern} cannot be read: {error.strerror}") from error
         if not found:
             raise SourceError(f"camera {self.camera_id}: {problem}")
         return sorted(found, key=_natural_order)
+
+    def _found(self) -> tuple[list[Path], str]:
+        """The images, and what is wrong if there is none."""
+        pattern = Path(self._pattern)
+        if pattern.is_dir():
+            found = [path for path in pattern.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+            return found, f"{pattern} is a folder without images ({', '.join(sorted(IMAGE_SUFFIXES))})"
+        if pattern.is_file():
+            return [pattern], ""
+        if is_glob(self._pattern):
+            found = [Path(name) for name in glob.glob(self._pattern, recursive=True) if Path(name).is_file()]  # noqa: PTH207 (absolute patterns)
+            return found, f"no file matches {self._pattern}"
+        return [], f"{pattern}: no such file or folder"
 
     def _read(self, path: Path) -> Image | None:
         try:

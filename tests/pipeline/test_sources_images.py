@@ -1,3 +1,6 @@
+import errno
+import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -111,6 +114,18 @@ def test_nothing_there_is_told(tmp_path: Path) -> None:
             opened(uri).probe()
     with pytest.raises(SourceError, match="no such file or folder"):
         opened(tmp_path / "none.mp4")
+
+
+def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> Iterator[Path]:  # root, who runs tests in containers, may read everything
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    source = opened(write_images(tmp_path / "day", [picture(0)]))
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(SourceError, match=r"camera gate: .*day cannot be read: Permission denied"):
+        source.probe()
+    with pytest.raises(SourceError, match="cannot be read"):
+        list(source)
 
 
 def test_a_folder_of_only_damaged_images_is_refused(tmp_path: Path) -> None:
