@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from pipeline.errors import GalleryMismatchError, UsageError
 from pipeline.frame import Frame, Image, TimeSource
 from pipeline.identify import person_name
 from pipeline.sinks import rfc3339
+from pipeline.sources.images import as_mono
 from pipeline.store import Store, StoredTracklet
 from pipeline.tracklets import Tracklet, cut_out
 from reid.calibration import Calibration
@@ -361,8 +362,7 @@ def _read_image(path: Path, modality: Modality | None) -> tuple[Image, Modality]
             raise UsageError(f"{path}: an rgb image must have 8 bits, got 16")
         whole = rgb if rgb is not None else np.repeat(image[..., None], 3, axis=2)
         return np.ascontiguousarray(whole, dtype=np.uint8), modality
-    mono: Image = np.ascontiguousarray(image if rgb is None else rgb[..., 1])  # type: ignore[assignment]
-    return mono, modality
+    return as_mono(cast("Image", image)), modality
 
 
 def _obvious_modality(path: Path, is_16_bit: bool, is_colour: bool) -> Modality:

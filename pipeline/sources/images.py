@@ -142,7 +142,7 @@ class ImageSource:
         if image is None or image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3):
             return None
         native = cast("Image", image)
-        return _as_rgb(native) if self.modality.is_visible else _as_mono(native)
+        return _as_rgb(native) if self.modality.is_visible else as_mono(native)
 
 
 def is_glob(text: str) -> bool:
@@ -159,7 +159,12 @@ def _as_rgb(image: Image) -> Image:
     return cast("Image", cv2.cvtColor(image, code))
 
 
-def _as_mono(image: Image) -> Image:
+def as_mono(image: Image) -> Image:
+    """The luma of an image as OpenCV reads it, (h, w); where the channels are equal, that is each of them.
+
+    Args:
+        image: Mono, BGR or BGRA, 8 or 16 bits.
+    """
     if image.ndim == 2:
         return image
     return cast("Image", cv2.cvtColor(image, cv2.COLOR_BGRA2GRAY if image.shape[2] == 4 else cv2.COLOR_BGR2GRAY))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -208,6 +209,21 @@ def test_the_modality_is_asked_for_unless_obvious(tmp_path: Path) -> None:
     assert clip_from_image(grey_as_rgb, Modality.NIR)[0][0].shape == (60, 30)
     with pytest.raises(UsageError, match="8 bits"):
         clip_from_image(thermal, Modality.RGB)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("modality", [Modality.NIR, Modality.THERMAL])
+def test_a_colour_file_of_an_infrared_camera_is_taken_by_its_luma(
+    tmp_path: Path, modality: Modality, dtype: type[np.unsignedinteger[Any]]
+) -> None:
+    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (60, 30, 3)).astype(dtype)
+    (crop,), _ = clip_from_image(write(tmp_path / "bgr.png", image), modality)
+    luma = image @ np.array([0.114, 0.587, 0.299])  # BGR; ITU-R BT.601
+    assert (crop.shape, crop.dtype) == ((60, 30), dtype)
+    np.testing.assert_allclose(crop, luma, rtol=0, atol=0.51 if dtype is np.uint8 else 2)  # 14 bits a coefficient
+    grey = np.repeat(image[..., :1], 3, axis=2)
+    (crop,), _ = clip_from_image(write(tmp_path / "grey.png", grey), modality)
+    np.testing.assert_array_equal(crop, image[..., 0])
 
 
 def test_files_that_are_no_picture_of_a_person_are_refused(tmp_path: Path) -> None:
