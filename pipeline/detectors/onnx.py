@@ -27,7 +27,7 @@ class OnnxDetector:
     """A YOLOX export; see ``pipeline.detectors.base.Detector``."""
 
     def __init__(self, weights: Path, *, settings: NetworkSettings, windows: Windows) -> None:
-        """Load the weights.
+        """Load the weights, and run them once on an empty image: another network is told here, not at the first frame.
 
         Args:
             weights: Input (n, 3, h, w) raw BGR 0 to 255; output (n, cells, 5 + classes), not decoded.
@@ -43,17 +43,14 @@ class OnnxDetector:
         self._settings = settings
         self._windows = windows
         self._session = _open_session(weights, settings.device)
-        entry = self._session.get_inputs()[0]
-        if len(entry.shape) != 4:
-            raise UsageError(f"detector.weights: {weights} takes {entry.shape}, expected (n, 3, h, w): {_WANTED}")
-        self._input_name = entry.name
-        batch, _, height, width = entry.shape
+        self._input_name, (batch, _, height, width) = _checked_input(self._session, weights)
         self._fixed_batch = batch if isinstance(batch, int) else None
         size = settings.input_size or 416
         self._input_hw = (height if isinstance(height, int) else size, width if isinstance(width, int) else size)
         if settings.input_size and max(self._input_hw) != settings.input_size:
             raise UsageError(f"detector.input_size: {weights} is fixed at {self._input_hw}, not {settings.input_size}")
         self._grid, self._stride = _make_grid(self._input_hw)
+        self._run(np.zeros((1, 3, *self._input_hw), np.float32))
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """As many forward passes as the export's batch size asks for."""
@@ -74,12 +71,21 @@ class OnnxDetector:
         for first in range(0, len(images), size):
             part = images[first : first + size]
             filled = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), np.float32)])
-            parts.append(self._session.run(None, {self._input_name: filled})[0][: len(part)])
-        output = np.concatenate(parts)
-        cells = len(self._grid)
-        if output.ndim != 3 or output.shape[1] != cells or output.shape[2] < 6:
+            parts.append(self._pass(filled)[: len(part)])
+        return np.concatenate(parts)
+
+    def _pass(self, images: Floats) -> Floats:
+        """One forward pass, its answer checked."""
+        try:
+            output = self._session.run(None, {self._input_name: images})[0]
+        except Exception as error:  # noqa: BLE001 (its exceptions have no common base)
             raise UsageError(
-                f"detector.weights: {self._weights} puts out {output.shape}, expected ({len(images)}, {cells}, "
+                f"detector.weights: {self._weights} cannot be run on {images.shape} float32: {error}; {_WANTED} can"
+            ) from None
+        count, cells = len(images), len(self._grid)
+        if output.ndim != 3 or output.shape[:2] != (count, cells) or output.shape[2] < 6:
+            raise UsageError(
+                f"detector.weights: {self._weights} puts out {output.shape}, expected ({count}, {cells}, "
                 f"5 + classes): {_WANTED}"
             )
         return cast("Floats", output)
@@ -116,6 +122,27 @@ def _open_session(weights: Path, device: str) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(str(weights), options, providers=[provider])
     except Exception as error:  # noqa: BLE001 (its exceptions have no common base)
         raise UsageError(f"detector.weights: {weights} cannot be loaded as {_WANTED}: {error}") from None
+
+
+def _checked_input(
+    session: onnxruntime.InferenceSession, weights: Path
+) -> tuple[str, tuple[int | str, int | str, int | str, int | str]]:
+    """Name and shape of the one input; a free size has a name instead of a number."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if (len(inputs), len(outputs)) != (1, 1):
+        raise UsageError(
+            f"detector.weights: {weights} has {len(inputs)} inputs and {len(outputs)} outputs, expected one of each: "
+            f"{_WANTED}"
+        )
+    for end in (inputs[0], outputs[0]):
+        if end.type != "tensor(float)":
+            raise UsageError(
+                f"detector.weights: {weights}: {end.name} is {end.type}, expected tensor(float): {_WANTED}"
+            )
+    shape = inputs[0].shape
+    if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
+        raise UsageError(f"detector.weights: {weights} takes {shape}, expected (n, 3, h, w): {_WANTED}")
+    return inputs[0].name, tuple(shape)
 
 
 def _make_grid(input_hw: tuple[int, int]) -> tuple[Floats, Floats]:

@@ -9,15 +9,17 @@ from numpy.typing import NDArray
 _FLOAT = 1  # onnx.TensorProto.FLOAT
 
 
-def write_constant_model(path: Path, answer: NDArray[np.float32], *, input_shape: tuple[int | str, ...]) -> Path:
-    """A model with the input ``images`` of ``input_shape`` and the constant output ``answer``."""
+def write_constant_model(
+    path: Path, answer: NDArray[np.float32], *, input_shape: tuple[int | str, ...], more_inputs: tuple[str, ...] = ()
+) -> Path:
+    """A model with the input ``images`` (and others like it) of ``input_shape`` and the constant output ``answer``."""
     tensor = b"".join(_number(1, size) for size in answer.shape) + _number(2, _FLOAT) + _bytes(9, answer.tobytes())
     value = _text(1, "value") + _bytes(5, tensor) + _number(20, 4)  # AttributeProto of type TENSOR
     node = _text(2, "answer") + _text(4, "Constant") + _bytes(5, value)
     graph = (
         _bytes(1, node)
         + _text(2, "constant")
-        + _bytes(11, _described("images", input_shape))
+        + b"".join(_bytes(11, _described(name, input_shape)) for name in ("images", *more_inputs))
         + _bytes(12, _described("answer", answer.shape))
     )
     opset = _text(1, "") + _number(2, 13)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from pipeline.cli import main
+from tests.pipeline.onnx_file import write_constant_model
 from tests.pipeline.recordings import write_thermal, write_video, write_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,14 +153,18 @@ def test_overwrite_replaces_results_and_keeps_other_files(site: Path, tmp_path: 
     assert stored == report["tracklets"]["accepted"]
 
 
+@pytest.mark.parametrize("kind", ["text", "another network"])
 def test_unfit_detector_weights_leave_an_earlier_run_as_it_was(
-    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
-    output = tmp_path / "out"
+    output, weights = tmp_path / "out", tmp_path / "bad.onnx"
     assert main(run_arguments(site, output, "--no-video", "--quiet")) == 0
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
-    (tmp_path / "bad.onnx").write_text("no network\n" * 99)
-    unfit = ["--set", "detector.backend=onnx", "--set", f"detector.weights={tmp_path}/bad.onnx"]
+    if kind == "text":
+        weights.write_text("no network\n" * 99)
+    else:
+        write_constant_model(weights, np.zeros((1, 6), np.float32), input_shape=(1, 3, 64, 64))
+    unfit = ["--set", "detector.backend=onnx", "--set", f"detector.weights={weights}"]
     assert main(run_arguments(site, output, "--overwrite", "--quiet", *unfit)) == 2
     assert "detector.weights" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()} == before

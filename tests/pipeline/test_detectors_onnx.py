@@ -84,11 +84,39 @@ def test_a_dynamic_input_takes_the_configured_size(tmp_path: Path) -> None:
     assert len(made.detect([BLANK])) == 1
 
 
-def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"puts out \(1, 5, 85\), expected \(1, 84, 5 \+ classes\)"):
-        detector(tmp_path, np.zeros((1, 5, 85), np.float32)).detect([BLANK])
-    with pytest.raises(UsageError, match=r"expected \(n, 3, h, w\)"):
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((1, 5, 85), r"model\.onnx puts out \(1, 5, 85\), expected \(1, 84, 5 \+ classes\)"),
+        ((1, 85, 84), r"puts out \(1, 85, 84\), expected \(1, 84, 5 \+ classes\)"),  # as YOLOv8 and later put it
+        ((1, 84, 5), r"puts out \(1, 84, 5\), expected \(1, 84, 5 \+ classes\)"),
+        ((84, 85), r"puts out \(84, 85\), expected \(1, 84, 5 \+ classes\)"),
+        ((1,), r"puts out \(1,\), expected \(1, 84, 5 \+ classes\)"),
+    ],
+)
+def test_another_network_is_told_before_the_first_frame(tmp_path: Path, shape: tuple[int, ...], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        detector(tmp_path, np.zeros(shape, np.float32))
+
+
+def test_an_input_that_takes_no_picture_is_told_before_the_first_frame(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"takes \[1, 64\], expected \(n, 3, h, w\)"):
         detector(tmp_path, answer(), input_shape=(1, 64))
+    with pytest.raises(UsageError, match=r"takes \[1, 1, 64, 64\], expected \(n, 3, h, w\)"):
+        detector(tmp_path, answer(), input_shape=(1, 1, 64, 64))
+    path = write_constant_model(tmp_path / "two.onnx", answer(), input_shape=(1, 3, 64, 64), more_inputs=("scale",))
+    with pytest.raises(UsageError, match=r"two\.onnx has 2 inputs and 1 outputs, expected one of each"):
+        OnnxDetector(path, settings=NetworkSettings(), windows=Windows())
+
+
+def test_a_free_batch_size_must_be_answered_frame_by_frame(tmp_path: Path) -> None:
+    """This model answers one image whatever it is given: the first batch of two tells."""
+    made = detector(tmp_path, answer(), input_shape=("n", 3, 64, 64))
+    with pytest.raises(UsageError, match=r"puts out \(1, 84, 85\), expected \(2, 84, 5 \+ classes\)"):
+        made.detect([BLANK] * 2)
+
+
+def test_what_does_not_fit_the_settings_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"input_size: .* is fixed at \(64, 64\), not 320"):
         detector(tmp_path, answer(), settings=NetworkSettings(input_size=320))
     with pytest.raises(ResourceError, match="has no CUDA"):
