@@ -93,7 +93,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", help="a tracklet id, or an image or video file that shows the person")
     parser.add_argument("-g", "--gallery", type=Path, default=Path("runs/demo"), metavar="DIR", help="a run's folder")
-    parser.add_argument("--query-modality", metavar="M", help="what the query file shows: rgb, nir or thermal")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--query-modality", metavar="M", help="what the query file shows: rgb, nir or thermal")
+    shown.add_argument(
+        "--query-camera",
+        metavar="ID",
+        help="the run's camera that recorded the query file: its modality and its thermal settings are the file's",
+    )
     parser.add_argument("--whole", action="store_true", help="the query image shows one person: take it as it is")
     parser.add_argument("--modality", action="append", metavar="M", help="only cameras of this modality; repeatable")
     parser.add_argument("--camera", action="append", metavar="ID", help="only this camera; repeatable")
@@ -161,14 +167,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _search(options: argparse.Namespace) -> int:
-    from pipeline.query import search
+    from pipeline.query import QueryFile, search
 
+    modality = _modality(options.query_modality, "--query-modality") if options.query_modality else None
     result = search(
         options.gallery,
         options.query,
         _search_filter(options),
-        query_modality=_modality(options.query_modality, "--query-modality") if options.query_modality else None,
-        whole=options.whole,
+        file=QueryFile(modality=modality, camera=options.query_camera, whole=options.whole),
         device=options.device,
     )
     lines = [f"query: {result.query.description} ({result.query.modality.value})", result.explanation]
