@@ -15,10 +15,13 @@ from pipeline.surveil import Line
 from pipeline.thermal import ThermalWindow, Windows
 from pipeline.tracklets import TrackletBuilder, TrackletRules
 from reid.modality import Modality
+from trackers.base import Tracker
 from trackers.bytetrack import ByteTrack, ByteTrackSettings
 
 if TYPE_CHECKING:  # torch takes seconds to import: only commands that embed should wait for it
     from reid.extractor import XReIDExtractor
+
+TRACKERS = {"bytetrack": (ByteTrack, ByteTrackSettings)}  # tracker.name: its class and that of its settings
 
 
 def build_sources(config: Config) -> tuple[list[Source], dict[str, SourceInfo]]:
@@ -131,10 +134,11 @@ def build_builders(config: Config, cameras: Sequence[str]) -> dict[str, Tracklet
     return {camera_id: TrackletBuilder(rules) for camera_id in cameras}
 
 
-def build_trackers(config: Config, cameras: Sequence[str]) -> dict[str, ByteTrack]:
+def build_trackers(config: Config, cameras: Sequence[str]) -> dict[str, Tracker]:
     """A tracker a camera."""
-    settings = ByteTrackSettings(**config.tracker.model_dump(exclude={"name"}))
-    return {camera_id: ByteTrack(settings) for camera_id in cameras}
+    tracker, settings = TRACKERS[config.tracker.name]
+    chosen = settings(**config.tracker.model_dump(exclude={"name"}))
+    return {camera_id: tracker(chosen) for camera_id in cameras}
 
 
 def build_line(config: Config, detector: Detector, extractor: "XReIDExtractor", store: Store) -> Line:
