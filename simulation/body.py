@@ -104,8 +104,9 @@ class Body:
                 Piece(f"{side} thigh", upper, thigh, bias=inside),
             ]
             if person.boots:
+                over = 0.02 if not dressed else -0.01
                 boot = turned((0, ankle + 0.026, ankle + 0.026), (1, ankle + 0.018, ankle + 0.018))
-                pieces.append(Piece(f"{side} boot", "boot", boot, (False, True), bias=inside + (0.02 if not dressed else -0.01)))
+                pieces.append(Piece(f"{side} boot", "boot", boot, (False, True), bias=inside + over))
         return pieces
 
     def _trunk(self) -> list[Piece]:
