@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic_core import ErrorDetails
 
 from pipeline.errors import UsageError
+from pipeline.sources.images import IMAGE_SUFFIXES
 from reid.modality import Modality
 
 Key: TypeAlias = tuple[str | int, ...]
@@ -108,7 +109,7 @@ class CameraConfig(Section):
         source: A video file, a folder of images, or a glob of images.
         modality: What it measures.
         start: Capture time of the first frame; without it: the file's name, the container, the file's date.
-        fps: Frames a second of image sequences; videos have times of their own.
+        fps: Frames a second of image sequences; refused for videos, which have times of their own.
         thermal: Only for thermal cameras.
     """
 
@@ -122,6 +123,15 @@ class CameraConfig(Section):
     def _check_thermal(self) -> Self:
         if "thermal" in self.model_fields_set and self.modality is not Modality.THERMAL:
             raise ValueError(f"thermal is for cameras whose modality is thermal, this one is {self.modality.value}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_fps(self) -> Self:
+        path = Path(self.source.removeprefix("file://"))
+        if "fps" in self.model_fields_set and path.suffix.lower() not in IMAGE_SUFFIXES and path.is_file():
+            raise ValueError(
+                f"fps is for image sequences only; {path} is a video file, whose frames carry their own times"
+            )
         return self
 
 
@@ -152,10 +162,11 @@ class DetectorConfig(Section):
 
     Attributes:
         backend: motion needs no weights but fixed cameras; onnx takes YOLOX; ultralytics takes YOLO and RT-DETR.
-        weights: A file; required by onnx and ultralytics.
+        weights: A file; required by onnx and ultralytics, refused with motion.
         confidence: Least confidence of a box.
         iou: Boxes that overlap more than this are one person.
         input_size: Longer side of the network's input in pixels; without it, what the weights were exported for.
+            Refused with motion.
         batch: Frames that go through the detector together.
         device: auto, cpu, cuda or cuda:N.
         invert_thermal: Whether networks trained on colour photographs are shown thermal images black-hot.
@@ -176,6 +187,13 @@ class DetectorConfig(Section):
     def _check_weights(self) -> Self:
         if self.backend != "motion" and self.weights is None:
             raise ValueError(f"weights: no file given, and the {self.backend} backend needs one; motion needs none")
+        for name in ("weights", "input_size"):
+            given = getattr(self, name)
+            if self.backend == "motion" and given is not None:
+                raise ValueError(
+                    f"{name}: {given} is given, but the motion backend has no network; leave it out, or set backend to "
+                    "onnx or ultralytics"
+                )
         return self
 
 

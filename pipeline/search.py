@@ -39,7 +39,6 @@ class SearchFilter:
         start: Only tracklets that end at or after this time, UTC.
         end: Only tracklets that start before this time, UTC.
         top_k: Most answers to give.
-        own_camera: Whether tracklets that overlap the query in its own camera may be answers: they are other people.
     """
 
     modalities: frozenset[Modality] | None = None
@@ -47,7 +46,6 @@ class SearchFilter:
     start: datetime | None = None
     end: datetime | None = None
     top_k: int = 10
-    own_camera: bool = False
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
@@ -256,7 +254,7 @@ def apply_filters(
     """Those that pass, and how many each filter removed, in the order in which the filters are applied."""
 
     def same_moment(each: StoredTracklet) -> bool:
-        if wanted.own_camera or query.start is None or query.end is None:
+        if query.start is None or query.end is None:
             return False
         return each.camera_id == query.camera_id and each.start <= query.end and query.start <= each.end
 

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import GalleryMismatchError, ResourceError, UsageError
 from pipeline.frame import Image, TimeSource
-from pipeline.identify import KnownTracklet, Link, Sighting
+from pipeline.identify import KnownTracklet, Sighting
 from pipeline.tracklets import RejectedTracklet, Rejection, Tracklet
 from reid.calibration import Calibration
 from reid.gallery import Gallery
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 DATABASE = "gallery.sqlite"
 CROPS = "crops"
 JPEG_QUALITY = 95
-_LOCK = "gallery.lock"
+LOCK = "gallery.lock"
 _APPLICATION_ID = 0x58524944  # "XRID", in the header of the file
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -269,7 +269,7 @@ class Store:
         """
         try:
             (root / CROPS).mkdir(parents=True, exist_ok=True)
-            lock = _take_lock(root / _LOCK)
+            lock = take_lock(root / LOCK)
         except OSError as error:
             raise ResourceError(f"{root}: the gallery cannot be written: {error}") from error
         try:
@@ -324,13 +324,9 @@ class Store:
         if self._lock is not None:
             self._lock.close()
 
-    def add(self, sighting: Sighting) -> None:
-        """Keep one sighting; see `add_all`."""
-        self.add_all([sighting])
-
-    def add_rejected(self, rejected: RejectedTracklet) -> None:
-        """Keep a rejected tracklet with its reason; see `add_all`."""
-        self.add_all([rejected])
+    def add(self, item: Sighting | RejectedTracklet) -> None:
+        """Keep one sighting, or one rejected tracklet with its reason; see `add_all`."""
+        self.add_all([item])
 
     def add_all(self, items: Sequence[Sighting | RejectedTracklet]) -> None:
         """Keep all of these or, on error, none.
@@ -416,20 +412,6 @@ class Store:
                 [tracklet_id],
             )
             return [self.root / path for (path,) in rows]
-
-    def links(self, tracklet_id: str) -> list[Link]:
-        """The links a tracklet got when it was identified, most probable first."""
-        own = self.tracklet(tracklet_id)
-        rows = self._db.execute(
-            "SELECT o.tracklet_id, o.camera_id, c.modality, l.cosine, l.probability FROM links l"
-            " JOIN tracklets o ON o.tracklet_id = l.to_tracklet_id JOIN cameras c ON c.camera_id = o.camera_id"
-            " WHERE l.tracklet_row = ? ORDER BY l.probability DESC, l.cosine DESC, o.tracklet_id",
-            [own.row],
-        )
-        return [
-            Link(other, camera, Modality(modality), cosine, probability, Modality(modality) is not own.modality)
-            for other, camera, modality, cosine, probability in rows
-        ]
 
     def embeddings(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """Vectors of these rows, in their order, (n, dimension) float32.
@@ -647,7 +629,7 @@ def _from_us(microseconds: int) -> datetime:
     return _EPOCH + microseconds * _MICROSECOND
 
 
-def _take_lock(path: Path) -> IO[bytes]:
+def take_lock(path: Path) -> IO[bytes]:
     """Hold the writer's lock until the file is closed; the system lets go of it when the process dies."""
     file = path.open("ab")
     try:

@@ -91,6 +91,15 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
             SMALLEST + "detector: {backend: onnx}\n",
             "site.yaml:5: detector: weights: no file given, and the onnx backend needs one; motion needs none",
         ),
+        (
+            SMALLEST + "detector: {weights: yolox.onnx}\n",
+            "site.yaml:5: detector: weights: yolox.onnx is given, but the motion backend has no network; leave it out, "
+            "or set backend to onnx or ultralytics",
+        ),
+        (
+            SMALLEST + "detector: {backend: motion, input_size: 640}\n",
+            "site.yaml:5: detector: input_size: 640 is given, but the motion backend has no network; leave it out, ",
+        ),
         (SMALLEST.replace("version: 1", "version: 2"), "site.yaml:1: version: 2 is not one of 1"),
         (
             SMALLEST + "tracker: {high_confidence: 0.9}\n",
@@ -134,6 +143,22 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
 def test_each_mistake_has_one_line_that_says_where_and_what(tmp_path: Path, text: str, expected: str) -> None:
     (line,) = errors_of(tmp_path, text)
     assert line.startswith(expected)
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_a_rate_of_a_video_file_is_refused_and_one_of_images_is_not(tmp_path: Path, prefix: str) -> None:
+    text = SMALLEST.replace("modality: rgb", "modality: rgb, fps: 5")
+    for name in ("gate.mp4", "1.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "day.2").mkdir()
+    (line,) = errors_of(tmp_path, text.replace("a.mp4", f"{prefix}{tmp_path}/gate.mp4"))
+    assert line == (
+        f"site.yaml:3: cameras.gate: fps is for image sequences only; {tmp_path}/gate.mp4 is a video file, "
+        "whose frames carry their own times"
+    )
+    for source in ("1.png", "day.2", "*.png", "not-there-yet.mp4"):
+        path = f"{prefix}{tmp_path}/{source}"
+        assert load(write(tmp_path, text.replace("a.mp4", f"'{path}'"))).cameras["gate"].fps == 5
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def site(tmp_path: Path) -> tuple[Path, Path]:
         vectors = [axis(0), axis(1), unit(0, 0.2, 1, 0), unit(1, 0.1, 0, 0), unit(1, 0.5, 0, 0)]
         for tracklet, person, vector in zip([*gate, *yard], [1, 2, 3, 1, 1], vectors, strict=True):
             store.add(sighting_of(tracklet, person=person, vector=vector))
-        store.add_rejected(rejected_of(tracklet_of("gate-4", at=20)))
+        store.add(rejected_of(tracklet_of("gate-4", at=20)))
         write_boxes(mot, "gate", gate, missing=frozenset())
         write_boxes(mot, "yard", yard, missing=frozenset({(n, 1) for n in range(6)}))
     (run / "report.json").write_text(json.dumps({"frames_per_second": 55.5, "cameras": {"gate": {"frames": 11}}}))

@@ -42,14 +42,13 @@ def test_what_goes_in_comes_out_after_the_store_was_closed(tmp_path: Path) -> No
     with open_store(tmp_path) as store:
         store.add(first)
         store.add(second)
-        store.add_rejected(rejected_of(tracklet_of("gate-C", at=5)))
+        store.add(rejected_of(tracklet_of("gate-C", at=5)))
     with Store.read(tmp_path) as store:
         found = store.tracklet("gate-A")
         assert (found.camera_id, found.modality, found.person_id, found.frames) == ("gate", Modality.RGB, 1, 11)
         assert (found.start, found.end) == (NOON, NOON + timedelta(seconds=1))
         assert found.best_crop == tmp_path / "crops/gate/gate-A/001.jpg"
         assert found.quality == pytest.approx(0.6)
-        assert store.links("yard-B") == [link]
         assert store.tracklet("gate-C").rejected is Rejection.TOO_SMALL
         assert np.array_equal(store.embeddings([found.row])[0], first.embedding)
         assert store.cameras() == {"gate": Modality.RGB, "yard": Modality.NIR}
@@ -59,6 +58,9 @@ def test_what_goes_in_comes_out_after_the_store_was_closed(tmp_path: Path) -> No
         (boxes, _) = store.boxes("gate")
         assert np.array_equal(boxes.xyxy, first.tracklet.xyxy)
         assert np.array_equal(boxes.frame_index, first.tracklet.frame_index)
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as database:
+        kept = database.execute("SELECT to_tracklet_id, cosine, probability FROM links").fetchall()
+    assert kept == [("gate-A", 0.8, 0.9)]
 
 
 @pytest.mark.parametrize("modality", list(Modality))
@@ -82,7 +84,7 @@ def test_the_index_is_built_from_the_rows(tmp_path: Path) -> None:
         assert len(store.gallery()) == 0
         for n, name in enumerate(["gate-A", "gate-B", "gate-C"]):
             store.add(sighting_of(tracklet_of(name, at=10 * n), person=n + 1, vector=axis(n)))
-        store.add_rejected(rejected_of(tracklet_of("gate-D")))
+        store.add(rejected_of(tracklet_of("gate-D")))
         ids, cosines = store.gallery().search(axis(1)[None], 3)
         assert ids[0, 0] == store.tracklet("gate-B").row
         assert cosines[0, 0] == pytest.approx(1.0)
@@ -95,7 +97,7 @@ def test_filters_choose_by_camera_modality_time_person_and_rejection(tmp_path: P
         store.add(sighting_of(tracklet_of("gate-A", at=0), person=1))
         store.add(sighting_of(tracklet_of("gate-B", at=10), person=2))
         store.add(sighting_of(tracklet_of("yard-C", modality=Modality.THERMAL, at=20), person=1))
-        store.add_rejected(rejected_of(tracklet_of("gate-D", at=10)))
+        store.add(rejected_of(tracklet_of("gate-D", at=10)))
 
         def names(wanted: TrackletFilter) -> list[str]:
             return [each.tracklet_id for each in store.tracklets(wanted)]
@@ -128,7 +130,7 @@ def test_the_boxes_of_one_run_can_be_told_from_those_before(tmp_path: Path) -> N
         assert store.last_row == 0
         store.add(sighting_of(tracklet_of("gate-A")))
         before = store.last_row
-        store.add_rejected(rejected_of(tracklet_of("gate-B")))
+        store.add(rejected_of(tracklet_of("gate-B")))
         assert [each.tracklet_id for each in store.boxes("gate")] == ["gate-A", "gate-B"]
         assert [each.tracklet_id for each in store.boxes("gate", after_row=before)] == ["gate-B"]
 
