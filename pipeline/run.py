@@ -25,15 +25,16 @@ from pipeline.prefetch import interleave, side_by_side
 from pipeline.query import CONFIG, write_config
 from pipeline.sinks import EventLog, MotWriters, rfc3339, write_report
 from pipeline.sources.base import Source, SourceInfo, SourceState
-from pipeline.store import DATABASE, Store
+from pipeline.store import DATABASE, LOCK, Store, take_lock
 from pipeline.surveil import TrackedFrame, batched, surveil
 from pipeline.tracklets import RejectedTracklet
 
 logger = logging.getLogger(__name__)
 
-# What a run leaves in its folder; --overwrite removes these and nothing else.
+# What a run leaves in its folder; --overwrite removes these and nothing else. The lock is no result: it stays, for a
+# writer that holds a removed one keeps nobody out.
 RESULTS = (
-    DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "gallery.lock", "crops", "events", "mot", "detections", "video",
+    DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "crops", "events", "mot", "detections", "video",
     "matches.png", "report.json", CONFIG,
 )  # fmt: skip
 
@@ -138,12 +139,16 @@ def _check_same_cameras(config: Config, store: Store) -> None:
 
 
 def _remove_results(root: Path) -> None:
-    for name in RESULTS:
-        path = root / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    """Remove an earlier run, but not one in progress: its writer holds the lock."""
+    if not root.is_dir():
+        return
+    with take_lock(root / LOCK):
+        for name in RESULTS:
+            path = root / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _until(should_stop: Callable[[], bool], frames: Iterable[Frame]) -> Iterator[Frame]:

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -216,7 +216,10 @@ def _length_of_whole_lines(file: IO[bytes]) -> int:
 
 
 class MotWriter:
-    """Streams one MOTChallenge file: ``<path>.part`` while it grows, ``<path>`` once closed, whatever the reason."""
+    """Streams one MOTChallenge file: ``<path>.part`` while it grows, ``<path>`` once left without an error.
+
+    After an error what was written stays ``<path>.part``. A run that is told to stop ends without one.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -224,18 +227,28 @@ class MotWriter:
         self._part = path.with_name(path.name + ".part")
         self._file = self._part.open("w", encoding="ascii", newline="\n")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._finish()
+        else:
+            with suppress(OSError):  # such as the full disk that was the error
+                self._file.close()
+
     def write(self, frame: int, xyxy: NDArray[np.float32], confidence: NDArray[np.float32], ids: list[int]) -> None:
         """Append the boxes of a frame, counted from 1, in order."""
         for identity, (left, top, width, height), score in zip(ids, xyxy_to_xywh(xyxy), confidence, strict=True):
             self._file.write(f"{frame},{identity},{left:.2f},{top:.2f},{width:.2f},{height:.2f},{score:.4f},-1,-1,-1\n")
 
-    def close(self) -> None:
-        """Give the file its name; a second call does nothing."""
-        if not self._file.closed:
+    def _finish(self) -> None:
+        with self._file:
             self._file.flush()
             os.fsync(self._file.fileno())
-            self._file.close()
-            self._part.replace(self._path)
+        self._part.replace(self._path)
 
 
 class MotWriters:
@@ -247,6 +260,7 @@ class MotWriters:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._writers: dict[tuple[str, str], MotWriter] = {}
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -254,7 +268,7 @@ class MotWriters:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._open.__exit__(kind, error, trace)
 
     def write(self, camera_id: str, frame_index: int, tracks: Tracks, detections: Detections) -> None:
         """Append one frame of a camera; ``frame_index`` is 0-based, as in `Frame`."""
@@ -263,14 +277,10 @@ class MotWriters:
         unnamed = [-1] * len(detections)
         self._writer("detections", camera_id).write(frame, detections.xyxy, detections.confidence, unnamed)
 
-    def close(self) -> None:
-        """Finish all files."""
-        for writer in self._writers.values():
-            writer.close()
-
     def _writer(self, kind: str, camera_id: str) -> MotWriter:
         if (kind, camera_id) not in self._writers:
-            self._writers[kind, camera_id] = MotWriter(self._root / kind / f"{camera_id}.txt")
+            writer = MotWriter(self._root / kind / f"{camera_id}.txt")
+            self._writers[kind, camera_id] = self._open.enter_context(writer)
         return self._writers[kind, camera_id]
 
 

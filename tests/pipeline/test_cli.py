@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from pipeline.cli import main
+from tests.pipeline.factories import open_store, sighting_of, tracklet_of
 from tests.pipeline.onnx_file import write_constant_model
 from tests.pipeline.recordings import write_thermal, write_video, write_weights
 
@@ -168,6 +169,36 @@ def test_unfit_detector_weights_leave_an_earlier_run_as_it_was(
     assert main(run_arguments(site, output, "--overwrite", "--quiet", *unfit)) == 2
     assert "detector.weights" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("existing", ["--overwrite", "--append"])
+def test_a_folder_in_use_is_left_as_it_is(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], existing: str
+) -> None:
+    """The other writer holds the lock as a run in progress does; a store may be of any model."""
+    output = tmp_path / "out"
+    with open_store(output) as other:
+        other.add(sighting_of(tracklet_of("gate-A")))
+        (output / "report.json").write_text("{}")
+        before = {path: (path.stat().st_ino, path.read_bytes()) for path in output.rglob("*") if path.is_file()}
+        assert main(run_arguments(site, output, existing, "--quiet")) == 5
+        assert "another process is writing to this gallery" in capsys.readouterr().err
+        after = {path: (path.stat().st_ino, path.read_bytes()) for path in output.rglob("*") if path.is_file()}
+        assert after == before
+        other.add(sighting_of(tracklet_of("gate-B", at=5)))
+    with open_store(output) as other:
+        assert other.counts().accepted == 2
+
+
+def test_a_lock_alone_is_no_earlier_run_and_stays(site: Path, tmp_path: Path) -> None:
+    """Removing it would let a third process lock a new file of the same name beside whoever holds the old one."""
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "gallery.lock").touch()
+    inode = (output / "gallery.lock").stat().st_ino
+    assert main(run_arguments(site, output, "--no-video", "--quiet")) == 0
+    assert main(run_arguments(site, output, "--overwrite", "--no-video", "--quiet")) == 0
+    assert (output / "gallery.lock").stat().st_ino == inode
 
 
 def test_a_camera_that_changed_its_modality_is_refused(

@@ -149,18 +149,27 @@ def test_mot_files_of_each_camera_are_read_back_as_written(tmp_path: Path) -> No
     assert len(read_results(tmp_path / "mot/yard.txt")) == 0
 
 
-def test_what_was_written_before_a_failure_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("the run broke"), KeyboardInterrupt()])
+def test_what_was_written_before_a_failure_is_kept_and_does_not_pretend_to_be_whole(
+    tmp_path: Path, error: BaseException
+) -> None:
+    """A whole file of an earlier run stays beside it."""
     tracks = Tracks(np.array([[1, 2, 3, 4]], np.float32), np.array([0.5]), np.array([1]))
+    with MotWriters(tmp_path) as mot:
+        mot.write("gate", 0, Tracks.empty(), Detections.empty())
 
     def fails() -> None:
         with MotWriters(tmp_path) as mot:
             mot.write("gate", 0, tracks, Detections.empty())
-            raise RuntimeError("the run broke")
+            mot.write("yard", 0, tracks, Detections.empty())
+            raise error
 
-    with pytest.raises(RuntimeError, match="the run broke"):
+    with pytest.raises(type(error)):
         fails()
-    assert len(read_results(tmp_path / "mot/gate.txt")) == 1
-    assert list(tmp_path.rglob("*.part")) == []
+    for camera in ("gate", "yard"):
+        assert len(read_results(tmp_path / f"mot/{camera}.txt.part")) == 1
+    assert len(read_results(tmp_path / "mot/gate.txt")) == 0
+    assert sorted(path.name for path in tmp_path.rglob("yard*")) == ["yard.txt.part", "yard.txt.part"]
 
 
 def test_a_report_is_whole_or_not_there_and_nan_becomes_null(tmp_path: Path) -> None:
