@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import permutations
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +82,14 @@ def evaluate_run(run_root: Path, truth_root: Path) -> dict[str, Any]:
         The whole report.
 
     Raises:
-        UsageError: When a part of the run or of the truth is missing or malformed, or they share no camera.
+        UsageError: When a part of the run or of the truth is missing or malformed, they share no camera, or a camera's
+            tracklets come from more than one recording.
     """
     site = _read_json(truth_root / "site.json")
     report_path = run_root / "report.json"
     report = _read_json(report_path) if report_path.is_file() else {}
     with Store.read(run_root) as store:
-        cameras = _cameras_with_truth(store, truth_root)
+        cameras = _cameras_with_truth(store, report, truth_root)
         truth = _people_of(store, truth_root, cameras)
         tracklets = [each for each in store.tracklets() if each.camera_id in cameras]
         vectors = store.embeddings([each.row for each in tracklets])
@@ -253,11 +254,16 @@ def _merged(before: Mapping[str, Any], scores: Mapping[str, dict[str, Any]]) -> 
     return {**before, **{camera: {**before.get(camera, {}), **score} for camera, score in scores.items()}}
 
 
-def _cameras_with_truth(store: Store, truth_root: Path) -> dict[str, Modality]:
-    cameras = store.cameras()
-    found = {camera: modality for camera, modality in cameras.items() if _truth_path(truth_root, camera).is_file()}
+def _cameras_with_truth(store: Store, report: Mapping[str, Any], truth_root: Path) -> dict[str, Modality]:
+    """Cameras of the gallery, and those of the report that saw nobody: they missed everybody who was there."""
+    try:
+        cameras = {name: Modality(camera["modality"]) for name, camera in report.get("cameras", {}).items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{store.root}/report.json: cameras: not a run's report: {error!r}") from error
+    cameras |= store.cameras()
+    found = {camera: cameras[camera] for camera in sorted(cameras) if _truth_path(truth_root, camera).is_file()}
     if not found:
-        names = ", ".join(cameras) or "none, for the gallery is empty"
+        names = ", ".join(sorted(cameras)) or "none, for the gallery is empty"
         raise UsageError(f"{truth_root}: no ground_truth/<camera>.txt for a camera of the run; its cameras: {names}")
     return found
 
@@ -266,7 +272,14 @@ def _people_of(store: Store, truth_root: Path, cameras: Mapping[str, Modality]) 
     """True person by tracklet id, without the unknown ones."""
     found = {}
     for camera in cameras:
-        people = true_people(store.boxes(camera), _truth(truth_root, camera))
+        boxes = store.boxes(camera)
+        # By start time: numbers that begin anew are those of another recording, and the truth tells of one.
+        if any(later.frame_index[0] < earlier.frame_index[0] for earlier, later in pairwise(boxes)):
+            raise UsageError(
+                f"{store.root}: camera {camera} has tracklets of more than one recording (--append), whose frames are "
+                "numbered anew each time; run each recording into a folder of its own to evaluate it"
+            )
+        people = true_people(boxes, _truth(truth_root, camera))
         found.update({tracklet: person for tracklet, person in people.items() if person is not None})
     return found
 

@@ -1,6 +1,7 @@
 """A run of known quality gets the figures that were worked out by hand."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,9 @@ def site(tmp_path: Path) -> tuple[Path, Path]:
         store.add(rejected_of(tracklet_of("gate-4", at=20)))
         write_boxes(mot, "gate", gate, missing=frozenset())
         write_boxes(mot, "yard", yard, missing=frozenset({(n, 1) for n in range(6)}))
-    (run / "report.json").write_text(json.dumps({"frames_per_second": 55.5, "cameras": {"gate": {"frames": 11}}}))
+    (run / "report.json").write_text(
+        json.dumps({"frames_per_second": 55.5, "cameras": {"gate": {"modality": "rgb", "frames": 11}}})
+    )
     return run, truth
 
 
@@ -119,6 +122,37 @@ def test_the_contact_sheet_is_drawn_with_right_and_wrong(site: tuple[Path, Path]
 
 def test_a_second_evaluation_gives_the_same_report(site: tuple[Path, Path]) -> None:
     assert evaluate_run(*site) == evaluate_run(*site)
+
+
+def test_a_camera_that_found_nobody_missed_everybody(site: tuple[Path, Path]) -> None:
+    run, truth = site
+    (truth / "ground_truth" / "hall.txt").write_text(truth_text([(1, 1, LEFT, 1)]))
+    report = json.loads((run / "report.json").read_text())
+    report["cameras"]["hall"] = {"modality": "thermal"}
+    (run / "report.json").write_text(json.dumps(report))
+    with MotWriters(run) as mot:
+        mot.write("hall", 0, Tracks.empty(), Detections.empty())
+    report = evaluate_run(run, truth)
+    hall = report["cameras"]["hall"]
+    assert (hall["recall"], hall["idf1"], hall["tracklets"]) == (0.0, 0.0, 0)
+    assert set(report["retrieval"]) == {"rgb->nir", "nir->rgb"}
+    assert "hall" in table(report)
+
+
+def test_two_recordings_of_one_camera_are_not_held_against_one_truth(site: tuple[Path, Path]) -> None:
+    run, truth = site
+    with open_store(run) as store:
+        later = tracklet_of("gate-5", at=600)
+        store.add(sighting_of(replace(later, frame_index=later.frame_index - 6000), person=1))
+    with pytest.raises(UsageError, match=r"camera gate has tracklets of more than one recording \(--append\)"):
+        evaluate_run(run, truth)
+
+
+@pytest.mark.parametrize("cameras", [["gate"], {"gate": {}}, {"gate": 1}, {"gate": {"modality": "sonar"}}])
+def test_a_report_that_no_run_wrote_is_told(site: tuple[Path, Path], cameras: object) -> None:
+    (site[0] / "report.json").write_text(json.dumps({"cameras": cameras}))
+    with pytest.raises(UsageError, match=r"report\.json: cameras: not a run's report"):
+        evaluate_run(*site)
 
 
 def boxes(*rows: tuple[float, ...]) -> TrackletBoxes:
