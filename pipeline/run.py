@@ -1,5 +1,6 @@
 """One run: recordings in, a folder of results out. Order and clean-up; the work is done by the stages."""
 
+import errno
 import logging
 import resource
 import shutil
@@ -25,6 +26,7 @@ from pipeline.prefetch import interleave, side_by_side
 from pipeline.query import CONFIG, write_config
 from pipeline.sinks import EventLog, MotWriters, rfc3339, write_report
 from pipeline.sources.base import Source, SourceInfo, SourceState
+from pipeline.sources.open import open_source
 from pipeline.store import DATABASE, LOCK, Store, take_lock
 from pipeline.surveil import TrackedFrame, batched, surveil
 from pipeline.tracklets import RejectedTracklet
@@ -46,7 +48,8 @@ class RunOptions:
     Attributes:
         existing: What to do with results that are there already: refuse, overwrite or append.
         max_frames: Stop after so many frames of all cameras; None for all.
-        should_stop: Asked before every frame; when it says yes, open tracklets are finished and the run ends well.
+        should_stop: Asked before every frame; when it says yes, open tracklets are finished, no more videos are drawn,
+            and the run ends well.
         on_progress: Told the frames done so far, and how many are expected in all (None when a source does not say).
     """
 
@@ -111,7 +114,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         persons = store.counts().persons
         write_report(root / "report.json", tally.report(config, sources, model_id=extractor.model_id, persons=persons))
         if config.output.video:
-            _write_videos(config, store, infos, tally, after_row=rows_before)
+            tally.without_video = _write_videos(config, store, tally, options.should_stop, after_row=rows_before)
         if config.output.contact_sheet:
             write_matches(root / "matches.png", store, store.calibration, timezone=config.site.zone)
         report = tally.report(config, sources, model_id=extractor.model_id, persons=persons)
@@ -167,25 +170,52 @@ def _mot_writer(mot: MotWriters | None) -> Callable[[TrackedFrame], None]:
 
 
 def _write_videos(
-    config: Config, store: Store, infos: dict[str, SourceInfo], tally: "_Tally", *, after_row: int
-) -> None:
+    config: Config, store: Store, tally: "_Tally", should_stop: Callable[[], bool], *, after_row: int
+) -> dict[str, str]:
     """Annotate each camera's recording in a second pass, the cameras side by side.
 
     Only tracklets of this run, those after row ``after_row``, are drawn: an earlier run's have other frame numbers.
+
+    Returns:
+        Why a camera has no video, by camera. One that cannot be drawn takes nothing from the others.
     """
     windows = build_windows(config)
 
-    def job(source: Source) -> Callable[[], int]:
-        camera_id = source.camera_id
+    def job(camera_id: str) -> Callable[[], tuple[str, str | None]]:
         boxes = store.boxes(camera_id, after_row=after_row)
         companions = companions_of(store, camera_id, timezone=config.site.zone)
-        style = VideoStyle(fps=infos[camera_id].fps, timezone=config.site.zone)
         path = config.output.root / "video" / f"{camera_id}.mp4"
-        frames = islice(source, tally.frames[camera_id])
-        return lambda: annotate(frames, boxes, path, style, rgb8=windows.rgb8, companions=companions)
 
-    sources, _ = build_sources(config)
-    side_by_side([job(source) for source in sources])
+        def draw() -> tuple[str, str | None]:
+            try:
+                source = open_source(camera_id, config.cameras[camera_id])
+                style = VideoStyle(fps=source.probe().fps, timezone=config.site.zone)
+                frames = _unless_stopped(should_stop, islice(source, tally.frames[camera_id]))
+                annotate(frames, boxes, path, style, rgb8=windows.rgb8, companions=companions)
+            except _StoppedError:
+                return camera_id, "the run was stopped"
+            except Exception as error:  # as in the first pass, one camera's fault is its own
+                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise  # a full disk is everybody's
+                logger.error("camera %s: no annotated video: %s", camera_id, error)
+                return camera_id, str(error) or type(error).__name__
+            return camera_id, None
+
+        return draw
+
+    results = side_by_side([job(camera_id) for camera_id in config.cameras])
+    return {camera_id: reason for camera_id, reason in results if reason is not None}
+
+
+class _StoppedError(Exception):
+    """The user wants no more; nothing is wrong."""
+
+
+def _unless_stopped(should_stop: Callable[[], bool], frames: Iterable[Frame]) -> Iterator[Frame]:
+    for frame in frames:
+        if should_stop():
+            raise _StoppedError
+        yield frame
 
 
 class _Tally:
@@ -193,6 +223,7 @@ class _Tally:
 
     def __init__(self, infos: dict[str, SourceInfo], options: RunOptions, *, started: float) -> None:
         self.frames: Counter[str] = Counter()
+        self.without_video: dict[str, str] = {}
         self._accepted: Counter[str] = Counter()
         self._rejected: Counter[str] = Counter()
         self._infos = infos
@@ -250,6 +281,7 @@ class _Tally:
             "frames_processed": self.frames[source.camera_id],
             "frames_skipped": dict(account.skipped),
             "error": account.error,
+            "video_error": self.without_video.get(source.camera_id),
             "tracklets": self._accepted[source.camera_id],
         }
 
@@ -262,7 +294,7 @@ def _expected_frames(infos: dict[str, SourceInfo], most: int | None) -> int | No
 
 
 def incomplete_sources(report: dict[str, Any]) -> list[str]:
-    """A sentence for each camera of which not every frame could be read."""
+    """A sentence for each camera of which not every frame could be read, or drawn."""
     lines = []
     for camera_id, camera in report["cameras"].items():
         skipped = sum(camera.get("frames_skipped", {}).values())
@@ -271,6 +303,8 @@ def incomplete_sources(report: dict[str, Any]) -> list[str]:
         elif skipped:
             causes = ", ".join(f"{count} {cause}" for cause, count in camera["frames_skipped"].items())
             lines.append(f"camera {camera_id}: {skipped} frames skipped ({causes}); the others were processed")
+        if camera.get("video_error"):
+            lines.append(f"camera {camera_id}: no annotated video: {camera['video_error']}; all else was kept")
     return lines
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import cv2
 import numpy as np
 import pytest
 
+import pipeline.run
 from pipeline.cli import main
+from pipeline.config import from_sources
 from tests.pipeline.factories import open_store, sighting_of, tracklet_of
 from tests.pipeline.onnx_file import write_constant_model
 from tests.pipeline.recordings import write_thermal, write_video, write_weights
@@ -337,6 +340,45 @@ def test_a_truncated_video_is_processed_as_far_as_it_goes_and_told(
     assert cameras["dock"]["frames_processed"] == 75
     with av.open(output / "video" / "gate.mp4") as container:
         assert sum(1 for _ in container.decode(video=0)) == cameras["gate"]["frames_processed"]
+
+
+def test_a_recording_that_is_gone_when_its_video_is_drawn_costs_that_video_only(
+    tmp_path: Path, site: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gate.mp4").write_bytes((site / "gate.mp4").read_bytes())
+    report = pipeline.run.write_report
+
+    def vanish(path: Path, content: dict[str, Any]) -> None:
+        report(path, content)
+        (tmp_path / "gate.mp4").unlink(missing_ok=True)
+
+    monkeypatch.setattr(pipeline.run, "write_report", vanish)
+    output = tmp_path / "out"
+    code = main([
+        "run", "--source", f"gate={tmp_path}/gate.mp4", "--source", f"dock={site}/dock,modality=thermal",
+        "--set", f"reid.weights={site}/mini.safetensors", "--output", str(output), "--no-progress",
+    ])  # fmt: skip
+    assert code == 3
+    assert "camera gate: no annotated video" in capsys.readouterr().err
+    assert [path.name for path in (output / "video").iterdir()] == ["dock.mp4"]
+    assert (output / "matches.png").is_file()
+    cameras = json.loads((output / "report.json").read_text())["cameras"]
+    assert "gate.mp4" in cameras["gate"]["video_error"]
+    assert cameras["dock"]["video_error"] is None
+
+
+def test_a_run_that_is_stopped_while_it_draws_ends_soon_and_well(site: Path, tmp_path: Path) -> None:
+    """It is stopped after the last frame of the first pass: all is identified, and no video is half a video."""
+    config = from_sources(
+        [f"gate={site}/gate.mp4"],
+        overrides=[f"reid.weights={site}/mini.safetensors", f"output.root={tmp_path}/out"],
+    )
+    asked = count()
+    report = pipeline.run.run(config, pipeline.run.RunOptions(should_stop=lambda: next(asked) >= 85))
+    assert (report["frames"], report["cameras"]["gate"]["state"]) == (75, "ended")
+    assert report["cameras"]["gate"]["video_error"] == "the run was stopped"
+    assert list((tmp_path / "out" / "video").iterdir()) == []
+    assert (tmp_path / "out" / "matches.png").is_file()
 
 
 def test_an_unreadable_image_in_the_middle_is_skipped_counted_and_told(
