@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic_core import ErrorDetails
 
 from pipeline.errors import UsageError
-from pipeline.sources.images import IMAGE_SUFFIXES
+from pipeline.frame import IMAGE_SUFFIXES
 from reid.modality import Modality
 
 Key: TypeAlias = tuple[str | int, ...]

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from reid.modality import Modality
 
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})  # of files that hold one frame
+
 Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 

@@ -11,10 +11,9 @@ import numpy as np
 from pipeline.build import build_builders, build_detector, build_extractor, build_trackers, build_windows
 from pipeline.config import CameraConfig, Config, load
 from pipeline.errors import UsageError
-from pipeline.frame import Frame, Image
+from pipeline.frame import IMAGE_SUFFIXES, Frame, Image
 from pipeline.search import Query, Searcher, SearchFilter, SearchResult, clip_from_image, clip_from_video
 from pipeline.sinks import write_whole
-from pipeline.sources.images import IMAGE_SUFFIXES
 from pipeline.sources.open import open_source
 from pipeline.store import Store
 from pipeline.surveil import gather, tracked

@@ -13,14 +13,13 @@ import cv2
 import numpy as np
 
 from pipeline.errors import SourceError
-from pipeline.frame import Frame, Image
+from pipeline.frame import IMAGE_SUFFIXES, Frame, Image
 from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.clock import start_of
 from reid.modality import Modality
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 _GLOB_CHARACTERS = frozenset("*?[")
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from pipeline.config import CameraConfig
 from pipeline.errors import SourceError
+from pipeline.frame import IMAGE_SUFFIXES
 from pipeline.sources.base import Source
-from pipeline.sources.images import IMAGE_SUFFIXES, ImageSource, SequenceTiming, is_glob
+from pipeline.sources.images import ImageSource, SequenceTiming, is_glob
 from pipeline.sources.video import VideoSource
 
 

@@ -14,9 +14,12 @@ from pipeline.detectors.ultralytics import UltralyticsDetector
 from pipeline.frame import Frame
 from pipeline.sources.images import ImageSource
 from pipeline.sources.video import VideoSource
+from pipeline.surveil import batched
 from pipeline.thermal import Windows
 from reid.modality import Modality
 from trackers.boxes import iou_matrix
+from trackers.bytetrack import ByteTrack
+from trackers.structures import Detections
 
 pytestmark = pytest.mark.real_data
 
@@ -40,25 +43,42 @@ def yolov8n(shared_data: Path) -> UltralyticsDetector:
     )
 
 
-def test_yolov8n_and_yolox_see_five_to_eight_people_a_frame(
-    vtest: list[Frame], yolov8n: UltralyticsDetector, shared_data: Path
+def detect_all(detector: Detector, frames: list[Frame]) -> list[Detections]:
+    return [found for batch in batched(frames, 8) for found in detector.detect(batch)]
+
+
+@pytest.fixture(scope="module")
+def yolov8n_everywhere(yolov8n: UltralyticsDetector, vtest: list[Frame]) -> list[Detections]:
+    return detect_all(yolov8n, vtest)
+
+
+@pytest.fixture(scope="module")
+def yolox_everywhere(shared_data: Path, vtest: list[Frame]) -> list[Detections]:
+    weights = shared_data / "weights/yolox_nano.onnx"
+    return detect_all(OnnxDetector(weights, settings=NetworkSettings(device="cpu"), windows=Windows()), vtest)
+
+
+@pytest.mark.parametrize("detector", ["yolov8n_everywhere", "yolox_everywhere"])
+def test_networks_see_five_to_eight_people_a_frame_and_the_tracker_fewer_than_sixty_in_all(
+    vtest: list[Frame], detector: str, request: pytest.FixtureRequest
 ) -> None:
-    yolox: Detector = OnnxDetector(
-        shared_data / "weights/yolox_nano.onnx", settings=NetworkSettings(device="cpu"), windows=Windows()
-    )
-    for detector in (yolov8n, yolox):
-        people = np.mean([len(found) for found in detector.detect(vtest[::EVERY])])
-        assert 5 <= people <= 8, type(detector).__name__
+    found: list[Detections] = request.getfixturevalue(detector)
+    assert 5 <= np.mean([len(each) for each in found]) <= 8
+    tracker = ByteTrack()
+    ids: set[int] = set()
+    for frame, detections in zip(vtest, found, strict=True):
+        ids.update(tracker.update(detections, pts_seconds=frame.pts_seconds).track_id.tolist())
+    assert 8 <= len(ids) < 60
 
 
 def test_motion_finds_at_least_half_of_the_people_that_yolov8n_finds(
-    vtest: list[Frame], yolov8n: UltralyticsDetector
+    vtest: list[Frame], yolov8n_everywhere: list[Detections]
 ) -> None:
     """A person counts as found where a box of IoU 0.4 or more is; the first two seconds are for learning."""
     motion = MotionDetector(MotionSettings(), windows=Windows())
     seen = motion.detect(vtest)
     people = found = boxes = right = 0
-    for frame, truth in zip(vtest[EVERY::EVERY], yolov8n.detect(vtest[EVERY::EVERY]), strict=True):
+    for frame, truth in zip(vtest[EVERY::EVERY], yolov8n_everywhere[EVERY::EVERY], strict=True):
         overlap = iou_matrix(truth.xyxy, seen[frame.index].xyxy) >= IOU
         people, found = people + len(truth), found + int(overlap.any(axis=1).sum())
         boxes, right = boxes + len(seen[frame.index]), right + int(overlap.any(axis=0).sum())
