@@ -28,15 +28,16 @@ from reid.datasets.split import TrackletSplit
 from reid.extractor import XReIDExtractor
 from reid.metrics import CameraRule, RetrievalMetrics, evaluate
 from reid.modality import Modality
-from reid.transforms import sample_uniform
+from reid.transforms import sample_frames
 
 Results = dict[str, RetrievalMetrics]
 
 
 def embed_split(extractor: XReIDExtractor, crops: Crops, split: TrackletSplit) -> NDArray[np.float32]:
     """Embed every tracklet, as ``extract`` would from its files: (n, d)."""
-    frames = extractor.preprocessing.frames
-    clips = [crops.clip(row, sample_uniform(crops.length(row), frames)) for row in range(len(crops))]
+    frames, sampling = extractor.preprocessing.frames, extractor.preprocessing.sampling
+    chosen = [sample_frames(crops.length(row), frames, sampling=sampling) for row in range(len(crops))]
+    clips = [crops.clip(row, positions) for row, positions in enumerate(chosen)]
     return extractor.embed_prepared(clips, split.modalities)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from reid.calibration import Calibration
 from reid.modality import Modality
 from reid.models.xreid import MODALITIES, XReID
-from reid.transforms import Image, Preprocessing, prepare_clip, sample_uniform, to_input
+from reid.transforms import Image, Preprocessing, prepare_clip, sample_frames, to_input
 
 
 @runtime_checkable
@@ -42,8 +42,9 @@ class Extractor(Protocol):
 class XReIDExtractor:
     """X-ReID with the preprocessing of its weights.
 
-    A tracklet is represented by at most ``preprocessing.frames`` of its crops, evenly spaced; a shorter one by all its
-    crops, with nothing repeated. Its embedding does not depend on what else is in the call, but for rounding.
+    A tracklet is represented by ``preprocessing.frames`` of its crops, chosen by ``sample_frames``; a shorter one by
+    all its crops (``uniform``), or filled up with its last one (``chunk_first``). Its embedding does not depend on what
+    else is in the call, but for rounding.
 
     Args:
         model: With its weights; moved to the device, and to half precision on a GPU.
@@ -66,7 +67,7 @@ class XReIDExtractor:
     ) -> None:
         self._device = torch.device(device)
         self._dtype = torch.float16 if self._device.type == "cuda" else torch.float32
-        self._model = model.to(self._device, self._dtype).eval()
+        self.model = model.to(self._device, self._dtype).eval()
         self._batch_frames = batch_frames
         self.preprocessing = preprocessing
         self.calibration = calibration
@@ -96,9 +97,10 @@ class XReIDExtractor:
         return np.concatenate([np.zeros((0, self.dimension), np.float32), *rows])
 
     def _prepare(self, number: int, clip: Sequence[Image], modality: Modality) -> NDArray[np.uint8]:
-        chosen = [clip[position] for position in sample_uniform(len(clip), self.preprocessing.frames)] if clip else []
+        frames, sampling = self.preprocessing.frames, self.preprocessing.sampling
+        positions = sample_frames(len(clip), frames, sampling=sampling).tolist() if clip else []
         try:
-            return prepare_clip(chosen, modality, self.preprocessing)
+            return prepare_clip([clip[position] for position in positions], modality, self.preprocessing)
         except ValueError as error:
             raise ValueError(f"clip {number}: {error}") from error
 
@@ -120,5 +122,5 @@ class XReIDExtractor:
         lengths = torch.tensor([len(clip) for clip in clips], device=self._device)
         kinds = torch.tensor([MODALITIES.index(modality) for modality in modalities], device=self._device)
         images = to_input(frames, self.preprocessing).to(self._dtype)
-        features: Tensor = self._model.embed(images, lengths, kinds)
+        features: Tensor = self.model.embed(images, lengths, kinds)
         return features.cpu().numpy()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Update = Literal["cross_modality", "same_modality"]
+Update = Literal["cross_modality", "same_modality", "pooled"]
 
 
 class PrototypeMemory(nn.Module):
@@ -24,7 +24,8 @@ class PrototypeMemory(nn.Module):
         identities: Y; identity indices are 0 to Y - 1.
         width: d.
         momentum: µ, the share of the old prototype that is kept; 0.2 in the paper.
-        update: Whose clips update a memory: those of the other modalities (Eq. 2), or of its own (the PCL baseline).
+        update: Whose clips update a memory: those of the other modalities (Eq. 2), of its own (the PCL baseline), or of
+            all together (``pooled``, the released code).
     """
 
     prototypes: Tensor
@@ -83,7 +84,11 @@ class PrototypeMemory(nn.Module):
         current = self.prototypes[:, present]
         index = torch.arange(len(self.prototypes), device=unit.device)[:, None]
         same_modality = index == modalities[None, :]
-        candidate = same_modality if self.update_rule == "same_modality" else ~same_modality
+        candidate = {
+            "same_modality": same_modality,
+            "cross_modality": ~same_modality,
+            "pooled": torch.ones_like(same_modality),
+        }[self.update_rule]
         cosine = (unit * current[:, row]).sum(dim=2)
         cosine = cosine.masked_fill(~candidate, torch.inf)
         hardest, has_candidate = _first_smallest(cosine, row, groups=len(present))

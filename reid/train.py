@@ -1,5 +1,7 @@
 """Train X-ReID: ``python -m reid.train --config configs/reid/xreid_tiny.yaml --root DATA --output DIR [--set k=v]``.
 
+``--preset paper`` in place of ``--config`` takes a training of ``reid.presets``.
+
 Reads from top to bottom: the configuration, the data, the schedule, one step, one run. ``DIR`` receives
 ``checkpoint.safetensors`` (written atomically after each epoch; the last epoch is the result), ``metrics.jsonl`` (one
 line an epoch), ``config.yaml`` and, at the end, ``result.json``. The validation split is looked at, and its identities
@@ -13,179 +15,48 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from reid import checkpoint
+from reid import checkpoint, presets
 from reid.datasets.crops import Crops
 from reid.datasets.folder import DatasetError, read_folder
 from reid.datasets.split import TrackletSplit
 from reid.evaluate import Results, as_plain, as_table, embed_split, evaluate_directions, fit_calibration, machine
 from reid.extractor import XReIDExtractor
-from reid.losses.total import Labels, Loss, LossConfig, Objective
+from reid.losses.total import Labels, Loss, Objective
 from reid.models.encoder import EncoderWeightsError
-from reid.models.xreid import MODALITIES, XReID, XReIDConfig
+from reid.models.xreid import MODALITIES, XReID
 from reid.samplers import IdentityModalitySampler
-from reid.transforms import Augmentation, Preprocessing, augment, to_input
+from reid.training_config import ConfigError, OptimiserConfig, TrainConfig, config_of, read_config
+from reid.transforms import augment, to_input
 
 _LOG = logging.getLogger(__name__)
 
 
-class ConfigError(ValueError):
-    """A training configuration that cannot be used."""
-
-
-class BatchConfig(BaseModel):
-    """P identities times K clips in each modality, times T frames.
-
-    Attributes:
-        identities: P.
-        clips: K.
-        frames: T.
-        still_epochs: In the first epochs each clip is one frame, and there are T times as many identities: the same
-            work, but more persons to tell apart while the encoder learns to see. 0 in the paper.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    identities: int = Field(default=4, ge=2)
-    clips: int = Field(default=2, ge=1)
-    frames: int = Field(default=10, ge=1)
-    still_epochs: int = Field(default=0, ge=0)
-
-
-class OptimiserConfig(BaseModel):
-    """The optimiser and the course of its learning rate.
-
-    Attributes:
-        name: Adam or AdamW.
-        lr: Greatest learning rate of the encoder.
-        head_factor: SII, LII, CII and the classifiers learn at this multiple of it.
-        weight_decay: Of matrices; biases, norms and embeddings have none.
-        warmup_epochs: The rate rises linearly over these, from ``warmup_start`` of it.
-        warmup_start: Share of the rate to begin with.
-        schedule: ``step`` multiplies by 0.1 at each milestone; ``cosine`` falls to 1 % at the end.
-        milestones: Epochs, for ``step``.
-        clip_norm: Greatest norm of the gradient; None does not limit it.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: Literal["adam", "adamw"] = "adam"
-    lr: float = Field(default=5e-6, gt=0)
-    head_factor: float = Field(default=1.0, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    warmup_epochs: float = Field(default=10, ge=0)
-    warmup_start: float = Field(default=0.1, ge=0, le=1)
-    schedule: Literal["step", "cosine"] = "step"
-    milestones: tuple[int, ...] = (30, 50)
-    clip_norm: float | None = Field(default=None, gt=0)
-
-
-class TrainConfig(BaseModel):
-    """One training, complete.
-
-    Attributes:
-        name: Of the model.
-        model: Its shape.
-        preprocessing: Of crops.
-        augmentation: Of training clips.
-        augmentation_ramp_epochs: Its strength grows linearly over these; 0 gives all of it from the first step. From
-            random weights the plain images are learnt in a fraction of the steps that varied ones take.
-        loss: The objective.
-        batch: Its composition.
-        optimiser: And its schedule.
-        epochs: Of ``iterations`` steps each.
-        iterations: Steps an epoch.
-        seed: Of weights, sampling and augmentation.
-        precision: ``bf16`` computes the network under autocast; losses and weights stay float32.
-        threads: For PyTorch on a CPU; None leaves its own choice.
-        pretrained: CLIP weights to begin with: a file, or a tag of open_clip for ``architecture``; None: from nothing.
-        initial: A checkpoint of X-ReID of the same shape, or the name of embedded weights, to go on from (to fine-tune
-            on a site's own cameras, say); classifiers and memories begin anew.
-        architecture: open_clip's name of the model, for the download of ``pretrained``.
-        training_data: Note for the checkpoint.
-        licence: Note for the checkpoint.
-        half_on_disk: Keep the weights as float16 in the file.
-        validate_every: Epochs between two looks at the validation split; the last epoch always gets one.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    model: XReIDConfig
-    preprocessing: Preprocessing = Preprocessing()
-    augmentation: Augmentation = Augmentation()
-    augmentation_ramp_epochs: int = Field(default=0, ge=0)
-    loss: LossConfig = LossConfig()
-    batch: BatchConfig = BatchConfig()
-    optimiser: OptimiserConfig = OptimiserConfig()
-    epochs: int = Field(default=60, ge=1)
-    iterations: int = Field(default=300, ge=1)
-    seed: int = 1
-    precision: Literal["float32", "bf16"] = "float32"
-    threads: int | None = Field(default=None, ge=1)
-    pretrained: str | None = None
-    architecture: str | None = None
-    initial: str | None = None
-    training_data: str
-    licence: str
-    half_on_disk: bool = False
-    validate_every: int = Field(default=5, ge=1)
-
-
-def read_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
-    """Read a YAML configuration and apply changes such as ``optimiser.lr=1e-4``.
-
-    Raises:
-        ConfigError: When the file or a change cannot be read, or a value is not allowed, with its place.
-    """
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: must be a mapping, got {type(data).__name__}")
-    for change in changes:
-        key, found, value = change.partition("=")
-        if not found:
-            raise ConfigError(f"--set {change}: must be key=value")
-        _assign(data, key.split("."), yaml.safe_load(value), change)
-    try:
-        # Through JSON, so that YAML's lists may stand for tuples and nothing else is bent.
-        return TrainConfig.model_validate_json(json.dumps(data), strict=True)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"{path}: {problems}") from error
-
-
-def _assign(data: dict[str, Any], keys: list[str], value: object, change: str) -> None:
-    for key in keys[:-1]:
-        data = data.setdefault(key, {})
-        if not isinstance(data, dict):
-            raise ConfigError(f"--set {change}: {key} is not a section")
-    data[keys[-1]] = value
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Clips as they lie in memory, with what the objective must know of them."""
+    """Clips as they lie in memory, with what the network and the objective must know of them.
+
+    ``kinds`` are positions in the model's ``MODALITIES``; ``labels.modalities`` count those of the data.
+    """
 
     pixels: Tensor
     lengths: Tensor
     rows: NDArray[np.int64]
     labels: Labels
+    kinds: Tensor
+    cameras: Tensor
 
 
 class Data:
@@ -225,6 +96,8 @@ class Data:
             lengths=torch.tensor([len(clip) for clip in clips]),
             rows=rows,
             labels=self.labels(rows),
+            kinds=torch.tensor([MODALITIES.index(self.split.modalities[row]) for row in rows.tolist()]),
+            cameras=torch.from_numpy(self.split.camids[rows]),
         )
 
     def labels(self, rows: NDArray[np.int64]) -> Labels:
@@ -248,12 +121,13 @@ def learning_rate(config: OptimiserConfig, epoch: float, epochs: int) -> float:
 
 
 def build_optimiser(model: XReID, objective: Objective, config: OptimiserConfig) -> torch.optim.Optimizer:
-    """Four groups: encoder or not, with weight decay or not; each with its ``factor`` of the learning rate."""
+    """Groups by part of the network, bias or not, with weight decay or not; each has its ``factor`` of the rate."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     named = [*model.named_parameters(), *objective.named_parameters()]
     for name, parameter in named:
         if parameter.requires_grad:
             factor = 1.0 if name.startswith("encoder.") else config.head_factor
+            factor *= config.bias_factor if name.endswith("bias") else 1.0
             decays = parameter.ndim >= 2 and "embedding" not in name
             groups.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
     settings = [
@@ -272,6 +146,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config, self.data = config, data
         self.model = XReID(config.model)
+        self._know_cameras()
         if config.pretrained:
             self.model.encoder.load_clip(config.pretrained, architecture=config.architecture)
         if config.initial:
@@ -281,30 +156,50 @@ class Trainer:
         self.optimiser = build_optimiser(self.model, self.objective, config.optimiser)
         self.steps = 0
 
-    def fill_memories(self) -> None:
-        """Set the prototypes from one pass of the encoder as it is, over one frame of each training tracklet.
-
-        Where the prototypes live behind the neck, its statistics come from the same pass: those it was made with (mean
-        0, variance 1) are of no data.
-        """
-        features = self._projected_means()
-        neck = self.model.necks[1]
-        if self.config.loss.behind_necks and isinstance(neck, nn.BatchNorm1d):
-            neck.running_mean = features.mean(dim=0)
-            neck.running_var = features.var(dim=0)
-            features = neck(features)
-        labels = self.data.labels(np.arange(len(self.data.split), dtype=np.int64))
-        self.objective.memory.initialise(features, labels.identities, labels.modalities)
+    def _know_cameras(self) -> None:
+        """Tell the camera embeddings, where there are any, which cameras see which modality."""
+        model, split = self.config.model, self.data.split
+        if model.camera_embedding == "none":
+            return
+        if model.cameras != len(split.camera_names):
+            raise DatasetError(
+                f"model.cameras is {model.cameras}, but the training split has {len(split.camera_names)} cameras"
+            )
+        every = self.data.batch(np.arange(len(split), dtype=np.int64), frames=1)
+        self.model.camera_embedding.learn_modalities(every.cameras, every.kinds)
 
     @torch.no_grad()
-    def _projected_means(self, *, clips_at_once: int = 32) -> Tensor:
-        """B of one clip of each training tracklet, in evaluation mode, (n, d)."""
+    def fill_memories(self) -> None:
+        """Set the prototypes from one pass of the network as it is, over one frame of each training tracklet.
+
+        Where the prototypes live behind necks, the necks' statistics come from the same pass: those they were made with
+        (mean 0, variance 1) are of no data.
+        """
+        loss = self.config.loss
+        names = ("cls", "projected") if loss.cpcl_on == "joint" else (loss.cpcl_on,)
+        parts = self._parts_of_all()
+        features = []
+        for name in names:
+            index = self.config.model.parts.index(name)
+            part, neck = parts[index], self.model.necks[index]
+            if (loss.behind_necks or loss.memories_behind_necks) and isinstance(neck, nn.BatchNorm1d):
+                neck.running_mean = part.mean(dim=0)
+                neck.running_var = part.var(dim=0)
+                part = neck(part)
+            features.append(part)
+        labels = self.data.labels(np.arange(len(self.data.split), dtype=np.int64))
+        self.objective.memory.initialise(torch.cat(features, dim=1), *self.objective.memory_labels(labels))
+
+    @torch.no_grad()
+    def _parts_of_all(self, *, clips_at_once: int = 32) -> list[Tensor]:
+        """Each part of one frame of each training tracklet, in evaluation mode, without camera embeddings: (n, ...)."""
         self.model.eval()
-        out = []
+        out: list[tuple[Tensor, ...]] = []
         for rows in np.array_split(np.arange(len(self.data.split)), -(-len(self.data.split) // clips_at_once)):
             batch = self.data.batch(rows, frames=1)
-            out.append(self.model(to_input(batch.pixels, self.config.preprocessing), batch.lengths).projected)
-        return torch.cat(out)
+            images = to_input(batch.pixels, self.config.preprocessing)
+            out.append(self.model(images, batch.lengths, batch.kinds).parts)
+        return [torch.cat(part) for part in zip(*out, strict=True)]
 
     @torch.no_grad()
     def set_centres(self, *, clips_at_once: int = 32) -> None:
@@ -320,8 +215,8 @@ class Trainer:
                 self.data.crops.clip(row, generator.integers(self.data.crops.length(row), size=1)) for row in rows
             ]
             images = to_input(torch.from_numpy(np.concatenate(frames)), self.config.preprocessing)
-            features = self.model.concatenated(images, torch.ones(len(rows), dtype=torch.int64))
-            kinds = torch.tensor([MODALITIES.index(self.data.split.modalities[row]) for row in rows])
+            kinds = torch.tensor([MODALITIES.index(self.data.split.modalities[row]) for row in rows.tolist()])
+            features = self.model.concatenated(images, torch.ones(len(rows), dtype=torch.int64), kinds)
             total.index_add_(0, kinds, features)
             counts += torch.bincount(kinds, minlength=len(counts))
         self.model.centres.copy_(total / counts.clamp(min=1)[:, None])
@@ -356,7 +251,8 @@ class Trainer:
         # On a CPU the fused attention is slower than plain products for clips of some dozens of tokens: its backward
         # pass took 30 % of a step of xreid-tiny.
         with bf16, sdpa_kernel(SDPBackend.MATH):
-            features = self.model(to_input(images, self.config.preprocessing), batch.lengths)
+            images = to_input(images, self.config.preprocessing)
+            features = self.model(images, batch.lengths, batch.kinds, batch.cameras)
             return cast(Loss, self.objective(self.model, features, batch.labels))
 
     def extractor(self) -> XReIDExtractor:
@@ -409,6 +305,8 @@ def _epochs(trainer: Trainer, validation: Validation, output: Path, log: IO[str]
     began = time.monotonic()
     for epoch in range(1, config.epochs + 1):
         sums: dict[str, float] = {}
+        if config.memories == "every_epoch" and epoch > 1:
+            trainer.fill_memories()
         for _ in range(config.iterations):
             for name, value in trainer.step(next(batches)).breakdown.items():
                 sums[name] = sums.get(name, 0.0) + value / config.iterations
@@ -461,14 +359,19 @@ def _card(
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m reid.train", description="Train X-ReID on a tracklet folder.")
-    parser.add_argument("--config", required=True, type=Path)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config", type=Path, help="a YAML file, such as configs/reid/xreid_tiny.yaml")
+    which.add_argument("--preset", choices=presets.PRESETS, help="the paper's training, or a row of its tables")
     parser.add_argument("--root", required=True, type=Path, help="folder with tracklets.csv")
     parser.add_argument("--output", required=True, type=Path, help="folder for the checkpoint and the log")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the configuration")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
-        config = read_config(options.config, options.set)
+        if options.preset:
+            config = config_of(presets.as_data(options.preset), options.set, where=f"preset {options.preset}")
+        else:
+            config = read_config(options.config, options.set)
         results = train(options.root, options.output, config)
     except (ConfigError, DatasetError, EncoderWeightsError, checkpoint.CheckpointError) as error:
         sys.stderr.write(f"{error}\n")

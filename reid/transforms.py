@@ -8,7 +8,7 @@ different cameras and at different hours.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from reid.modality import Modality
 
+Positions: TypeAlias = NDArray[np.int64]
 Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 MIN_SIDE = 4
@@ -41,7 +42,8 @@ class Preprocessing(BaseModel):
         grey: Look at RGB as grey too. Colour tells people apart in RGB only, and a network that sees the colours of a
             thousand people learns them by heart in place of what the modalities share; the price is paid between RGB
             cameras.
-        frames: Views taken of a tracklet at inference, evenly spaced: floor(i n / T).
+        frames: T, views taken of a tracklet at inference.
+        sampling: Which they are, see ``sample_frames``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,10 +55,24 @@ class Preprocessing(BaseModel):
     nir_percentiles: tuple[float, float] | None = None
     grey: bool = False
     frames: int = Field(default=10, ge=1)
+    sampling: Literal["uniform", "chunk_first"] = "uniform"
 
 
-def sample_uniform(count: int, frames: int) -> NDArray[np.int64]:
-    """Positions of at most ``frames`` evenly spaced items of ``count``: floor(i n / T), or all when there are fewer."""
+def sample_frames(count: int, frames: int, *, sampling: Literal["uniform", "chunk_first"] = "uniform") -> Positions:
+    """Positions of the frames that stand for a tracklet.
+
+    Args:
+        count: n, frames of the tracklet, at least 1.
+        frames: T.
+        sampling: ``uniform`` takes floor(i n / T), and all n when there are fewer than T; ``chunk_first`` the first of
+            each of T chunks of ceil(n / T), the last frame standing in beyond the end (MITML, M3-ReID and the released
+            code). For n = 24 and T = 10 that gives 23 twice; a tracklet shorter than T repeats its last frame.
+
+    Returns:
+        (min(n, T),) int64, or (T,) for ``chunk_first``.
+    """
+    if sampling == "chunk_first":
+        return np.minimum(np.arange(frames, dtype=np.int64) * -(-count // frames), count - 1)
     wanted = min(count, frames)
     return np.arange(wanted, dtype=np.int64) * count // wanted
 

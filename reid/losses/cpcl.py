@@ -18,6 +18,7 @@ def cpcl(
     *,
     temperature: float = 0.05,
     denominator: Denominator = "all",
+    own_of: Tensor | None = None,
 ) -> Tensor:
     """Sum over the memories m of -log softmax(<b, M^m> / τ)_y, each averaged over the clips of all modalities.
 
@@ -29,6 +30,8 @@ def cpcl(
         memory: M; an identity without a prototype in a memory takes no part in that memory's term.
         temperature: τ.
         denominator: Over ``all`` identities, or those in the ``batch`` (P, as the paper writes it).
+        own_of: (n,) int64, modalities: compare each clip with the memory of its own modality only, as the PCL baseline
+            and the row "Cross-modal update" of Tab. 4 do; None: with all memories (Eq. 3-4).
 
     Returns:
         A scalar; 0 where no memory has a prototype of any of the identities.
@@ -46,5 +49,7 @@ def cpcl(
     log_probability = logits.masked_fill(~allowed[:, None, :], -torch.inf).log_softmax(dim=2)
     own = log_probability.gather(2, identities.expand(len(logits), -1)[..., None])[..., 0]
     counted = memory.filled[:, identities]
+    if own_of is not None:
+        counted = counted & (torch.arange(len(counted), device=unit.device)[:, None] == own_of[None, :])
     total = torch.where(counted, own, own.new_zeros(())).sum(dim=1)
     return -(total / counted.sum(dim=1).clamp(min=1)).sum()

@@ -1,73 +1,105 @@
-"""L_total = L_CPCL + L_tri + L_ce + L_CMCL (Eq. 10), with weights and a breakdown for the log."""
+"""L_total = L_CPCL + L_tri + L_ce + L_CMCL (Eq. 10), with weights, options beyond the paper, and a breakdown."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from reid.distributed import gather_features, gather_labels
 from reid.losses.alignment import cross_modal_alignment
+from reid.losses.centre import centre_alignment
 from reid.losses.cmcl import cmcl
 from reid.losses.cpcl import Denominator, cpcl
 from reid.losses.identity import IdentityLoss
+from reid.losses.orthogonality import frame_orthogonality
+from reid.losses.retrieval import cross_modality_retrieval
 from reid.losses.triplet import Metric, batch_hard_triplet
 from reid.models.attention import SelfAttentionBlock
-from reid.models.cross_modality import CrossModality
-from reid.models.xreid import ClipFeatures, XReID, XReIDConfig
+from reid.models.cross_modality import CrossModalities, Sharing
+from reid.models.xreid import ClipFeatures, Part, XReID, XReIDConfig
 from reid.prototypes import PrototypeMemory, Update
 
 Order = Literal["loss_then_update", "update_then_loss"]
+Feature = Literal["cls", "projected", "fused", "joint"]
+_FRAME_PARTS: tuple[Part, ...] = ("cls", "fused")
 
 
 class LossConfig(BaseModel):
-    """Weights and options of the losses; a weight of 0 leaves a loss out.
+    """Weights and options of the losses; a weight of 0 leaves a loss out. "joint" is [CLS mean ; projected mean].
 
     Attributes:
-        cpcl: Weight of the prototype loss, on the projected mean.
-        triplet: Weight of the triplet losses, on the CLS mean and the fused feature.
-        identity: Weight of the cross-entropies, on the CLS mean and the fused feature behind their necks.
-        projected_identity: Weight of a cross-entropy on the projected mean; not in the paper.
-        cmcl: Weight of the four consistency terms (SII and LII, each direction); 0 removes CII, and so do clips of
-            single frames, which have no motion to agree on.
-        behind_necks: CPCL and the triplet losses see the features behind their necks, as the memories of the released
-            code do; the paper knows no necks. From random weights all plain features are nearly parallel, and it takes
-            thousands of steps to part them; a batch normalisation parts them at once.
-        alignment: Weight of ``cross_modal_alignment`` on the three features; not in the paper.
-        alignment_temperature: Its τ.
+        cpcl: Weight of the prototype loss (Eq. 3-4).
+        cpcl_on: The feature it and the memories are of: ``projected``, b, in the paper; ``joint`` in the released code.
+        cpcl_against: Compare a clip with ``both`` memories (Eq. 3-4), or with that of its ``own`` modality (baseline).
         temperature: τ of CPCL; not stated in the paper.
         denominator: See ``cpcl``.
         order: Whether the memories move before or after the loss; the paper writes updated ones, but then a clip is
             compared with a prototype that is mostly itself.
         momentum: µ.
         update: See ``PrototypeMemory``.
+        shared_prototypes: One memory for all modalities, updated by all clips (HHA); not in the paper.
+        triplet: Weight of the batch-hard triplet losses.
+        triplet_on: The features that have one.
         margin: Of the triplet loss.
         metric: Of the triplet loss.
+        identity: Weight of the identity cross-entropies.
+        identity_on: The features, behind their necks, that have one.
         smoothing: Of the cross-entropies.
+        frame_identity: Weight of the cross-entropy of single frames, with the classifiers of the clips' ``cls`` and
+            ``fused``; not in the paper, but in the released code.
+        cmcl: Weight of the consistency terms (Eq. 9; SII and LII, each direction); 0 removes CII, and so do clips of
+            single frames, which have no motion to agree on. Without SII and LII the CLS mean interacts.
+        cii_sharing: See ``CrossModalities``.
         cii_frames: See ``CrossModality``.
         cii_mlp_ratio: Of CII's feed-forward networks.
+        cii_identity: Weight of an identity cross-entropy on O_CMII, which a CII that adds nothing does not help; not in
+            the paper.
+        behind_necks: CPCL, alignment and triplet losses see the features behind their necks; the paper knows no necks.
+            From random weights all plain features are nearly parallel, and it takes thousands of steps to part them; a
+            batch normalisation parts them at once.
+        memories_behind_necks: The same for CPCL alone, as in the released code.
+        alignment: Weight of ``cross_modal_alignment`` on all parts; not in the paper.
+        alignment_temperature: Its τ.
+        retrieval: Weight of ``cross_modality_retrieval`` on all parts; not in the paper (M3-ReID).
+        orthogonality: Weight of ``frame_orthogonality`` of v; not in the paper (M3-ReID).
+        centre: Weight of ``centre_alignment`` on all parts; not in the paper (HHA).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cpcl: float = Field(default=1.0, ge=0)
-    triplet: float = Field(default=1.0, ge=0)
-    identity: float = Field(default=1.0, ge=0)
-    projected_identity: float = Field(default=0.0, ge=0)
-    cmcl: float = Field(default=1.0, ge=0)
-    alignment: float = Field(default=0.0, ge=0)
-    alignment_temperature: float = Field(default=0.1, gt=0)
-    behind_necks: bool = False
+    cpcl_on: Literal["projected", "joint"] = "projected"
+    cpcl_against: Literal["both", "own"] = "both"
     temperature: float = Field(default=0.05, gt=0)
     denominator: Denominator = "all"
     order: Order = "loss_then_update"
     momentum: float = Field(default=0.2, ge=0, lt=1)
     update: Update = "cross_modality"
+    shared_prototypes: bool = False
+    triplet: float = Field(default=1.0, ge=0)
+    triplet_on: tuple[Part, ...] = ("cls", "fused")
     margin: float = Field(default=0.3, ge=0)
     metric: Metric = "euclidean"
+    identity: float = Field(default=1.0, ge=0)
+    identity_on: tuple[Feature, ...] = ("cls", "fused")
     smoothing: float = Field(default=0.0, ge=0, lt=1)
+    frame_identity: float = Field(default=0.0, ge=0)
+    cmcl: float = Field(default=1.0, ge=0)
+    cii_sharing: Sharing = "branch"
     cii_frames: int | None = Field(default=None, ge=1)
     cii_mlp_ratio: float = Field(default=4.0, gt=0)
+    cii_identity: float = Field(default=0.0, ge=0)
+    behind_necks: bool = False
+    memories_behind_necks: bool = False
+    alignment: float = Field(default=0.0, ge=0)
+    alignment_temperature: float = Field(default=0.1, gt=0)
+    retrieval: float = Field(default=0.0, ge=0)
+    orthogonality: float = Field(default=0.0, ge=0)
+    centre: float = Field(default=0.0, ge=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,12 +123,24 @@ class Loss:
     breakdown: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """Clip features of all processes by name, plain and behind their necks, with their labels."""
+
+    plain: Mapping[Feature, Tensor]
+    necked: Mapping[Feature, Tensor]
+    labels: Labels
+
+
 class Objective(nn.Module):
     """Everything that training needs and inference does not: memories, classifiers, CII, and the sum of the losses.
 
+    In a distributed run the losses that compare clips see those of all processes (see ``reid.distributed``); CII, whose
+    partners lie in the same process, and the losses of single frames see their own.
+
     Args:
         model: Whose sizes to take.
-        config: The losses.
+        config: The losses; parts that the model does not have are left out.
         identities: Y.
         modalities: M.
     """
@@ -105,13 +149,34 @@ class Objective(nn.Module):
         super().__init__()
         self.config = config
         self.modalities = modalities
+        self.parts = model.parts
+        width_of: dict[Feature, int] = {part: model.width_of(part) for part in model.parts}
+        width_of["joint"] = model.encoder.width + model.encoder.output_dim
         self.memory = PrototypeMemory(
-            modalities, identities, model.encoder.output_dim, momentum=config.momentum, update=config.update
+            1 if config.shared_prototypes else modalities,
+            identities,
+            width_of[config.cpcl_on],
+            momentum=config.momentum,
+            update="pooled" if config.shared_prototypes else config.update,
         )
-        self.identity = nn.ModuleList(
-            [IdentityLoss(width, identities, smoothing=config.smoothing) for width in model.feature_widths]
+        classified = [name for name in config.identity_on if name in width_of] if config.identity else []
+        if config.frame_identity:
+            classified += [part for part in _FRAME_PARTS if part in width_of and part not in classified]
+        self.identity = nn.ModuleDict(
+            {name: IdentityLoss(width_of[name], identities, smoothing=config.smoothing) for name in classified}
         )
-        self.interaction = nn.ModuleDict({"short": self._branch(model), "long": self._branch(model)})
+        if config.cmcl or config.cii_identity:
+            self.interaction = CrossModalities(
+                model.interactions or ("cls",),
+                modalities,
+                partial(
+                    SelfAttentionBlock, model.encoder.width, heads=model.encoder.heads, mlp_ratio=config.cii_mlp_ratio
+                ),
+                frames=config.cii_frames,
+                sharing=config.cii_sharing,
+            )
+        if config.cii_identity:
+            self.cii_classifier = IdentityLoss(model.encoder.width, identities, smoothing=config.smoothing)
 
     def forward(self, model: XReID, features: ClipFeatures, labels: Labels) -> Loss:
         """Compute the losses of a batch and, in training mode, move the memories.
@@ -122,84 +187,122 @@ class Objective(nn.Module):
             labels: Of the batch.
         """
         config = self.config
-        necked = model.through_necks(features)
-        cls, projected, fused = necked if config.behind_necks else features.parts
+        batch = self._gather(model, features, labels)
+        seen = batch.necked if config.behind_necks else batch.plain
+        remembered = (batch.necked if config.memories_behind_necks else seen)[config.cpcl_on]
         if config.order == "update_then_loss":
-            self._move(projected, labels)
+            self._move(remembered, batch.labels)
         terms: dict[str, Tensor] = {}
         if config.cpcl:
-            terms["cpcl"] = config.cpcl * self._cpcl(projected, labels)
-        if config.triplet:
-            terms["triplet"] = config.triplet * sum(
-                (
-                    batch_hard_triplet(part, labels.identities, margin=config.margin, metric=config.metric)
-                    for part in (cls, fused)
-                ),
-                start=torch.zeros((), device=features.cls.device),
-            )
-        if config.alignment:
-            terms["alignment"] = config.alignment * self._alignment((cls, projected, fused), labels)
-        terms |= self._identity(necked, labels)
-        breakdown: dict[str, float] = {}
-        if config.cmcl and features.patches.shape[1] > 1:
-            consistency, breakdown["cii_norm"] = self._consistency(features)
-            terms["cmcl"] = config.cmcl * consistency
+            terms["cpcl"] = config.cpcl * self._cpcl(remembered, batch.labels)
+        terms |= self._metric_losses(seen, batch.labels)
+        for name in config.identity_on if config.identity else ():
+            if name in self.identity:
+                terms[f"identity_{name}"] = config.identity * self.identity[name](
+                    batch.necked[name], batch.labels.identities
+                )
+        norm: dict[str, float] = {}
+        if features.patches.shape[1] > 1:
+            terms |= self._frame_losses(features, labels)
+            if config.cmcl or config.cii_identity:
+                consistency, norm["cii_norm"] = self._interact(features, labels)
+                terms |= consistency
         if config.order == "loss_then_update":
-            self._move(projected, labels)
+            self._move(remembered, batch.labels)
         total = torch.stack(list(terms.values())).sum()
-        breakdown |= {name: float(term.detach()) for name, term in terms.items()}
-        return Loss(total, {"total": float(total.detach()), **breakdown})
+        breakdown = {name: float(term.detach()) for name, term in terms.items()}
+        return Loss(total, {"total": float(total.detach()), **breakdown, **norm})
 
-    def _cpcl(self, projected: Tensor, labels: Labels) -> Tensor:
+    def remembered(self, model: XReID, features: ClipFeatures) -> Tensor:
+        """The feature that the memories are of, plain: (B, width)."""
+        return _named(self.parts, features.parts)[self.config.cpcl_on]
+
+    def memory_labels(self, labels: Labels) -> tuple[Tensor, Tensor]:
+        """Identities, and which memory is of each clip's modality."""
+        own = torch.zeros_like(labels.modalities) if self.config.shared_prototypes else labels.modalities
+        return labels.identities, own
+
+    def _gather(self, model: XReID, features: ClipFeatures, labels: Labels) -> _Batch:
+        plain = tuple(gather_features(part) for part in features.parts)
+        return _Batch(
+            _named(self.parts, plain),
+            _named(self.parts, model.through_necks(plain)),
+            Labels(gather_labels(labels.identities), gather_labels(labels.modalities)),
+        )
+
+    def _cpcl(self, remembered: Tensor, labels: Labels) -> Tensor:
+        identities, memories = self.memory_labels(labels)
         return cpcl(
-            projected,
-            labels.identities,
+            remembered,
+            identities,
             self.memory,
             temperature=self.config.temperature,
             denominator=self.config.denominator,
+            own_of=memories if self.config.cpcl_against == "own" else None,
         )
 
-    def _alignment(self, parts: tuple[Tensor, ...], labels: Labels) -> Tensor:
-        temperature = self.config.alignment_temperature
-        each = [
-            cross_modal_alignment(part, labels.identities, labels.modalities, temperature=temperature) for part in parts
-        ]
-        return torch.stack(each).sum()
-
-    def _identity(self, parts: tuple[Tensor, Tensor, Tensor], labels: Labels) -> dict[str, Tensor]:
+    def _metric_losses(self, seen: Mapping[Feature, Tensor], labels: Labels) -> dict[str, Tensor]:
         config = self.config
-        weights = (config.identity, config.projected_identity, config.identity)
-        names = ("identity_cls", "identity_projected", "identity_fused")
-        return {
-            name: weight * head(part, labels.identities)
-            for name, weight, head, part in zip(names, weights, self.identity, parts, strict=True)
-            if weight
-        }
+        ids, kinds = labels.identities, labels.modalities
 
-    def _consistency(self, features: ClipFeatures) -> tuple[Tensor, float]:
-        """CMCL over both branches and all directions, and the mean length of what CII adds.
+        def over(parts: tuple[Part, ...], loss: Callable[[Tensor], Tensor]) -> Tensor:
+            each = [loss(seen[part]) for part in parts if part in seen]
+            return torch.stack([torch.zeros((), device=ids.device), *each]).sum()
 
-        With M modalities each one is paired with the next, cyclically, and with the one before: for two modalities
-        these are the paper's two directions; for three, all six.
-        """
-        count = len(features.cls) // self.modalities
-        patches = features.patches
-        offsets = sorted({1 % self.modalities, -1 % self.modalities})
-        total, added = patches.new_zeros((), dtype=torch.float32), []
-        for offset in offsets:
-            partner = patches.roll(-offset * count, dims=0)
-            for name, pooled in (("short", features.short), ("long", features.long)):
-                interacted = self.interaction[name](pooled, partner)
-                # Mean over all clips times M is the sum over modalities of the mean over PK clips.
-                total = total + self.modalities * cmcl(pooled, interacted)
-                added.append((interacted - pooled).detach().float().norm(dim=1).mean())
-        return total, float(torch.stack(added).mean())
+        terms: dict[str, Tensor] = {}
+        if config.triplet:
+            terms["triplet"] = config.triplet * over(
+                config.triplet_on, lambda x: batch_hard_triplet(x, ids, margin=config.margin, metric=config.metric)
+            )
+        if config.alignment:
+            terms["alignment"] = config.alignment * over(
+                self.parts, lambda x: cross_modal_alignment(x, ids, kinds, temperature=config.alignment_temperature)
+            )
+        if config.retrieval:
+            terms["retrieval"] = config.retrieval * over(self.parts, lambda x: cross_modality_retrieval(x, ids, kinds))
+        if config.centre:
+            terms["centre"] = config.centre * over(self.parts, lambda x: centre_alignment(x, ids, kinds))
+        return terms
+
+    def _frame_losses(self, features: ClipFeatures, labels: Labels) -> dict[str, Tensor]:
+        """Of this process; all clips of a training batch have T frames."""
+        config = self.config
+        terms: dict[str, Tensor] = {}
+        if config.orthogonality:
+            terms["orthogonality"] = config.orthogonality * frame_orthogonality(
+                features.frame_projected, features.lengths
+            )
+        if config.frame_identity:
+            repeated = labels.identities.repeat_interleave(features.patches.shape[1])
+            frames = {"cls": features.frame_cls, "fused": features.frame_fused}
+            for name, of_frames in frames.items():
+                if of_frames is not None:
+                    terms[f"frame_identity_{name}"] = config.frame_identity * self.identity[name](
+                        of_frames.flatten(0, 1), repeated
+                    )
+        return terms
+
+    def _interact(self, features: ClipFeatures, labels: Labels) -> tuple[dict[str, Tensor], float]:
+        """CMCL over all branches and directions, and the mean length of what CII adds."""
+        pooled = {str(name): part for name, part in features.pooled.items()} or {"cls": features.cls}
+        pairs = self.interaction(pooled, features.patches)
+        terms: dict[str, Tensor] = {}
+        if self.config.cmcl:
+            terms["cmcl"] = self.config.cmcl * torch.stack([cmcl(before, after) for before, after in pairs]).sum()
+        if self.config.cii_identity:
+            count = len(labels.identities) // self.modalities
+            losses = [self.cii_classifier(after, labels.identities[:count]) for _, after in pairs]
+            terms["cii_identity"] = self.config.cii_identity * torch.stack(losses).mean()
+        added = [(after - before).detach().float().norm(dim=1).mean() for before, after in pairs]
+        return terms, float(torch.stack(added).mean())
 
     @torch.no_grad()
-    def _move(self, projected: Tensor, labels: Labels) -> None:
+    def _move(self, remembered: Tensor, labels: Labels) -> None:
         if self.training and self.config.cpcl:
-            self.memory.update(projected, labels.identities, labels.modalities)
+            self.memory.update(remembered, *self.memory_labels(labels))
 
-    def _branch(self, model: XReIDConfig) -> CrossModality:
-        block = SelfAttentionBlock(model.encoder.width, heads=model.encoder.heads, mlp_ratio=self.config.cii_mlp_ratio)
-        return CrossModality(block, frames=self.config.cii_frames)
+
+def _named(names: tuple[Part, ...], parts: tuple[Tensor, ...]) -> dict[Feature, Tensor]:
+    named: dict[Feature, Tensor] = dict(zip(names, parts, strict=True))
+    named["joint"] = torch.cat([named["cls"], named["projected"]], dim=1)
+    return named

@@ -82,3 +82,12 @@ class SelfAttentionBlock(nn.Module):
         q, k, v = self.qkv(self.norm_attention(x)).chunk(3, dim=-1)
         x = x + self.output(_attend(q, k, v, self.heads))
         return cast(Tensor, x + self.ffn(self.norm_ffn(x)))
+
+    def first_token(self, x: Tensor) -> Tensor:
+        """Row 0 of what ``forward`` gives, (n, L, D) to (n, D), without computing the others."""
+        normed = self.norm_attention(x)
+        width = x.shape[2]
+        q = functional.linear(normed[:, :1], self.qkv.weight[:width])
+        k, v = functional.linear(normed, self.qkv.weight[width:]).chunk(2, dim=-1)
+        first = x[:, :1] + self.output(_attend(q, k, v, self.heads))
+        return cast(Tensor, first + self.ffn(self.norm_ffn(first)))[:, 0]

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import open_clip
 import torch
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,6 +44,9 @@ class EncoderConfig(BaseModel):
             few small ones that halve the image each (Xiao et al., "Early Convolutions Help Transformers See Better",
             2021), for training from random weights, where ``patch`` needs far more steps than a CPU has.
         freeze_patch_projection: Keep ``conv1`` as it was loaded (the stability trick of MoCo v3, section 4.1).
+        shifted_blocks: In front of so many of the last blocks the patch tokens of neighbouring frames are mixed as in
+            Eq. 5 (temporal patch shift, LSMRL); 0 in the paper, where frames are encoded one by one.
+        checkpointing: In training, compute each block again in the backward pass in place of keeping what is in it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,6 +61,8 @@ class EncoderConfig(BaseModel):
     quick_gelu: bool = False
     stem: Literal["patch", "convolutional"] = "patch"
     freeze_patch_projection: bool = False
+    shifted_blocks: int = Field(default=0, ge=0)
+    checkpointing: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -67,6 +73,8 @@ class EncoderConfig(BaseModel):
             raise ValueError(f"width {self.width} is not a multiple of head_width {self.head_width}")
         if self.stem == "convolutional" and self.patch_size.bit_count() != 1:
             raise ValueError(f"a convolutional stem needs a patch_size that is a power of 2, got {self.patch_size}")
+        if self.shifted_blocks > self.layers:
+            raise ValueError(f"shifted_blocks must be at most layers, {self.layers}, got {self.shifted_blocks}")
         if self.width % 4:
             raise ValueError(f"width must be a multiple of 4 for the channel quarters of Eq. 5, got {self.width}")
         return self
@@ -130,17 +138,41 @@ class Encoder(nn.Module):
         if config.freeze_patch_projection:
             self.visual.conv1.requires_grad_(False)
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, frames: Tensor, *, lengths: Tensor | None = None, added_to_cls: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Encode frames.
 
         Args:
             frames: (n, 3, H, W), normalised.
+            lengths: (B,) int64, how many of the frames each clip has; only ``shifted_blocks`` looks at it.
+            added_to_cls: (n, D), added to the CLS token that goes in: camera embeddings.
 
         Returns:
             Z, the tokens after ``ln_post``, CLS first: (n, 1 + N, D); and v, the projected CLS: (n, d).
         """
-        projected, tokens = self.visual(frames)
-        return tokens, projected[:, 0]
+        tokens = self._tokens(frames, added_to_cls)
+        blocks = self.visual.transformer.resblocks
+        neighbours = packed_neighbours(lengths) if self.config.shifted_blocks and lengths is not None else None
+        for number, block in enumerate(blocks):
+            if neighbours is not None and number >= len(blocks) - self.config.shifted_blocks:
+                tokens = shift_packed(tokens, *neighbours)
+            if self.config.checkpointing and self.training and torch.is_grad_enabled():
+                tokens = checkpoint(block, tokens, use_reentrant=False)
+            else:
+                tokens = block(tokens)
+        tokens = self.visual.ln_post(tokens)
+        return tokens, tokens[:, 0] @ self.visual.proj
+
+    def _tokens(self, frames: Tensor, added_to_cls: Tensor | None) -> Tensor:
+        """Z before the first block: (n, 1 + N, D)."""
+        visual = self.visual
+        patches = visual.conv1(frames).flatten(2).transpose(1, 2)
+        cls = visual.class_embedding.to(patches.dtype).expand(len(frames), 1, -1)
+        if added_to_cls is not None:
+            cls = cls + added_to_cls[:, None].to(patches.dtype)
+        tokens = torch.cat([cls, patches], dim=1) + visual.positional_embedding.to(patches.dtype)
+        return cast(Tensor, visual.ln_pre(tokens))
 
     def load_clip(self, source: str | Path, *, architecture: str | None = None) -> None:
         """Take the vision tower of pretrained CLIP weights.
@@ -161,6 +193,43 @@ class Encoder(nn.Module):
         _check_fit(state, self.visual.state_dict(), path)
         self.visual.load_state_dict(state)
         _LOG.info("%s: %d tensors of the vision tower loaded", path, len(state))
+
+
+def packed_neighbours(lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of the frame before and of the frame after, in its own clip; the frame's own row where there is none.
+
+    Args:
+        lengths: (B,) int64; frames of clip 0, then those of clip 1, ...
+
+    Returns:
+        (n,) int64 each, n the sum of lengths.
+    """
+    end = torch.cumsum(lengths, 0)
+    clip = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
+    row = torch.arange(len(clip), device=lengths.device)
+    before, after = row - 1, row + 1
+    return torch.where(before >= (end - lengths)[clip], before, row), torch.where(after < end[clip], after, row)
+
+
+def shift_packed(tokens: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Eq. 5 on packed frames: the patches' first quarter from the frame before, the second from the one after.
+
+    Args:
+        tokens: (n, 1 + N, D), CLS first, which keeps to itself.
+        before: (n,) int64.
+        after: (n,) int64.
+
+    Returns:
+        (n, 1 + N, D).
+    """
+    cls, patches = tokens[:, :1], tokens[:, 1:]
+    quarter = tokens.shape[2] // 4
+    parts = [
+        patches[..., :quarter].index_select(0, before),
+        patches[..., quarter : 2 * quarter].index_select(0, after),
+        patches[..., 2 * quarter :],
+    ]
+    return torch.cat([cls, torch.cat(parts, dim=-1)], dim=1)
 
 
 def convolutional_stem(config: EncoderConfig) -> nn.Sequential:

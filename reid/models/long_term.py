@@ -16,7 +16,7 @@ def frames_ahead(frames: int, lengths: Tensor, *, step: int, boundary: Boundary)
     Args:
         frames: T, the padded length.
         lengths: (B,) int64, frames of each clip, 1 to T.
-        step: S.
+        step: S; 0 is the frame itself, and a negative one looks back, as the released code does (-1).
         boundary: Beyond the last frame, begin again (``circular``) or stay on the last (``clamp``). Not in the paper.
 
     Returns:
@@ -25,7 +25,7 @@ def frames_ahead(frames: int, lengths: Tensor, *, step: int, boundary: Boundary)
     ahead = torch.arange(frames, device=lengths.device) + step
     if boundary == "circular":
         return ahead[None, :] % lengths[:, None]
-    return torch.minimum(ahead[None, :], lengths[:, None] - 1)
+    return torch.minimum(ahead.clamp(min=0)[None, :], lengths[:, None] - 1)
 
 
 class LongTerm(nn.Module):
@@ -49,7 +49,7 @@ class LongTerm(nn.Module):
             (B, T, D), indexed by the frame that asks; rows of padding frames mean nothing.
         """
         index = frames_ahead(patches.shape[1], lengths, step=self.step, boundary=self.boundary)
-        clip = torch.arange(len(patches), device=patches.device)[:, None]
-        ahead = patches[clip, index]
-        out: Tensor = self.block(cls.flatten(0, 1)[:, None], ahead.flatten(0, 1))
+        clip = torch.arange(len(patches), device=patches.device)[:, None] * patches.shape[1]
+        ahead = patches.flatten(0, 1).index_select(0, (clip + index).flatten())
+        out: Tensor = self.block(cls.flatten(0, 1)[:, None], ahead)
         return out[:, 0].view_as(cls)

@@ -19,28 +19,33 @@ def shift_channels(patches: Tensor, lengths: Tensor, *, stride: int = 1) -> Tens
     Returns:
         ẑ^p, (B, T, N, D).
     """
+    frames = patches.shape[1]
+    if stride == 0:
+        return patches
     quarter = patches.shape[-1] // 4
-    frame = torch.arange(patches.shape[1], device=patches.device).expand(patches.shape[:2])
-    clip = torch.arange(len(patches), device=patches.device)[:, None]
-    before, after = frame - stride, frame + stride
-    before = torch.where(before >= 0, before, frame)
-    after = torch.where(after < lengths[:, None], after, frame)
-    return torch.cat(
-        [
-            patches[..., :quarter][clip, before],
-            patches[..., quarter : 2 * quarter][clip, after],
-            patches[..., 2 * quarter :],
-        ],
-        dim=-1,
-    )
+    first, second, rest = patches[..., :quarter], patches[..., quarter : 2 * quarter], patches[..., 2 * quarter :]
+    frame = torch.arange(frames, device=patches.device)
+    has_before = (frame >= stride)[:, None, None]
+    has_after = (frame + stride < lengths[:, None])[..., None, None]
+    before = torch.where(has_before, first.roll(stride, dims=1), first)
+    after = torch.where(has_after, second.roll(-stride, dims=1), second)
+    return torch.cat([before, after, rest], dim=-1)
 
 
 class ShortTerm(nn.Module):
-    """O^SII: for each frame FFN(MHCA(query = z_t^cls, key = value = ẑ_t^p)) (Eq. 6)."""
+    """O^SII: for each frame FFN(MHCA(query = z_t^cls, key = value = ẑ_t^p)) (Eq. 6).
 
-    def __init__(self, block: CrossAttentionBlock, *, stride: int = 1) -> None:
+    Args:
+        block: FFN(MHCA(.)).
+        further: More such blocks behind it, all of which look at the shifted patches: none in the paper, one in the
+            released code.
+        stride: Of Eq. 5; 1 in the paper.
+    """
+
+    def __init__(self, block: CrossAttentionBlock, *further: CrossAttentionBlock, stride: int = 1) -> None:
         super().__init__()
         self.block = block
+        self.further = nn.ModuleList(further)
         self.stride = stride
 
     def forward(self, cls: Tensor, patches: Tensor, lengths: Tensor) -> Tensor:
@@ -54,6 +59,8 @@ class ShortTerm(nn.Module):
         Returns:
             (B, T, D); rows of padding frames mean nothing.
         """
-        shifted = shift_channels(patches, lengths, stride=self.stride)
-        out: Tensor = self.block(cls.flatten(0, 1)[:, None], shifted.flatten(0, 1))
+        shifted = shift_channels(patches, lengths, stride=self.stride).flatten(0, 1)
+        out: Tensor = self.block(cls.flatten(0, 1)[:, None], shifted)
+        for block in self.further:
+            out = block(out, shifted)
         return out[:, 0].view_as(cls)

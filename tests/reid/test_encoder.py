@@ -146,6 +146,37 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "clip.pt") in message
 
 
+@pytest.mark.parametrize("layout", ["openai_script", "open_clip"])
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("shape", r"proj is \(16, 99\), expected \(16, 12\)$"),
+        ("missing", r"missing ln_pre\.bias$"),
+        ("extra", r"unexpected transformer\.resblocks\.0\.extra$"),
+    ],
+)
+def test_one_fault_of_either_layout_is_named_and_nothing_is_loaded(
+    layout: str, fault: str, message: str, tmp_path: Path
+) -> None:
+    state = clip_state()
+    if fault == "shape":
+        state["visual.proj"] = torch.zeros(16, 99)
+    elif fault == "missing":
+        del state["visual.ln_pre.bias"]
+    else:
+        state["visual.transformer.resblocks.0.extra"] = torch.zeros(1)
+    path = tmp_path / "clip.pt"
+    if layout == "openai_script":
+        save_script(nested({name: value.half() for name, value in state.items()}), path)
+    else:
+        torch.save({"epoch": 1, "state_dict": state}, path)
+    encoder = Encoder(encoder_config())
+    before = encoder.visual.class_embedding.clone()
+    with pytest.raises(EncoderWeightsError, match=message):
+        encoder.load_clip(path)
+    assert torch.equal(encoder.visual.class_embedding, before)
+
+
 def test_a_grid_that_is_neither_ours_nor_square_is_refused(tmp_path: Path) -> None:
     state = clip_state()
     state["visual.positional_embedding"] = torch.zeros(1 + 6, 16)

@@ -1,11 +1,8 @@
 """SII, LII and CII against the paper's sentences and slow NumPy."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from reid.losses.cmcl import cmcl
@@ -13,9 +10,9 @@ from reid.models.attention import CrossAttentionBlock, SelfAttentionBlock
 from reid.models.cross_modality import CrossModality
 from reid.models.long_term import LongTerm, frames_ahead
 from reid.models.short_term import ShortTerm, shift_channels
+from tests.reid.reference import Array, cross_modality, ffn_mhca, ffn_mhsa, long_term, short_term
 
 WIDTH, HEADS = 16, 2
-Array = NDArray[np.float64]
 
 
 def randomised(block: torch.nn.Module) -> torch.nn.Module:
@@ -31,45 +28,16 @@ def array(tensor: Tensor) -> Array:
     return tensor.detach().numpy().astype(np.float64)
 
 
-def layer_norm(x: Array, norm: torch.nn.LayerNorm) -> Array:
-    mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
-    return (x - mean) / np.sqrt(variance + norm.eps) * array(norm.weight) + array(norm.bias)
-
-
-def linear(x: Array, layer: torch.nn.Linear) -> Array:
-    return x @ array(layer.weight).T + (array(layer.bias) if layer.bias is not None else 0)
-
-
-def attention(q: Array, k: Array, v: Array) -> Array:
-    """One head after another, one query after another."""
-    out, size = np.zeros_like(q), q.shape[-1] // HEADS
-    for head in range(HEADS):
-        part = slice(head * size, (head + 1) * size)
-        for row in range(len(q)):
-            logits = np.array([q[row, part] @ key[part] for key in k]) / math.sqrt(size)
-            weight = np.exp(logits - logits.max())
-            out[row, part] = (weight / weight.sum()) @ v[:, part]
-    return out
-
-
-def feed_forward(x: Array, block: torch.nn.Module) -> Array:
-    hidden = linear(x, block.expand)
-    gelu = hidden * 0.5 * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2)))
-    return linear(gelu, block.contract)
+def arrays(module: torch.nn.Module) -> dict[str, Array]:
+    return {name: array(value) for name, value in module.state_dict().items()}
 
 
 def slow_cross(block: CrossAttentionBlock, x: Array, y: Array) -> Array:
-    keys = layer_norm(y, block.norm_key)
-    values = keys if block.normalise_values else y
-    q, k = linear(layer_norm(x, block.norm_query), block.query), linear(keys, block.key)
-    x = x + linear(attention(q, k, linear(values, block.value)), block.output)
-    return x + feed_forward(layer_norm(x, block.norm_ffn), block.ffn)
+    return ffn_mhca(x, y, arrays(block), HEADS, normalise_values=block.normalise_values)
 
 
 def slow_self(block: SelfAttentionBlock, x: Array) -> Array:
-    q, k, v = np.split(linear(layer_norm(x, block.norm_attention), block.qkv), 3, axis=-1)
-    x = x + linear(attention(q, k, v), block.output)
-    return x + feed_forward(layer_norm(x, block.norm_ffn), block.ffn)
+    return ffn_mhsa(x, arrays(block), HEADS)
 
 
 @pytest.mark.parametrize("normalise_values", [False, True])
@@ -129,16 +97,11 @@ def test_sii_and_lii_equal_their_equations_frame_by_frame() -> None:
     short = ShortTerm(randomised(CrossAttentionBlock(WIDTH, heads=HEADS)))
     long = LongTerm(randomised(CrossAttentionBlock(WIDTH, heads=HEADS)))
     out_short, out_long = array(short(cls, patches, lengths)), array(long(cls, patches, lengths))
-    z, p = array(cls), array(patches)
-    for clip in range(2):
-        for t in range(frames):
-            mixed = p[clip, t].copy()
-            mixed[:, :4] = p[clip, max(t - 1, 0)][:, :4]
-            mixed[:, 4:8] = p[clip, min(t + 1, frames - 1)][:, 4:8]
-            query = z[clip, t][None]
-            np.testing.assert_allclose(out_short[clip, t], slow_cross(short.block, query, mixed)[0], atol=1e-5)
-            ahead = p[clip, (t + 2) % frames]
-            np.testing.assert_allclose(out_long[clip, t], slow_cross(long.block, query, ahead)[0], atol=1e-5)
+    for clip, (z, p) in enumerate(zip(array(cls), array(patches), strict=True)):
+        expected = short_term(list(z), list(p), arrays(short.block), HEADS)
+        np.testing.assert_allclose(out_short[clip], expected, atol=1e-5)
+        expected = long_term(list(z), list(p), arrays(long.block), HEADS, step=2)
+        np.testing.assert_allclose(out_long[clip], expected, atol=1e-5)
 
 
 def test_cii_equals_its_equation_and_averages_the_partners_frames() -> None:
@@ -146,8 +109,7 @@ def test_cii_equals_its_equation_and_averages_the_partners_frames() -> None:
     pooled, partner = torch.randn(2, WIDTH), torch.randn(2, 4, 3, WIDTH)
     out = array(branch(pooled, partner))
     for clip in range(2):
-        tokens = [np.concatenate([array(pooled)[clip][None], frame]) for frame in array(partner)[clip]]
-        expected = np.mean([slow_self(branch.block, x)[0] for x in tokens], axis=0)
+        expected = cross_modality(array(pooled)[clip], list(array(partner)[clip]), arrays(branch.block), HEADS)
         np.testing.assert_allclose(out[clip], expected, atol=1e-5)
 
 

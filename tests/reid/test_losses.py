@@ -84,9 +84,9 @@ def test_cmcl_is_the_sum_of_the_papers_four_terms() -> None:
     loss = filled(objective, features, labels)(model, features, labels)
     visible, infrared = slice(0, 2), slice(2, 4)
     total = 0.0
-    for name, pooled in (("short", features.short), ("long", features.long)):
+    for name, pooled in features.pooled.items():
         for own, other in ((visible, infrared), (infrared, visible)):
-            interacted = objective.interaction[name](pooled[own], features.patches[other])
+            interacted = objective.interaction.blocks[name](pooled[own], features.patches[other])
             total += (pooled[own] - interacted).square().sum(dim=1).mean().item()
     assert loss.breakdown["cmcl"] == pytest.approx(total, rel=1e-5)
     assert loss.breakdown["cii_norm"] > 0
@@ -98,11 +98,11 @@ def test_with_three_modalities_every_ordered_pair_has_its_term() -> None:
     loss = filled(objective, features, labels)(model, features, labels)
     rows = [slice(2 * m, 2 * m + 2) for m in range(3)]
     total = 0.0
-    for name, pooled in (("short", features.short), ("long", features.long)):
+    for name, pooled in features.pooled.items():
         for own in rows:
             for other in rows:
                 if own != other:
-                    interacted = objective.interaction[name](pooled[own], features.patches[other])
+                    interacted = objective.interaction.blocks[name](pooled[own], features.patches[other])
                     total += (pooled[own] - interacted).square().sum(dim=1).mean().item()
     assert loss.breakdown["cmcl"] == pytest.approx(total, rel=1e-5)
 
@@ -114,7 +114,7 @@ def test_gradients_reach_the_whole_model_and_the_objective_and_no_memory() -> No
     silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()]
     assert silent == []
     silent = [name for name, p in objective.named_parameters() if p.grad is None]
-    assert silent == ["identity.1.classifier.weight"]  # weight 0 in the paper
+    assert silent == []
     assert not objective.memory.prototypes.requires_grad
 
 
@@ -137,7 +137,7 @@ def test_the_memories_move_in_training_only_and_before_or_after_the_loss() -> No
 
 def test_a_weight_of_zero_leaves_a_loss_out() -> None:
     model, _, frames, labels = batch(2)
-    config = LossConfig(cpcl=0, triplet=0, cmcl=0, projected_identity=2.0)
+    config = LossConfig(cpcl=0, triplet=0, cmcl=0, identity_on=("cls", "projected", "fused"))
     objective = Objective(model.config, config, identities=4, modalities=2)
     breakdown = objective(model, forward(model, frames), labels).breakdown
     assert set(breakdown) == {"total", "identity_cls", "identity_projected", "identity_fused"}

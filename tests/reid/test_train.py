@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -265,3 +266,43 @@ def test_a_configuration_that_is_no_mapping_or_no_file_is_refused(tmp_path: Path
         read_config(tmp_path / "broken.yaml")
     with pytest.raises(ConfigError, match="No such file"):
         read_config(tmp_path / "gone.yaml")
+
+
+@pytest.mark.parametrize("preset", ["paper", "code", "vanilla", "cpc_cii"])
+def test_a_preset_trains_by_its_name_at_any_size(root: Path, tmp_path: Path, preset: str) -> None:
+    encoder = encoder_config().model_dump_json(exclude={"freeze_patch_projection"})
+    changes = [
+        f"model.encoder={encoder}", "preprocessing.size_hw=[32, 16]", "pretrained=null", "batch.frames=2",
+        "batch.identities=3", "batch.clips=1", "epochs=2", "iterations=3", "licence=Apache-2.0",
+    ]  # fmt: skip
+    if preset == "code":
+        changes.append("model.cameras=4")
+    arguments = ["--preset", preset, "--root", str(root), "--output", str(tmp_path)]
+    assert train.main([*arguments, *(part for change in changes for part in ("--set", change))]) == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert [math.isfinite(epoch["loss"]["total"]) for epoch in result["epochs"]] == [True, True]
+    extractor = checkpoint.load(tmp_path / "checkpoint.safetensors")
+    assert extractor.dimension == sum(
+        extractor.model.config.width_of(part) for part in extractor.model.config.retrieval
+    )
+
+
+def test_camera_embeddings_need_as_many_cameras_as_the_data_have(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--preset", "code", "--root", str(root), "--output", str(tmp_path), "--set", "pretrained=null"]
+    assert train.main(arguments) == 2
+    assert "model.cameras is 12, but the training split has 4 cameras" in capsys.readouterr().err
+
+
+def test_clip_weights_that_are_not_there_are_told_with_what_to_put_where(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(config: object) -> str:
+        raise OSError("no network")
+
+    monkeypatch.setattr("reid.models.encoder.download_pretrained", fail)
+    assert train.main(["--preset", "paper", "--root", str(root), "--output", str(tmp_path)]) == 2
+    message = capsys.readouterr().err
+    assert "ViT-B-16-quickgelu (openai) could not be fetched: OSError" in message
+    assert "give the path of that file in place of 'openai'" in message

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from reid.modality import Modality
-from reid.transforms import Augmentation, augment, prepare_clip, sample_uniform, to_input
+from reid.transforms import Augmentation, augment, prepare_clip, sample_frames, to_input
 from tests.reid.factories import SIZE_HW, preprocessing
 
 RGB, NIR, THERMAL = Modality.RGB, Modality.NIR, Modality.THERMAL
@@ -14,9 +14,9 @@ def grey(value: int, dtype: type = np.uint8, hw: tuple[int, int] = (40, 20)) -> 
 
 
 def test_frames_are_taken_evenly_and_none_is_repeated() -> None:
-    assert sample_uniform(24, 6).tolist() == [0, 4, 8, 12, 16, 20]
-    assert sample_uniform(7, 3).tolist() == [0, 2, 4]
-    assert sample_uniform(2, 6).tolist() == [0, 1]
+    assert sample_frames(24, 6).tolist() == [0, 4, 8, 12, 16, 20]
+    assert sample_frames(7, 3).tolist() == [0, 2, 4]
+    assert sample_frames(2, 6).tolist() == [0, 1]
 
 
 def test_crops_of_any_size_become_one_size_with_three_channels() -> None:

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid.models.xreid import XReID, XReIDConfig, temporal_mean, to_padded
+from reid.models.pooling import temporal_mean
+from reid.models.xreid import XReID, XReIDConfig, to_padded
 from tests.reid.factories import encoder_config, model_config
 
 
@@ -38,8 +39,8 @@ def test_the_fused_feature_is_the_mean_of_both_interactions_and_of_time() -> Non
     cls, patches = tokens[:, :, 0], tokens[:, :, 1:]
     short, long = model.short_term(cls, patches, lengths), model.long_term(cls, patches, lengths)
     torch.testing.assert_close(features.fused, ((short + long) / 2).mean(dim=1))
-    torch.testing.assert_close(features.short, short.mean(dim=1))
-    torch.testing.assert_close(features.long, long.mean(dim=1))
+    torch.testing.assert_close(features.pooled["short"], short.mean(dim=1))
+    torch.testing.assert_close(features.pooled["long"], long.mean(dim=1))
     torch.testing.assert_close(features.cls, cls.mean(dim=1))
     torch.testing.assert_close(features.projected, projected.view(2, 5, -1).mean(dim=1))
 
@@ -48,7 +49,7 @@ def test_the_fused_feature_is_the_mean_of_both_interactions_and_of_time() -> Non
 def test_the_embedding_is_the_three_parts_side_by_side_at_unit_length(neck: str) -> None:
     model = build(neck=neck)
     frames, lengths = clips(3, 1)
-    parts = torch.cat(model.through_necks(model(frames, lengths)), dim=1)
+    parts = torch.cat(model.through_necks(model(frames, lengths).parts), dim=1)
     embedding = embed(model, frames, lengths)
     assert embedding.shape == (2, 16 + 12 + 16)
     torch.testing.assert_close(embedding, parts / parts.norm(dim=1, keepdim=True))

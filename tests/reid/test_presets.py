@@ -1,0 +1,165 @@
+"""Presets are what they say: the paper's settings, the rows of its tables, and where their gradients go."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from reid import presets
+from reid.losses.total import Labels, Loss, Objective
+from reid.models.xreid import ClipFeatures, XReID
+from reid.training_config import TrainConfig
+from tests.reid.factories import encoder_config
+
+FRAMES = 3
+BOTH_BLOCKS = {"short_term", "long_term"}
+# Which parts of the network and of the objective get a gradient from the whole loss, by preset.
+REACHED = {
+    "paper": {"encoder", *BOTH_BLOCKS, "interaction", "identity"},
+    "code": {"encoder", "short_term", "camera_embedding", "necks", "identity"},
+    "baseline_pcl": {"encoder", "identity"},
+    "vanilla": {"encoder", "identity"},
+    "cross_modal_update": {"encoder", "identity"},
+    "cross_modal_collaboration": {"encoder", "identity"},
+    "cpc": {"encoder", "identity"},
+    "cpc_sii": {"encoder", "short_term", "identity"},
+    "cpc_lii": {"encoder", "long_term", "identity"},
+    "cpc_cii": {"encoder", "interaction", "identity"},
+    "cpc_sii_cii": {"encoder", "short_term", "interaction", "identity"},
+    "cpc_lii_cii": {"encoder", "long_term", "interaction", "identity"},
+    "cpc_sii_lii": {"encoder", *BOTH_BLOCKS, "identity"},
+}
+
+
+class Batch:
+    """Two identities, two clips each in two modalities, through a small network of a preset."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        torch.manual_seed(3)
+        self.model = XReID(config.model).train()
+        self.objective = Objective(config.model, config.loss, identities=4, modalities=2).train()
+        self.labels = Labels(torch.tensor([0, 0, 3, 3]).repeat(2), torch.tensor([0, 1]).repeat_interleave(4))
+        self.frames = torch.randn(8 * FRAMES, 3, 32, 16)
+        features = self.forward()
+        self.objective.memory.initialise(
+            self.objective.remembered(self.model, features).detach(), *self.objective.memory_labels(self.labels)
+        )
+
+    def forward(self) -> ClipFeatures:
+        cameras = torch.arange(8) if self.model.config.cameras else None
+        return self.model(self.frames, torch.full((8,), FRAMES), self.labels.modalities, cameras)
+
+    def loss(self) -> Loss:
+        loss: Loss = self.objective(self.model, self.forward(), self.labels)
+        return loss
+
+
+def small(name: str) -> Batch:
+    return Batch(presets.load(name, encoder=encoder_config(quick_gelu=True)))
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_gradients_reach_what_the_preset_trains_and_nothing_else(name: str) -> None:
+    batch = small(name)
+    batch.loss().total.backward()
+    named = [*batch.model.named_parameters(), *batch.objective.named_parameters()]
+    reached = {key.split(".")[0] for key, each in named if each.grad is not None and each.grad.abs().sum() > 0}
+    assert reached == REACHED[name]
+    frozen = {key for key, each in named if not each.requires_grad}
+    silent = {key for key, each in named if each.requires_grad and (each.grad is None or not each.grad.abs().sum())}
+    assert silent == ({"encoder.visual.proj"} if name == "vanilla" else set())  # no loss of vanilla is of b
+    assert frozen == (
+        {"encoder.visual.conv1.weight", "necks.0.bias", "necks.1.bias", "necks.2.bias"} if name == "code" else set()
+    )
+
+
+@pytest.mark.parametrize(("name", "trains"), [("paper", True), ("code", False)])
+def test_the_losses_of_the_interactions_train_the_backbone_in_the_paper_and_not_in_the_code(
+    name: str, trains: bool
+) -> None:
+    """The released code hands SII detached tokens, so that only the losses of the plain features train the encoder."""
+    batch = small(name)
+    fused = batch.forward().fused
+    assert isinstance(fused, Tensor)
+    fused.square().sum().backward()
+    reached = [key for key, each in batch.model.encoder.named_parameters() if each.grad is not None]
+    assert bool(reached) is trains
+    assert batch.model.short_term.block.query.weight.grad is not None
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_memories_receive_no_gradient_and_move_if_they_are_used(name: str) -> None:
+    batch = small(name)
+    before = batch.objective.memory.prototypes.clone()
+    batch.loss().total.backward()
+    assert not batch.objective.memory.prototypes.requires_grad
+    assert "memory" not in {key.split(".")[0] for key, _ in batch.objective.named_parameters()}
+    assert torch.equal(batch.objective.memory.prototypes, before) is (name == "vanilla")
+
+
+def test_paper_is_what_the_paper_states() -> None:
+    """Sections 3 and 4.1 of arXiv 2511.17964, and Figs. 4 and 5 for the strides."""
+    config = presets.load("paper")
+    encoder = config.model.encoder
+    assert (config.pretrained, config.architecture, encoder.quick_gelu) == ("openai", "ViT-B-16-quickgelu", True)
+    assert (encoder.image_size_hw, encoder.patch_size, encoder.width, encoder.layers) == ((288, 144), 16, 768, 12)
+    assert (encoder.output_dim, encoder.freeze_patch_projection, encoder.shifted_blocks) == (512, False, 0)
+    assert (config.batch.identities, config.batch.clips, config.batch.frames) == (4, 2, 10)
+    optimiser = config.optimiser
+    assert (optimiser.name, optimiser.lr, optimiser.warmup_epochs, optimiser.warmup_start) == ("adam", 5e-6, 10, 0.1)
+    assert (optimiser.schedule, optimiser.milestones, config.epochs) == ("step", (30, 50), 60)
+    assert (config.model.interactions, config.model.short_stride, config.model.long_step) == (("short", "long"), 1, 2)
+    assert (config.loss.momentum, config.loss.update, config.loss.cpcl_against) == (0.2, "cross_modality", "both")
+    assert (config.loss.cpcl, config.loss.triplet, config.loss.identity, config.loss.cmcl) == (1, 1, 1, 1)
+    beyond = (config.loss.retrieval, config.loss.orthogonality, config.loss.centre, config.loss.alignment)
+    assert beyond == (0, 0, 0, 0)
+    assert (config.loss.shared_prototypes, config.model.pooling, config.model.neck) == (False, "mean", "none")
+    assert config.model.camera_embedding == "none"
+    drawn = {key for key, value in config.augmentation.model_dump().items() if value}
+    assert drawn == {"flip", "shift", "erase"}
+
+
+def test_the_rows_of_the_papers_ablations_have_a_preset_each() -> None:
+    rows = {row for preset in presets.PRESETS.values() for row in preset.rows} | set(presets.NOT_BUILT)
+    sii_lii_cii = ("none", "SII", "LII", "CII", "SII CII", "LII CII", "SII LII", "SII LII CII")
+    expected = {f"Tab. 5 {row}" for row in sii_lii_cii}
+    expected |= {"Tab. 3 Baseline", "Tab. 3 + CPC", "Tab. 3 + MII", "Tab. 1", "Tab. 2"}
+    visual = ("Visual memories", "Cross-modal update", "Cross-modal collaboration", "CPC")
+    expected |= {f"Tab. 4 {row}" for row in ("Vanilla", "Textual prompts", *visual)}
+    assert rows == expected
+
+
+@pytest.mark.parametrize("name", [name for name in presets.PRESETS if name != "paper"])
+def test_a_preset_differs_from_the_paper_in_its_changes_only(name: str) -> None:
+    paper, config = presets.load("paper"), presets.load(name)
+    keys = set(presets.PRESETS[name].changes)
+
+    def leaves(data: dict[str, object], prefix: str = "") -> dict[str, object]:
+        found: dict[str, object] = {}
+        for key, value in data.items():
+            found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        return found
+
+    ours, theirs = leaves(config.model_dump()), leaves(paper.model_dump())
+    differing = {key for key in ours if ours[key] != theirs[key]} - {"name"}
+    assert differing <= keys
+    assert differing
+    assert config.name == f"xreid-{name.replace('_', '-')}"
+
+
+@pytest.mark.parametrize("option", presets.OPTIONS, ids=lambda option: option.key)
+def test_every_option_of_the_table_exists_and_says_something(option: presets.Option) -> None:
+    presets.value_of(presets.load("paper"), option.key)
+    assert option.paper
+    assert option.release
+    assert option.why
+
+
+def test_every_switch_a_preset_turns_is_in_the_table() -> None:
+    explained = {option.key for option in presets.OPTIONS} | {"loss.cpcl", "loss.identity", "model.cameras"}
+    turned = {key for preset in presets.PRESETS.values() for key in preset.changes}
+    assert turned <= explained
+
+
+def test_a_name_that_is_no_preset_is_told_with_those_that_are() -> None:
+    with pytest.raises(ValueError, match="no preset 'papre'; there are: paper, code"):
+        presets.load("papre")
