@@ -1,0 +1,87 @@
+"""The exported and the compiled tracklet embedder against eager PyTorch."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from reid import checkpoint, export
+from reid.checkpoint import save
+from reid.models.xreid import MODALITIES, XReID
+from tests.reid.factories import card, encoder_config, model_config
+
+CHANGES = {"neck": "batch_norm", "centre_modalities": True, "camera_embedding": "modality_mean", "cameras": 3}
+
+
+def write_weights(path: Path, **changes: object) -> Path:
+    torch.manual_seed(4)
+    model = XReID(model_config(**changes))
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if value.is_floating_point() and "var" not in name:
+                value.add_(0.05 * torch.randn(value.shape))
+    save(path, model, card(model.config))
+    return path
+
+
+def test_the_exported_embedder_equals_the_extractor_for_any_lengths(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = write_weights(tmp_path / "mini.safetensors", **CHANGES)
+    output = tmp_path / "made" / "mini.onnx"
+    assert export.main(["--weights", str(weights), "--output", str(output)]) == 0
+    assert "greatest difference from PyTorch" in capsys.readouterr().out
+    assert [path.name for path in output.parent.iterdir()] == ["mini.onnx"]
+    extractor = checkpoint.load(weights)
+    crops, lengths, kinds = export.example(extractor.preprocessing, 5, 1, 3, 2, frames=7, seed=9)
+    session = onnxruntime.InferenceSession(output, providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {"crops": crops.numpy(), "lengths": lengths.numpy(), "modalities": kinds.numpy()})
+    clips = [crop[:length].numpy() for crop, length in zip(crops, lengths.tolist(), strict=True)]
+    modalities = [MODALITIES[kind] for kind in kinds.tolist()]
+    np.testing.assert_allclose(got, extractor.embed_prepared(clips, modalities), atol=1e-4)
+    notes = {each.key: each.value for each in onnx.load(output).metadata_props}
+    assert notes["model_id"] == extractor.model_id
+    assert json.loads(notes["preprocessing"])["size_hw"] == [32, 16]
+    assert notes["modalities"] == "rgb,nir,thermal"
+
+
+def test_a_model_that_mixes_frames_in_the_encoder_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = encoder_config(shifted_blocks=1).model_dump()
+    weights = write_weights(tmp_path / "mini.safetensors", encoder=encoder)
+    assert export.main(["--weights", str(weights), "--output", str(tmp_path / "mini.onnx")]) == 2
+    assert "shifted_blocks" in capsys.readouterr().err
+    assert not (tmp_path / "mini.onnx").exists()
+
+
+def test_an_export_that_differs_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = write_weights(tmp_path / "mini.safetensors")
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    (tmp_path / "mini.onnx").write_text("an earlier one")
+    assert export.main(["--weights", str(weights), "--output", str(tmp_path / "mini.onnx")]) == 2
+    assert "ONNX Runtime differs from PyTorch" in capsys.readouterr().err
+    assert (tmp_path / "mini.onnx").read_text() == "an earlier one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mini.onnx", "mini.safetensors"]
+
+
+NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=NEEDS_COMPILER)])
+def test_the_compiled_embedder_equals_the_eager_one(backend: str, tmp_path: Path) -> None:
+    """One graph for all lengths."""
+    extractor = checkpoint.load(write_weights(tmp_path / "mini.safetensors", **CHANGES))
+    embedder = export.TrackletEmbedder(extractor.model, extractor.preprocessing)
+    compiled = torch.compile(embedder, dynamic=True, fullgraph=True, backend=backend)
+    for lengths in ((3, 2), (1, 5, 4)):
+        inputs = export.example(extractor.preprocessing, *lengths, frames=max(lengths))
+        with torch.inference_mode():
+            torch.testing.assert_close(compiled(*inputs), embedder(*inputs), atol=1e-4, rtol=0)
