@@ -3,10 +3,12 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +21,7 @@ from reid.modality import Modality
 from reid.transforms import Image, Preprocessing, prepare_clip
 
 _LOG = logging.getLogger(__name__)
+_AT_ONCE = 2000  # tracklets between two lines of the log
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,25 +62,51 @@ class Crops:
             split: Which tracklets.
             preprocessing: Size and percentiles.
             cache: A folder for ``<digest>.npy``, named by what decides its content: paths, sizes and times of the
-                files, and the preprocessing. None keeps nothing.
+                files, and the preprocessing; it is written through a memory map and may be larger than memory. None
+                keeps nothing and prepares into memory.
         """
         starts = np.concatenate([[0], np.cumsum(split.lengths)]).astype(np.int64)
-        path = cache / f"{_digest(split, preprocessing)}.npy" if cache else None
-        if path and path.is_file():
-            return cls(np.load(path, mmap_mode="r"), starts)
-        height, width = preprocessing.size_hw
-        pixels = np.empty((starts[-1], height, width, 3), np.uint8)
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            clips = pool.map(_prepare, split.paths, split.modalities, repeat(preprocessing))
-            for (first, end), clip in zip(pairwise(starts), clips, strict=True):
-                pixels[first:end] = clip
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".partial.npy")
-            np.save(temporary, pixels)
-            temporary.replace(path)
-        _LOG.info("%d crops of %d tracklets read", len(pixels), len(split))
-        return cls(pixels, starts)
+        shape = (int(starts[-1]), *preprocessing.size_hw, 3)
+        if cache is None:
+            pixels = np.empty(shape, np.uint8)
+            _fill(pixels, starts, split, preprocessing)
+            return cls(pixels, starts)
+        path = cache / f"{_digest(split, preprocessing)}.npy"
+        if not path.is_file():
+            _pack(path, shape, lambda pixels: _fill(pixels, starts, split, preprocessing))
+        return cls(np.load(path, mmap_mode="r"), starts)
+
+
+def _pack(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.uint8]], None]) -> None:
+    """Write a file through a memory map, so that it may be larger than memory; it gets its name when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".npy")
+    os.close(handle)
+    try:
+        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        fill(pixels)
+        pixels.flush()
+        del pixels
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _fill(
+    pixels: NDArray[np.uint8], starts: NDArray[np.int64], split: TrackletSplit, preprocessing: Preprocessing
+) -> None:
+    """Prepare every tracklet into its rows, some at a time."""
+    began = time.monotonic()
+
+    def prepare(row: int) -> None:
+        pixels[starts[row] : starts[row + 1]] = _prepare(split.paths[row], split.modalities[row], preprocessing)
+
+    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+        for begin in range(0, len(split), _AT_ONCE):
+            rows = range(begin, min(begin + _AT_ONCE, len(split)))
+            list(pool.map(prepare, rows))
+            _LOG.info("%d of %d crops read, %.0f s", starts[rows.stop], starts[-1], time.monotonic() - began)
 
 
 def read_crop(path: Path, modality: Modality) -> Image:
