@@ -218,3 +218,54 @@ def expected_calibration_error(probability: ArrayLike, same: ArrayLike, *, bins:
     claimed = np.bincount(place, weights=p, minlength=bins)
     true = np.bincount(place, weights=y.astype(np.float64), minlength=bins)
     return float(np.abs(claimed - true).sum() / len(p))
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How far claimed probabilities are from what was true.
+
+    Attributes:
+        error: ``expected_calibration_error`` of all pairs. Nearly all pairs are of two persons and claimed to be so,
+            which makes it small for anybody.
+        error_of_likely: The same over the pairs that are claimed at 5 % or more, those that a user is shown; NaN
+            where there is none.
+        log_loss: Mean of -log of what was claimed for the truth, in nats; less is better.
+        log_loss_of_rate: That of claiming the share of same-person pairs for each of them: what `log_loss` must beat.
+        pairs: How many.
+        same: Of one person.
+    """
+
+    error: float
+    error_of_likely: float
+    log_loss: float
+    log_loss_of_rate: float
+    pairs: int
+    same: int
+
+
+def reliability(probability: ArrayLike, same: ArrayLike) -> Reliability:
+    """Judge claimed probabilities.
+
+    Args:
+        probability: Claimed P(same person), (n,) in [0, 1], not empty.
+        same: Whether it was, (n,) bool.
+
+    Raises:
+        ValueError: When the input does not fit together or is empty.
+    """
+    p, y = _sample(probability, same)
+    error = expected_calibration_error(p, y)
+    likely = p >= 0.05
+    return Reliability(
+        error=error,
+        error_of_likely=expected_calibration_error(p[likely], y[likely]) if likely.any() else math.nan,
+        log_loss=_log_loss(p, y),
+        log_loss_of_rate=_log_loss(np.full_like(p, y.mean()), y),
+        pairs=len(y),
+        same=int(y.sum()),
+    )
+
+
+def _log_loss(p: NDArray[np.float64], y: NDArray[np.bool_]) -> float:
+    claimed = np.where(y, p, 1 - p)
+    return float(-np.log(np.maximum(claimed, 1e-12)).mean())

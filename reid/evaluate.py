@@ -1,7 +1,8 @@
 """The only evaluation: embeddings of a split, ranked across modalities in every direction.
 
-``python -m reid.evaluate --weights xreid-tiny --root DATA [--split val]`` prints a table; ``--json FILE``
-writes it.
+``python -m reid.evaluate --weights W --dataset hitsz_vcm --root DATA`` prints a table; ``--json FILE`` writes it,
+``--sheet FILE.png`` shows queries beside their top ten. ``--protocol`` names a variant of the evaluation that is in
+circulation, and ``--camera-rule``, ``--clips``, ``--frames`` and ``--legacy-drop-last`` change one thing of it.
 """
 
 import argparse
@@ -12,60 +13,247 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
-from itertools import combinations, permutations
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
+import yaml
 from numpy.typing import NDArray
 
 from reid import checkpoint
-from reid.calibration import Calibration, Curve, fit_curve
-from reid.datasets.crops import Crops
-from reid.datasets.folder import DatasetError, read_folder
-from reid.datasets.split import TrackletSplit
+from reid.calibration import Calibration, Curve, Reliability, fit_curve, reliability
+from reid.datasets.crops import read_crop
+from reid.datasets.known import DATASETS, Dataset, open_dataset
+from reid.datasets.split import DatasetError, Direction, TrackletSplit, every_direction
 from reid.extractor import XReIDExtractor
 from reid.metrics import CameraRule, RetrievalMetrics, evaluate
 from reid.modality import Modality
-from reid.transforms import sample_frames
+from reid.ranking_sheet import Sheet, write_sheet
+from reid.reranking import Reranking, rerank
+from reid.transforms import Preprocessing, prepare_clip, sample_frames
 
 Results = dict[str, RetrievalMetrics]
+Clips = Literal["weights", "chunk_first", "chunk_random", "uniform", "dense"]
+
+_TRACKLETS_AT_ONCE = 256  # whose crops are in memory together
+_DROPPED_BATCH = 64  # of BUPTCampus's own test loader
 
 
-def embed_split(extractor: XReIDExtractor, crops: Crops, split: TrackletSplit) -> NDArray[np.float32]:
-    """Embed every tracklet, as ``extract`` would from its files: (n, d)."""
-    frames, sampling = extractor.preprocessing.frames, extractor.preprocessing.sampling
-    chosen = [sample_frames(crops.length(row), frames, sampling=sampling) for row in range(len(crops))]
-    clips = [crops.clip(row, positions) for row, positions in enumerate(chosen)]
-    return extractor.embed_prepared(clips, split.modalities)
+@dataclass(frozen=True, slots=True)
+class EvaluationProtocol:
+    """What, beside the weights, decides a figure.
+
+    Attributes:
+        camera_rule: See ``reid.metrics``; None takes that of the data set.
+        clips: How a tracklet becomes clips, see ``clip_positions``.
+        frames: T; None takes that of the weights.
+        legacy_drop_last: Leave out what BUPTCampus's own loader leaves out, see ``drop_last``.
+    """
+
+    camera_rule: CameraRule | None = None
+    clips: Clips = "weights"
+    frames: int | None = None
+    legacy_drop_last: bool = False
+
+
+# Whose figures each of them makes; sources in ``reid/published.yaml``.
+PROTOCOLS: dict[str, EvaluationProtocol] = {
+    "weights": EvaluationProtocol(),
+    "vcm": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "chunk_first"),
+    "vcm_6_frames": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "chunk_first", 6),
+    "vcm_dense": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "dense"),
+    "bupt": EvaluationProtocol(CameraRule.NONE, "uniform"),
+    "bupt_legacy": EvaluationProtocol(CameraRule.NONE, "uniform", legacy_drop_last=True),
+    "bupt_m3_reid": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "chunk_first", 6),
+    "bupt_xreid": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "dense"),
+}
+
+
+class Clipped(Protocol):
+    """Tracklets whose frames can be had prepared for the network: ``reid.datasets.crops.Crops``, or ``CropFiles``."""
+
+    def __len__(self) -> int:
+        """Tracklets."""
+        ...
+
+    def length(self, tracklet: int) -> int:
+        """Frames of one."""
+        ...
+
+    def clip(self, tracklet: int, positions: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
+        """(T, H, W, 3) of one."""
+        ...
+
+
+class CropFiles:
+    """The files of a split, read when they are needed and prepared as ``XReIDExtractor.extract`` does."""
+
+    def __init__(self, split: TrackletSplit, preprocessing: Preprocessing) -> None:
+        self._split, self._preprocessing = split, preprocessing
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def length(self, tracklet: int) -> int:
+        """Frames of a tracklet."""
+        return len(self._split.paths[tracklet])
+
+    def clip(self, tracklet: int, positions: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
+        """(T, H, W, 3): the frames at these positions; each file is read once.
+
+        Raises:
+            DatasetError: When a file cannot be used; it is named.
+        """
+        paths, modality = self._split.paths[tracklet], self._split.modalities[tracklet]
+        wanted = np.arange(len(paths)) if positions is None else positions
+        try:
+            images = {position: read_crop(paths[position], modality) for position in set(wanted.tolist())}
+            return prepare_clip([images[position] for position in wanted.tolist()], modality, self._preprocessing)
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"{paths[0].parent}: {error}") from error
+
+
+def clip_positions(count: int, frames: int, clips: Clips, *, seed: int = 0) -> list[NDArray[np.int64]]:
+    """The clips that stand for a tracklet of n frames.
+
+    Args:
+        count: n.
+        frames: T.
+        clips: ``uniform`` and ``chunk_first`` are one clip, see ``reid.transforms.sample_frames``; ``chunk_random`` is
+            one with a random frame of each chunk; ``dense`` are consecutive clips of T frames that do not overlap, the
+            last filled up by going round its own frames (the released ``eval_all.py``).
+        seed: Of ``chunk_random``.
+
+    Returns:
+        Positions of each clip, (T,) int64, or fewer for ``uniform`` and n < T.
+    """
+    if clips == "dense":
+        starts = range(0, count, frames)
+        return [start + np.arange(frames, dtype=np.int64) % min(frames, count - start) for start in starts]
+    if clips == "chunk_random":
+        size = -(-count // frames)
+        offset = np.random.default_rng(seed).integers(size, size=frames)
+        return [np.minimum(np.arange(frames, dtype=np.int64) * size + offset, count - 1)]
+    if clips == "weights":
+        raise ValueError("'weights' stands for what the weights say; ask for that by its name")
+    return [sample_frames(count, frames, sampling=clips)]
+
+
+def embed_split(
+    extractor: XReIDExtractor,
+    crops: Clipped,
+    split: TrackletSplit,
+    *,
+    clips: Clips = "weights",
+    frames: int | None = None,
+) -> NDArray[np.float32]:
+    """Embed every tracklet: the mean over the features of its clips, at unit length: (n, d)."""
+    frames = extractor.preprocessing.frames if frames is None else frames
+    clips = extractor.preprocessing.sampling if clips == "weights" else clips
+    parts = [np.zeros((0, extractor.dimension), np.float32)]
+    for rows in np.array_split(np.arange(len(crops)), max(1, -(-len(crops) // _TRACKLETS_AT_ONCE))):
+        chosen = [(row, each) for row in rows for each in clip_positions(crops.length(row), frames, clips, seed=row)]
+        features = extractor.features_prepared(
+            [crops.clip(row, positions) for row, positions in chosen], [split.modalities[row] for row, _ in chosen]
+        )
+        owner = np.array([row for row, _ in chosen], np.int64) - (rows[0] if len(rows) else 0)
+        total = np.zeros((len(rows), extractor.dimension), np.float64)
+        np.add.at(total, owner, features)
+        parts.append((total / np.linalg.norm(total, axis=1, keepdims=True)).astype(np.float32))
+    return np.concatenate(parts)
+
+
+def drop_last(direction: Direction, split: TrackletSplit) -> Direction:
+    """Leave out the visible tracklets behind the last whole batch of 64, queries and gallery apart.
+
+    BUPTCampus's own test loader does so: 540 queries become 512, 2,422 visible gallery tracklets 2,368, and the
+    infrared queries that lose their only match are skipped (536 become 522).
+    """
+    return Direction(*(_whole_batches(rows, split) for rows in (direction.query, direction.gallery)))
+
+
+def _whole_batches(rows: NDArray[np.int64], split: TrackletSplit) -> NDArray[np.int64]:
+    visible = np.array([split.modalities[row].is_visible for row in rows], bool)
+    last = int(visible.sum()) // _DROPPED_BATCH * _DROPPED_BATCH
+    return rows[~visible | (np.cumsum(visible) <= last)]
+
+
+def similarities(
+    features: NDArray[np.float32], direction: Direction, reranking: Reranking | None = None
+) -> NDArray[np.float32] | NDArray[np.float64]:
+    """Cosines of the queries to the gallery, or what re-ranking makes of them: (q, g)."""
+    q, g = features[direction.query], features[direction.gallery]
+    return q @ g.T if reranking is None else rerank(q, g, reranking)
 
 
 def evaluate_directions(
-    features: NDArray[np.float32], split: TrackletSplit, *, camera_rule: CameraRule | str = CameraRule.SAME_CAM
+    features: NDArray[np.float32],
+    split: TrackletSplit,
+    *,
+    camera_rule: CameraRule | str = CameraRule.SAME_CAM,
+    directions: Mapping[str, Direction] | None = None,
+    reranking: Reranking | None = None,
 ) -> Results:
-    """Rank every modality's tracklets against every other modality's.
+    """Rank every query against the gallery, in each direction.
 
     Args:
         features: (n, d), rows of unit length, in the split's order.
         split: Who is who.
         camera_rule: See ``reid.metrics``.
+        directions: Who is looked for among whom; None: every modality's tracklets among every other's.
+        reranking: None ranks by cosine.
 
     Returns:
         By ``<query>-><gallery>``, such as ``rgb->nir``.
     """
-    results = {}
-    for query, gallery in permutations(split.modality_set, 2):
-        q, g = split.rows_of(query), split.rows_of(gallery)
-        results[f"{query.value}->{gallery.value}"] = evaluate(
-            features[q] @ features[g].T,
-            split.pids[q],
-            split.pids[g],
-            split.camids[q],
-            split.camids[g],
-            camera_rule=camera_rule,
-        )
+    return {
+        name: _evaluate(similarities(features, each, reranking), split, each, camera_rule)
+        for name, each in (directions or every_direction(split)).items()
+    }
+
+
+def _evaluate(
+    similarity: NDArray[Any], split: TrackletSplit, direction: Direction, camera_rule: CameraRule | str
+) -> RetrievalMetrics:
+    q, g = direction.query, direction.gallery
+    return evaluate(
+        similarity, split.pids[q], split.pids[g], split.camids[q], split.camids[g], camera_rule=camera_rule
+    )
+
+
+def evaluate_camera_pairs(
+    features: NDArray[np.float32],
+    split: TrackletSplit,
+    *,
+    camera_rule: CameraRule | str,
+    directions: Mapping[str, Direction] | None = None,
+) -> dict[str, dict[tuple[str, str], RetrievalMetrics]]:
+    """The same with queries of one camera and the gallery of one camera, by direction and then by their names.
+
+    Pairs without a valid query are left out: under every camera rule but ``none`` a camera has none with itself.
+    """
+    results: dict[str, dict[tuple[str, str], RetrievalMetrics]] = {}
+    for name, direction in (directions or every_direction(split)).items():
+        results[name] = {}
+        for query, gallery in _camera_pairs(split, direction):
+            part = Direction(
+                direction.query[split.camids[direction.query] == query],
+                direction.gallery[split.camids[direction.gallery] == gallery],
+            )
+            metrics = _evaluate(similarities(features, part), split, part, camera_rule)
+            if metrics.valid_queries:
+                results[name][split.camera_names[query], split.camera_names[gallery]] = metrics
     return results
+
+
+def _camera_pairs(split: TrackletSplit, direction: Direction) -> Iterator[tuple[int, int]]:
+    for query in np.unique(split.camids[direction.query]).tolist():
+        for gallery in np.unique(split.camids[direction.gallery]).tolist():
+            yield query, gallery
 
 
 def fit_calibration(features: NDArray[np.float32], split: TrackletSplit) -> Calibration:
@@ -77,19 +265,160 @@ def fit_calibration(features: NDArray[np.float32], split: TrackletSplit) -> Cali
     curves: dict[tuple[Modality, Modality], Curve] = {}
     pairs = [*combinations(split.modality_set, 2), *((modality, modality) for modality in split.modality_set)]
     for first, second in pairs:
-        a, b = split.rows_of(first), split.rows_of(second)
-        cosine = (features[a] @ features[b].T).astype(np.float64)
-        same = split.pids[a][:, None] == split.pids[b][None, :]
-        counted = np.ones_like(same)
-        if first is second:
-            counted = np.triu(counted, k=1)
-            elsewhere = counted & (split.camids[a][:, None] != split.camids[b][None, :])
-            counted = elsewhere if (elsewhere & same).any() else counted
+        cosine, same, _ = _pairs(features, split, first, second)
         try:
-            curves[first, second] = fit_curve(cosine[counted], same[counted])
+            curves[first, second] = fit_curve(cosine, same)
         except ValueError as error:
             logging.getLogger(__name__).warning("no calibration of %s-%s: %s", first.value, second.value, error)
     return Calibration(curves)
+
+
+def _pairs(
+    features: NDArray[np.float32], split: TrackletSplit, first: Modality, second: Modality
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Cosine of each pair of tracklets, whether it is one person, and the two persons, (n, 2)."""
+    a, b = split.rows_of(first), split.rows_of(second)
+    cosine = (features[a] @ features[b].T).astype(np.float64)
+    same = split.pids[a][:, None] == split.pids[b][None, :]
+    counted = np.ones_like(same)
+    if first is second:
+        counted = np.triu(counted, k=1)
+        elsewhere = counted & (split.camids[a][:, None] != split.camids[b][None, :])
+        counted = elsewhere if (elsewhere & same).any() else counted
+    row, column = np.nonzero(counted)
+    return cosine[counted], same[counted], np.stack([split.pids[a][row], split.pids[b][column]], axis=1)
+
+
+def calibration_error(
+    features: NDArray[np.float32], split: TrackletSplit, calibration: Calibration | None
+) -> dict[str, dict[str, Reliability]]:
+    """How far claimed probabilities are from the truth, by pair of modalities.
+
+    ``weights`` are the curves that the weights carry, as a user gets them. ``refitted`` are curves fitted on one half of
+    the persons of this split and tested on the other half, and the other way round: what a calibration on a site's own
+    people would reach. No curve is tested on persons that it was fitted to. A pair without a curve is left out.
+    """
+    found: dict[str, dict[str, Reliability]] = {}
+    known = set(calibration) if calibration else set()
+    for first, second in combinations(split.modality_set, 2):
+        cosine, same, persons = _pairs(features, split, first, second)
+        if not len(cosine):
+            continue
+        of_pair = found.setdefault(f"{first.value}-{second.value}", {})
+        if calibration and {(first, second), (second, first)} & known:
+            of_pair["weights"] = reliability(calibration.probability(cosine, first, second), same)
+        refitted = _cross_fitted(cosine, same, persons)
+        if refitted is not None:
+            of_pair["refitted"] = refitted
+    return found
+
+
+def _cross_fitted(
+    cosine: NDArray[np.float64], same: NDArray[np.bool_], persons: NDArray[np.int64]
+) -> Reliability | None:
+    """Pairs within each half of the persons, judged by the curve of the other half."""
+    everybody = np.unique(persons)
+    second_half = np.isin(persons, everybody[1::2])
+    inside = [(~second_half).all(axis=1), second_half.all(axis=1)]
+    claimed, true = [], []
+    for fit, test in (inside, inside[::-1]):
+        try:
+            claimed.append(fit_curve(cosine[fit], same[fit]).probability(cosine[test]))
+        except ValueError:
+            return None
+        true.append(same[test])
+    return reliability(np.concatenate(claimed), np.concatenate(true))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """Everything that was measured of one set of weights on one split."""
+
+    protocol: EvaluationProtocol
+    reranking: Reranking | None
+    directions: Results
+    camera_pairs: dict[str, dict[tuple[str, str], RetrievalMetrics]]
+    calibration: dict[str, dict[str, Reliability]]
+
+    def as_plain(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "protocol": {**dataclasses.asdict(self.protocol), "reranking": _plain_or_none(self.reranking)},
+            "directions": as_plain(self.directions),
+            "camera_pairs": {
+                direction: [
+                    {"query": query, "gallery": gallery, **dataclasses.asdict(metrics)}
+                    for (query, gallery), metrics in pairs.items()
+                ]
+                for direction, pairs in self.camera_pairs.items()
+            },
+            "calibration": {
+                pair: {of: dataclasses.asdict(each) for of, each in kinds.items()}
+                for pair, kinds in self.calibration.items()
+            },
+        }
+
+
+def _plain_or_none(settings: Reranking | None) -> dict[str, Any] | None:
+    return None if settings is None else dataclasses.asdict(settings)
+
+
+def directions_of(
+    dataset: Dataset, split_name: str, split: TrackletSplit, protocol: EvaluationProtocol
+) -> dict[str, Direction]:
+    """Who is looked for among whom, under a protocol."""
+    directions = dataset.directions(split_name)
+    if protocol.legacy_drop_last:
+        return {name: drop_last(each, split) for name, each in directions.items()}
+    return directions
+
+
+def evaluate_split(
+    extractor: XReIDExtractor,
+    dataset: Dataset,
+    split_name: str,
+    protocol: EvaluationProtocol,
+    *,
+    reranking: Reranking | None = None,
+    sheet: Sheet | None = None,
+) -> Evaluation:
+    """Embed a split of a data set and measure everything.
+
+    Args:
+        extractor: The weights.
+        dataset: The data.
+        split_name: Of the split.
+        protocol: The variant.
+        reranking: None ranks by cosine; the figures by camera pair and the calibration are of cosines in any case.
+        sheet: Also draw one.
+
+    Raises:
+        DatasetError: When there is no such split or a file cannot be used.
+    """
+    split = dataset.split(split_name)
+    rule = dataset.camera_rule if protocol.camera_rule is None else protocol.camera_rule
+    protocol = dataclasses.replace(
+        protocol,
+        camera_rule=rule,
+        clips=extractor.preprocessing.sampling if protocol.clips == "weights" else protocol.clips,
+        frames=protocol.frames or extractor.preprocessing.frames,
+    )
+    directions = directions_of(dataset, split_name, split, protocol)
+    features = embed_split(
+        extractor, CropFiles(split, extractor.preprocessing), split, clips=protocol.clips, frames=protocol.frames
+    )
+    if sheet is not None:
+        ranked = {name: similarities(features, each, reranking) for name, each in directions.items()}
+        write_sheet(sheet, split, directions, ranked, camera_rule=rule)
+    return Evaluation(
+        protocol=protocol,
+        reranking=reranking,
+        directions=evaluate_directions(
+            features, split, camera_rule=rule, directions=directions, reranking=reranking
+        ),
+        camera_pairs=evaluate_camera_pairs(features, split, camera_rule=rule, directions=directions),
+        calibration=calibration_error(features, split, extractor.calibration),
+    )
 
 
 def as_plain(results: Mapping[str, RetrievalMetrics]) -> dict[str, dict[str, float]]:
@@ -109,49 +438,168 @@ def machine() -> dict[str, str | int | None]:
 
 
 def as_table(results: Mapping[str, RetrievalMetrics]) -> str:
-    """The figures as lines of text, in per cent."""
-    lines = [f"{'direction':16}{'R1':>7}{'R5':>7}{'R10':>7}{'R20':>7}{'mAP':>7}{'mINP':>7}{'chance':>8}{'queries':>9}"]
+    """The figures as lines of text, in per cent; queries without a match after the camera rule are ``skipped``."""
+    names = ("R1", "R5", "R10", "R20", "mAP", "mINP")
+    lines = [f"{'direction':16}{''.join(f'{name:>7}' for name in names)}{'chance':>8}{'queries':>9}{'skipped':>9}"]
     for direction, m in results.items():
         figures = (m.rank1, m.rank5, m.rank10, m.rank20, m.mAP, m.mINP)
         shares = "".join(f"{100 * figure:7.1f}" for figure in figures)
-        lines.append(f"{direction:16}{shares}{100 * m.chance_rank1:8.1f}{m.valid_queries:9d}")
+        lines.append(
+            f"{direction:16}{shares}{100 * m.chance_rank1:8.1f}{m.valid_queries:9d}{m.skipped_queries:9d}"
+        )
     return "\n".join(lines)
+
+
+def camera_tables(camera_pairs: Mapping[str, Mapping[tuple[str, str], RetrievalMetrics]]) -> str:
+    """A matrix a direction: Rank-1 / mAP in per cent, a row a query camera, a column a gallery camera."""
+    lines = []
+    for direction, pairs in camera_pairs.items():
+        queries, galleries = (sorted({pair[side] for pair in pairs}) for side in (0, 1))
+        width = max([len(name) for name in (*galleries, *queries)] + [11]) + 2
+        lines += ["", f"{direction}, Rank-1 / mAP by camera: query down, gallery across"]
+        lines.append(" " * width + "".join(f"{name:>{width}}" for name in galleries))
+        for query in queries:
+            cells = [_cell(pairs.get((query, gallery))) for gallery in galleries]
+            lines.append(f"{query:{width}}" + "".join(f"{cell:>{width}}" for cell in cells))
+    return "\n".join(lines[1:])
+
+
+def _cell(metrics: RetrievalMetrics | None) -> str:
+    return "-" if metrics is None else f"{100 * metrics.rank1:.1f}/{100 * metrics.mAP:.1f}"
+
+
+def calibration_table(found: Mapping[str, Mapping[str, Reliability]]) -> str:
+    """Expected calibration error by pair of modalities and by curve."""
+    lines = [f"{'pair':16}{'curve':12}{'ECE':>9}{'ECE > 5%':>10}{'log loss':>10}{'of rate':>9}{'pairs':>10}{'same':>8}"]
+    for pair, kinds in found.items():
+        for name, r in kinds.items():
+            lines.append(
+                f"{pair:16}{name:12}{r.error:9.4f}{r.error_of_likely:10.4f}{r.log_loss:10.4f}"
+                f"{r.log_loss_of_rate:9.4f}{r.pairs:10d}{r.same:8d}"
+            )
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m reid.evaluate", description="Evaluate weights on a data set.")
+    parser.add_argument("--weights", required=True, help="a checkpoint file, or the name of embedded weights")
+    parser.add_argument("--dataset", default="folder", help=f"one of {', '.join(DATASETS)}")
+    parser.add_argument("--root", required=True, type=Path, help="its folder")
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the data set")
+    parser.add_argument("--split", help="default: test, or val where there is no test")
+    parser.add_argument("--protocol", default="weights", choices=PROTOCOLS)
+    parser.add_argument("--camera-rule", choices=[rule.value for rule in CameraRule], help="in place of the protocol's")
+    parser.add_argument("--clips", choices=get_args(Clips), help="in place of the protocol's")
+    parser.add_argument("--frames", type=_positive, metavar="T", help="in place of the protocol's")
+    parser.add_argument("--legacy-drop-last", action="store_true", help="drop what BUPTCampus's own test loader drops")
+    parser.add_argument(
+        "--rerank",
+        nargs="?",
+        const="20,6,0.3",
+        metavar="K1,K2,LAMBDA",
+        help="k-reciprocal re-ranking (default 20,6,0.3), which looks at the other queries too",
+    )
+    parser.add_argument("--by-camera", action="store_true", help="also print figures by pair of cameras")
+    parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="also draw queries beside their top ten")
+    parser.add_argument("--sheet-queries", type=_positive, default=6, metavar="N", help="a direction, in the sheet")
+    parser.add_argument("--sheet-wrong", action="store_true", help="only queries whose first answer is wrong")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
+    return int(text)
+
+
+def protocol_of(options: argparse.Namespace) -> EvaluationProtocol:
+    """The named protocol with what the command line changes of it."""
+    changes: dict[str, Any] = {}
+    if options.camera_rule:
+        changes["camera_rule"] = CameraRule(options.camera_rule)
+    if options.clips:
+        changes["clips"] = options.clips
+    if options.frames:
+        changes["frames"] = options.frames
+    if options.legacy_drop_last:
+        changes["legacy_drop_last"] = True
+    return dataclasses.replace(PROTOCOLS[options.protocol], **changes)
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` of the command line, values as YAML has them.
+
+    Raises:
+        DatasetError: When one has no ``=``.
+    """
+    parsed: dict[str, Any] = {}
+    for pair in pairs:
+        key, found, value = pair.partition("=")
+        if not found:
+            raise DatasetError(f"--option {pair}: must be key=value")
+        parsed[key] = yaml.safe_load(value)
+    return parsed
+
+
+def _reranking(text: str | None) -> Reranking | None:
+    if text is None:
+        return None
+    try:
+        k1, k2, original = text.split(",")
+        return Reranking(int(k1), int(k2), float(original))
+    except ValueError as error:
+        raise DatasetError(f"--rerank {text}: expected K1,K2,LAMBDA such as 20,6,0.3 ({error})") from error
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m reid.evaluate", description="Evaluate weights on a tracklet folder."
-    )
-    parser.add_argument("--weights", required=True, help="a checkpoint file, or the name of embedded weights")
-    parser.add_argument("--root", required=True, type=Path, help="folder with tracklets.csv")
-    parser.add_argument("--split", default="val")
-    parser.add_argument("--camera-rule", default=CameraRule.SAME_CAM.value, choices=[rule.value for rule in CameraRule])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
+        dataset = open_dataset(options.dataset, options.root, parse_options(options.option))
+        split_name = options.split or ("test" if "test" in dataset.splits else "val")
+        reranking = _reranking(options.rerank)
         extractor = checkpoint.load(options.weights, device=options.device)
-        split = read_folder(options.root, options.split)
+        sheet = None
+        if options.sheet:
+            sheet = Sheet(options.sheet, queries=options.sheet_queries, only_wrong=options.sheet_wrong)
+        found = evaluate_split(
+            extractor, dataset, split_name, protocol_of(options), reranking=reranking, sheet=sheet
+        )
     except (checkpoint.CheckpointError, DatasetError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    crops = Crops.load(split, extractor.preprocessing, cache=options.root / "cache")
-    results = evaluate_directions(embed_split(extractor, crops, split), split, camera_rule=options.camera_rule)
-    sys.stdout.write(f"{extractor.model_id} on {options.split}: {split}\n{as_table(results)}\n")
+    what = f"{split_name}: {dataset.split(split_name)}"
+    sys.stdout.write(f"{extractor.model_id} on {dataset.name}, {what}\n{_described(found)}\n{as_table(found.directions)}\n")
+    if options.by_camera:
+        sys.stdout.write(camera_tables(found.camera_pairs) + "\n")
+    if found.calibration:
+        sys.stdout.write(f"\nP(same person) of cosines:\n{calibration_table(found.calibration)}\n")
     if options.json:
+        command = ["python", "-m", "reid.evaluate", *(sys.argv[1:] if arguments is None else arguments)]
         record = {
-            "command": shlex.join(
-                ["python", "-m", "reid.evaluate", *(sys.argv[1:] if arguments is None else arguments)]
-            ),
+            "command": shlex.join(command),
             "machine": machine(),
             "model": extractor.model_id,
-            "data": f"{options.split}: {split}",
-            "camera_rule": options.camera_rule,
-            "directions": as_plain(results),
+            "dataset": dataset.name,
+            "data": what,
+            "camera_rule": found.protocol.camera_rule,
+            **found.as_plain(),
         }
         options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+def _described(found: Evaluation) -> str:
+    p = found.protocol
+    parts = [f"camera rule {p.camera_rule}", f"clips {p.clips} of {p.frames} frames"]
+    if p.legacy_drop_last:
+        parts.append(f"visible tracklets behind the last whole batch of {_DROPPED_BATCH} left out")
+    if found.reranking:
+        r = found.reranking
+        parts.append(f"k-reciprocal re-ranking (k1 {r.k1}, k2 {r.k2}, λ {r.original})")
+    return "protocol: " + ", ".join(parts)
 
 
 if __name__ == "__main__":

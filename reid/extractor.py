@@ -90,8 +90,19 @@ class XReIDExtractor:
 
     def embed_prepared(self, clips: Sequence[NDArray[np.uint8]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
         """Embed clips that ``prepare_clip`` made, all their frames: (T, H, W, 3) each; returns (n, d)."""
+        return self._all(clips, modalities, unit_length=True)
+
+    def features_prepared(
+        self, clips: Sequence[NDArray[np.uint8]], modalities: Sequence[Modality]
+    ) -> NDArray[np.float32]:
+        """As ``embed_prepared``, before the length is made 1: what is averaged over several clips of a tracklet."""
+        return self._all(clips, modalities, unit_length=False)
+
+    def _all(
+        self, clips: Sequence[NDArray[np.uint8]], modalities: Sequence[Modality], *, unit_length: bool
+    ) -> NDArray[np.float32]:
         rows = [
-            self._run([clips[number] for number in batch], [modalities[number] for number in batch])
+            self._run([clips[number] for number in batch], [modalities[number] for number in batch], unit_length)
             for batch in self._batches(clips)
         ]
         return np.concatenate([np.zeros((0, self.dimension), np.float32), *rows])
@@ -117,10 +128,16 @@ class XReIDExtractor:
         return batches
 
     @torch.inference_mode()
-    def _run(self, clips: Sequence[NDArray[np.uint8]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
+    def _run(
+        self, clips: Sequence[NDArray[np.uint8]], modalities: Sequence[Modality], unit_length: bool
+    ) -> NDArray[np.float32]:
         frames = torch.from_numpy(np.concatenate(clips)).to(self._device)
         lengths = torch.tensor([len(clip) for clip in clips], device=self._device)
         kinds = torch.tensor([MODALITIES.index(modality) for modality in modalities], device=self._device)
         images = to_input(frames, self.preprocessing).to(self._dtype)
-        features: Tensor = self.model.embed(images, lengths, kinds)
+        if unit_length:
+            return self.model.embed(images, lengths, kinds).cpu().numpy()
+        features: Tensor = self.model.concatenated(images, lengths, kinds)
+        if self.model.config.centre_modalities:
+            features = features - self.model.centres[kinds]
         return features.cpu().numpy()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -119,6 +120,22 @@ def evaluate(
     )
 
 
+def stable_descending(similarity: NDArray[Any]) -> NDArray[np.int64]:
+    """Columns of each row from the greatest to the smallest, equal ones in their own order: (n, m)."""
+    # Reversed, ascending and stable, then reversed back: descending and stable, for integers of any range too.
+    order: NDArray[np.int64] = np.argsort(similarity[:, ::-1], axis=1, kind="stable")[:, ::-1]
+    return similarity.shape[1] - 1 - order
+
+
+def kept_in_gallery(
+    q_pids: ArrayLike, g_pids: ArrayLike, q_camids: ArrayLike, g_camids: ArrayLike, camera_rule: CameraRule | str
+) -> NDArray[np.bool_]:
+    """Which gallery items the camera rule leaves to each query: (queries, gallery)."""
+    same_id = np.asarray(q_pids)[:, None] == np.asarray(g_pids)[None, :]
+    same_cam = np.asarray(q_camids)[:, None] == np.asarray(g_camids)[None, :]
+    return ~_removed(same_id, same_cam, CameraRule(camera_rule))
+
+
 def _labels(prefix: str, pids: ArrayLike, camids: ArrayLike, count: int) -> _Labels:
     arrays = []
     for name, values in ((f"{prefix}pids", pids), (f"{prefix}camids", camids)):
@@ -131,13 +148,12 @@ def _labels(prefix: str, pids: ArrayLike, camids: ArrayLike, count: int) -> _Lab
     return _Labels(*arrays)
 
 
-def _rank(similarity: NDArray[np.generic], queries: _Labels, gallery: _Labels, rule: CameraRule) -> _PerQuery:
+def _rank(similarity: NDArray[Any], queries: _Labels, gallery: _Labels, rule: CameraRule) -> _PerQuery:
     same_id = queries.pids[:, None] == gallery.pids[None, :]
     kept = ~_removed(same_id, queries.camids[:, None] == gallery.camids[None, :], rule)
     valid = (same_id & kept).any(axis=1)
     same_id, kept = same_id[valid], kept[valid]
-    # Reversed, ascending and stable, then reversed back: descending and stable, for integers of any range too.
-    order = len(gallery.pids) - 1 - np.argsort(similarity[valid, ::-1], axis=1, kind="stable")[:, ::-1]
+    order = stable_descending(similarity[valid])
     kept = np.take_along_axis(kept, order, axis=1)
     match = np.take_along_axis(same_id, order, axis=1) & kept
     matches = match.sum(axis=1)

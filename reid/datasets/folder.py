@@ -8,15 +8,47 @@ import csv
 from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
-from reid.datasets.split import TrackletSplit
+from reid.datasets.split import DatasetError, Direction, TrackletSplit, every_direction
+from reid.metrics import CameraRule
 from reid.modality import Modality
+
+__all__ = ["COLUMNS", "DatasetError", "Folder", "FolderOptions", "read_folder"]
 
 COLUMNS = ("split", "pid", "camid", "modality", "tracklet", "frames")
 
 
-class DatasetError(ValueError):
-    """A data set that is not laid out as it should be."""
+class FolderOptions(BaseModel):
+    """None: the table says everything."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Folder:
+    """A tracklet folder as a ``Dataset``."""
+
+    name = "folder"
+    camera_rule = CameraRule.SAME_CAM
+
+    def __init__(self, root: Path, options: FolderOptions) -> None:
+        self.root, self.options = root, options
+        self._read: dict[str, TrackletSplit] = {}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that the table names."""
+        return tuple(sorted({row["split"] for _, row in _read_table(self.root / "tracklets.csv")}))
+
+    def split(self, name: str) -> TrackletSplit:
+        """See ``read_folder``."""
+        if name not in self._read:
+            self._read[name] = read_folder(self.root, name)
+        return self._read[name]
+
+    def directions(self, name: str) -> dict[str, Direction]:
+        """Every modality against every other."""
+        return every_direction(self.split(name))
 
 
 def read_folder(root: str | Path, split: str) -> TrackletSplit:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 from reid.modality import Modality
 
 
+class DatasetError(ValueError):
+    """A data set that is not laid out as it should be."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackletSplit:
     """Row-aligned tracklets.
@@ -18,7 +23,8 @@ class TrackletSplit:
     Attributes:
         paths: The frames of each tracklet, in time order, at least one.
         pids: (n,) int64, persons.
-        camids: (n,) int64, cameras; one camera has one modality.
+        camids: (n,) int64, cameras, numbered as the data set does. Where it numbers the visible and the infrared ones
+            alike (HITSZ-VCM, BUPTCampus), one number stands in two modalities.
         modalities: One a tracklet.
         camera_names: Of camera 0, 1, ...
     """
@@ -41,14 +47,6 @@ class TrackletSplit:
             raise ValueError(f"tracklet {empty[0]} (and {len(empty) - 1} more) has no frame")
         if count and not (self.camids.min() >= 0 and self.camids.max() < len(self.camera_names)):
             raise ValueError(f"camids must be within the {len(self.camera_names)} camera_names")
-        self._check_cameras()
-
-    def _check_cameras(self) -> None:
-        seen: dict[int, Modality] = {}
-        for camid, modality in zip(self.camids.tolist(), self.modalities, strict=True):
-            if seen.setdefault(camid, modality) is not modality:
-                name = self.camera_names[camid]
-                raise ValueError(f"camera {name!r} has two modalities, {seen[camid].value} and {modality.value}")
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -82,3 +80,45 @@ class TrackletSplit:
         """Counts, for the log."""
         parts = [f"{len(self.rows_of(modality))} {modality.value}" for modality in self.modality_set]
         return f"{len(set(self.pids.tolist()))} persons, {len(self)} tracklets ({', '.join(parts)})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Direction:
+    """Who is looked for among whom: row numbers of a split.
+
+    Attributes:
+        query: (q,) int64.
+        gallery: (g,) int64.
+    """
+
+    query: NDArray[np.int64]
+    gallery: NDArray[np.int64]
+
+
+def every_direction(split: TrackletSplit) -> dict[str, Direction]:
+    """Every modality's tracklets against every other modality's, by ``<query>-><gallery>`` such as ``nir->rgb``."""
+    rows = {modality: split.rows_of(modality) for modality in split.modality_set}
+    return {f"{a.value}->{b.value}": Direction(rows[a], rows[b]) for a, b in permutations(rows, 2)}
+
+
+def hold_out(split: TrackletSplit, identities: int) -> tuple[TrackletSplit, TrackletSplit]:
+    """Part a split by persons, to validate on persons that were not trained on.
+
+    The persons held out are evenly spaced in the order of their numbers, so they are the same in every process.
+
+    Args:
+        split: What is parted.
+        identities: How many persons are held out.
+
+    Returns:
+        The rest, and those held out.
+
+    Raises:
+        DatasetError: When nobody would be left.
+    """
+    persons = np.unique(split.pids)
+    if identities >= len(persons):
+        raise DatasetError(f"{identities} persons cannot be held out of {len(persons)}")
+    held = persons[np.arange(identities) * len(persons) // max(identities, 1)]
+    chosen = np.isin(split.pids, held)
+    return split.select(np.flatnonzero(~chosen)), split.select(np.flatnonzero(chosen))

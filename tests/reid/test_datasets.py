@@ -85,7 +85,6 @@ def split_of(**changes: object) -> TrackletSplit:
         ({"modalities": (Modality.RGB,)}, "modalities must be 2"),
         ({"paths": ((Path("a"),), ())}, "tracklet 1 .* has no frame"),
         ({"camids": np.array([0, 2])}, "within the 2 camera_names"),
-        ({"camids": np.array([0, 0])}, "camera 'gate' has two modalities, rgb and nir"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(changes: dict[str, object], message: str) -> None:
