@@ -12,14 +12,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_gather, all_reduce
 
+T = TypeVar("T")
+
 # Rank 0 evaluates and prepares data while the others wait.
 _PATIENCE = timedelta(hours=6)
+
+
+class DeviceError(ValueError):
+    """A device that is asked for and not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ def joined(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Processes]:
     gloo connects processes that compute on CPUs, NCCL those with a GPU each.
 
     Raises:
-        ValueError: When a GPU is asked for that is not there.
+        DeviceError: When a GPU is asked for that is not there.
     """
     world, rank, local_rank = (int(os.environ.get(name, default)) for name, default in _VARIABLES.items())
     here = _device(device, local_rank)
@@ -74,8 +80,10 @@ def _device(name: Literal["auto", "cpu", "cuda"], local_rank: int) -> torch.devi
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if local_rank >= torch.cuda.device_count():
-        raise ValueError(f"device {name}: process {local_rank} of this machine needs a GPU of its own, "
-                         f"and there are {torch.cuda.device_count()}")
+        raise DeviceError(
+            f"device {name}: process {local_rank} of this machine needs a GPU of its own, and there are "
+            f"{torch.cuda.device_count()}"
+        )
     return torch.device("cuda", local_rank)
 
 
@@ -88,6 +96,15 @@ def wait_for_all() -> None:
     """Return when every process has come here."""
     if is_distributed():
         distributed.barrier()
+
+
+def from_first(value: T) -> T:
+    """What the first process has, in every process."""
+    if not is_distributed():
+        return value
+    box = [value]
+    distributed.broadcast_object_list(box)
+    return box[0]
 
 
 def any_of(flags: Sequence[bool], device: torch.device) -> list[bool]:
@@ -138,7 +155,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         mean, square = all_reduce(moments) / distributed.get_world_size()  # type: ignore[no-untyped-call]
         variance = (square - mean.square()).clamp(min=0)
         self._remember(mean.detach(), variance.detach(), x.numel() // x.shape[1] * distributed.get_world_size())
-        out = (wide - mean[:, None, None]) / (variance + self.eps).sqrt()[:, None, None]
+        out: Tensor = (wide - mean[:, None, None]) / (variance + self.eps).sqrt()[:, None, None]
         return (out * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     @torch.no_grad()

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import cv2
 import numpy as np
@@ -14,58 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from reid.datasets.crops import Crops, read_crop
-from reid.datasets.split import TrackletSplit
+from reid.datasets.crops import Crops
+from reid.datasets.split import DatasetError, TrackletSplit
+from reid.evaluate import Clipped, CropFiles
 from reid.losses.total import Labels
 from reid.models.xreid import MODALITIES
 from reid.samplers import IdentityModalitySampler
-from reid.training_config import LoaderConfig, TrainConfig
-from reid.transforms import Preprocessing, prepare_clip
+from reid.training_config import ConfigError, LoaderConfig, TrainConfig
+from reid.transforms import Preprocessing
 
 T = TypeVar("T")
 
 
-class Clips(Protocol):
-    """Prepared crops of the tracklets of a split."""
-
-    def __len__(self) -> int:
-        """Tracklets."""
-        ...
-
-    def length(self, tracklet: int) -> int:
-        """Crops of a tracklet."""
-        ...
-
-    def clip(self, tracklet: int, positions: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
-        """(T, H, W, 3): all crops of a tracklet, or those at these positions within it."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FileClips:
-    """Crops that are read and prepared when they are asked for."""
-
-    split: TrackletSplit
-    preprocessing: Preprocessing
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def length(self, tracklet: int) -> int:
-        """Crops of a tracklet."""
-        return len(self.split.paths[tracklet])
-
-    def clip(self, tracklet: int, positions: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
-        """(T, H, W, 3); percentiles are those of the crops that are asked for."""
-        paths, modality = self.split.paths[tracklet], self.split.modalities[tracklet]
-        chosen = range(len(paths)) if positions is None else positions.tolist()
-        try:
-            return prepare_clip([read_crop(paths[k], modality) for k in chosen], modality, self.preprocessing)
-        except ValueError as error:
-            raise ValueError(f"{paths[0].parent}: {error}") from error
-
-
-def open_clips(split: TrackletSplit, preprocessing: Preprocessing, loader: LoaderConfig, *, cache: Path) -> Clips:
+def open_clips(split: TrackletSplit, preprocessing: Preprocessing, loader: LoaderConfig, *, cache: Path) -> Clipped:
     """The clips of a split, from where the configuration says.
 
     Args:
@@ -75,7 +36,7 @@ def open_clips(split: TrackletSplit, preprocessing: Preprocessing, loader: Loade
         cache: The folder for packed files where ``loader`` names none.
     """
     if loader.source == "files":
-        return FileClips(split, preprocessing)
+        return CropFiles(split, preprocessing)
     packed = Path(loader.cache) if loader.cache else cache
     return Crops.load(split, preprocessing, cache=packed if loader.source == "packed" else None)
 
@@ -127,11 +88,12 @@ class TrainingData:
         world: Of all processes.
 
     Raises:
-        ValueError: When P identities cannot be drawn from the split, or do not divide among the processes.
+        ConfigError: When the identities of a batch do not divide among the processes.
+        DatasetError: When there are not as many in the split.
     """
 
     def __init__(
-        self, split: TrackletSplit, clips: Clips, config: TrainConfig, *, rank: int = 0, world: int = 1
+        self, split: TrackletSplit, clips: Clipped, config: TrainConfig, *, rank: int = 0, world: int = 1
     ) -> None:
         self.split, self.clips, self.config = split, clips, config
         self._rank, self._world = rank, world
@@ -142,7 +104,7 @@ class TrainingData:
         self._kind_of = np.array([MODALITIES.index(modality) for modality in split.modalities], np.int64)
         batch = config.batch
         if batch.identities % (world * batch.accumulate):
-            raise ValueError(
+            raise ConfigError(
                 f"batch.identities, {batch.identities}, must be a multiple of the {world} processes "
                 f"times batch.accumulate, {batch.accumulate}"
             )
@@ -150,9 +112,11 @@ class TrainingData:
         self._still = self._draw(batch.identities * batch.frames, "still") if batch.still_epochs else self._sampler
 
     def _draw(self, identities: int, purpose: str) -> IdentityModalitySampler:
-        return IdentityModalitySampler(
-            self.split, identities=identities, clips=self.config.batch.clips, seed=self._seed(purpose)
-        )
+        clips, seed = self.config.batch.clips, self._seed(purpose)
+        try:
+            return IdentityModalitySampler(self.split, identities=identities, clips=clips, seed=seed)
+        except ValueError as error:
+            raise DatasetError(f"the training split cannot be drawn from: {error}") from error
 
     def _seed(self, purpose: str) -> int:
         return int.from_bytes(hashlib.sha256(f"{self.config.seed} {purpose}".encode()).digest()[:8], "big")

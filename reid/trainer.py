@@ -124,9 +124,7 @@ class Trainer:
         self._parallel: nn.Module = self._pass
         if is_distributed():
             # Necks and memories are equal everywhere; CII has no part in a batch of single frames.
-            self._parallel = DistributedDataParallel(
-                self._pass, broadcast_buffers=False, find_unused_parameters=True
-            )
+            self._parallel = DistributedDataParallel(self._pass, broadcast_buffers=False, find_unused_parameters=True)
 
     def _know_cameras(self) -> None:
         """Tell the camera embeddings, where there are any, which cameras see which modality."""
@@ -211,11 +209,10 @@ class Trainer:
         total, counts = sum_of_all(total), sum_of_all(counts)
         self.model.centres.copy_(total / counts.clamp(min=1)[:, None])
 
-    @property
-    def rate(self) -> float:
-        """The learning rate of the encoder in the next step."""
-        epoch = self.steps / self.config.iterations
-        return self.config.optimiser.lr * learning_rate(self.config.optimiser, epoch, self.config.epochs)
+    def rate(self, step: int) -> float:
+        """The learning rate of the encoder in a step, counted from 0."""
+        config = self.config
+        return config.optimiser.lr * learning_rate(config.optimiser, step / config.iterations, config.epochs)
 
     def step(self, parts: list[Batch]) -> dict[str, float]:
         """Forward and backward passes over a batch and one update of weights and memories.
@@ -228,7 +225,7 @@ class Trainer:
         """
         self.model.train()
         self.objective.train()
-        rate = self.rate
+        rate = self.rate(self.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
         self.optimiser.zero_grad(set_to_none=True)
@@ -267,12 +264,14 @@ class Trainer:
         with torch.no_grad(), self._autocast(), _buffers_kept(self.model):
             each = [self._pass.features(images, batch).parts for images, batch in inputs]
         parts = tuple(torch.cat([part.float() for part in same]).requires_grad_() for same in zip(*each, strict=True))
-        labels = Labels(*(torch.cat(same) for same in zip(*((b.identities, b.modalities) for _, b in inputs), strict=True)))
+        labels = Labels(
+            torch.cat([batch.identities for _, batch in inputs]), torch.cat([batch.modalities for _, batch in inputs])
+        )
         with self._autocast():
             loss = self.objective.of_batch(self.model, parts, labels)
         loss.total.backward()  # type: ignore[no-untyped-call]
         sizes = [len(batch.lengths) for _, batch in inputs]
-        gradients = [_gradient(part).split(sizes) for part in parts]
+        gradients = [torch.split(_gradient(part), sizes) for part in parts]
         return loss, list(zip(*gradients, strict=True))
 
     def _together(self, is_last: bool) -> AbstractContextManager[None]:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -240,14 +241,14 @@ FREE = frozenset({
 })  # fmt: skip
 
 
-def differences(before: TrainConfig, now: TrainConfig) -> list[str]:
-    """The settings in which a training may not go on, as ``key: before, now``."""
-    old, new = (_flat(config.model_dump(mode="json")) for config in (before, now))
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The settings in which a training may not go on, as ``key: before, now``; both as JSON would hold them."""
+    old, new = _flat(before), _flat(now)
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key) and key not in FREE]
     return [f"{key}: {old.get(key)}, now {new.get(key)}" for key in changed]
 
 
-def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in data.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -260,13 +261,22 @@ def read_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
     Raises:
         ConfigError: When the file or a change cannot be read, or a value is not allowed, with its place.
     """
+    return config_of(read_data(path), changes, where=str(path))
+
+
+def read_data(path: str | Path) -> dict[str, Any]:
+    """What a YAML file says, before it is checked.
+
+    Raises:
+        ConfigError: When it cannot be read.
+    """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = _yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: must be a mapping, got {type(data).__name__}")
-    return config_of(data, changes, where=str(path))
+    return data
 
 
 def config_of(data: dict[str, Any], changes: Sequence[str] = (), *, where: str) -> TrainConfig:
@@ -279,13 +289,26 @@ def config_of(data: dict[str, Any], changes: Sequence[str] = (), *, where: str) 
         key, found, value = change.partition("=")
         if not found:
             raise ConfigError(f"--set {change}: must be key=value")
-        _assign(data, key.split("."), yaml.safe_load(value), change)
+        _assign(data, key.split("."), _yaml(value), change)
     try:
         # Through JSON, so that YAML's lists may stand for tuples and nothing else is bent.
         return TrainConfig.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"{where}: {problems}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, in which 1e-4 is a text; here it is a number, as everybody means it."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
 
 
 def _assign(data: dict[str, Any], keys: list[str], value: object, change: str) -> None:
