@@ -16,7 +16,7 @@ from reid.datasets.crops import Crops
 from reid.datasets.folder import DatasetError, read_folder
 from reid.modality import Modality
 from reid.training_config import ConfigError, differences, read_config
-from reid.training_state import Interrupted, StateError, StopSignal
+from reid.training_state import Interrupted, MetricsLog, StateError, StopSignal
 from tests.reid.factories import encoder_config, training_config, training_settings, write_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -119,7 +119,7 @@ def test_persons_in_both_splits_are_refused(tmp_path: Path) -> None:
     (root / "val" / "00100").rename(root / "val" / "00002")
     table = root / "tracklets.csv"
     table.write_text(table.read_text().replace("val,100", "val,2"))
-    with pytest.raises(DatasetError, match="1 persons are in both splits, such as 2"):
+    with pytest.raises(DatasetError, match="1 persons are in both splits, 'train' and 'val', such as 2"):
         train.train(root, tmp_path / "out", training_config())
 
 
@@ -278,6 +278,51 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert_same_training(tmp_path, unbroken)
 
 
+class Killed(BaseException):
+    """What no handler of the training catches, as none catches SIGKILL."""
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call"),
+    [
+        (checkpoint, "save", 2),  # an epoch is over, its weights are not written
+        (MetricsLog, "append", 2),  # weights, but no line
+        (train, "save_state", 5),  # weights and line, but no state
+        (train, "save_state", 4),  # in the middle of the second epoch
+        (train.Trainer, "step", 8),
+    ],
+)
+@pytest.mark.parametrize("after", [False, True])
+def test_a_training_may_die_before_or_after_anything_it_writes(
+    root: Path,
+    unbroken: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: object,
+    name: str,
+    call: int,
+    after: bool,
+) -> None:
+    whole, calls = getattr(owner, name), []
+
+    def dying(*given: object, **named: object) -> object:
+        calls.append(name)
+        if len(calls) == call and not after:
+            raise Killed
+        result = whole(*given, **named)
+        if len(calls) == call:
+            raise Killed
+        return result
+
+    config = training_config(**SHORT)
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, dying)
+        with pytest.raises(Killed):
+            train.train(root, tmp_path, config)
+    train.train(root, tmp_path, config, existing="resume")
+    assert_same_training(tmp_path, unbroken)
+
+
 def command(root: Path, output: Path, config: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "reid.train", "--config", str(config), "--root", str(root), "--output", str(output),
             *more]  # fmt: skip
@@ -359,7 +404,9 @@ def test_a_state_that_is_none_is_refused(root: Path, tmp_path: Path) -> None:
 
 
 def test_persons_may_be_held_out_of_the_training_split_for_validation(root: Path, tmp_path: Path) -> None:
-    config = training_config(**{**SHORT, "epochs": 1, "validation": {"source": "held_out", "share": 0.5}})
+    batch = {"identities": 2, "clips": 1, "frames": 2}
+    validation = {"source": "held_out", "share": 0.5}
+    config = training_config(**{**SHORT, "batch": batch, "epochs": 1, "validation": validation})
     results = train.train(root, tmp_path, config)
     assert results["nir->thermal"].valid_queries == 4
     result = json.loads((tmp_path / "result.json").read_text())

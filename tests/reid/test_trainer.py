@@ -130,7 +130,7 @@ def test_an_accumulated_batch_gives_the_gradient_and_the_memories_of_the_whole_o
         assert not torch.equal(trainer.objective.memory.prototypes, before)
         statistics = {name: b for name, b in trainer.model.named_buffers() if b.is_floating_point()}
         found.append({**gradients(trainer), **statistics, "losses": torch.tensor([losses[k] for k in sorted(losses)])})
-    # float32 sums the same terms in another order, and batch-normalised necks magnify that; naive accumulation, below, is
+    # float32 sums the terms in another order, and batch-normalised necks magnify that; naive accumulation, below, is
     # wrong by five per cent.
     assert_close(*found, relative=1e-4)
 
