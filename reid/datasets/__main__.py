@@ -30,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     looks.add_argument("--dataset", required=True, metavar="NAME", help="hitsz_vcm, bupt_campus, synthetic_vvi, folder")
     looks.add_argument("--root", required=True, type=Path, metavar="DIR")
     looks.add_argument("--quick", action="store_true", help="do not decode the images, only see whether they are there")
+    looks.add_argument("--like", action="store_true", help="another data set in that layout: compare no counts")
     looks.set_defaults(command=_check)
     converts = commands.add_parser("convert", help="write BUPTCampus in the layout of HITSZ-VCM")
     converts.add_argument("--root", required=True, type=Path, metavar="DIR", help="folder with data_paths.json")
@@ -42,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(options: argparse.Namespace) -> int:
-    reports = check(options.dataset, options.root, quick=options.quick)
+    reports = check(options.dataset, options.root, quick=options.quick, like=options.like)
     sys.stdout.write("\n\n".join(map(str, reports)) + "\n")
     return 0 if all(report.is_good for report in reports) else 1
 

@@ -73,13 +73,14 @@ class Report:
         return "\n".join(lines)
 
 
-def check(name: str, root: Path, *, quick: bool = False) -> list[Report]:
+def check(name: str, root: Path, *, quick: bool = False, like: bool = False) -> list[Report]:
     """Compare a root with what was published of the data set.
 
     Args:
         name: ``hitsz_vcm``, ``bupt_campus``, ``synthetic_vvi`` (both layouts) or ``folder``; hyphens allowed.
         root: Its folder.
         quick: Only ask whether files are there and not empty, in place of decoding each.
+        like: Another data set in that layout, such as an export: its counts are its own.
 
     Raises:
         DatasetError: When the data set is unknown or the root is no folder.
@@ -90,6 +91,8 @@ def check(name: str, root: Path, *, quick: bool = False) -> list[Report]:
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder")
     reports = _CHECKS[key](root, quick)
+    for report in reports if like else ():
+        report.expected = {}
     reports[0].problems += problems_of_caches(root / "cache")
     return reports
 
@@ -144,10 +147,8 @@ def _vcm_disagreements(
         told = {(int(name.pid), name.modality, name.camera) for name in names[track.start - 1 : track.end]}
         own = (track.pid, track.modality, track.camera)
         if told != {own}:
-            yield (
-                f"{where}:{line}: person, modality, camera are {_triple(own)}, but the frames' names say "
-                + ", ".join(sorted(map(_triple, told)))
-            )
+            say = ", ".join(sorted(map(_triple, told)))
+            yield f"{where}:{line}: person, modality, camera are {_triple(own)}, but the frames' names say {say}"
     several = sum(count > 1 for count in covered.values())
     if several:
         yield f"{where}: {several} frames are in more than one tracklet"
@@ -198,14 +199,9 @@ def _check_bupt(root: Path, quick: bool, expected: Mapping[str, int] = published
     report = Report(f"BUPTCampus layout in {root}", expected=expected)
     lists = bupt_campus.Lists(root)
     try:
-        paths = lists.paths
-        report.counts["cameras"] = len(
-            {camera for person in paths.values() for tracklets in person.values() for camera in tracklets}
-        )
-    except (DatasetError, AttributeError, TypeError) as error:
-        report.problems.append(
-            str(error) if isinstance(error, DatasetError) else f"{root / bupt_campus.PATHS}: {error}"
-        )
+        report.counts["cameras"] = len({camera for _, _, camera, _ in lists.everything()})
+    except DatasetError as error:
+        report.problems.append(str(error))
         return [report]
     persons: dict[str, set[str]] = {}
     for name in bupt_campus.LISTS:
@@ -255,15 +251,12 @@ def _bupt_overlaps(report: Report, lists: bupt_campus.Lists, persons: Mapping[st
 
 def _bupt_files(report: Report, lists: bupt_campus.Lists) -> Iterator[Path]:
     """All that ``data_paths.json`` names."""
-    for pid, modalities in lists.paths.items():
-        for modality, cameras in modalities.items():
-            for camera, tracklets in cameras.items():
-                for tracklet in tracklets:
-                    where = f"{lists.root / bupt_campus.PATHS}"
-                    try:
-                        yield from lists.frames(bupt_campus.Listed(pid, modality, camera, tracklet, where))
-                    except DatasetError as error:
-                        report.problems.append(str(error))
+    where = str(lists.root / bupt_campus.PATHS)
+    for keys in lists.everything():
+        try:
+            yield from lists.frames(bupt_campus.Listed(*keys, where))
+        except DatasetError as error:
+            report.problems.append(str(error))
 
 
 def _check_vvi(root: Path, quick: bool) -> list[Report]:

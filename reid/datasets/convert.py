@@ -53,7 +53,9 @@ def convert(
     readme = _README.format(
         title="BUPTCampus", root=root.name, way=way.upper(), cameras=len(lists.cameras), names=", ".join(lists.cameras)
     )
-    write_vcm(output, train=_tracklets(lists, train), test=_tracklets(lists, test), copy=copy, readme=readme)
+    write_vcm(
+        output, train=_tracklets(lists, train), test=_tracklets(lists, test), copy=copy, notes={"README.txt": readme}
+    )
     return len(train), len(test)
 
 

@@ -1,8 +1,8 @@
 """Counts of the real data sets, as their authors and the loaders in circulation give them.
 
-HITSZ-VCM: totals from the data set's page and Lin et al. (CVPR 2022), parts and counts after the filter of 12 frames from
-the comments of M3-ReID's loader. BUPTCampus: Du et al. (TIFS 2024) and the lists of its release. Collected in section 4
-of the project's reference; totals and parts agree with each other.
+HITSZ-VCM: totals from the data set's page and Lin et al. (CVPR 2022), parts and counts after the filter of 12 frames
+from the comments of M3-ReID's loader. BUPTCampus: Du et al. (TIFS 2024) and the lists of its release. Totals and parts
+of HITSZ-VCM agree with each other.
 """
 
 from collections.abc import Mapping

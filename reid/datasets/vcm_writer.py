@@ -3,7 +3,8 @@
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,12 @@ class VcmTracklet:
 
 
 def write_vcm(
-    output: Path, *, train: Sequence[VcmTracklet], test: Sequence[VcmTracklet], copy: bool, readme: str
+    output: Path,
+    *,
+    train: Sequence[VcmTracklet],
+    test: Sequence[VcmTracklet],
+    copy: bool,
+    notes: Mapping[str, str],
 ) -> None:
     """Write images and lists; the queries are the near-infrared test tracklets.
 
@@ -50,20 +56,33 @@ def write_vcm(
         train: May be empty: then its lists are not written.
         test: Likewise.
         copy: Copy images; otherwise hard links are made where the disk allows it, which must then not be edited.
-        readme: Text of ``README.txt``: where the data come from and what may be done with them.
+        notes: Further text files by name: where the data come from, what may be done with them.
 
     Raises:
         DatasetError: When the output exists, or an image is missing.
+    """
+    with whole_folder(output) as part:
+        (part / INFO).mkdir()
+        for name, text in notes.items():
+            (part / name).write_text(text, encoding="utf-8")
+        for split, tracklets in (("train", train), ("test", test)):
+            if tracklets:
+                _write_split(part, split, tracklets, copy)
+
+
+@contextmanager
+def whole_folder(output: Path) -> Iterator[Path]:
+    """Write into a sibling that takes the name ``output`` only when the block has ended well.
+
+    Raises:
+        DatasetError: When the output exists.
     """
     if output.exists():
         raise DatasetError(f"{output}: exists already; choose another folder")
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
-        (part / INFO).mkdir(parents=True)
-        (part / "README.txt").write_text(readme, encoding="utf-8")
-        for split, tracklets in (("train", train), ("test", test)):
-            if tracklets:
-                _write_split(part, split, tracklets, copy)
+        part.mkdir(parents=True)
+        yield part
         part.rename(output)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -84,7 +103,7 @@ def _write_split(root: Path, split: str, tracklets: Sequence[VcmTracklet], copy:
         for source in each.frames:
             frames_of[key] += 1
             file = f"{frames_of[key]}{source.suffix}"
-            _place(source, folder / file, copy)
+            place(source, folder / file, copy)
             names.append(f"{each.pid:04d}M{_NUMBER_OF[each.modality]}D{each.camera}T{tracklets_of[key]}F{file}")
         tracks.append(f"{_NUMBER_OF[each.modality]} {start} {len(names)} {each.pid} {each.camera}")
         queries += [str(row)] if each.modality is Modality.NIR else []
@@ -94,7 +113,12 @@ def _write_split(root: Path, split: str, tracklets: Sequence[VcmTracklet], copy:
         _write_lines(root / INFO / "query_IDX.txt", [" ".join(queries)])
 
 
-def _place(source: Path, target: Path, copy: bool) -> None:
+def place(source: Path, target: Path, copy: bool) -> None:
+    """Link or copy one file.
+
+    Raises:
+        DatasetError: When it is missing.
+    """
     if not source.is_file():
         raise DatasetError(f"{source}: missing")
     if not copy:
