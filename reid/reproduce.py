@@ -21,7 +21,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -40,6 +40,7 @@ from reid.evaluate import PROTOCOLS, parse_options
 from reid.provenance import commit, environment, manifest
 from reid.training_config import ConfigError, TrainConfig, config_of
 
+Call = Callable[[Sequence[str], Path], int]
 SIZES = Path(__file__).resolve().parents[1] / "configs" / "reid" / "sizes"
 
 
@@ -99,7 +100,9 @@ class Request:
         seeds: The seeds to train each row with.
         size: The common base.
         output: Where runs and tables go.
-        protocol: Of the evaluation, a key of ``reid.evaluate.PROTOCOLS``.
+        protocol: Of the evaluation, a key of ``reid.protocols.PROTOCOLS``.
+        split: To evaluate on. ``val``, with an option of the data set that holds persons of the training split out, is
+            what settings may be tuned on.
         changes: ``key=value`` for all rows.
     """
 
@@ -111,6 +114,7 @@ class Request:
     size: Size
     output: Path
     protocol: str = "weights"
+    split: str = "test"
     changes: tuple[str, ...] = ()
 
 
@@ -171,7 +175,7 @@ def runs_of(request: Request, data: Mapping[str, Any]) -> list[Run]:
             plain = _committable(config, request.size)
             for free in ("name", "threads", "training_data", "licence"):
                 plain.pop(free)
-            decides = json.dumps([plain, data, request.protocol], sort_keys=True)
+            decides = json.dumps([plain, data, request.protocol, request.split], sort_keys=True)
             digest = hashlib.sha256(decides.encode()).hexdigest()[:10]
             runs.append(Run(row, seed, config, digest, request.output / "runs" / f"{_slug(row)}-{digest}-seed{seed}"))
     return runs
@@ -190,7 +194,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def perform(run: Run, request: Request) -> None:
+def perform(run: Run, request: Request, call: Call) -> None:
     """Train and evaluate, unless that is done; leave ``evaluation.json`` or ``failed.json`` in the run's folder."""
     if (run.folder / "evaluation.json").is_file():
         return
@@ -205,9 +209,9 @@ def perform(run: Run, request: Request) -> None:
         (run.folder / "commit.txt").write_text(f"{commit() or 'unknown'}\n", encoding="utf-8")
         began = time.monotonic()
         for step, arguments in _steps(run, request, config):
-            code = _call(arguments, run.folder / "log.txt")
+            code = call(arguments, run.folder / "log.txt")
             if code:
-                _fail(run, step, code)
+                _fail(run, request, step, code)
                 return
         _write_json(run.folder / "seconds.json", {"seconds": round(time.monotonic() - began, 1)})
         (run.folder / "evaluation.part.json").replace(run.folder / "evaluation.json")
@@ -216,8 +220,9 @@ def perform(run: Run, request: Request) -> None:
 def _steps(run: Run, request: Request, config: Path) -> list[tuple[str, list[str]]]:
     weights = run.folder / "checkpoint.safetensors"
     training = ["reid.train", "--config", str(config), "--root", str(request.root), "--output", str(run.folder)]
+    training += ["--resume"]
     evaluation = ["reid.evaluate", "--weights", str(weights), "--dataset", request.dataset, "--root", str(request.root)]
-    evaluation += ["--split", "test", "--protocol", request.protocol]
+    evaluation += ["--split", request.split, "--protocol", request.protocol]
     evaluation += [
         part for key, value in request.options.items() for part in ("--option", f"{key}={json.dumps(value)}")
     ]
@@ -225,8 +230,8 @@ def _steps(run: Run, request: Request, config: Path) -> list[tuple[str, list[str
     return [("training", training), ("evaluation", evaluation)]
 
 
-def _call(arguments: Sequence[str], log: Path) -> int:
-    """Run a module of this project in a process of its own, so that its end is not ours; its words go to the log."""
+def in_process_of_its_own(arguments: Sequence[str], log: Path) -> int:
+    """Run a module of this project so that its end is not ours; its words go to the log; returns its exit code."""
     with log.open("a", encoding="utf-8") as file:
         file.write(f"$ python -m {shlex.join(arguments)}\n")
         file.flush()
@@ -236,9 +241,10 @@ def _call(arguments: Sequence[str], log: Path) -> int:
     return done.returncode
 
 
-def _fail(run: Run, step: str, code: int) -> None:
+def _fail(run: Run, request: Request, step: str, code: int) -> None:
     lines = [line for line in (run.folder / "log.txt").read_text(encoding="utf-8").splitlines() if line.strip()]
     last = lines[-1][:300] if lines else "no word"
+    last = last.replace(str(run.folder), "RUN").replace(str(request.root), "R")
     if last.startswith("$ "):
         last = "it was killed" if code < 0 else "no word"
     _write_json(run.folder / "failed.json", {"step": step, "exit_code": code, "last_line": last})
@@ -332,6 +338,7 @@ def as_record(request: Request, data: Mapping[str, Any], results: Sequence[Mappi
         "environment": environment(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
         "source": published()["source"],
         "dataset": request.dataset,
+        "split": request.split,
         "synthetic": request.dataset.replace("-", "_") == "synthetic_vvi",
         "data": dict(data),
         "size": {"name": request.size.name, "why": request.size.why, "changes": dict(request.size.changes)},
@@ -345,35 +352,40 @@ def _command(request: Request) -> list[str]:
     words = ["python", "-m", "reid.reproduce", "--table", request.table, "--dataset", request.dataset, "--root", "R"]
     words += ["--seeds", ",".join(seeds), "--size", request.size.name, "--output", "DIR"]
     words += [] if request.protocol == "weights" else ["--protocol", request.protocol]
+    words += [] if request.split == "test" else ["--split", request.split]
     words += [part for key, value in request.options.items() for part in ("--option", f"{key}={json.dumps(value)}")]
     return words + [part for change in request.changes for part in ("--set", change)]
 
 
-def reproduce(request: Request) -> dict[str, Any]:
+def reproduce(request: Request, *, call: Call = in_process_of_its_own) -> dict[str, Any]:
     """Train what is missing of a table, writing it after each training, and return its record.
+
+    Args:
+        request: What was asked for.
+        call: Runs ``python -m ARGUMENTS``, appends what it says to a file, and returns its exit code.
 
     Raises:
         ConfigError: When a row and the size do not fit together: before anything is trained.
         DatasetError: When the data set cannot be used.
     """
     dataset = open_dataset(request.dataset, request.root, request.options)
-    data = {name: manifest(dataset.split(name), request.root) for name in ("train", "test")}
-    _check_directions(dataset)
+    data = {name: manifest(dataset.split(name), request.root) for name in ("train", request.split)}
+    _check_directions(dataset, request.split)
     runs = runs_of(request, data)
     request.output.mkdir(parents=True, exist_ok=True)
     record = _write_tables(request, data, runs)
     for number, run in enumerate(runs, start=1):
         if not (run.folder / "evaluation.json").is_file():
             _tell(f"{number} of {len(runs)}: {run.row.label}, seed {run.seed} ({run.folder.name})")
-            perform(run, request)
+            perform(run, request, call)
             record = _write_tables(request, data, runs)
     return record
 
 
-def _check_directions(dataset: Dataset) -> None:
-    missing = set(DIRECTIONS.values()) - set(dataset.directions("test"))
+def _check_directions(dataset: Dataset, split: str) -> None:
+    missing = set(DIRECTIONS.values()) - set(dataset.directions(split))
     if missing:
-        raise DatasetError(f"{dataset.root}: the test split has no direction {', '.join(sorted(missing))}")
+        raise DatasetError(f"{dataset.root}: the split {split} has no direction {', '.join(sorted(missing))}")
 
 
 def _write_tables(request: Request, data: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
@@ -397,6 +409,7 @@ def _parser() -> argparse.ArgumentParser:
         "--size", default="vit-b-16", help="a file of configs/reid/sizes, such as xreid-tiny, or a path"
     )
     parser.add_argument("--output", type=Path, default=Path("runs/reproduce"), help="default: runs/reproduce")
+    parser.add_argument("--split", default="test", help="to evaluate on; tune on val, with --option val_identities=N")
     parser.add_argument("--protocol", default="weights", choices=PROTOCOLS, help="of the evaluation")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change all rows")
     return parser
@@ -427,6 +440,7 @@ def main(arguments: list[str] | None = None) -> int:
             size=read_size(options.size),
             output=options.output,
             protocol=options.protocol,
+            split=options.split,
             changes=tuple(options.set),
         )
         record = reproduce(request)

@@ -26,14 +26,14 @@ def drawn(path: Path) -> np.ndarray:
 
 
 def frames_of(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
-    """How many cells have this border: runs of at least a cell's width in the topmost lines of borders."""
+    """How many cells have this border: runs as wide as a cell, with nothing of its colour above."""
     hits = (picture == colour).all(axis=2)
     count = 0
     for line, above in zip(hits, np.vstack([np.zeros_like(hits[:1]), hits[:-1]]), strict=True):
         starts = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(int), [0]])) == 1)
         ends = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(int), [0]])) == -1)
         count += sum(end - start > 80 and not above[start:end].any() for start, end in zip(starts, ends, strict=True))
-    return count // 2  # a border has an upper and a lower edge
+    return count
 
 
 def test_answers_are_framed_by_right_and_wrong_beside_their_query(split: TrackletSplit, tmp_path: Path) -> None:
