@@ -84,7 +84,8 @@ def _introduction(record: Mapping[str, Any], kind: str) -> str:
             " paper's, not the figures."
         )
     return (
-        f"Per cent; ours: mean ± sample deviation over {counted} seeds, split {record['split']} of {kind}, last epoch.{note}\n"
+        f"Per cent; ours: mean ± sample deviation over {counted} seeds, split {record['split']} of {kind}, last epoch."
+        f"{note}\n"
         f"Written by `{record['command']}`; every training's configuration, commit, log and figures are in the JSON"
         " beside this file."
     )

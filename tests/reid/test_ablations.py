@@ -16,8 +16,7 @@ def figure_rows() -> list[tuple[str, str, list[str], list[float | None]]]:
                     found.append((number, f"{label} {dataset} {direction}", table["metrics"], figures))
     for dataset, table in published()["elsewhere"].items():
         for label, row in table["rows"].items():
-            for direction in DIRECTIONS:
-                found.append((f"elsewhere {dataset}", f"{label} {direction}", table["metrics"], row[direction]))
+            found += [(f"elsewhere {dataset}", f"{label} {d}", table["metrics"], row[d]) for d in DIRECTIONS]
     return found
 
 
