@@ -1,7 +1,5 @@
 """Which tracklets make a batch: P identities, K clips of each in every modality."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,18 +13,21 @@ class IdentityModalitySampler:
     all modalities once, in random order; identities left over for less than a batch are drawn in the next pass. The K
     tracklets of an identity differ where it has K of them.
 
+    A batch is a function of the seed and its number alone. So there is no position to keep for a resumed training,
+    loading processes may make batches in any order, and each process of a distributed run knows what the others have.
+
     Args:
         split: Where to draw from.
         identities: P.
         clips: K.
-        generator: The randomness; its state is the sampler's only state.
+        seed: Of the randomness; not negative.
 
     Raises:
         ValueError: When fewer than P identities have a tracklet in every modality.
     """
 
-    def __init__(self, split: TrackletSplit, *, identities: int, clips: int, generator: np.random.Generator) -> None:
-        self._identities, self._clips, self._generator = identities, clips, generator
+    def __init__(self, split: TrackletSplit, *, identities: int, clips: int, seed: int) -> None:
+        self._identities, self._clips, self._seed = identities, clips, seed
         self.modalities = split.modality_set
         rows_of = {
             modality: {pid: rows[split.pids[rows] == pid] for pid in np.unique(split.pids[rows]).tolist()}
@@ -45,15 +46,15 @@ class IdentityModalitySampler:
         """Batches a pass."""
         return len(self.complete) // self._identities
 
-    def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        """Yield the batches of one pass: (M * P * K,) row numbers each."""
-        order = self._generator.permutation(self.complete)
-        for start in range(0, len(self) * self._identities, self._identities):
-            chosen = order[start : start + self._identities].tolist()
-            yield np.concatenate(
-                [self._draw(self._rows_of[modality][pid]) for modality in self.modalities for pid in chosen]
-            )
+    def batch(self, number: int) -> NDArray[np.int64]:
+        """Row numbers of a batch, (M * P * K,), counted from 0 without end."""
+        turn, position = divmod(number, len(self))
+        order = np.random.default_rng([self._seed, turn]).permutation(self.complete)
+        chosen = order[position * self._identities :][: self._identities].tolist()
+        generator = np.random.default_rng([self._seed, turn, position + 1])
+        return np.concatenate(
+            [self._draw(self._rows_of[modality][pid], generator) for modality in self.modalities for pid in chosen]
+        )
 
-    def _draw(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        enough = len(rows) >= self._clips
-        return np.asarray(self._generator.choice(rows, self._clips, replace=not enough))
+    def _draw(self, rows: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
+        return np.asarray(generator.choice(rows, self._clips, replace=len(rows) < self._clips))

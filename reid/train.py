@@ -1,11 +1,15 @@
-"""Train X-ReID: ``python -m reid.train --config configs/reid/xreid_tiny.yaml --root DATA --output DIR [--set k=v]``.
+"""Train X-ReID: ``python -m reid.train --config configs/reid/xreid_tiny.yaml --root DATA [--set key=value]``.
 
-``--preset paper`` in place of ``--config`` takes a training of ``reid.presets``.
+``--preset paper`` in place of ``--config`` takes a training of ``reid.presets``; ``--dataset`` names the data set.
+``torchrun --nproc-per-node 4 -m reid.train ...`` trains in several processes, which give the result of one.
 
-Reads from top to bottom: the configuration, the data, the schedule, one step, one run. ``DIR`` receives
-``checkpoint.safetensors`` (written atomically after each epoch; the last epoch is the result), ``metrics.jsonl`` (one
-line an epoch), ``config.yaml`` and, at the end, ``result.json``. The validation split is looked at, and its identities
-give the calibration; it never chooses an epoch.
+The output folder receives ``checkpoint.safetensors`` (replaced after each epoch; the last epoch is the result),
+``metrics.jsonl`` (one line an epoch), ``config.yaml``, ``state.pt`` (to go on from with ``--resume``), ``tensorboard/``
+and, at the end, ``result.json``. Validation never chooses an epoch; its identities give the calibration.
+
+A training that was killed at any moment goes on from its last state, and its losses and weights are then, on a CPU and
+with as many threads, bit for bit those of one that was not: batches and augmentation are functions of the number of the
+step, and the state has all that moves. SIGINT and SIGTERM end a training after the step, with a state, exit code 130.
 """
 
 import argparse
@@ -13,372 +17,440 @@ import json
 import logging
 import math
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, Literal
 
-import numpy as np
 import torch
 import yaml
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from reid import checkpoint, presets
-from reid.datasets.crops import Crops
-from reid.datasets.folder import DatasetError, read_folder
-from reid.datasets.split import TrackletSplit
-from reid.evaluate import Results, as_plain, as_table, embed_split, evaluate_directions, fit_calibration, machine
-from reid.extractor import XReIDExtractor
-from reid.losses.total import Labels, Loss, Objective
+from reid.datasets.known import DATASETS, Dataset, open_dataset
+from reid.datasets.split import DatasetError, Direction, TrackletSplit, every_direction, hold_out
+from reid.distributed import DeviceError, Processes, any_of, from_first, joined, sum_of_all, wait_for_all
+from reid.evaluate import (
+    Clipped,
+    Results,
+    as_plain,
+    as_table,
+    embed_split,
+    evaluate_directions,
+    fit_calibration,
+    parse_options,
+)
+from reid.loading import Batch, TrainingData, ahead, open_clips
+from reid.metrics import RetrievalMetrics
 from reid.models.encoder import EncoderWeightsError
-from reid.models.xreid import MODALITIES, XReID
-from reid.samplers import IdentityModalitySampler
-from reid.training_config import ConfigError, OptimiserConfig, TrainConfig, config_of, read_config
-from reid.transforms import augment, to_input
+from reid.progress import Board, Progress
+from reid.provenance import environment, manifest
+from reid.trainer import Trainer
+from reid.training_config import ConfigError, TrainConfig, config_of, differences, read_data
+from reid.training_state import Interrupted, MetricsLog, StateError, StopSignal, load_state, save_state
 
 _LOG = logging.getLogger(__name__)
+_OURS = ("state.pt", "metrics.jsonl", "checkpoint.safetensors", "config.yaml", "result.json", "tensorboard")
 
+_REFUSED = (ConfigError, DatasetError, DeviceError, EncoderWeightsError, checkpoint.CheckpointError, StateError)
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Clips as they lie in memory, with what the network and the objective must know of them.
-
-    ``kinds`` are positions in the model's ``MODALITIES``; ``labels.modalities`` count those of the data.
-    """
-
-    pixels: Tensor
-    lengths: Tensor
-    rows: NDArray[np.int64]
-    labels: Labels
-    kinds: Tensor
-    cameras: Tensor
-
-
-class Data:
-    """The training split: crops in memory, and batches of them without end."""
-
-    def __init__(self, split: TrackletSplit, crops: Crops, config: TrainConfig) -> None:
-        self.split, self.crops, self._batch = split, crops, config.batch
-        self._generator = np.random.default_rng([config.seed, 0])
-        self._epoch_steps = config.iterations
-        self.pids = np.unique(split.pids)
-        self.identity_of = np.searchsorted(self.pids, split.pids)
-        index = {modality: number for number, modality in enumerate(split.modality_set)}
-        self.modality_of = np.array([index[modality] for modality in split.modalities], np.int64)
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield batches without end: those of the still epochs, then those of clips."""
-        batch = self._batch
-        if batch.still_epochs:
-            still = self._passes(identities=batch.identities * batch.frames)
-            for rows in islice(still, batch.still_epochs * self._epoch_steps):
-                yield self.batch(rows, frames=1)
-        for rows in self._passes(identities=batch.identities):
-            yield self.batch(rows, frames=batch.frames)
-
-    def _passes(self, *, identities: int) -> Iterator[NDArray[np.int64]]:
-        sampler = IdentityModalitySampler(
-            self.split, identities=identities, clips=self._batch.clips, generator=self._generator
-        )
-        while True:
-            yield from sampler
-
-    def batch(self, rows: NDArray[np.int64], *, frames: int) -> Batch:
-        """Gather clips of these tracklets."""
-        clips = [self.crops.clip(row, self._positions(self.crops.length(row), frames)) for row in rows.tolist()]
-        return Batch(
-            pixels=torch.from_numpy(np.concatenate(clips)),
-            lengths=torch.tensor([len(clip) for clip in clips]),
-            rows=rows,
-            labels=self.labels(rows),
-            kinds=torch.tensor([MODALITIES.index(self.split.modalities[row]) for row in rows.tolist()]),
-            cameras=torch.from_numpy(self.split.camids[rows]),
-        )
-
-    def labels(self, rows: NDArray[np.int64]) -> Labels:
-        """Identity and modality indices of these tracklets."""
-        return Labels(torch.from_numpy(self.identity_of[rows]), torch.from_numpy(self.modality_of[rows]))
-
-    def _positions(self, count: int, frames: int) -> NDArray[np.int64]:
-        """One random crop of each of T equal stretches of the tracklet, repeated where it has fewer than T crops."""
-        edges = np.arange(frames + 1) * count / frames
-        return np.minimum(self._generator.uniform(edges[:-1], edges[1:]).astype(np.int64), count - 1)
-
-
-def learning_rate(config: OptimiserConfig, epoch: float, epochs: int) -> float:
-    """Multiple of ``config.lr`` at a time in epochs since the beginning, which may be fractional."""
-    if epoch < config.warmup_epochs:
-        return config.warmup_start + (1 - config.warmup_start) * epoch / config.warmup_epochs
-    if config.schedule == "step":
-        return float(0.1 ** sum(epoch >= milestone for milestone in config.milestones))
-    done = (epoch - config.warmup_epochs) / max(epochs - config.warmup_epochs, 1e-9)
-    return 0.01 + 0.99 * (1 + math.cos(math.pi * min(done, 1.0))) / 2
-
-
-def build_optimiser(model: XReID, objective: Objective, config: OptimiserConfig) -> torch.optim.Optimizer:
-    """Groups by part of the network, bias or not, with weight decay or not; each has its ``factor`` of the rate."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    named = [*model.named_parameters(), *objective.named_parameters()]
-    for name, parameter in named:
-        if parameter.requires_grad:
-            factor = 1.0 if name.startswith("encoder.") else config.head_factor
-            factor *= config.bias_factor if name.endswith("bias") else 1.0
-            decays = parameter.ndim >= 2 and "embedding" not in name
-            groups.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
-    settings = [
-        {"params": parameters, "factor": factor, "weight_decay": decay}
-        for (factor, decay), parameters in groups.items()
-    ]
-    if config.name == "adam":
-        return torch.optim.Adam(settings, lr=config.lr, fused=True)
-    return torch.optim.AdamW(settings, lr=config.lr, fused=True)
-
-
-class Trainer:
-    """A model, its objective, and the state that moves with every step."""
-
-    def __init__(self, config: TrainConfig, data: Data) -> None:
-        torch.manual_seed(config.seed)
-        self.config, self.data = config, data
-        self.model = XReID(config.model)
-        self._know_cameras()
-        if config.pretrained:
-            self.model.encoder.load_clip(config.pretrained, architecture=config.architecture)
-        if config.initial:
-            checkpoint.load_into(self.model, config.initial)
-        modalities = len(data.split.modality_set)
-        self.objective = Objective(config.model, config.loss, identities=len(data.pids), modalities=modalities)
-        self.optimiser = build_optimiser(self.model, self.objective, config.optimiser)
-        self.steps = 0
-
-    def _know_cameras(self) -> None:
-        """Tell the camera embeddings, where there are any, which cameras see which modality."""
-        model, split = self.config.model, self.data.split
-        if model.camera_embedding == "none":
-            return
-        if model.cameras != len(split.camera_names):
-            raise DatasetError(
-                f"model.cameras is {model.cameras}, but the training split has {len(split.camera_names)} cameras"
-            )
-        every = self.data.batch(np.arange(len(split), dtype=np.int64), frames=1)
-        self.model.camera_embedding.learn_modalities(every.cameras, every.kinds)
-
-    @torch.no_grad()
-    def fill_memories(self) -> None:
-        """Set the prototypes from one pass of the network as it is, over one frame of each training tracklet.
-
-        Where the prototypes live behind necks, the necks' statistics come from the same pass: those they were made with
-        (mean 0, variance 1) are of no data.
-        """
-        loss = self.config.loss
-        names = ("cls", "projected") if loss.cpcl_on == "joint" else (loss.cpcl_on,)
-        parts = self._parts_of_all()
-        features = []
-        for name in names:
-            index = self.config.model.parts.index(name)
-            part, neck = parts[index], self.model.necks[index]
-            if (loss.behind_necks or loss.memories_behind_necks) and isinstance(neck, nn.BatchNorm1d):
-                neck.running_mean = part.mean(dim=0)
-                neck.running_var = part.var(dim=0)
-                part = neck(part)
-            features.append(part)
-        labels = self.data.labels(np.arange(len(self.data.split), dtype=np.int64))
-        self.objective.memory.initialise(torch.cat(features, dim=1), *self.objective.memory_labels(labels))
-
-    @torch.no_grad()
-    def _parts_of_all(self, *, clips_at_once: int = 32) -> list[Tensor]:
-        """Each part of one frame of each training tracklet, in evaluation mode, without camera embeddings: (n, ...)."""
-        self.model.eval()
-        out: list[tuple[Tensor, ...]] = []
-        for rows in np.array_split(np.arange(len(self.data.split)), -(-len(self.data.split) // clips_at_once)):
-            batch = self.data.batch(rows, frames=1)
-            images = to_input(batch.pixels, self.config.preprocessing)
-            out.append(self.model(images, batch.lengths, batch.kinds).parts)
-        return [torch.cat(part) for part in zip(*out, strict=True)]
-
-    @torch.no_grad()
-    def set_centres(self, *, clips_at_once: int = 32) -> None:
-        """Take the centres of the modalities, where the model has them, from one frame of each training tracklet."""
-        if not self.config.model.centre_modalities:
-            return
-        self.model.eval()
-        generator = np.random.default_rng([self.config.seed, 1])
-        total = torch.zeros_like(self.model.centres)
-        counts = torch.zeros(len(total))
-        for rows in np.array_split(np.arange(len(self.data.split)), -(-len(self.data.split) // clips_at_once)):
-            frames = [
-                self.data.crops.clip(row, generator.integers(self.data.crops.length(row), size=1)) for row in rows
-            ]
-            images = to_input(torch.from_numpy(np.concatenate(frames)), self.config.preprocessing)
-            kinds = torch.tensor([MODALITIES.index(self.data.split.modalities[row]) for row in rows.tolist()])
-            features = self.model.concatenated(images, torch.ones(len(rows), dtype=torch.int64), kinds)
-            total.index_add_(0, kinds, features)
-            counts += torch.bincount(kinds, minlength=len(counts))
-        self.model.centres.copy_(total / counts.clamp(min=1)[:, None])
-
-    def step(self, batch: Batch) -> Loss:
-        """One forward and backward pass and one update of weights and memories."""
-        self.model.train()
-        self.objective.train()
-        epoch = self.steps / self.config.iterations
-        rate = self.config.optimiser.lr * learning_rate(self.config.optimiser, epoch, self.config.epochs)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
-        loss = self.loss(batch)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.total.backward()  # type: ignore[no-untyped-call]
-        if self.config.optimiser.clip_norm:
-            parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self.config.optimiser.clip_norm)
-        self.optimiser.step()
-        self.steps += 1
-        return loss
-
-    def loss(self, batch: Batch) -> Loss:
-        """Augment the batch and compute the objective on it."""
-        modalities = [self.data.split.modalities[row] for row in batch.rows.tolist()]
-        images = batch.pixels.permute(0, 3, 1, 2).float() / 255
-        seed = (self.config.seed << 32) + self.steps
-        ramp = self.config.augmentation_ramp_epochs * self.config.iterations
-        strength = min(1.0, self.steps / ramp) if ramp else 1.0
-        images = augment(images, batch.lengths, modalities, self.config.augmentation.weakened(strength), seed)
-        bf16 = torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16")
-        # On a CPU the fused attention is slower than plain products for clips of some dozens of tokens: its backward
-        # pass took 30 % of a step of xreid-tiny.
-        with bf16, sdpa_kernel(SDPBackend.MATH):
-            images = to_input(images, self.config.preprocessing)
-            features = self.model(images, batch.lengths, batch.kinds, batch.cameras)
-            return cast(Loss, self.objective(self.model, features, batch.labels))
-
-    def extractor(self) -> XReIDExtractor:
-        """The model as it is, behind the interface that users see."""
-        return XReIDExtractor(self.model, self.config.preprocessing, model_id=self.config.name, calibration=None)
+Existing = Literal["refuse", "resume", "overwrite"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validation:
-    """The validation split with its crops."""
+    """Whom a training looks at, and who is looked for among whom."""
 
     split: TrackletSplit
-    crops: Crops
+    clips: Clipped
+    directions: dict[str, Direction]
+    dataset: Dataset
 
 
-def train(root: Path, output: Path, config: TrainConfig, *, splits: tuple[str, str] = ("train", "val")) -> Results:
-    """Train, write ``output``, and return the figures of the last epoch on the validation split.
+@dataclass(frozen=True, slots=True, eq=False)
+class Splits:
+    """The training split, and the validation split where there is one."""
 
-    Args:
-        root: A tracklet folder.
-        output: Where to write.
-        config: What to do.
-        splits: Names of the training and the validation split, which must share no person.
+    train: TrackletSplit
+    validation: TrackletSplit | None
+    directions: dict[str, Direction]
+
+
+def read_splits(dataset: Dataset, config: TrainConfig) -> Splits:
+    """The splits of a data set that a training uses.
 
     Raises:
+        DatasetError: When there are no such splits, or a person is in both.
+    """
+    training, wanted = dataset.split(config.data.split), config.validation
+    if wanted.source == "none" or (wanted.source == "auto" and wanted.split not in dataset.splits):
+        return Splits(training, None, {})
+    if wanted.source == "held_out":
+        persons = len(set(training.pids.tolist()))
+        training, held = hold_out(training, max(1, round(wanted.share * persons)))
+        return Splits(training, held, every_direction(held))
+    held = dataset.split(wanted.split)
+    shared = set(training.pids.tolist()) & set(held.pids.tolist())
+    if shared:
+        raise DatasetError(
+            f"{dataset.root}: {len(shared)} persons are in both splits, {config.data.split!r} and {wanted.split!r}, "
+            f"such as {min(shared)}"
+        )
+    return Splits(training, held, dataset.directions(wanted.split))
+
+
+def train(
+    root: Path, output: Path, config: TrainConfig, *, existing: Existing = "refuse", command: str = ""
+) -> Results:
+    """Train, write ``output``, and return the figures of the last epoch on the validation split, if there is one.
+
+    Args:
+        root: The data set's folder.
+        output: Where to write.
+        config: What to do.
+        existing: What to do with a training that is in ``output`` already; ``resume`` also begins one that is not.
+        command: For the record.
+
+    Raises:
+        ConfigError: When the configuration does not fit the machine, or there is a training already.
         DatasetError: When the data cannot be used.
+        StateError: When the training cannot go on from what is there.
+        Interrupted: When SIGINT or SIGTERM came; the state is written.
+        FloatingPointError: When the loss is no number any more.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    train_split, val_split = (read_folder(root, name) for name in splits)
-    shared = set(train_split.pids.tolist()) & set(val_split.pids.tolist())
-    if shared:
-        raise DatasetError(f"{root}: {len(shared)} persons are in both splits, such as {min(shared)}")
-    _LOG.info("training: %s; validation: %s", train_split, val_split)
-    data = Data(train_split, Crops.load(train_split, config.preprocessing, cache=root / "cache"), config)
-    validation = Validation(val_split, Crops.load(val_split, config.preprocessing, cache=root / "cache"))
+    with joined(config.device) as processes, StopSignal() as stop:
+        if not processes.is_first:
+            logging.getLogger().setLevel(logging.WARNING)
+        dataset = open_dataset(config.data.name, root, config.data.options)
+        splits = read_splits(dataset, config)
+        _LOG.info("training: %s; validation: %s", splits.train, splits.validation or "none")
+        state = from_first(_prepare_folder(output, config, existing) if processes.is_first else None)
+        data, validation = _open(dataset, splits, config, processes)
+        made_with = {
+            "config_sha256": config.digest(),
+            "processes": processes.world,
+            "environment": environment(processes.device),
+            "data": {"name": config.data.name, **manifest(splits.train, root)},
+        }
+        run = Run(Trainer(config, data, processes), validation, output, made_with)
+        if state:
+            run.go_on(state)
+        results = run.go(stop)
+        if processes.is_first:
+            run.write_result(command)
+        return results
+
+
+def _prepare_folder(output: Path, config: TrainConfig, existing: Existing) -> dict[str, Any] | None:
+    """The state to go on from, if any; the folder is made, and what is to be overwritten removed."""
+    path = output / "state.pt"
+    state = load_state(path) if existing == "resume" and path.exists() else None
+    there = [name for name in ("state.pt", "metrics.jsonl") if (output / name).exists()]
+    if state:
+        changed = differences(json.loads(state["config"]), config.model_dump(mode="json"))
+        if changed:
+            raise StateError(f"{path}: is of a training with other settings: " + "; ".join(changed))
+    elif there and existing == "refuse":
+        raise ConfigError(
+            f"{output}: holds a training already ({there[0]}); go on with --resume, or replace it with --overwrite"
+        )
     output.mkdir(parents=True, exist_ok=True)
-    (output / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), "utf-8")
-    trainer = Trainer(config, data)
-    _LOG.info("%.2f M parameters", sum(p.numel() for p in trainer.model.parameters()) / 1e6)
-    trainer.fill_memories()
-    with (output / "metrics.jsonl").open("w", encoding="utf-8") as log:
-        return _epochs(trainer, validation, output, log)
+    for old in [] if state else [output / name for name in _OURS]:
+        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    (output / "config.yaml").write_text(text, encoding="utf-8")
+    return state
 
 
-def _epochs(trainer: Trainer, validation: Validation, output: Path, log: IO[str]) -> Results:
-    config = trainer.config
-    batches = iter(trainer.data)
-    results: Results = {}
-    began = time.monotonic()
-    for epoch in range(1, config.epochs + 1):
-        sums: dict[str, float] = {}
-        if config.memories == "every_epoch" and epoch > 1:
+def _open(
+    dataset: Dataset, splits: Splits, config: TrainConfig, processes: Processes
+) -> tuple[TrainingData, Validation | None]:
+    """The crops; what is packed is packed by the first process of each machine while the others wait."""
+
+    def of(split: TrackletSplit) -> Clipped:
+        return open_clips(split, config.preprocessing, config.loader, cache=dataset.root / "cache")
+
+    def both() -> tuple[Clipped, Clipped | None]:
+        # Validation is of the first process alone.
+        return of(splits.train), of(splits.validation) if splits.validation and processes.is_first else None
+
+    found = both() if processes.local_rank == 0 else None
+    wait_for_all()
+    clips, held = found or both()
+    data = TrainingData(splits.train, clips, config, rank=processes.rank, world=processes.world)
+    if splits.validation is None or held is None:
+        return data, None
+    return data, Validation(splits.validation, held, splits.directions, dataset)
+
+
+class Run:
+    """A training from its first step, or from a state, to its last.
+
+    Args:
+        trainer: What learns.
+        validation: Whom to look at; only the first process has them.
+        output: The folder.
+        made_with: For the record.
+    """
+
+    def __init__(
+        self, trainer: Trainer, validation: Validation | None, output: Path, made_with: Mapping[str, Any]
+    ) -> None:
+        self.trainer, self.config, self.data = trainer, trainer.config, trainer.data
+        self._validation, self._output, self._made_with = validation, output, made_with
+        self._is_first = trainer.processes.is_first
+        self._sums: dict[str, float] = {}  # of the running epoch
+        self._epoch_images, self._epoch_seconds, self._seconds = 0, 0.0, 0.0
+        self._saved = time.monotonic()
+        self._log: MetricsLog | None = None
+        self._board = Board(None)
+        self._results: Results = {}
+        _LOG.info("%.2f M parameters", sum(p.numel() for p in trainer.model.parameters()) / 1e6)
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Take everything up where a state left it.
+
+        Raises:
+            StateError: When it does not fit.
+        """
+        path = self._output / "state.pt"
+        if state["data"] != self._made_with["data"]["sha256"]:
+            raise StateError(f"{path}: is of a training on other data: the lists of the training split have changed")
+        if state["threads"] != torch.get_num_threads() or state["processes"] != self.trainer.processes.world:
+            _LOG.warning("the state was written with other threads or processes: losses will differ in their last bits")
+        try:
+            self.trainer.load_state(state["trainer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise StateError(f"{path}: does not fit the model: {str(error).splitlines()[0]}") from error
+        self._sums = dict(state["sums"])
+        self._epoch_images, self._epoch_seconds = state["epoch_images"], state["epoch_seconds"]
+        self._seconds = state["seconds"]
+        if self._is_first:
+            self._log = MetricsLog(self._output / "metrics.jsonl", size=state["metrics_bytes"])
+            self._results = _last_results(self._log)
+        _LOG.info("going on after step %d of %d", self.trainer.steps, self.config.steps)
+
+    def go(self, stop: StopSignal) -> Results:
+        """All steps that are left.
+
+        Raises:
+            Interrupted: When it was told to stop.
+            FloatingPointError: When the loss is no number any more.
+        """
+        if self._is_first and self._log is None:
+            self._log = MetricsLog(self._output / "metrics.jsonl")
+        if self._is_first and self.config.tensorboard:
+            self._board = Board(self._output / "tensorboard", after=self.trainer.steps)
+        if self._epoch_is_over():
+            self._end_epoch()
+        first = self.trainer.steps
+        pin = self.trainer.device.type == "cuda"
+        batches = ahead(self.data.parts, range(first, self.config.steps), self.config.loader, pin=pin)
+        with Progress(first, self.config.steps, quiet=not self._is_first) as progress, self._board:
+            while self.trainer.steps < self.config.steps:
+                progress.step(self._step(batches))
+                self._obey(stop)
+                if self._epoch_is_over():
+                    self._end_epoch()
+                elif self._is_due():
+                    self._save()
+        return self._results
+
+    def _epoch_is_over(self) -> bool:
+        return bool(self._sums) and self.trainer.steps % self.config.iterations == 0
+
+    def _step(self, batches: Iterator[list[Batch]]) -> float:
+        trainer, config = self.trainer, self.config
+        began = time.monotonic()
+        if not self._sums and (trainer.steps == 0 or config.memories == "every_epoch"):
             trainer.fill_memories()
-        for _ in range(config.iterations):
-            for name, value in trainer.step(next(batches)).breakdown.items():
-                sums[name] = sums.get(name, 0.0) + value / config.iterations
-        if not math.isfinite(sums["total"]):
-            raise FloatingPointError(f"epoch {epoch}: the loss is {sums['total']}; a lower learning rate may help")
-        record: dict[str, Any] = {"epoch": epoch, "seconds": round(time.monotonic() - began, 1), "loss": sums}
-        last = epoch == config.epochs
-        card = _card(config, {"epoch": epoch, "steps": trainer.steps})
-        if last or epoch % config.validate_every == 0:
+        parts = next(batches)
+        rate = trainer.rate(trainer.steps)
+        losses = trainer.step(parts)
+        self._check(losses["total"])
+        for name, value in losses.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value / config.iterations
+        images = trainer.processes.world * sum(len(part.pixels) for part in parts)
+        spent = time.monotonic() - began
+        self._epoch_images += images
+        self._epoch_seconds += spent
+        self._seconds += spent
+        if trainer.steps % config.log_every == 0:
+            scalars = {f"loss/{name}": value for name, value in losses.items()}
+            self._board.write({**scalars, "lr": rate, "images_per_second": images / spent}, trainer.steps)
+        return losses["total"]
+
+    def _check(self, total: float) -> None:
+        if any_of([not math.isfinite(total)], self.trainer.device)[0]:
+            raise FloatingPointError(
+                f"step {self.trainer.steps}: the loss is {total}; a lower learning rate or clip_norm may help"
+            )
+
+    def _obey(self, stop: StopSignal) -> None:
+        if any_of([stop.asked], self.trainer.device)[0]:
+            self._save()
+            raise Interrupted(f"stopped after step {self.trainer.steps} of {self.config.steps}")
+
+    def _is_due(self) -> bool:
+        settings = self.config.state
+        by_steps = settings.every_steps is not None and self.trainer.steps % settings.every_steps == 0
+        return by_steps or (
+            settings.every_seconds is not None and time.monotonic() - self._saved >= settings.every_seconds
+        )
+
+    def _save(self) -> None:
+        if self._log is not None:
+            save_state(
+                self._output / "state.pt",
+                {
+                    "config": self.config.model_dump_json(),
+                    "data": self._made_with["data"]["sha256"],
+                    "threads": torch.get_num_threads(),
+                    "processes": self.trainer.processes.world,
+                    "trainer": self.trainer.state(),
+                    "sums": self._sums,
+                    "epoch_images": self._epoch_images,
+                    "epoch_seconds": self._epoch_seconds,
+                    "seconds": self._seconds,
+                    "metrics_bytes": self._log.size,
+                },
+            )
+        self._saved = time.monotonic()
+
+    def _end_epoch(self) -> None:
+        """Look at the validation split, write the weights, then the line, then the state."""
+        config, trainer, began = self.config, self.trainer, time.monotonic()
+        epoch = trainer.steps // config.iterations
+        self._average_sums()
+        record: dict[str, Any] = {
+            "epoch": epoch,
+            "seconds": round(self._seconds, 1),
+            "lr": trainer.rate(trainer.steps - 1),
+            "images_per_second": round(self._epoch_images / self._epoch_seconds, 2),
+            "loss": self._sums,
+        }
+        training = {"epoch": epoch, "steps": trainer.steps, "seed": config.seed, **self._made_with}
+        calibration = None
+        if epoch == config.epochs or epoch % config.validate_every == 0:
             trainer.set_centres()
-            features = embed_split(trainer.extractor(), validation.crops, validation.split)
-            results = evaluate_directions(features, validation.split)
-            record["validation"] = as_plain(results)
-            card = _card(config, card.training, fit_calibration(features, validation.split).to_dict())
-            _LOG.info("epoch %d, validation:\n%s", epoch, as_table(results))
-        checkpoint.save(output / "checkpoint.safetensors", trainer.model, card, half=config.half_on_disk)
-        log.write(json.dumps(record) + "\n")
-        log.flush()
-        parts = ", ".join(f"{name} {value:.3f}" for name, value in sums.items())
-        _LOG.info("epoch %d/%d, %.0f s: %s", epoch, config.epochs, record["seconds"], parts)
-    return results
+            if self._validation is not None:
+                calibration = self._validate(self._validation, record)
+        if self._log is not None:
+            card = checkpoint.Card(
+                name=config.name,
+                model=config.model,
+                preprocessing=config.preprocessing,
+                training_data=config.training_data,
+                licence=config.licence,
+                calibration=calibration,
+                training=training,
+            )
+            checkpoint.save(self._output / "checkpoint.safetensors", trainer.model, card, half=config.half_on_disk)
+            self._log.append(record)
+        parts = ", ".join(f"{name} {value:.3f}" for name, value in self._sums.items())
+        _LOG.info("epoch %d/%d, %.0f s: %s", epoch, config.epochs, self._seconds, parts)
+        self._sums, self._epoch_images, self._epoch_seconds = {}, 0, 0.0
+        self._seconds += time.monotonic() - began
+        self._save()
+        wait_for_all()
+
+    def _average_sums(self) -> None:
+        """Over the processes, which differ in the losses that do not compare clips."""
+        world = self.trainer.processes.world
+        if world > 1:
+            values = sum_of_all(torch.tensor(list(self._sums.values()), device=self.trainer.device)) / world
+            self._sums = dict(zip(self._sums, values.tolist(), strict=True))
+
+    def _validate(self, validation: Validation, record: dict[str, Any]) -> dict[str, Any]:
+        features = embed_split(self.trainer.extractor(), validation.clips, validation.split)
+        self._results = evaluate_directions(
+            features, validation.split, directions=validation.directions, camera_rule=validation.dataset.camera_rule
+        )
+        record["validation"] = as_plain(self._results)
+        scalars = {
+            f"validation/{name}/{direction}": figures[name]
+            for direction, figures in record["validation"].items()
+            for name in ("rank1", "mAP")
+        }
+        self._board.write(scalars, self.trainer.steps)
+        _LOG.info("epoch %d, validation:\n%s", record["epoch"], as_table(self._results))
+        return fit_calibration(features, validation.split).to_dict()
+
+    def write_result(self, command: str) -> None:
+        """Gather what a finished training left into ``result.json``."""
+        result = {
+            "command": command,
+            **self._made_with,
+            "config": self.config.model_dump(mode="json"),
+            "seconds": round(self._seconds, 1),
+            "epochs": self._log.read() if self._log else [],
+        }
+        temporary = self._output / ".result.json"
+        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(self._output / "result.json")
 
 
-def write_result(output: Path, command: str) -> None:
-    """Gather what a finished training left into ``result.json``: command, machine, configuration, course."""
-    lines = (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    result = {
-        "command": command,
-        "machine": machine(),
-        "config": yaml.safe_load((output / "config.yaml").read_text(encoding="utf-8")),
-        "epochs": [json.loads(line) for line in lines],
-    }
-    (output / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+def _last_results(log: MetricsLog) -> Results:
+    """Of the last line, where it has figures."""
+    lines = log.read()
+    found = lines[-1].get("validation", {}) if lines else {}
+    return {direction: RetrievalMetrics(**figures) for direction, figures in found.items()}
 
 
-def _card(
-    config: TrainConfig, training: Mapping[str, Any], calibration: dict[str, Any] | None = None
-) -> checkpoint.Card:
-    return checkpoint.Card(
-        name=config.name,
-        model=config.model,
-        preprocessing=config.preprocessing,
-        training_data=config.training_data,
-        licence=config.licence,
-        calibration=calibration,
-        training={**training, "seed": config.seed},
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m reid.train", description="Train X-ReID.")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config", type=Path, help="a YAML file, such as configs/reid/xreid_tiny.yaml")
+    which.add_argument("--preset", choices=presets.PRESETS, help="the paper's training, or a row of its tables")
+    parser.add_argument("--root", required=True, type=Path, help="the data set's folder")
+    parser.add_argument("--dataset", help=f"of {', '.join(DATASETS)}; as data.name in the configuration")
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="of the data set, such as min_frames=12"
     )
+    parser.add_argument("--output", type=Path, help="folder for everything that is written; default: runs/<name>")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the configuration")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--resume", action="store_true", help="go on with the training in the output folder, if any")
+    there.add_argument("--overwrite", action="store_true", help="replace the training in the output folder, if any")
+    return parser
+
+
+def _config_of(options: argparse.Namespace) -> TrainConfig:
+    data = presets.as_data(options.preset) if options.preset else read_data(options.config)
+    where = f"preset {options.preset}" if options.preset else str(options.config)
+    changes = list(options.set)
+    if options.dataset:
+        changes.append(f"data.name={options.dataset}")
+    changes += [f"data.options.{key}={json.dumps(value)}" for key, value in parse_options(options.option).items()]
+    return config_of(data, changes, where=where)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
-    parser = argparse.ArgumentParser(prog="python -m reid.train", description="Train X-ReID on a tracklet folder.")
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--config", type=Path, help="a YAML file, such as configs/reid/xreid_tiny.yaml")
-    which.add_argument("--preset", choices=presets.PRESETS, help="the paper's training, or a row of its tables")
-    parser.add_argument("--root", required=True, type=Path, help="folder with tracklets.csv")
-    parser.add_argument("--output", required=True, type=Path, help="folder for the checkpoint and the log")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the configuration")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    command = shlex.join(["python", "-m", "reid.train", *(sys.argv[1:] if arguments is None else arguments)])
+    existing: Existing = "resume" if options.resume else "overwrite" if options.overwrite else "refuse"
     try:
-        if options.preset:
-            config = config_of(presets.as_data(options.preset), options.set, where=f"preset {options.preset}")
-        else:
-            config = read_config(options.config, options.set)
-        results = train(options.root, options.output, config)
-    except (ConfigError, DatasetError, EncoderWeightsError, checkpoint.CheckpointError) as error:
+        config = _config_of(options)
+        output = options.output or Path("runs") / config.name
+        results = train(options.root, output, config, existing=existing, command=command)
+    except _REFUSED as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    command = shlex.join(["python", "-m", "reid.train", *(sys.argv[1:] if arguments is None else arguments)])
-    write_result(options.output, command)
-    sys.stdout.write(f"validation, last epoch:\n{as_table(results)}\n")
+    except Interrupted as error:
+        sys.stderr.write(f"{error}; go on with the same command and --resume\n")
+        return 130
+    except (FloatingPointError, torch.OutOfMemoryError) as error:
+        hint = "; batch.accumulate and model.encoder.checkpointing need less memory"
+        sys.stderr.write(f"{error}{hint if isinstance(error, torch.OutOfMemoryError) else ''}\n")
+        return 1
+    if results:
+        sys.stdout.write(f"validation, last epoch:\n{as_table(results)}\n")
     return 0
 
 

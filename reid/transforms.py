@@ -7,7 +7,6 @@ different cameras and at different hours.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import cv2
@@ -197,17 +196,30 @@ class Augmentation(BaseModel):
         return self.model_copy(update={name: strength * amount for name, amount in amounts.items()})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Dice:
-    """Random numbers drawn once a clip and given to each of its frames."""
+    """Random numbers drawn once a clip and given to each of its frames; a clip's are its own, whoever shares its batch.
 
-    generator: torch.Generator
-    clip: Tensor
-    clips: int
+    Args:
+        seed: Of the batch.
+        numbers: Of the clips in the batch.
+        lengths: (n,) int64, on the CPU.
+        device: Of the frames.
+    """
+
+    def __init__(self, seed: int, numbers: Sequence[int], lengths: Tensor, device: torch.device) -> None:
+        self._generators = [np.random.default_rng([seed, number]) for number in numbers]
+        self._lengths = lengths.tolist()
+        self.clips, self.device = len(numbers), device
+        self.clip = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
 
     def uniform(self, low: float, high: float) -> Tensor:
         """(n,), equal within a clip."""
-        return (low + (high - low) * torch.rand(self.clips, generator=self.generator))[self.clip]
+        return self.of_clips(low, high)[self.clip].to(self.device)
+
+    def of_clips(self, low: float, high: float) -> Tensor:
+        """(clips,), on the CPU."""
+        drawn = np.array([generator.random() for generator in self._generators])
+        return torch.from_numpy(low + (high - low) * drawn).float()
 
     def factor(self, amount: float) -> Tensor:
         """(n,), log-uniform from 1 / (1 + amount) to 1 + amount."""
@@ -218,34 +230,71 @@ class _Dice:
         """(n,) bool."""
         return self.uniform(0, 1) < probability
 
+    def clips_where(self, probability: float) -> list[int]:
+        """The clips to which it happens."""
+        return torch.nonzero(self.of_clips(0, 1) < probability)[:, 0].tolist()
+
+    def rows_of(self, clips: Sequence[int]) -> Tensor:
+        """The frames of these clips, which must be in order."""
+        return torch.nonzero(torch.isin(self.clip, torch.tensor(clips, dtype=torch.int64)))[:, 0].to(self.device)
+
+    def of_frames(self, count: int) -> Tensor:
+        """(count, n) in [0, 1), each frame its own."""
+        drawn = [
+            generator.random((count, length)) for generator, length in zip(self._generators, self._lengths, strict=True)
+        ]
+        return torch.from_numpy(np.concatenate(drawn, axis=1)).float().to(self.device)
+
+    def texture(self, clips: Sequence[int], size_hw: Sequence[int]) -> Tensor:
+        """(n, 1, H, W) in [0, 1), each pixel of the frames of these clips its own, drawn where the frames are."""
+        each = [self._grain(self._generators[clip], (self._lengths[clip], 1, *size_hw)) for clip in clips]
+        return torch.cat([torch.empty(0, 1, *size_hw, device=self.device), *each])
+
+    def _grain(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Tensor:
+        if self.device.type == "cpu":
+            return torch.from_numpy(generator.random(shape, dtype=np.float32))
+        there = torch.Generator(self.device).manual_seed(int(generator.integers(2**62)))
+        return torch.rand(shape, generator=there, device=self.device)
+
 
 def augment(
-    frames: Tensor, lengths: Tensor, modalities: Sequence[Modality], augmentation: Augmentation, seed: int
+    frames: Tensor,
+    lengths: Tensor,
+    modalities: Sequence[Modality],
+    augmentation: Augmentation,
+    seed: int,
+    *,
+    numbers: Sequence[int] | None = None,
 ) -> Tensor:
     """Vary a batch of clips.
+
+    How a clip is varied depends on the seed and its number in the batch only; so the processes of a distributed run,
+    or parts of an accumulated batch, vary their clips as one process would. Only what covers a clip by ``occlude``
+    comes from the clips at hand.
 
     Args:
         frames: (sum of lengths, 3, H, W) float in [0, 1]; the channels of all but RGB clips are equal.
         lengths: (B,) int64.
         modalities: (B,).
         augmentation: How strongly.
-        seed: The same seed gives the same result.
+        seed: The same seed gives the same result; not negative.
+        numbers: Of the clips, where these are a part of a batch; None: 0 to B - 1.
 
     Returns:
         As ``frames``, in [0, 1]; the input is not written to.
     """
-    generator = torch.Generator().manual_seed(seed)
+    lengths = lengths.cpu()
+    of_batch = list(range(len(lengths))) if numbers is None else list(numbers)
     clip = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
     visible = torch.tensor([modality.is_visible for modality in modalities])
     varied = torch.empty_like(frames)
     # One channel is enough for the clips that have but one, and a third of the work.
     for chosen, channels in ((visible, 3), (~visible, 1)):
-        rows = torch.nonzero(chosen[clip])[:, 0]
+        rows = torch.nonzero(chosen[clip])[:, 0].to(frames.device)
         if len(rows):
-            numbers = torch.cumsum(chosen, 0) - 1
-            dice = _Dice(generator, numbers[clip[rows]], int(chosen.sum()))
-            own = [modality for modality, is_chosen in zip(modalities, chosen.tolist(), strict=True) if is_chosen]
-            varied[rows] = _vary(frames[rows, :channels], own, augmentation, dice)
+            clips = torch.nonzero(chosen)[:, 0].tolist()
+            dice = _Dice(seed, [of_batch[c] for c in clips], lengths[chosen], frames.device)
+            varied[rows] = _vary(frames[rows, :channels], [modalities[c] for c in clips], augmentation, dice)
     return varied
 
 
@@ -263,8 +312,8 @@ def _move(frames: Tensor, augmentation: Augmentation, dice: _Dice) -> Tensor:
     stretch = dice.factor(augmentation.stretch)
     zoom = dice.factor(augmentation.zoom)
     mirror = torch.where(dice.happens(augmentation.flip), -1.0, 1.0)
-    jitter = (torch.rand(2, len(frames), generator=dice.generator) * 2 - 1) * augmentation.frame_jitter * 2
-    theta = torch.zeros(len(frames), 2, 3)
+    jitter = (dice.of_frames(2) * 2 - 1) * augmentation.frame_jitter * 2
+    theta = torch.zeros(len(frames), 2, 3, device=frames.device)
     theta[:, 0, 0] = mirror * zoom * stretch
     theta[:, 1, 1] = zoom / stretch
     theta[:, 0, 2] = dice.uniform(-2 * augmentation.shift, 2 * augmentation.shift) + jitter[0]
@@ -295,28 +344,32 @@ def _degrade(frames: Tensor, augmentation: Augmentation, dice: _Dice) -> None:
     """Blur, loss of resolution and noise."""
     share = dice.uniform(0.3, 1)
     rows = torch.nonzero(dice.happens(augmentation.blur))[:, 0]
-    blurred = functional.avg_pool2d(functional.pad(frames[rows], (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    frames[rows] = torch.lerp(frames[rows], blurred, _per_frame(share[rows]))
+    if len(rows):
+        blurred = functional.avg_pool2d(functional.pad(frames[rows], (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        frames[rows] = torch.lerp(frames[rows], blurred, _per_frame(share[rows]))
     rows = torch.nonzero(dice.happens(augmentation.coarse))[:, 0]
-    small = functional.avg_pool2d(frames[rows], 2)
-    frames[rows] = functional.interpolate(small, size=frames.shape[2:], mode="bilinear")
-    noise = torch.rand(len(frames), 1, *frames.shape[2:], generator=dice.generator) - 0.5
-    # A uniform deviate has a standard deviation of 1 / √12.
-    frames += noise * _per_frame(dice.uniform(0, augmentation.noise) * 12**0.5)
+    if len(rows):
+        small = functional.avg_pool2d(frames[rows], 2)
+        frames[rows] = functional.interpolate(small, size=frames.shape[2:], mode="bilinear")
+    if augmentation.noise:
+        noise = dice.texture(range(dice.clips), frames.shape[2:]) - 0.5
+        # A uniform deviate has a standard deviation of 1 / √12.
+        frames += noise * _per_frame(dice.uniform(0, augmentation.noise) * 12**0.5)
 
 
 def _cover(frames: Tensor, modalities: Sequence[Modality], augmentation: Augmentation, dice: _Dice) -> None:
     """Fill a rectangle with noise, or with what another clip of the same modality shows there."""
-    rows = torch.nonzero(dice.happens(augmentation.erase))[:, 0]
+    erased = dice.clips_where(augmentation.erase)
+    rows = dice.rows_of(erased)
     inside = _rectangle(frames, dice, low=0.15, high=0.5)[rows]
     level = torch.stack([dice.uniform(0, 1) for _ in range(frames.shape[1])], dim=1)[rows]
-    texture = level[..., None, None] + 0.3 * torch.rand(len(rows), 1, *frames.shape[2:], generator=dice.generator)
+    texture = level[..., None, None] + 0.3 * dice.texture(erased, frames.shape[2:])
     frames[rows] = torch.where(inside, texture - 0.15, frames[rows])
     other = _another_clip(modalities, dice)
     sizes = torch.bincount(dice.clip, minlength=dice.clips)
     first = torch.cumsum(sizes, 0) - sizes
     rows = torch.nonzero(dice.happens(augmentation.occlude))[:, 0]
-    neighbour = frames[first[other[dice.clip[rows]]]]
+    neighbour = frames[first[other[dice.clip]].to(frames.device)[rows]]
     frames[rows] = torch.where(_side(frames, dice)[rows], neighbour, frames[rows])
 
 
@@ -327,7 +380,7 @@ def _rectangle(frames: Tensor, dice: _Dice, *, low: float, high: float) -> Tenso
     for size in (height, width):
         length = dice.uniform(low, high)
         start = dice.uniform(0, 1) * (1 - length)
-        position = (torch.arange(size) + 0.5) / size
+        position = (torch.arange(size, device=frames.device) + 0.5) / size
         inside.append((position >= start[:, None]) & (position < (start + length)[:, None]))
     return (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
 
@@ -335,9 +388,9 @@ def _rectangle(frames: Tensor, dice: _Dice, *, low: float, high: float) -> Tenso
 def _side(frames: Tensor, dice: _Dice) -> Tensor:
     """(n, 1, H, W) bool: a stretch at the left or right border, from some height down to the feet."""
     height, width = frames.shape[2:]
-    column = (torch.arange(width) + 0.5) / width
+    column = (torch.arange(width, device=frames.device) + 0.5) / width
     column = torch.where(dice.happens(0.5)[:, None], column, 1 - column)
-    row = (torch.arange(height) + 0.5) / height
+    row = (torch.arange(height, device=frames.device) + 0.5) / height
     inside_x = column < dice.uniform(0.15, 0.45)[:, None]
     inside_y = row > dice.uniform(0, 0.4)[:, None]
     return (inside_y[:, :, None] & inside_x[:, None, :])[:, None]
@@ -345,11 +398,13 @@ def _side(frames: Tensor, dice: _Dice) -> Tensor:
 
 def _another_clip(modalities: Sequence[Modality], dice: _Dice) -> Tensor:
     """(B,) int64: for each clip another of its modality, itself when it is the only one."""
-    order = torch.randperm(dice.clips, generator=dice.generator).tolist()
+    drawn = dice.of_clips(0, 1).tolist()
     other = torch.arange(dice.clips)
     for modality in set(modalities):
-        own = [position for position in order if modalities[position] is modality]
-        other[own] = torch.tensor(own[1:] + own[:1])
+        own = [position for position, kind in enumerate(modalities) if kind is modality]
+        for place, position in enumerate(own):
+            further = 1 + int(drawn[position] * (len(own) - 1)) if len(own) > 1 else 0
+            other[position] = own[(place + further) % len(own)]
     return other
 
 

@@ -122,6 +122,11 @@ class Loss:
     total: Tensor
     breakdown: dict[str, float]
 
+    def __add__(self, other: "Loss") -> "Loss":
+        """Both together."""
+        breakdown = {**self.breakdown, **other.breakdown, "total": self.breakdown["total"] + other.breakdown["total"]}
+        return Loss(self.total + other.total, breakdown)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
@@ -186,8 +191,18 @@ class Objective(nn.Module):
             features: Of the batch.
             labels: Of the batch.
         """
+        return self.of_batch(model, features.parts, labels) + self.of_clips(features, labels)
+
+    def of_batch(self, model: XReID, parts: tuple[Tensor, ...], labels: Labels) -> Loss:
+        """The losses that compare clips, of all processes, with each other and with the memories, which move.
+
+        Args:
+            model: For its necks.
+            parts: The ``parts`` of the clips' features.
+            labels: Of the clips.
+        """
         config = self.config
-        batch = self._gather(model, features, labels)
+        batch = self._gather(model, parts, labels)
         seen = batch.necked if config.behind_necks else batch.plain
         remembered = (batch.necked if config.memories_behind_necks else seen)[config.cpcl_on]
         if config.order == "update_then_loss":
@@ -201,17 +216,21 @@ class Objective(nn.Module):
                 terms[f"identity_{name}"] = config.identity * self.identity[name](
                     batch.necked[name], batch.labels.identities
                 )
+        if config.order == "loss_then_update":
+            self._move(remembered, batch.labels)
+        return _sum_of(terms, parts[0])
+
+    def of_clips(self, features: ClipFeatures, labels: Labels) -> Loss:
+        """The losses that see frames, or a clip and its partner: means over the clips of this process."""
+        terms: dict[str, Tensor] = {}
         norm: dict[str, float] = {}
         if features.patches.shape[1] > 1:
             terms |= self._frame_losses(features, labels)
-            if config.cmcl or config.cii_identity:
+            if self.config.cmcl or self.config.cii_identity:
                 consistency, norm["cii_norm"] = self._interact(features, labels)
                 terms |= consistency
-        if config.order == "loss_then_update":
-            self._move(remembered, batch.labels)
-        total = torch.stack(list(terms.values())).sum()
-        breakdown = {name: float(term.detach()) for name, term in terms.items()}
-        return Loss(total, {"total": float(total.detach()), **breakdown, **norm})
+        loss = _sum_of(terms, features.cls)
+        return Loss(loss.total, {**loss.breakdown, **norm})
 
     def remembered(self, model: XReID, features: ClipFeatures) -> Tensor:
         """The feature that the memories are of, plain: (B, width)."""
@@ -222,8 +241,8 @@ class Objective(nn.Module):
         own = torch.zeros_like(labels.modalities) if self.config.shared_prototypes else labels.modalities
         return labels.identities, own
 
-    def _gather(self, model: XReID, features: ClipFeatures, labels: Labels) -> _Batch:
-        plain = tuple(gather_features(part) for part in features.parts)
+    def _gather(self, model: XReID, parts: tuple[Tensor, ...], labels: Labels) -> _Batch:
+        plain = tuple(gather_features(part) for part in parts)
         return _Batch(
             _named(self.parts, plain),
             _named(self.parts, model.through_necks(plain)),
@@ -300,6 +319,12 @@ class Objective(nn.Module):
     def _move(self, remembered: Tensor, labels: Labels) -> None:
         if self.training and self.config.cpcl:
             self.memory.update(remembered, *self.memory_labels(labels))
+
+
+def _sum_of(terms: Mapping[str, Tensor], like: Tensor) -> Loss:
+    total = torch.stack([torch.zeros((), device=like.device), *terms.values()]).sum()
+    breakdown = {name: float(term.detach()) for name, term in terms.items()}
+    return Loss(total, {"total": float(total.detach()), **breakdown})
 
 
 def _named(names: tuple[Part, ...], parts: tuple[Tensor, ...]) -> dict[Feature, Tensor]:

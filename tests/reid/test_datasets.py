@@ -7,7 +7,6 @@ from reid.datasets.crops import Crops, read_crop
 from reid.datasets.folder import DatasetError, read_folder
 from reid.datasets.split import TrackletSplit
 from reid.modality import Modality
-from reid.samplers import IdentityModalitySampler
 from reid.transforms import prepare_clip
 from tests.reid.factories import preprocessing, write_folder
 
@@ -118,35 +117,3 @@ def test_images_are_read_in_their_native_form(root: Path, tmp_path: Path) -> Non
         (tmp_path / "x.jpg").write_bytes(content)
         with pytest.raises(ValueError, match=r"x\.jpg: not an image that can be read"):
             read_crop(tmp_path / "x.jpg", Modality.RGB)
-
-
-@pytest.mark.parametrize("clips", [1, 2])
-def test_batches_are_identity_major_with_partners_at_equal_index(root: Path, clips: int) -> None:
-    split = read_folder(root, "train")
-    sampler = IdentityModalitySampler(split, identities=3, clips=clips, generator=np.random.default_rng(0))
-    batches = list(sampler)
-    assert len(batches) == len(sampler) == 2
-    for rows in batches:
-        by_modality = rows.reshape(3, 3 * clips)
-        for modality, block in zip(split.modality_set, by_modality, strict=True):
-            assert {split.modalities[row] for row in block} == {modality}
-            assert np.array_equal(split.pids[block], split.pids[by_modality[0]])
-        assert np.array_equal(split.pids[rows[: 3 * clips : clips]].repeat(clips), split.pids[rows[: 3 * clips]])
-    seen = np.concatenate([split.pids[rows[: 3 * clips]] for rows in batches])
-    assert len(set(seen.tolist())) == 6  # nobody twice in a pass
-
-
-def test_an_identity_s_clips_differ_where_it_has_enough(root: Path) -> None:
-    split = read_folder(root, "train")
-    for rows in IdentityModalitySampler(split, identities=4, clips=2, generator=np.random.default_rng(0)):
-        visible = rows.reshape(3, 4, 2)[0]
-        assert (visible[:, 0] != visible[:, 1]).all()
-
-
-def test_identities_without_all_modalities_are_left_out_and_too_few_are_an_error(root: Path) -> None:
-    split = read_folder(root, "train")
-    rows = [r for r in range(len(split)) if not (split.pids[r] == 5 and split.modalities[r] is Modality.THERMAL)]
-    sampler = IdentityModalitySampler(split.select(rows), identities=7, clips=1, generator=np.random.default_rng(0))
-    assert sampler.complete.tolist() == [0, 1, 2, 3, 4, 6, 7]
-    with pytest.raises(ValueError, match="8 identities a batch, but only 7 have tracklets in all of rgb, nir, thermal"):
-        IdentityModalitySampler(split.select(rows), identities=8, clips=1, generator=np.random.default_rng(0))

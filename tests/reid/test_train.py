@@ -1,52 +1,31 @@
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
 
-from reid import checkpoint, evaluate, train
+from reid import checkpoint, evaluate, presets, train
 from reid.datasets.crops import Crops
 from reid.datasets.folder import DatasetError, read_folder
 from reid.modality import Modality
-from reid.samplers import IdentityModalitySampler
-from reid.train import ConfigError, Data, OptimiserConfig, TrainConfig, Trainer, learning_rate, read_config
-from reid.transforms import to_input
-from tests.reid.factories import encoder_config, preprocessing, write_folder
+from reid.training_config import ConfigError, differences, read_config
+from reid.training_state import Interrupted, StateError, StopSignal
+from tests.reid.factories import encoder_config, training_config, training_settings, write_folder
 
-TINY = Path(__file__).resolve().parents[2] / "configs" / "reid" / "xreid_tiny.yaml"
+REPOSITORY = Path(__file__).resolve().parents[2]
+TINY = REPOSITORY / "configs" / "reid" / "xreid_tiny.yaml"
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("folder"))
-
-
-def settings(**changes: object) -> dict[str, object]:
-    """A training that takes seconds, as YAML would hold it."""
-    encoder = encoder_config(stem="convolutional").model_dump(mode="json")
-    return {
-        "name": "mini",
-        "model": {"encoder": encoder, "neck": "batch_norm", "centre_modalities": True},
-        "preprocessing": preprocessing().model_dump(mode="json"),
-        "augmentation": {"erase": 0.0, "occlude": 0.0},
-        "augmentation_ramp_epochs": 2,
-        "loss": {"behind_necks": True, "alignment": 1.0, "cmcl": 0.01, "cpcl": 0.1},
-        "batch": {"identities": 3, "clips": 1, "frames": 2, "still_epochs": 1},
-        "optimiser": {"name": "adamw", "lr": 0.002, "warmup_epochs": 0.5, "schedule": "cosine", "clip_norm": 5.0},
-        "epochs": 3,
-        "iterations": 60,
-        "half_on_disk": True,
-        "training_data": "coloured bands",
-        "licence": "Apache-2.0",
-        **changes,
-    }
-
-
-def config(**changes: object) -> TrainConfig:
-    return TrainConfig.model_validate_json(json.dumps(settings(**changes)))
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +34,31 @@ def run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("run")
     threads = torch.get_num_threads()
     path = output / "mini.yaml"
-    path.write_text(yaml.safe_dump(settings()))
+    path.write_text(yaml.safe_dump(training_settings(tensorboard=True)))
     arguments = ["--config", str(path), "--root", str(root), "--output", str(output), "--set", "seed=3"]
     assert train.main([*arguments, "--set", f"threads={threads}"]) == 0
     return output
 
 
+def lines_of(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses_of(folder: Path) -> list[object]:
+    """The loss curve, to the last bit."""
+    return [(line["epoch"], line["loss"], line["lr"], line.get("validation")) for line in lines_of(folder)]
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.read(folder / "checkpoint.safetensors")[1]
+
+
 def test_a_training_lowers_its_loss_and_logs_each_epoch(run: Path) -> None:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = lines_of(run)
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     first, last = lines[0]["loss"], lines[-1]["loss"]
     assert last["alignment"] < 0.8 * first["alignment"]
+    assert all(line["images_per_second"] > 0 for line in lines)
     assert {"cpcl", "triplet", "identity_cls", "identity_fused", "cmcl", "cii_norm", "total"} <= set(last)
     assert set(lines[-1]["validation"]) == {
         "rgb->nir", "rgb->thermal", "nir->rgb", "nir->thermal", "thermal->rgb", "thermal->nir",
@@ -76,7 +69,9 @@ def test_a_training_ends_with_a_checkpoint_that_loads_and_knows_where_it_came_fr
     path = run / "checkpoint.safetensors"
     card, _ = checkpoint.read(path)
     assert card.training_data == "coloured bands"
-    assert card.training == {"epoch": 3, "steps": 180, "seed": 3}
+    assert {name: card.training[name] for name in ("epoch", "steps", "seed")} == {"epoch": 3, "steps": 180, "seed": 3}
+    assert torch.__version__.startswith(card.training["environment"]["packages"]["torch"])
+    assert card.training["data"]["tracklets"] == {"rgb": 16, "nir": 8, "thermal": 8}
     extractor = checkpoint.load(path)
     assert extractor.calibration is not None
     assert (Modality.NIR, Modality.RGB) in set(extractor.calibration)
@@ -93,18 +88,12 @@ def test_the_result_tells_how_it_was_made(run: Path) -> None:
     assert result["command"].startswith("python -m reid.train --config")
     assert result["config"]["seed"] == 3
     assert [epoch["epoch"] for epoch in result["epochs"]] == [1, 2, 3]
-    assert result["machine"]["torch"] == torch.__version__
-
-
-def test_a_training_may_go_on_from_a_checkpoint_of_the_same_shape(run: Path, root: Path) -> None:
-    split = read_folder(root, "train")
-    settings = config(initial=str(run / "checkpoint.safetensors"))
-    trainer = Trainer(settings, Data(split, Crops.load(split, settings.preprocessing), settings))
-    _, state = checkpoint.read(run / "checkpoint.safetensors")
-    assert torch.equal(trainer.model.encoder.visual.proj.half(), state["encoder.visual.proj"])
-    other = config(initial=settings.initial, model={"encoder": encoder_config().model_dump(mode="json")})
-    with pytest.raises(checkpoint.CheckpointError, match=r"do not fit the model: .*conv1"):
-        Trainer(other, Data(split, Crops.load(split, other.preprocessing), other))
+    assert torch.__version__.startswith(result["environment"]["packages"]["torch"])
+    assert result["environment"]["device"] == "cpu"
+    assert result["config_sha256"] == read_config(run / "config.yaml").digest()
+    assert {name: result["data"][name] for name in ("name", "persons", "frames", "cameras")} == {
+        "name": "folder", "persons": 8, "frames": 160, "cameras": 4,
+    }  # fmt: skip
 
 
 def test_the_evaluation_command_prints_a_table_and_writes_its_figures(
@@ -125,111 +114,20 @@ def test_the_evaluation_command_prints_a_table_and_writes_its_figures(
     assert "no such file" in capsys.readouterr().err
 
 
-def test_the_same_seed_gives_the_same_losses_and_another_seed_others(root: Path) -> None:
-    def losses(seed: int) -> list[float]:
-        settings = config(seed=seed)
-        split = read_folder(root, "train")
-        data = Data(split, Crops.load(split, settings.preprocessing), settings)
-        trainer = Trainer(settings, data)
-        trainer.fill_memories()
-        batches = iter(data)
-        return [trainer.step(next(batches)).breakdown["total"] for _ in range(3)]
-
-    assert losses(1) == losses(1)
-    assert losses(1) != losses(2)
-
-
-def test_still_epochs_have_single_frames_of_more_persons(root: Path) -> None:
-    settings = config()
-    split = read_folder(root, "train")
-    data = Data(split, Crops.load(split, settings.preprocessing), settings)
-    batches = iter(data)
-    still = [next(batches) for _ in range(settings.iterations)]
-    assert {tuple(batch.lengths.tolist()) for batch in still} == {(1,) * 18}
-    after = next(batches)
-    assert after.lengths.tolist() == [2] * 9
-    assert len(after.pixels) == 18
-
-
-def test_memories_begin_as_the_mean_of_each_persons_clips(root: Path) -> None:
-    settings = config(model={"encoder": encoder_config().model_dump(mode="json")}, loss={})
-    split = read_folder(root, "train")
-    data = Data(split, Crops.load(split, settings.preprocessing), settings)
-    trainer = Trainer(settings, data)
-    trainer.fill_memories()
-    memory = trainer.objective.memory
-    assert memory.filled.all()
-    np.testing.assert_allclose(memory.prototypes.norm(dim=2).numpy(), 1, atol=1e-5)
-
-
-def test_centres_are_the_mean_features_of_the_training_tracklets_by_modality(root: Path) -> None:
-    settings = config()
-    split = read_folder(root, "train")
-    crops = Crops.load(split, settings.preprocessing)
-    still = np.repeat(crops.starts[:-1], 5)  # every tracklet stands still, so that any of its frames will do
-    data = Data(split, Crops(crops.pixels[still], crops.starts), settings)
-    trainer = Trainer(settings, data)
-    trainer.set_centres()
-    features = trainer.model.concatenated(
-        to_input(torch.from_numpy(crops.pixels[crops.starts[:-1]]), settings.preprocessing),
-        torch.ones(len(split), dtype=torch.int64),
-    )
-    for number, modality in enumerate(Modality):
-        expected = features[split.rows_of(modality)].mean(dim=0)
-        torch.testing.assert_close(trainer.model.centres[number], expected, atol=1e-5, rtol=1e-4)
-
-
-def test_bf16_is_an_option_and_its_loss_is_close(root: Path) -> None:
-    split = read_folder(root, "train")
-    totals = {}
-    for precision in ("float32", "bf16"):
-        settings = config(precision=precision)
-        data = Data(split, Crops.load(split, settings.preprocessing), settings)
-        trainer = Trainer(settings, data)
-        trainer.fill_memories()
-        rows = next(iter(IdentityModalitySampler(split, identities=3, clips=1, generator=np.random.default_rng(1))))
-        data._generator = np.random.default_rng(0)
-        totals[precision] = trainer.step(data.batch(rows, frames=1)).breakdown["total"]
-    assert totals["bf16"] == pytest.approx(totals["float32"], rel=0.05)
-    assert totals["bf16"] != totals["float32"]
-
-
-def test_the_learning_rate_warms_up_and_falls() -> None:
-    step = OptimiserConfig(warmup_epochs=10, warmup_start=0.1, schedule="step", milestones=(30, 50))
-    course = [learning_rate(step, epoch, 60) for epoch in (0, 5, 10, 29.9, 30, 50)]
-    assert course == pytest.approx([0.1, 0.55, 1, 1, 0.1, 0.01])
-    cosine = OptimiserConfig(warmup_epochs=0, schedule="cosine")
-    assert [learning_rate(cosine, epoch, 10) for epoch in (0, 5, 10)] == pytest.approx([1, 0.505, 0.01])
-
-
-def test_norms_and_biases_do_not_decay_and_heads_may_learn_faster(root: Path) -> None:
-    settings = config(optimiser={"name": "adam", "head_factor": 10.0, "weight_decay": 0.1})
-    split = read_folder(root, "train")
-    trainer = Trainer(settings, Data(split, Crops.load(split, settings.preprocessing), settings))
-    groups = {(group["factor"], group["weight_decay"]): group["params"] for group in trainer.optimiser.param_groups}
-    assert set(groups) == {(1.0, 0.1), (1.0, 0.0), (10.0, 0.1), (10.0, 0.0)}
-    model = trainer.model
-    assert any(p is model.encoder.visual.ln_post.weight for p in groups[1.0, 0.0])
-    assert any(p is model.encoder.visual.positional_embedding for p in groups[1.0, 0.0])
-    assert any(p is model.short_term.block.query.weight for p in groups[10.0, 0.1])
-    trained = sum(len(group) for group in groups.values())
-    assert trained == sum(p.requires_grad for m in (model, trainer.objective) for p in m.parameters())
-
-
 def test_persons_in_both_splits_are_refused(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data", train=3, val=1, frames=1)
     (root / "val" / "00100").rename(root / "val" / "00002")
     table = root / "tracklets.csv"
     table.write_text(table.read_text().replace("val,100", "val,2"))
     with pytest.raises(DatasetError, match="1 persons are in both splits, such as 2"):
-        train.train(root, tmp_path / "out", config())
+        train.train(root, tmp_path / "out", training_config())
 
 
 def test_pretrained_weights_that_are_not_there_end_the_command(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "c.yaml"
-    path.write_text(yaml.safe_dump(settings()))
+    path.write_text(yaml.safe_dump(training_settings()))
     arguments = ["--config", str(path), "--root", str(root), "--output", str(tmp_path / "o")]
     assert train.main([*arguments, "--set", "pretrained=gone.pt"]) == 2
     assert "put a CLIP checkpoint there" in capsys.readouterr().err
@@ -237,9 +135,19 @@ def test_pretrained_weights_that_are_not_there_end_the_command(
 
 def test_the_configuration_of_the_embedded_weights_is_valid_and_can_be_changed() -> None:
     plain = read_config(TINY)
-    changed = read_config(TINY, ["optimiser.lr=0.5", "epochs=2", "loss.cmcl=0.0"])
+    changed = read_config(TINY, ["optimiser.lr=5e-1", "epochs=2", "loss.cmcl=0.0"])
     assert (changed.optimiser.lr, changed.epochs, changed.loss.cmcl) == (0.5, 2, 0.0)
     assert changed.model == plain.model
+
+
+def test_the_large_batch_is_the_paper_s_training_but_for_what_it_says() -> None:
+    large = read_config(REPOSITORY / "configs" / "reid" / "large_batch.yaml")
+    paper = presets.load("paper")
+    changed = {line.split(":")[0] for line in differences(paper.model_dump(mode="json"), large.model_dump(mode="json"))}
+    assert changed == {"batch.identities", "optimiser.lr", "iterations", "model.encoder.checkpointing"}
+    larger = large.batch.identities / paper.batch.identities
+    assert large.optimiser.lr == pytest.approx(paper.optimiser.lr * math.sqrt(larger), rel=0.01)
+    assert large.iterations == math.ceil(paper.iterations / larger)
 
 
 @pytest.mark.parametrize(
@@ -306,3 +214,187 @@ def test_clip_weights_that_are_not_there_are_told_with_what_to_put_where(
     message = capsys.readouterr().err
     assert "ViT-B-16-quickgelu (openai) could not be fetched: OSError" in message
     assert "give the path of that file in place of 'openai'" in message
+
+
+# Resuming: the settings of a training of four epochs of three steps, whose state is also written within epochs.
+SHORT = {
+    "batch": {"identities": 3, "clips": 2, "frames": 2, "still_epochs": 1},
+    "augmentation": {"occlude": 0.5},
+    "epochs": 4,
+    "iterations": 3,
+    "validate_every": 2,
+    "memories": "every_epoch",
+    "precision": "bf16",
+    "state": {"every_steps": 2},
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def unbroken(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that nobody interrupted."""
+    output = tmp_path_factory.mktemp("unbroken")
+    threads = torch.get_num_threads()
+    train.train(root, output, training_config(**SHORT))
+    torch.set_num_threads(threads)
+    return output
+
+
+def assert_same_training(one: Path, other: Path) -> None:
+    assert losses_of(one) == losses_of(other)
+    weights, others = weights_of(one), weights_of(other)
+    assert set(weights) == set(others)
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+class AfterSteps(StopSignal):
+    """Asks to stop after so many steps, as a signal at that moment would."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._left = steps
+
+    @property
+    def asked(self) -> bool:
+        self._left -= 1
+        return self._left < 0
+
+    @asked.setter
+    def asked(self, value: bool) -> None:
+        pass
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
+    root: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    config = training_config(**SHORT)
+    monkeypatch.setattr(train, "StopSignal", lambda: AfterSteps(steps - 1))
+    with pytest.raises(Interrupted, match=f"stopped after step {steps} of 12"):
+        train.train(root, tmp_path, config)
+    monkeypatch.setattr(train, "StopSignal", StopSignal)
+    torch.manual_seed(99)
+    train.train(root, tmp_path, config, existing="resume")
+    assert_same_training(tmp_path, unbroken)
+
+
+def command(root: Path, output: Path, config: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "reid.train", "--config", str(config), "--root", str(root), "--output", str(output),
+            *more]  # fmt: skip
+
+
+def in_repository(**more: str) -> dict[str, object]:
+    return {"cwd": REPOSITORY, "env": {**os.environ, "OMP_NUM_THREADS": "1", **more}}
+
+
+def test_a_training_that_was_killed_leaves_the_losses_of_one_that_was_not(
+    root: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "short.yaml"
+    path.write_text(yaml.safe_dump(training_settings(**SHORT)))
+    output = tmp_path / "run"
+    process = subprocess.Popen(command(root, output, path), stderr=subprocess.DEVNULL, **in_repository())  # type: ignore[call-overload]
+    while not (output / "state.pt").exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    state = torch.load(output / "state.pt", weights_only=True)
+    assert 0 < state["trainer"]["steps"] < 12
+    with (output / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 1, "half a line')  # as if it had been killed in the middle of one
+    done = subprocess.run(
+        command(root, output, path, "--resume"), capture_output=True, text=True, check=False, **in_repository()
+    )  # type: ignore[call-overload]
+    assert done.returncode == 0, done.stderr
+    assert f"going on after step {state['trainer']['steps']} of 12" in done.stderr
+    assert_same_training(output, unbroken)
+
+
+def test_sigterm_ends_a_training_after_the_step_with_a_state(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "short.yaml"
+    path.write_text(yaml.safe_dump(training_settings(**{**SHORT, "epochs": 10_000, "validate_every": 10_000})))
+    output = tmp_path / "run"
+    process = subprocess.Popen(command(root, output, path), stderr=subprocess.PIPE, text=True, **in_repository())  # type: ignore[call-overload]
+    while not (output / "state.pt").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.terminate()
+    _, said = process.communicate()
+    assert process.returncode == 130, said
+    assert "go on with the same command and --resume" in said
+    steps = torch.load(output / "state.pt", weights_only=True)["trainer"]["steps"]
+    assert f"stopped after step {steps} of 30000" in said
+    assert len(lines_of(output)) in (steps // 3, steps // 3 - 1)  # an epoch's end may still be due
+
+
+def test_a_finished_training_is_not_repeated_and_another_does_not_replace_it_unasked(
+    root: Path, unbroken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = training_config(**SHORT)
+    before = (unbroken / "metrics.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match=r"holds a training already .*--resume, or replace it with --overwrite"):
+        train.train(root, unbroken, config)
+    results = train.train(root, unbroken, config, existing="resume")
+    assert (unbroken / "metrics.jsonl").read_bytes() == before
+    assert results["rgb->nir"].rank1 == lines_of(unbroken)[-1]["validation"]["rgb->nir"]["rank1"]
+
+
+def test_a_training_does_not_go_on_with_other_settings_or_other_data(
+    root: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    other = training_config(**{**SHORT, "seed": 2, "log_every": 1})
+    with pytest.raises(StateError, match=r"other settings: seed: 1, now 2$"):
+        train.train(root, unbroken, other, existing="resume")
+    fewer = write_folder(tmp_path / "fewer", train=7)
+    with pytest.raises(StateError, match="the lists of the training split have changed"):
+        train.train(fewer, unbroken, training_config(**SHORT), existing="resume")
+
+
+def test_a_state_that_is_none_is_refused(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "state.pt").write_bytes(b"no state")
+    with pytest.raises(StateError, match=r"state\.pt: not a training state that can be read"):
+        train.train(root, tmp_path, training_config(**SHORT), existing="resume")
+    torch.save({"format": "other"}, tmp_path / "state.pt")
+    with pytest.raises(StateError, match="must be a training state of format 'xreid-training/1', got 'other'"):
+        train.train(root, tmp_path, training_config(**SHORT), existing="resume")
+
+
+def test_persons_may_be_held_out_of_the_training_split_for_validation(root: Path, tmp_path: Path) -> None:
+    config = training_config(**{**SHORT, "epochs": 1, "validation": {"source": "held_out", "share": 0.5}})
+    results = train.train(root, tmp_path, config)
+    assert results["nir->thermal"].valid_queries == 4
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["data"]["persons"] == 4
+
+
+@pytest.mark.parametrize("validation", [{"source": "none"}, {"split": "gone"}])
+def test_a_training_may_have_no_validation(root: Path, tmp_path: Path, validation: dict[str, str]) -> None:
+    config = training_config(**{**SHORT, "epochs": 1, "validation": validation})
+    assert train.train(root, tmp_path, config) == {}
+    assert "validation" not in lines_of(tmp_path)[0]
+    card, _ = checkpoint.read(tmp_path / "checkpoint.safetensors")
+    assert card.calibration is None
+
+
+def test_a_validation_split_that_is_asked_for_must_be_there(root: Path, tmp_path: Path) -> None:
+    config = training_config(**{**SHORT, "validation": {"source": "split", "split": "gone"}})
+    with pytest.raises(DatasetError, match="no tracklet of split 'gone'; splits: train, val"):
+        train.train(root, tmp_path, config)
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_last_weights(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "short.yaml"
+    path.write_text(yaml.safe_dump(training_settings(**SHORT)))
+    arguments = ["--config", str(path), "--root", str(root), "--output", str(tmp_path / "run"), "--set", "threads=null"]
+    assert train.main([*arguments, "--set", "optimiser.lr=1e38", "--set", "optimiser.clip_norm=null"]) == 1
+    assert "a lower learning rate or clip_norm may help" in capsys.readouterr().err
+
+
+def test_tensorboard_has_the_losses_where_it_is_installed(run: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(run / "tensorboard")).Reload()
+    assert {"loss/total", "loss/cpcl", "lr", "images_per_second", "validation/mAP/rgb->nir"} <= set(
+        events.Tags()["scalars"]
+    )
+    assert [point.step for point in events.Scalars("lr")] == list(range(20, 181, 20))

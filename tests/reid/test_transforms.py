@@ -167,3 +167,12 @@ def test_an_occlusion_shows_another_clip_of_the_same_modality() -> None:
     out = augment(images, lengths, kinds, NOTHING.model_copy(update={"occlude": 1.0}), 3)
     seen = [set((10 * frame).round().int().unique().tolist()) for frame in out]
     assert seen == [{0, 1}, {0, 1}, {2, 3}, {2, 3}]
+
+
+def test_a_clip_is_varied_alike_whoever_shares_its_batch() -> None:
+    images = frames(6)
+    strong = Augmentation(erase=1.0, occlude=0.0)
+    whole = augment(images, LENGTHS, KINDS, strong, 4)
+    part = augment(images[3:], LENGTHS[1:], KINDS[1:], strong, 4, numbers=[1, 2])
+    assert torch.equal(part, whole[3:])
+    assert not torch.allclose(augment(images[3:], LENGTHS[1:], KINDS[1:], strong, 4), whole[3:])
