@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="detect, track, embed and identify the people of recordings"))
     _add_search(commands.add_parser("search", help="find a person in the gallery of a run"))
     _add_evaluate(commands.add_parser("evaluate", help="compare a run with ground truth"))
+    _add_export(commands.add_parser("export", help="tracklets with confirmed identities, as a data set to train on"))
     _add_validate(commands.add_parser("validate", help="check a config file without running it"))
     _add_doctor(commands.add_parser("doctor", help="check this machine: decoder, GPU, weights, disk, clock"))
     return parser
@@ -120,6 +121,24 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_evaluate)
 
 
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-g", "--gallery", type=Path, default=Path("runs/demo"), metavar="DIR", help="a run's folder")
+    table = parser.add_mutually_exclusive_group(required=True)
+    table.add_argument("--draft", type=Path, metavar="CSV", help="write the table for an operator to fill in, and end")
+    table.add_argument("--confirmed", type=Path, metavar="CSV", help="the table, with the confirmed persons filled in")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where the data set goes; must not exist")
+    parser.add_argument(
+        "--layout",
+        choices=("hitsz_vcm", "folder"),
+        default="hitsz_vcm",
+        help="that of HITSZ-VCM (RGB and near-infrared), or a tracklet folder (thermal too)",
+    )
+    parser.add_argument("--held-out", type=_share, default=0.2, metavar="SHARE", help="of persons, not to train on")
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+    _add_common(parser)
+    parser.set_defaults(command=_export)
+
+
 def _add_validate(parser: argparse.ArgumentParser) -> None:
     _add_configured(parser)
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of the config file")
@@ -138,6 +157,16 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(f"expected a share from 0 to below 1, got {text!r}")
+    return share
 
 
 # --- commands ----------------------------------------------------------------
@@ -199,6 +228,35 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     report = evaluate_run(options.run, options.truth)
     _show(report, options, table(report))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from pipeline.export import draft, export, read_confirmed
+
+    if options.draft:
+        rows = draft(options.gallery, options.draft)
+        _show(
+            {"table": str(options.draft), "tracklets": rows}, options, f"{options.draft}: {rows} tracklets to look at"
+        )
+        return 0
+    if options.output is None:
+        raise UsageError("--output DIR is missing: where the data set goes")
+    done = export(
+        options.gallery,
+        read_confirmed(options.confirmed),
+        options.output,
+        layout=options.layout,
+        held_out=options.held_out,
+    )
+    counts = {modality.value: count for modality, count in done.tracklets.items()}
+    text = (
+        f"{options.output}: {done.persons} persons ({done.both_modalities} seen in visible light and infrared,"
+        f" {done.held_out} held out), {', '.join(f'{count} {name}' for name, count in counts.items())} tracklets"
+        + (f"; {done.left_out} left out, which the layout cannot hold" if done.left_out else "")
+    )
+    plain = {"persons": done.persons, "held_out": done.held_out, "both_modalities": done.both_modalities}
+    _show(plain | {"tracklets": counts, "left_out": done.left_out}, options, text)
     return 0
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import torch
@@ -27,50 +27,18 @@ from numpy.typing import NDArray
 from reid import checkpoint
 from reid.calibration import Calibration, Curve, Reliability, fit_curve, reliability
 from reid.datasets.crops import read_crop
-from reid.datasets.known import DATASETS, Dataset, open_dataset
+from reid.datasets.known import DATASETS, Dataset
 from reid.datasets.split import DatasetError, Direction, TrackletSplit, every_direction
 from reid.extractor import XReIDExtractor
 from reid.metrics import CameraRule, RetrievalMetrics, evaluate
 from reid.modality import Modality
+from reid.protocols import PROTOCOLS, Clips, EvaluationProtocol, clip_positions, open_under
 from reid.ranking_sheet import Sheet, write_sheet
 from reid.reranking import Reranking, rerank
-from reid.transforms import Preprocessing, prepare_clip, sample_frames
+from reid.transforms import Preprocessing, prepare_clip
 
 Results = dict[str, RetrievalMetrics]
-Clips = Literal["weights", "chunk_first", "chunk_random", "uniform", "dense"]
-
 _TRACKLETS_AT_ONCE = 256  # whose crops are in memory together
-_DROPPED_BATCH = 64  # of BUPTCampus's own test loader
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationProtocol:
-    """What, beside the weights, decides a figure.
-
-    Attributes:
-        camera_rule: See ``reid.metrics``; None takes that of the data set.
-        clips: How a tracklet becomes clips, see ``clip_positions``.
-        frames: T; None takes that of the weights.
-        legacy_drop_last: Leave out what BUPTCampus's own loader leaves out, see ``drop_last``.
-    """
-
-    camera_rule: CameraRule | None = None
-    clips: Clips = "weights"
-    frames: int | None = None
-    legacy_drop_last: bool = False
-
-
-# Whose figures each of them makes; sources in ``reid/published.yaml``.
-PROTOCOLS: dict[str, EvaluationProtocol] = {
-    "weights": EvaluationProtocol(),
-    "vcm": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "chunk_first"),
-    "vcm_6_frames": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "chunk_first", 6),
-    "vcm_dense": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "dense"),
-    "bupt": EvaluationProtocol(CameraRule.NONE, "uniform"),
-    "bupt_legacy": EvaluationProtocol(CameraRule.NONE, "uniform", legacy_drop_last=True),
-    "bupt_m3_reid": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "chunk_first", 6),
-    "bupt_xreid": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "dense"),
-}
 
 
 class Clipped(Protocol):
@@ -117,32 +85,6 @@ class CropFiles:
             raise DatasetError(f"{paths[0].parent}: {error}") from error
 
 
-def clip_positions(count: int, frames: int, clips: Clips, *, seed: int = 0) -> list[NDArray[np.int64]]:
-    """The clips that stand for a tracklet of n frames.
-
-    Args:
-        count: n.
-        frames: T.
-        clips: ``uniform`` and ``chunk_first`` are one clip, see ``reid.transforms.sample_frames``; ``chunk_random`` is
-            one with a random frame of each chunk; ``dense`` are consecutive clips of T frames that do not overlap, the
-            last filled up by going round its own frames (the released ``eval_all.py``).
-        seed: Of ``chunk_random``.
-
-    Returns:
-        Positions of each clip, (T,) int64, or fewer for ``uniform`` and n < T.
-    """
-    if clips == "dense":
-        starts = range(0, count, frames)
-        return [start + np.arange(frames, dtype=np.int64) % min(frames, count - start) for start in starts]
-    if clips == "chunk_random":
-        size = -(-count // frames)
-        offset = np.random.default_rng(seed).integers(size, size=frames)
-        return [np.minimum(np.arange(frames, dtype=np.int64) * size + offset, count - 1)]
-    if clips == "weights":
-        raise ValueError("'weights' stands for what the weights say; ask for that by its name")
-    return [sample_frames(count, frames, sampling=clips)]
-
-
 def embed_split(
     extractor: XReIDExtractor,
     crops: Clipped,
@@ -165,21 +107,6 @@ def embed_split(
         np.add.at(total, owner, features)
         parts.append((total / np.linalg.norm(total, axis=1, keepdims=True)).astype(np.float32))
     return np.concatenate(parts)
-
-
-def drop_last(direction: Direction, split: TrackletSplit) -> Direction:
-    """Leave out the visible tracklets behind the last whole batch of 64, queries and gallery apart.
-
-    BUPTCampus's own test loader does so: 540 queries become 512, 2,422 visible gallery tracklets 2,368, and the
-    infrared queries that lose their only match are skipped (536 become 522).
-    """
-    return Direction(*(_whole_batches(rows, split) for rows in (direction.query, direction.gallery)))
-
-
-def _whole_batches(rows: NDArray[np.int64], split: TrackletSplit) -> NDArray[np.int64]:
-    visible = np.array([split.modalities[row].is_visible for row in rows], bool)
-    last = int(visible.sum()) // _DROPPED_BATCH * _DROPPED_BATCH
-    return rows[~visible | (np.cumsum(visible) <= last)]
 
 
 def similarities(
@@ -220,9 +147,7 @@ def _evaluate(
     similarity: NDArray[Any], split: TrackletSplit, direction: Direction, camera_rule: CameraRule | str
 ) -> RetrievalMetrics:
     q, g = direction.query, direction.gallery
-    return evaluate(
-        similarity, split.pids[q], split.pids[g], split.camids[q], split.camids[g], camera_rule=camera_rule
-    )
+    return evaluate(similarity, split.pids[q], split.pids[g], split.camids[q], split.camids[g], camera_rule=camera_rule)
 
 
 def evaluate_camera_pairs(
@@ -294,9 +219,9 @@ def calibration_error(
 ) -> dict[str, dict[str, Reliability]]:
     """How far claimed probabilities are from the truth, by pair of modalities.
 
-    ``weights`` are the curves that the weights carry, as a user gets them. ``refitted`` are curves fitted on one half of
-    the persons of this split and tested on the other half, and the other way round: what a calibration on a site's own
-    people would reach. No curve is tested on persons that it was fitted to. A pair without a curve is left out.
+    ``weights`` are the curves that the weights carry, as a user gets them. ``refitted`` are curves fitted on one half
+    of the persons of this split and tested on the other half, and the other way round: what a calibration on a site's
+    own people would reach. No curve is tested on persons that it was fitted to. A pair without a curve is left out.
     """
     found: dict[str, dict[str, Reliability]] = {}
     known = set(calibration) if calibration else set()
@@ -363,16 +288,6 @@ def _plain_or_none(settings: Reranking | None) -> dict[str, Any] | None:
     return None if settings is None else dataclasses.asdict(settings)
 
 
-def directions_of(
-    dataset: Dataset, split_name: str, split: TrackletSplit, protocol: EvaluationProtocol
-) -> dict[str, Direction]:
-    """Who is looked for among whom, under a protocol."""
-    directions = dataset.directions(split_name)
-    if protocol.legacy_drop_last:
-        return {name: drop_last(each, split) for name, each in directions.items()}
-    return directions
-
-
 def evaluate_split(
     extractor: XReIDExtractor,
     dataset: Dataset,
@@ -403,7 +318,7 @@ def evaluate_split(
         clips=extractor.preprocessing.sampling if protocol.clips == "weights" else protocol.clips,
         frames=protocol.frames or extractor.preprocessing.frames,
     )
-    directions = directions_of(dataset, split_name, split, protocol)
+    directions = dataset.directions(split_name)
     features = embed_split(
         extractor, CropFiles(split, extractor.preprocessing), split, clips=protocol.clips, frames=protocol.frames
     )
@@ -413,9 +328,7 @@ def evaluate_split(
     return Evaluation(
         protocol=protocol,
         reranking=reranking,
-        directions=evaluate_directions(
-            features, split, camera_rule=rule, directions=directions, reranking=reranking
-        ),
+        directions=evaluate_directions(features, split, camera_rule=rule, directions=directions, reranking=reranking),
         camera_pairs=evaluate_camera_pairs(features, split, camera_rule=rule, directions=directions),
         calibration=calibration_error(features, split, extractor.calibration),
     )
@@ -444,9 +357,7 @@ def as_table(results: Mapping[str, RetrievalMetrics]) -> str:
     for direction, m in results.items():
         figures = (m.rank1, m.rank5, m.rank10, m.rank20, m.mAP, m.mINP)
         shares = "".join(f"{100 * figure:7.1f}" for figure in figures)
-        lines.append(
-            f"{direction:16}{shares}{100 * m.chance_rank1:8.1f}{m.valid_queries:9d}{m.skipped_queries:9d}"
-        )
+        lines.append(f"{direction:16}{shares}{100 * m.chance_rank1:8.1f}{m.valid_queries:9d}{m.skipped_queries:9d}")
     return "\n".join(lines)
 
 
@@ -557,21 +468,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     options = _parser().parse_args(arguments)
     try:
-        dataset = open_dataset(options.dataset, options.root, parse_options(options.option))
+        protocol = protocol_of(options)
+        dataset = open_under(protocol, options.dataset, options.root, parse_options(options.option))
         split_name = options.split or ("test" if "test" in dataset.splits else "val")
         reranking = _reranking(options.rerank)
         extractor = checkpoint.load(options.weights, device=options.device)
         sheet = None
         if options.sheet:
             sheet = Sheet(options.sheet, queries=options.sheet_queries, only_wrong=options.sheet_wrong)
-        found = evaluate_split(
-            extractor, dataset, split_name, protocol_of(options), reranking=reranking, sheet=sheet
-        )
+        found = evaluate_split(extractor, dataset, split_name, protocol, reranking=reranking, sheet=sheet)
     except (checkpoint.CheckpointError, DatasetError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     what = f"{split_name}: {dataset.split(split_name)}"
-    sys.stdout.write(f"{extractor.model_id} on {dataset.name}, {what}\n{_described(found)}\n{as_table(found.directions)}\n")
+    sys.stdout.write(
+        f"{extractor.model_id} on {dataset.name}, {what}\n{_described(found)}\n{as_table(found.directions)}\n"
+    )
     if options.by_camera:
         sys.stdout.write(camera_tables(found.camera_pairs) + "\n")
     if found.calibration:
@@ -595,7 +507,7 @@ def _described(found: Evaluation) -> str:
     p = found.protocol
     parts = [f"camera rule {p.camera_rule}", f"clips {p.clips} of {p.frames} frames"]
     if p.legacy_drop_last:
-        parts.append(f"visible tracklets behind the last whole batch of {_DROPPED_BATCH} left out")
+        parts.append("without the visible tracklets beyond a multiple of 64")
     if found.reranking:
         r = found.reranking
         parts.append(f"k-reciprocal re-ranking (k1 {r.k1}, k2 {r.k2}, λ {r.original})")

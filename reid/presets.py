@@ -159,13 +159,17 @@ def as_data(name: str) -> dict[str, Any]:
     """A preset as the YAML of ``reid.train`` would have it."""
     data: dict[str, Any] = json.loads(json.dumps(_PAPER))
     for key, value in PRESETS[name].changes.items():
-        section = data
-        *path, last = key.split(".")
-        for part in path:
-            section = section.setdefault(part, {})
-        section[last] = value
+        assign(data, key, value)
     data["name"] = "xreid" if name == "paper" else f"xreid-{name.replace('_', '-')}"
     return data
+
+
+def assign(data: dict[str, Any], key: str, value: object) -> None:
+    """Set a value at a dotted key, in place."""
+    *path, last = key.split(".")
+    for part in path:
+        data = data.setdefault(part, {})
+    data[last] = value
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """k-reciprocal re-ranking (Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017).
 
 Two tracklets that are among each other's nearest are alike beyond their own distance. Off by default: it looks at the
-other queries, which a deployed search does not have, and no figure of the X-ReID paper uses it. Of the methods that
-``reid.published`` names, only AuxNet does (k1 = 3, k2 = 1, λ = 0.7 in its options, in a temporal form that is not here).
+other queries, which a deployed search does not have, and no figure of the X-ReID paper uses it. Of the methods in
+``published.yaml`` only AuxNet does (k1 = 3, k2 = 1, λ = 0.7 in its options, in a temporal form that is not here).
 """
 
 from dataclasses import dataclass

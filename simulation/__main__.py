@@ -1,4 +1,4 @@
-"""Command line of the simulator: ``python -m simulation site|tracklets --config FILE --output DIR``."""
+"""Command line of the simulator: ``python -m simulation site|tracklets|vvi --config FILE --output DIR``."""
 
 import argparse
 import os
@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from simulation.config import ConfigError, SiteConfig, TrackletsConfig, load
+from simulation.config import ConfigError, SiteConfig, TrackletsConfig, VviConfig, load
 from simulation.site import render_site
 from simulation.tracklets import render_tracklets
+from simulation.vvi import render_vvi
 from simulation.writers import OutputError
 
 
@@ -18,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "site":
             render_site(load(options.config, SiteConfig), options.output, workers=options.workers, tell=_tell)
+        elif options.command == "vvi":
+            render_vvi(load(options.config, VviConfig), options.output, workers=options.workers, tell=_tell)
         else:
             render_tracklets(load(options.config, TrackletsConfig), options.output, workers=options.workers, tell=_tell)
     except (ConfigError, OutputError) as error:
@@ -32,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, meaning in (
         ("site", "recordings of a site's cameras, with ground truth"),
         ("tracklets", "crops of people in all modalities, to train from"),
+        ("vvi", "synthetic-vvi: a benchmark in the layouts of HITSZ-VCM and BUPTCampus"),
     ):
         command = commands.add_parser(name, help=meaning)
         command.add_argument("--config", type=Path, required=True, metavar="FILE")

@@ -1,13 +1,16 @@
 """What can be asked of the simulator: strict YAML, one file for a site, one for training tracklets."""
 
+import json
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 Modality = Literal["rgb", "nir", "thermal"]
+Split = Literal["train", "test", "auxiliary"]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -96,7 +99,86 @@ class TrackletsConfig(_Section):
     scenes: Count = 48
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class LookAlikes(_Section):
+    """People who are dressed alike on purpose.
+
+    Attributes:
+        share: Of the people of each split.
+        group: People who wear the same.
+    """
+
+    share: Share = 0.6
+    group: Annotated[int, Field(ge=2)] = 3
+
+
+class VviConfig(_Section):
+    """``synthetic-vvi``: a benchmark of visible and near-infrared tracklets in the layouts of the real data sets.
+
+    Attributes:
+        seed: Of everything.
+        people: Identities by split; those of ``auxiliary`` pass a single camera, and only the layout of BUPTCampus
+            lists them.
+        cameras: Places; each is one camera that sees visible light and, by night, near-infrared.
+        cameras_each: How many of them a person passes, once in each modality.
+        frames: Crops a tracklet.
+        moments: Looked at to find them; those in which too little of the person is seen give none.
+        step_seconds: Least and greatest time between two moments.
+        lights: Kinds of weather, or of lamp, a place has in each modality.
+        night_rgb: Share of visible tracklets that are filmed at night, under street lamps.
+        look_alikes: Who wears the same.
+        company: Probability that somebody else walks by.
+        box_error: Size and frequency of the boxes' errors; 1 is those of a fair detector.
+        box_bias: Standard deviation of a shift of all boxes of a tracklet, as a share of their size.
+    """
+
+    seed: int
+    people: dict[Split, Count]
+    cameras: Annotated[int, Field(ge=2, le=99)] = 8
+    cameras_each: Annotated[int, Field(ge=2)] = 2
+    frames: Count = 24
+    moments: Count = 36
+    step_seconds: tuple[Positive, Positive] = (0.08, 0.16)
+    lights: Count = 2
+    night_rgb: Share = 0.25
+    look_alikes: LookAlikes = LookAlikes()
+    company: Share = 0.6
+    box_error: Positive = 1.5
+    box_bias: Annotated[float, Field(ge=0)] = 0.05
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if set(self.people) < {"train", "test"}:
+            raise ValueError("people must give at least train and test")
+        if self.cameras_each > self.cameras:
+            raise ValueError(f"cameras_each is {self.cameras_each}, but there are {self.cameras} cameras")
+        if self.moments < self.frames:
+            raise ValueError(f"moments is {self.moments}, fewer than the {self.frames} frames to be found in them")
+        return self
+
+
 Config = TypeVar("Config", bound=_Section)
+
+
+def fingerprint(config: _Section) -> str:
+    """Of all that decides what is drawn: the config and the simulator's own source."""
+    found = sha256(config.model_dump_json().encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def fingerprint_of(marker: Path) -> str | None:
+    """That of an earlier result, from the JSON file that marks it; None where there is none."""
+    if not marker.is_file():
+        return None
+    try:
+        found = json.loads(marker.read_text(encoding="utf-8")).get("made_from_sha256")
+    except json.JSONDecodeError:
+        return None
+    return str(found)
 
 
 def load(path: Path, kind: type[Config]) -> Config:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Rgb = tuple[float, float, float]
 
 # Namespaces of identities: disjoint by construction, whatever the seeds (SeedSequence spawn keys never meet).
-NAMESPACES = {"train": 1, "val": 2, "site": 3, "passers-by": 4}
+NAMESPACES = {"train": 1, "val": 2, "site": 3, "passers-by": 4, "vvi": 5}
 
 
 class Hair(StrEnum):

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from simulation.body import Body, Pose
 from simulation.camera import Camera
-from simulation.config import SiteCamera, SiteConfig
+from simulation.config import SiteCamera, SiteConfig, fingerprint, fingerprint_of
 from simulation.materials import dress
 from simulation.people import Person
 from simulation.renderer import Figure, Light, Sprite, draw, lay, smear
@@ -143,8 +142,8 @@ def render_site(config: SiteConfig, output: Path, *, workers: int, tell: Callabl
     Raises:
         OutputError: When the folder holds something else.
     """
-    fingerprint = _fingerprint(config)
-    if _fingerprint_of(output) == fingerprint:
+    made_from = fingerprint(config)
+    if fingerprint_of(output / MARKER) == made_from:
         tell(f"{output}: already rendered from this config by this version")
         return False
     tell(f"rendering {len(config.cameras)} cameras that {config.people} people pass, {workers} at a time")
@@ -161,27 +160,8 @@ def render_site(config: SiteConfig, output: Path, *, workers: int, tell: Callabl
             passages += seen
             tell(f"{name}: {count} frames, {len(seen)} passages")
         _write_json(part / "ground_truth" / "passages.json", passages)
-        _write_json(part / MARKER, layout(config, frames) | {"made_from_sha256": fingerprint})
+        _write_json(part / MARKER, layout(config, frames) | {"made_from_sha256": made_from})
     return True
-
-
-def _fingerprint(config: SiteConfig) -> str:
-    """Of all that decides what is drawn: the config and the simulator's own source."""
-    found = sha256(config.model_dump_json().encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        found.update(path.read_bytes())
-    return found.hexdigest()
-
-
-def _fingerprint_of(output: Path) -> str | None:
-    marker = output / MARKER
-    if not marker.is_file():
-        return None
-    try:
-        found = json.loads(marker.read_text()).get("made_from_sha256")
-    except json.JSONDecodeError:
-        return None
-    return str(found)
 
 
 def layout(config: SiteConfig, frames: dict[str, int]) -> dict[str, Any]:

@@ -6,7 +6,7 @@
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -116,8 +116,25 @@ class Lists:
     @cached_property
     def cameras(self) -> tuple[str, ...]:
         """The six of BUPTCampus, or those of ``data_paths.json`` where they are others."""
-        found = {camera for person in self.paths.values() for tracklets in person.values() for camera in tracklets}
+        found = {camera for _, _, camera, _ in self.everything()}
         return CAMERAS if found <= set(CAMERAS) else tuple(sorted(found))
+
+    def everything(self) -> Iterator[tuple[str, str, str, str]]:
+        """Person, modality, camera and tracklet of all that ``data_paths.json`` has.
+
+        Raises:
+            DatasetError: When it is not nested so.
+        """
+        for pid, modalities in self.paths.items():
+            for modality, cameras in self._mapping(modalities, pid).items():
+                for camera, tracklets in self._mapping(cameras, f"{pid} / {modality}").items():
+                    for tracklet in self._mapping(tracklets, f"{pid} / {modality} / {camera}"):
+                        yield pid, modality, camera, tracklet
+
+    def _mapping(self, value: Any, where: str) -> Mapping[str, Any]:
+        if not isinstance(value, dict):
+            raise DatasetError(f"{self.root / PATHS}: {where} must be a mapping, got {type(value).__name__}")
+        return value
 
 
 class BuptCampus:

@@ -4,11 +4,11 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Self
 
@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.datasets.split import TrackletSplit
+from reid.datasets.split import DatasetError, TrackletSplit
 from reid.modality import Modality
 from reid.transforms import Image, Preprocessing, prepare_clip
 
 _LOG = logging.getLogger(__name__)
-_AT_ONCE = 2000  # tracklets between two lines of the log
+_ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,59 +62,94 @@ class Crops:
             split: Which tracklets.
             preprocessing: Size and percentiles.
             cache: A folder for ``<digest>.npy``, named by what decides its content: paths, sizes and times of the
-                files, and the preprocessing; it is written through a memory map and may be larger than memory. None
-                keeps nothing and prepares into memory.
+                files, and the preprocessing. None keeps nothing and needs memory for all crops.
+
+        Raises:
+            DatasetError: When a listed file is missing or no image, or what lies in ``cache`` is damaged.
         """
         starts = np.concatenate([[0], np.cumsum(split.lengths)]).astype(np.int64)
-        shape = (int(starts[-1]), *preprocessing.size_hw, 3)
-        if cache is None:
-            pixels = np.empty(shape, np.uint8)
-            _fill(pixels, starts, split, preprocessing)
+        height, width = preprocessing.size_hw
+        shape = (int(starts[-1]), height, width, 3)
+        if cache is None or not len(split):
+            pixels: NDArray[np.uint8] = np.empty(shape, np.uint8)
+            _fill(pixels, split, preprocessing, starts)
             return cls(pixels, starts)
         path = cache / f"{_digest(split, preprocessing)}.npy"
         if not path.is_file():
-            _pack(path, shape, lambda pixels: _fill(pixels, starts, split, preprocessing))
-        return cls(np.load(path, mmap_mode="r"), starts)
+            cache.mkdir(parents=True, exist_ok=True)
+            _write(path, shape, partial(_fill, split=split, preprocessing=preprocessing, starts=starts))
+            _LOG.info("%d crops of %d tracklets read", shape[0], len(split))
+        return cls(_mapped(path, shape), starts)
 
 
-def _pack(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.uint8]], None]) -> None:
-    """Write a file through a memory map, so that it may be larger than memory; it gets its name when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".npy")
-    os.close(handle)
+def problems_of_caches(cache: Path) -> list[str]:
+    """Packed crops in a folder that are not what was written there, a sentence each."""
+    return [problem for path in sorted(cache.glob("*.npy")) if (problem := _problem_of(path))]
+
+
+def _problem_of(path: Path) -> str | None:
+    sums = path.with_suffix(".json")
+    if not sums.is_file():
+        return f"{path}: no checksum beside it; remove it, and the next training packs the crops again"
+    try:
+        wanted = json.loads(sums.read_text(encoding="utf-8"))["sha256"]
+        found = _sha256(np.load(path, mmap_mode="r"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{path}: unreadable: {error}"
+    return None if found == wanted else f"{path}: damaged: its checksum is not the one that was written; remove it"
+
+
+def _fill(
+    pixels: NDArray[np.uint8], split: TrackletSplit, preprocessing: Preprocessing, starts: NDArray[np.int64]
+) -> None:
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        clips = pool.map(_prepare, split.paths, split.modalities, repeat(preprocessing))
+        for (first, end), clip in zip(pairwise(starts), clips, strict=True):
+            pixels[first:end] = clip
+
+
+def _write(path: Path, shape: tuple[int, int, int, int], fill: Callable[[NDArray[np.uint8]], None]) -> None:
+    """Fill a file beside its name and give it the name when it is whole; processes may do so side by side."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npy")
     try:
         pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
         fill(pixels)
         pixels.flush()
-        del pixels
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        sums = {"sha256": _sha256(pixels), "shape": shape}
+        note = temporary.with_suffix(".json")
+        note.write_text(json.dumps(sums) + "\n", encoding="utf-8")
+        note.replace(path.with_suffix(".json"))
+        temporary.replace(path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+        temporary.with_suffix(".json").unlink(missing_ok=True)
 
 
-def _fill(
-    pixels: NDArray[np.uint8], starts: NDArray[np.int64], split: TrackletSplit, preprocessing: Preprocessing
-) -> None:
-    """Prepare every tracklet into its rows, some at a time."""
-    began = time.monotonic()
+def _mapped(path: Path, shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    try:
+        pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    except ValueError as error:
+        raise DatasetError(f"{path}: damaged packed crops: {error}; remove the file to have it made again") from error
+    if pixels.shape != shape:
+        raise DatasetError(f"{path}: packed crops must be {shape}, got {pixels.shape}; remove the file")
+    return pixels
 
-    def prepare(row: int) -> None:
-        pixels[starts[row] : starts[row + 1]] = _prepare(split.paths[row], split.modalities[row], preprocessing)
 
-    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
-        for begin in range(0, len(split), _AT_ONCE):
-            rows = range(begin, min(begin + _AT_ONCE, len(split)))
-            list(pool.map(prepare, rows))
-            _LOG.info("%d of %d crops read, %.0f s", starts[rows.stop], starts[-1], time.monotonic() - began)
+def _sha256(pixels: NDArray[np.uint8]) -> str:
+    found = hashlib.sha256()
+    for first in range(0, len(pixels), _ROWS_AT_ONCE):
+        found.update(np.ascontiguousarray(pixels[first : first + _ROWS_AT_ONCE]).data)
+    return found.hexdigest()
 
 
 def read_crop(path: Path, modality: Modality) -> Image:
     """Read one image file in its native form: RGB uint8 (h, w, 3), or mono uint8 or uint16 (h, w).
 
     Raises:
-        ValueError: When it is not an image.
+        ValueError: When it is missing or not an image.
     """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
     flag = cv2.IMREAD_COLOR_RGB if modality.is_visible else cv2.IMREAD_ANYDEPTH | cv2.IMREAD_GRAYSCALE
     image = cv2.imdecode(np.fromfile(path, np.uint8), flag) if path.stat().st_size else None
     if image is None:
@@ -130,11 +165,17 @@ def _prepare(paths: Sequence[Path], modality: Modality, preprocessing: Preproces
     try:
         return prepare_clip([read_crop(path, modality) for path in paths], modality, preprocessing)
     except ValueError as error:
-        raise ValueError(f"{paths[0].parent}: {error}") from error
+        raise DatasetError(f"{paths[0].parent}: {error}") from error
 
 
 def _digest(split: TrackletSplit, preprocessing: Preprocessing) -> str:
     digest = hashlib.sha256(preprocessing.model_dump_json(exclude={"mean", "std", "frames", "grey"}).encode())
+    missing = [path for paths in split.paths for path in paths if not path.is_file()]
+    if missing:
+        raise DatasetError(
+            f"{len(missing)} listed files are missing, such as {missing[0]};"
+            " python -m reid.datasets check names them all"
+        )
     for paths in split.paths:
         stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
         digest.update(json.dumps(stamps).encode())

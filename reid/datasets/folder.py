@@ -5,16 +5,20 @@
 """
 
 import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from reid.datasets.split import DatasetError, Direction, TrackletSplit, every_direction
+from reid.datasets.vcm_writer import place, whole_folder
 from reid.metrics import CameraRule
 from reid.modality import Modality
 
-__all__ = ["COLUMNS", "DatasetError", "Folder", "FolderOptions", "read_folder"]
+__all__ = ["COLUMNS", "DatasetError", "Folder", "FolderOptions", "FolderTracklet", "read_folder", "write_folder"]
 
 COLUMNS = ("split", "pid", "camid", "modality", "tracklet", "frames")
 
@@ -49,6 +53,45 @@ class Folder:
     def directions(self, name: str) -> dict[str, Direction]:
         """Every modality against every other."""
         return every_direction(self.split(name))
+
+
+@dataclass(frozen=True, slots=True)
+class FolderTracklet:
+    """One tracklet to be written: split, person, camera, modality, and its image files in time order."""
+
+    split: str
+    pid: int
+    camera: str
+    modality: Modality
+    frames: tuple[Path, ...]
+
+
+def write_folder(output: Path, tracklets: Sequence[FolderTracklet], *, copy: bool, notes: Mapping[str, str]) -> None:
+    """Write a tracklet folder, whole or not at all.
+
+    Args:
+        output: Must not exist.
+        tracklets: In any order.
+        copy: Copy images rather than hard-link them.
+        notes: Further text files by name.
+
+    Raises:
+        DatasetError: When the output exists, or an image is missing.
+    """
+    counts: Counter[tuple[str, int, str, Modality]] = Counter()
+    with whole_folder(output) as part, (part / "tracklets.csv").open("w", newline="", encoding="utf-8") as file:
+        for name, text in notes.items():
+            (part / name).write_text(text, encoding="utf-8")
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        for each in tracklets:
+            key = each.split, each.pid, each.camera, each.modality
+            folder = part / each.split / f"{each.pid:05d}" / each.modality / f"{each.camera}_{counts[key]}"
+            folder.mkdir(parents=True)
+            for number, frame in enumerate(each.frames):
+                place(frame, folder / f"{number:03d}{frame.suffix}", copy)
+            table.writerow((each.split, each.pid, each.camera, each.modality, counts[key], len(each.frames)))
+            counts[key] += 1
 
 
 def read_folder(root: str | Path, split: str) -> TrackletSplit:

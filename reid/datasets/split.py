@@ -101,10 +101,15 @@ def every_direction(split: TrackletSplit) -> dict[str, Direction]:
     return {f"{a.value}->{b.value}": Direction(rows[a], rows[b]) for a, b in permutations(rows, 2)}
 
 
+def evenly_spaced(persons: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """``count`` of these persons, evenly spaced in their order, so that they are the same in every process."""
+    return persons[np.arange(count) * len(persons) // max(count, 1)]
+
+
 def hold_out(split: TrackletSplit, identities: int) -> tuple[TrackletSplit, TrackletSplit]:
     """Part a split by persons, to validate on persons that were not trained on.
 
-    The persons held out are evenly spaced in the order of their numbers, so they are the same in every process.
+    The persons held out are evenly spaced in the order of their numbers.
 
     Args:
         split: What is parted.
@@ -119,6 +124,5 @@ def hold_out(split: TrackletSplit, identities: int) -> tuple[TrackletSplit, Trac
     persons = np.unique(split.pids)
     if identities >= len(persons):
         raise DatasetError(f"{identities} persons cannot be held out of {len(persons)}")
-    held = persons[np.arange(identities) * len(persons) // max(identities, 1)]
-    chosen = np.isin(split.pids, held)
+    chosen = np.isin(split.pids, evenly_spaced(persons, identities))
     return split.select(np.flatnonzero(~chosen)), split.select(np.flatnonzero(chosen))

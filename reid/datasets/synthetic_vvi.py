@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from reid.datasets.bupt_campus import BuptCampus, BuptCampusOptions
 from reid.datasets.hitsz_vcm import HitszVcm, HitszVcmOptions
 
+LAYOUTS = ("hitsz_vcm", "bupt_campus")
+MANIFEST = "synthetic_vvi.json"
+
 
 class SyntheticVviOptions(BaseModel):
     """How the benchmark is read.

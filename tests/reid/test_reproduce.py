@@ -1,0 +1,191 @@
+"""The rows of a table, trained at the smallest size on hand-made data: what is kept, resumed, repeated and told."""
+
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reid import evaluate, reproduce, train
+from reid.ablations import TABLES
+from reid.reproduce import ReproduceError, Request, config_for, in_process_of_its_own, read_size, runs_of
+from tests.reid.factories import encoder_config
+from tests.reid.layouts import VcmRoot, vcm_persons
+
+SIZE = {
+    "why": "seconds.",
+    "changes": {
+        "model.encoder": encoder_config().model_dump(mode="json", exclude={"freeze_patch_projection"}),
+        "preprocessing.size_hw": [32, 16],
+        "preprocessing.frames": 2,
+        "batch": {"identities": 2, "clips": 1, "frames": 2},
+        "epochs": 1,
+        "iterations": 2,
+        "precision": "float32",
+        "pretrained": None,
+        "architecture": None,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    persons = VcmRoot(train=vcm_persons(1, 2, 3), test=vcm_persons(7, 8))
+    return persons.write(tmp_path_factory.mktemp("vcm") / "root")
+
+
+@pytest.fixture
+def request_for(root: Path, tmp_path: Path):
+    def make(table: str = "3", **changes: object) -> Request:
+        size = tmp_path / "mini.yaml"
+        size.write_text(yaml.safe_dump(SIZE))
+        settings = {"seeds": (1,), "output": tmp_path / "out", **changes}
+        return Request(table, "hitsz_vcm", root, {}, size=read_size(str(size)), **settings)
+
+    return make
+
+
+class Here:
+    """Runs the commands in this process, as ``in_process_of_its_own`` would in another; counts them."""
+
+    def __init__(self, *, refuse: str = "") -> None:
+        self.commands: list[Sequence[str]] = []
+        self._refuse = refuse
+
+    def __call__(self, arguments: Sequence[str], log: Path) -> int:
+        self.commands.append(arguments)
+        module, *rest = arguments
+        if self._refuse and self._refuse in " ".join(rest):
+            log.write_text("no space left on device\n")
+            return 1
+        with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+            return {"reid.train": train.main, "reid.evaluate": evaluate.main}[module](rest)
+
+
+def test_a_table_is_trained_row_by_row_and_not_again(request_for) -> None:
+    request, here = request_for(), Here()
+    record = reproduce.reproduce(request, call=here)
+    assert [each["row"] for each in record["runs"]] == ["Baseline (PCL)", "+ CPC", "+ MII"]
+    assert {each["status"] for each in record["runs"]} == {"finished"}
+    assert len(here.commands) == 6  # a training and an evaluation each
+    written = json.loads((request.output / "table3.json").read_text())
+    assert written["rows"] == json.loads(json.dumps(record["rows"]))
+    assert "| + MII |" in (request.output / "table3.md").read_text()
+    again = Here()
+    assert reproduce.reproduce(request, call=again)["rows"] == record["rows"]
+    assert again.commands == []
+    shared = Here()
+    reproduce.reproduce(request_for("5"), call=shared)
+    assert len(shared.commands) == 2 * (8 - 2)  # "none" and "SII + LII + CII" are rows of Tab. 3 too
+
+
+def test_every_run_keeps_what_it_was_made_with_and_no_path_of_this_machine(request_for, root: Path) -> None:
+    request = request_for()
+    record = reproduce.reproduce(request, call=Here())
+    for run in record["runs"]:
+        folder = request.output / "runs" / run["run"]
+        assert yaml.safe_load((folder / "row.yaml").read_text())["seed"] == 1
+        assert run["config"]["epochs"] == 1
+        assert run["log"][0]["epoch"] == 1
+        assert run["commit"]
+        assert run["protocol"]["camera_rule"] == "same_id_same_cam"
+        assert run["figures"]["nir->rgb"]["valid_queries"] == 4
+    text = (request.output / "table3.json").read_text() + (request.output / "table3.md").read_text()
+    assert str(root) not in text
+    assert str(request.output) not in text
+
+
+def test_a_row_that_fails_is_told_kept_in_the_table_and_tried_again(request_for) -> None:
+    request = request_for()
+    record = reproduce.reproduce(request, call=Here(refuse="cpc-"))
+    statuses = {each["row"]: each["status"] for each in record["runs"]}
+    assert statuses == {"Baseline (PCL)": "finished", "+ CPC": "failed", "+ MII": "finished"}
+    text = (request.output / "table3.md").read_text()
+    assert "- + CPC, seed 1: training **failed** (exit code 1): no space left on device" in text
+    assert "| + CPC | failed | failed |" in text
+    again = Here()
+    assert reproduce.reproduce(request, call=again)["rows"][1]["seeds"] == 1
+    assert len(again.commands) == 2
+
+
+def test_rows_differ_by_the_papers_switches_and_in_nothing_else(request_for) -> None:
+    request = request_for()
+    baseline, cpc, mii = (config_for(request, row, 1).model_dump() for row in TABLES["3"].rows)
+    assert baseline["loss"] != cpc["loss"]
+    assert cpc["model"]["interactions"] == ()
+    assert mii["model"]["interactions"] == ("short", "long")
+    for row in (baseline, cpc):
+        for section in ("batch", "optimiser", "augmentation", "preprocessing", "epochs", "iterations", "seed", "data"):
+            assert row[section] == mii[section]
+        assert row["model"]["encoder"] == mii["model"]["encoder"]
+    assert mii["model"]["encoder"]["width"] == 16
+
+
+def test_a_run_is_another_where_data_seed_settings_or_first_weights_are(request_for, tmp_path: Path) -> None:
+    def digests(data: dict[str, object], **changes: object) -> set[str]:
+        return {run.folder.name for run in runs_of(request_for(**changes), data)}
+
+    plain = digests({"train": 1})
+    assert digests({"train": 1}) == plain
+    assert digests({"train": 2}).isdisjoint(plain)
+    assert digests({"train": 1}, seeds=(2,)).isdisjoint(plain)
+    assert digests({"train": 1}, changes=("optimiser.lr=0.1",)).isdisjoint(plain)
+    assert digests({"train": 1}, protocol="vcm_dense").isdisjoint(plain)
+    assert digests({"train": 1}, changes=("threads=1",)) == plain
+
+
+def test_a_folder_that_another_process_works_in_is_left_alone(request_for, capsys) -> None:
+    request, here = request_for(), Here()
+    run = runs_of(request, {})[0]
+    run.folder.mkdir(parents=True)
+    with reproduce._locked(run.folder):
+        reproduce.perform(run, request, here)
+    assert here.commands == []
+    assert "another process is at it" in capsys.readouterr().err
+
+
+def test_a_command_that_dies_is_an_exit_code_and_its_last_words(tmp_path: Path) -> None:
+    assert in_process_of_its_own(["reid.nothing"], tmp_path / "log.txt") != 0
+    log = (tmp_path / "log.txt").read_text()
+    assert log.startswith("$ python -m reid.nothing\n")
+    assert "No module named reid.nothing" in log
+
+
+def test_sizes_of_the_project_are_valid_for_every_row(root: Path, tmp_path: Path) -> None:
+    for path in reproduce.SIZES.glob("*.yaml"):
+        for table in TABLES:
+            request = Request(table, "hitsz_vcm", root, {}, (1,), read_size(path.stem), tmp_path)
+            for row in TABLES[table].rows:
+                assert config_for(request, row, 1).seed == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "x"], "--seeds x: expected a number of seeds"),
+        (["--seeds", "0"], "at least one seed is needed"),
+        (["--size", "huge"], "no such size or file; sizes: vit-b-16"),
+        (["--dataset", "market"], "data set must be one of"),
+        (["--set", "epochs=many"], "epochs: Input should be a valid integer"),
+        (["--option", "colour=1"], "colour"),
+        (["--split", "val"], "no split 'val'"),
+    ],
+)
+def test_what_cannot_be_asked_for_ends_the_command_before_anything_is_trained(
+    root: Path, tmp_path: Path, capsys, arguments: list[str], message: str
+) -> None:
+    base = ["--table", "3", "--dataset", "hitsz_vcm", "--root", str(root), "--output", str(tmp_path / "out")]
+    assert reproduce.main([*base, *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_size_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("why: small\nwidth: 3\n")
+    with pytest.raises(ReproduceError, match="must be a mapping of why, changes"):
+        read_size(str(tmp_path / "a.yaml"))
+    (tmp_path / "b.yaml").write_text("why: small\nencoder: gone.safetensors\n")
+    with pytest.raises(ReproduceError, match=r"gone\.safetensors is no file"):
+        read_size(str(tmp_path / "b.yaml"))
