@@ -84,6 +84,7 @@ class TrainingData:
         split: Who is who.
         clips: Their crops.
         config: Of the training.
+        attributes: (Y, A) int64, see ``reid.datasets.attributes``, or None where no loss needs them.
         rank: Of this process, which takes its share of each batch's identities.
         world: Of all processes.
 
@@ -93,9 +94,16 @@ class TrainingData:
     """
 
     def __init__(
-        self, split: TrackletSplit, clips: Clipped, config: TrainConfig, *, rank: int = 0, world: int = 1
+        self,
+        split: TrackletSplit,
+        clips: Clipped,
+        config: TrainConfig,
+        *,
+        attributes: NDArray[np.int64] | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
-        self.split, self.clips, self.config = split, clips, config
+        self.split, self.clips, self.config, self.attributes = split, clips, config, attributes
         self._rank, self._world = rank, world
         self.pids = np.unique(split.pids)
         self._identity_of = np.searchsorted(self.pids, split.pids).astype(np.int64)

@@ -25,10 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import yaml
 
 from reid import checkpoint, presets
+from reid.datasets.attributes import read_attributes
 from reid.datasets.known import DATASETS, Dataset, open_dataset
 from reid.datasets.split import DatasetError, Direction, TrackletSplit, every_direction, hold_out
 from reid.distributed import DeviceError, Processes, any_of, from_first, joined, sum_of_all, wait_for_all
@@ -181,7 +183,12 @@ def _open(
     found = both() if processes.local_rank == 0 else None
     wait_for_all()
     clips, held = found or both()
-    data = TrainingData(splits.train, clips, config, rank=processes.rank, world=processes.world)
+    attributes = None
+    if config.loss.attributes:
+        attributes = read_attributes(dataset.root, config.data.split, np.unique(splits.train.pids))
+    data = TrainingData(
+        splits.train, clips, config, attributes=attributes, rank=processes.rank, world=processes.world
+    )
     if splits.validation is None or held is None:
         return data, None
     return data, Validation(splits.validation, held, splits.directions, dataset)

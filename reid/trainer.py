@@ -112,7 +112,13 @@ class Trainer:
         if config.initial:
             checkpoint.load_into(self.model, config.initial)
         modalities = len(data.split.modality_set)
-        self.objective = Objective(config.model, config.loss, identities=len(data.pids), modalities=modalities)
+        self.objective = Objective(
+            config.model,
+            config.loss,
+            identities=len(data.pids),
+            modalities=modalities,
+            attributes=None if data.attributes is None else torch.from_numpy(data.attributes),
+        )
         self.model.to(self.device)
         self.objective.to(self.device)
         share_batch_norms(self.model.encoder)

@@ -5,6 +5,7 @@ dye, only loosely tied to colour) and insulation, from which its surface tempera
 pictures together across modalities is shape, cut, lengths, layers, what is carried, and motion.
 """
 
+from bisect import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -176,6 +177,34 @@ class Person:
         rng = np.random.default_rng(SeedSequence(seed, spawn_key=(NAMESPACES[namespace], index)))
         return cls(**_head(rng), **_upper(rng), **_lower(rng), **_carried(rng))  # type: ignore[arg-type]
 
+    def attributes(self) -> dict[str, str]:
+        """What a camera of any modality can see of this person, in words: for attribute supervision and for reports.
+
+        Colours and patterns are not among them: dyes that differ in daylight may be one in near-infrared and in thermal.
+        """
+        body = self.physique
+        return {
+            "hair": self.hair,
+            "hat": self.hat,
+            "top": self.top,
+            "sleeve": "none" if self.sleeve < 0.1 else "short" if self.sleeve < 1 else "long",
+            "top_length": _class_of(self.top_length, (0.03, 0.09, 0.2), ("cropped", "waist", "hip", "thigh")),
+            "bottom": self.bottom,
+            "bottom_width": _class_of(self.bottom_width, (0.9, 1.15), ("narrow", "straight", "wide")),
+            "hem": _class_of(self.hem, (-0.025, 0.025), ("high", "middle", "low")),
+            "boots": "yes" if self.boots else "no",
+            "bag": self.bag,
+            "scarf": "yes" if self.scarf else "no",
+            "zipped": "yes" if self.zipped else "no",
+            "build": _class_of(body.build, (0.33, 0.57), ("slim", "medium", "heavy")),
+            "shoulders": _class_of(body.shoulder / body.stature, (0.126, 0.137), ("narrow", "medium", "broad")),
+            "hips": _class_of(body.hip / body.stature, (0.104, 0.117), ("narrow", "medium", "broad")),
+            "legs": _class_of(body.leg_ratio, (0.495, 0.515), ("short", "medium", "long")),
+            "arm_swing": _class_of(self.gait.arm_swing, (0.32, 0.48), ("small", "medium", "large")),
+            "elbow": _class_of(self.gait.elbow, (0.32, 0.53), ("straight", "medium", "bent")),
+            "lean": _class_of(self.gait.lean, (0.03, 0.07), ("upright", "medium", "forward")),
+        }
+
     def vector(self) -> NDArray[np.float64]:
         """The continuous attributes as one row, to compare people by."""
         p, g, t, b = self.physique, self.gait, self.top_cloth, self.bottom_cloth
@@ -226,6 +255,11 @@ def linear(srgb: NDArray[np.float64]) -> Rgb:
 
 
 _Name = TypeVar("_Name", bound=str)
+
+
+def _class_of(value: float, limits: tuple[float, ...], names: tuple[str, ...]) -> str:
+    """The name of the interval that holds a value; there is one name more than limits."""
+    return names[bisect(limits, value)]
 
 
 def _pick(rng: Generator, odds: Mapping[_Name, float]) -> _Name:

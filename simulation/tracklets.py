@@ -24,6 +24,7 @@ from simulation.writers import whole_folder, write_image
 
 COLUMNS = ("split", "pid", "camid", "modality", "tracklet", "frames")
 MARKER = "tracklets.csv"
+ATTRIBUTES = "attributes.csv"
 VAL_OFFSET = 1_000_000  # so that a number names one person, whatever the split
 
 _SPLITS = {"train": 0, "val": 1}
@@ -32,7 +33,7 @@ _TRIES = 12
 
 
 def render_tracklets(config: TrackletsConfig, output: Path, *, workers: int, tell: Callable[[str], None]) -> None:
-    """Write ``tracklets.csv`` and the crops it lists.
+    """Write ``tracklets.csv``, the crops it lists, and ``attributes.csv``: what each person looks like, in words.
 
     The layout is ``<split>/<pid>/<modality>/<camid>_<tracklet>/<k>.jpg`` (16-bit ``.png`` for thermal). The people are
     of the namespaces "train" and "val"; no site has them.
@@ -49,6 +50,23 @@ def render_tracklets(config: TrackletsConfig, output: Path, *, workers: int, tel
             table.writerows(rows)
             if count % 100 == 0 or count == len(jobs):
                 tell(f"{count} of {len(jobs)} people")
+        write_attributes(config, part)
+
+
+def write_attributes(config: TrackletsConfig, folder: Path) -> None:
+    """Write ``attributes.csv``: split, pid, and a column for each of ``Person.attributes``."""
+    with (folder / ATTRIBUTES).open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        for split, count in config.people.items():
+            for number in range(1, count + 1):
+                attributes = Person.sample(split, number, seed=config.seed).attributes()
+                if file.tell() == 0:
+                    table.writerow(("split", "pid", *attributes))
+                table.writerow((split, _pid(split, number), *attributes.values()))
+
+
+def _pid(split: str, number: int) -> int:
+    return number + (VAL_OFFSET if split == "val" else 0)
 
 
 def _render_person(config: TrackletsConfig, folder: Path, split: str, number: int) -> list[tuple[str | int, ...]]:
@@ -60,7 +78,7 @@ def _render_person(config: TrackletsConfig, folder: Path, split: str, number: in
             branch = _SPLITS[split], number, list(config.tracklets).index(modality), tracklet
             rng = _rng(config, _CROPS, *branch)
             station, crops = _film(config, modality, walker, (rng, _rng(config, _NOISE, *branch)))
-            pid = number + (VAL_OFFSET if split == "val" else 0)
+            pid = _pid(split, number)
             target = folder / split / f"{pid:05d}" / modality / f"{station.name}_{tracklet}"
             _write(target, modality, crops, rng)
             rows.append((split, pid, station.name, modality, tracklet, len(crops)))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from reid.distributed import gather_features, gather_labels
 from reid.losses.alignment import cross_modal_alignment
+from reid.losses.attributes import AttributeLoss
 from reid.losses.centre import centre_alignment
 from reid.losses.cmcl import cmcl
 from reid.losses.cpcl import Denominator, cpcl
@@ -67,6 +68,8 @@ class LossConfig(BaseModel):
         retrieval: Weight of ``cross_modality_retrieval`` on all parts; not in the paper (M3-ReID).
         orthogonality: Weight of ``frame_orthogonality`` of v; not in the paper (M3-ReID).
         centre: Weight of ``centre_alignment`` on all parts; not in the paper (HHA).
+        attributes: Weight of ``AttributeLoss`` on all parts, behind their necks; not in the paper. The data set must
+            have a table of attributes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -100,6 +103,7 @@ class LossConfig(BaseModel):
     retrieval: float = Field(default=0.0, ge=0)
     orthogonality: float = Field(default=0.0, ge=0)
     centre: float = Field(default=0.0, ge=0)
+    attributes: float = Field(default=0.0, ge=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,9 +152,18 @@ class Objective(nn.Module):
         config: The losses; parts that the model does not have are left out.
         identities: Y.
         modalities: M.
+        attributes: (Y, A) int64, see ``AttributeLoss``; needed where the losses have a weight for it.
     """
 
-    def __init__(self, model: XReIDConfig, config: LossConfig, *, identities: int, modalities: int) -> None:
+    def __init__(
+        self,
+        model: XReIDConfig,
+        config: LossConfig,
+        *,
+        identities: int,
+        modalities: int,
+        attributes: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.modalities = modalities
@@ -170,6 +183,12 @@ class Objective(nn.Module):
         self.identity = nn.ModuleDict(
             {name: IdentityLoss(width_of[name], identities, smoothing=config.smoothing) for name in classified}
         )
+        if config.attributes and attributes is None:
+            raise ValueError("loss.attributes has a weight, but the training data bring no attributes")
+        if config.attributes and attributes is not None:
+            self.attributes = nn.ModuleDict(
+                {part: AttributeLoss(model.width_of(part), attributes) for part in model.parts}
+            )
         if config.cmcl or config.cii_identity:
             self.interaction = CrossModalities(
                 model.interactions or ("cls",),
@@ -216,6 +235,9 @@ class Objective(nn.Module):
                 terms[f"identity_{name}"] = config.identity * self.identity[name](
                     batch.necked[name], batch.labels.identities
                 )
+        if config.attributes:
+            each = [self.attributes[part](batch.necked[part], batch.labels.identities) for part in self.parts]
+            terms["attributes"] = config.attributes * torch.stack(each).sum()
         if config.order == "loss_then_update":
             self._move(remembered, batch.labels)
         return _sum_of(terms, parts[0])
