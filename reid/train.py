@@ -26,7 +26,6 @@ import torch
 import yaml
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from reid import checkpoint, presets
 from reid.datasets.crops import Crops
@@ -170,7 +169,9 @@ class Trainer:
 
     @torch.no_grad()
     def fill_memories(self) -> None:
-        """Set the prototypes from one pass of the network as it is, over one frame of each training tracklet.
+        """Set the prototypes from one pass of the network as it is, over one clip of each training tracklet.
+
+        The clip is as long as those of the coming batches: T frames, or one in the still epochs.
 
         Where the prototypes live behind necks, the necks' statistics come from the same pass: those they were made with
         (mean 0, variance 1) are of no data.
@@ -192,11 +193,13 @@ class Trainer:
 
     @torch.no_grad()
     def _parts_of_all(self, *, clips_at_once: int = 32) -> list[Tensor]:
-        """Each part of one frame of each training tracklet, in evaluation mode, without camera embeddings: (n, ...)."""
+        """Each part of one clip of each training tracklet, in evaluation mode, without camera embeddings: (n, ...)."""
         self.model.eval()
+        still = self.steps < self.config.batch.still_epochs * self.config.iterations
+        frames = 1 if still else self.config.batch.frames
         out: list[tuple[Tensor, ...]] = []
         for rows in np.array_split(np.arange(len(self.data.split)), -(-len(self.data.split) // clips_at_once)):
-            batch = self.data.batch(rows, frames=1)
+            batch = self.data.batch(rows, frames=frames)
             images = to_input(batch.pixels, self.config.preprocessing)
             out.append(self.model(images, batch.lengths, batch.kinds).parts)
         return [torch.cat(part) for part in zip(*out, strict=True)]
@@ -247,10 +250,7 @@ class Trainer:
         ramp = self.config.augmentation_ramp_epochs * self.config.iterations
         strength = min(1.0, self.steps / ramp) if ramp else 1.0
         images = augment(images, batch.lengths, modalities, self.config.augmentation.weakened(strength), seed)
-        bf16 = torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16")
-        # On a CPU the fused attention is slower than plain products for clips of some dozens of tokens: its backward
-        # pass took 30 % of a step of xreid-tiny.
-        with bf16, sdpa_kernel(SDPBackend.MATH):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16"):
             images = to_input(images, self.config.preprocessing)
             features = self.model(images, batch.lengths, batch.kinds, batch.cameras)
             return cast(Loss, self.objective(self.model, features, batch.labels))

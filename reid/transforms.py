@@ -154,7 +154,7 @@ def to_input(clips: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 class Augmentation(BaseModel):
-    """How training clips are varied; each change is drawn once a clip, so that its frames stay consistent.
+    """How training clips are varied; a change is drawn once a clip, so that its frames stay consistent.
 
     Attributes:
         flip: Probability of a mirror image.
@@ -172,6 +172,8 @@ class Augmentation(BaseModel):
         erase: Probability that a rectangle of the clip is filled with noise.
         occlude: Probability that a rectangle is filled from another clip of the same modality: a neighbour who stands
             in the way.
+        synchronised: Erasing too is drawn once a clip (M3-ReID). If not, each frame has its own rectangle or none, as
+            in the released code of X-ReID, which draws the mirror image once a clip.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -190,10 +192,11 @@ class Augmentation(BaseModel):
     noise: float = Field(default=0.04, ge=0)
     erase: float = Field(default=0.3, ge=0, le=1)
     occlude: float = Field(default=0.15, ge=0, le=1)
+    synchronised: bool = True
 
     def weakened(self, strength: float) -> "Augmentation":
         """Every amount and probability but that of the mirror image times ``strength``, in [0, 1]."""
-        amounts = self.model_dump(exclude={"flip"})
+        amounts = self.model_dump(exclude={"flip", "synchronised"})
         return self.model_copy(update={name: strength * amount for name, amount in amounts.items()})
 
 
@@ -307,9 +310,10 @@ def _degrade(frames: Tensor, augmentation: Augmentation, dice: _Dice) -> None:
 
 def _cover(frames: Tensor, modalities: Sequence[Modality], augmentation: Augmentation, dice: _Dice) -> None:
     """Fill a rectangle with noise, or with what another clip of the same modality shows there."""
-    rows = torch.nonzero(dice.happens(augmentation.erase))[:, 0]
-    inside = _rectangle(frames, dice, low=0.15, high=0.5)[rows]
-    level = torch.stack([dice.uniform(0, 1) for _ in range(frames.shape[1])], dim=1)[rows]
+    own = dice if augmentation.synchronised else _Dice(dice.generator, torch.arange(len(frames)), len(frames))
+    rows = torch.nonzero(own.happens(augmentation.erase))[:, 0]
+    inside = _rectangle(frames, own, low=0.15, high=0.5)[rows]
+    level = torch.stack([own.uniform(0, 1) for _ in range(frames.shape[1])], dim=1)[rows]
     texture = level[..., None, None] + 0.3 * torch.rand(len(rows), 1, *frames.shape[2:], generator=dice.generator)
     frames[rows] = torch.where(inside, texture - 0.15, frames[rows])
     other = _another_clip(modalities, dice)

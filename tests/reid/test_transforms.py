@@ -167,3 +167,15 @@ def test_an_occlusion_shows_another_clip_of_the_same_modality() -> None:
     out = augment(images, lengths, kinds, NOTHING.model_copy(update={"occlude": 1.0}), 3)
     seen = [set((10 * frame).round().int().unique().tolist()) for frame in out]
     assert seen == [{0, 1}, {0, 1}, {2, 3}, {2, 3}]
+
+
+def test_erasing_is_drawn_once_a_clip_or_once_a_frame() -> None:
+    only_erasing = {name: 0.0 for name in Augmentation.model_fields if name != "synchronised"} | {"erase": 1.0}
+    frames, lengths = torch.full((6, 3, 32, 16), 0.5), torch.tensor([6])
+    for synchronised in (True, False):
+        augmentation = Augmentation.model_validate({**only_erasing, "synchronised": synchronised})
+        changed = ((augment(frames, lengths, [RGB], augmentation, seed=3) - frames).abs() > 1e-4).any(dim=1)
+        rectangles = {
+            (*frame.nonzero().amin(dim=0).tolist(), *frame.nonzero().amax(dim=0).tolist()) for frame in changed
+        }
+        assert (len(rectangles) == 1) is synchronised
