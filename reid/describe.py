@@ -1,4 +1,4 @@
-"""Describe a model: ``python -m reid.describe --preset paper`` (or ``--weights FILE_OR_NAME``).
+"""Describe a model: ``python -m reid.describe --preset paper [--set key=value]`` (or ``--weights FILE_OR_NAME``).
 
 Prints its modules with their parameters, the work a clip costs, the size of the feature, and each option with what the
 paper and the released code say. Needs no weights and no data: the network is built without memory for them.
@@ -17,7 +17,8 @@ from reid import checkpoint, presets
 from reid.models.attention import SelfAttentionBlock
 from reid.models.cross_modality import CrossModalities
 from reid.models.xreid import XReID, XReIDConfig
-from reid.training_config import TrainConfig
+from reid.training_config import ConfigError, TrainConfig, config_of
+from reid.transforms import Preprocessing
 
 
 def parameters(module: nn.Module) -> int:
@@ -38,8 +39,8 @@ def flops(config: XReIDConfig, *, frames: int) -> int:
     return int(counter.get_total_flops())
 
 
-def model_lines(config: XReIDConfig, *, frames: int) -> Iterator[str]:
-    """Modules, parameters, work and feature."""
+def model_lines(config: XReIDConfig, preprocessing: Preprocessing, *, frames: int) -> Iterator[str]:
+    """Modules, parameters, work and feature, and what becomes of a short tracklet."""
     with torch.device("meta"):
         model = XReID(config)
     encoder = config.encoder
@@ -61,6 +62,11 @@ def model_lines(config: XReIDConfig, *, frames: int) -> Iterator[str]:
     yield f"work             {flops(config, frames=frames) / 1e9:.2f} GFLOP a clip of {frames} frames"
     parts = " ; ".join(f"{config.width_of(part)} {part}" for part in config.retrieval)
     yield f"feature          [{parts}] = {config.dimension}"
+    short = {
+        "chunk_first": f"repeats its last frame up to {preprocessing.frames} (chunk_first)",
+        "uniform": "has its own frames once, and is not filled up (uniform)",
+    }[preprocessing.sampling]
+    yield f"short tracklet   {short}; one frame is enough"
 
 
 def training_lines(config: TrainConfig) -> Iterator[str]:
@@ -110,6 +116,26 @@ def option_lines(config: TrainConfig) -> Iterator[str]:
         yield f"{option.key:<40} {text:<28} {option.paper:<34} {option.release:<34} {option.why}"
 
 
+def weights_lines(path_or_name: str) -> Iterator[str]:
+    """What a checkpoint says of itself."""
+    card, _ = checkpoint.read(checkpoint.find(path_or_name))
+    yield f"{card.name}: {card.training_data}"
+    yield f"licence: {card.licence}"
+    yield from model_lines(card.model, card.preprocessing, frames=card.preprocessing.frames)
+
+
+def preset_lines(name: str, changes: list[str]) -> Iterator[str]:
+    """All of a preset, with changes such as ``architecture=ViT-L-14-quickgelu``."""
+    preset, config = presets.PRESETS[name], config_of(presets.as_data(name), changes, where=f"preset {name}")
+    yield f"{name}: {preset.what}"
+    yield from (f"row: {row}" for row in preset.rows)
+    yield from model_lines(config.model, config.preprocessing, frames=config.batch.frames)
+    yield from training_lines(config)
+    yield from (f"left out: {sentence}" for sentence in preset.left_out)
+    yield ""
+    yield from option_lines(config)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m reid.describe", description="Describe an X-ReID model.")
@@ -117,26 +143,18 @@ def main(arguments: list[str] | None = None) -> int:
     which.add_argument("--preset", choices=presets.PRESETS, help="a training by name")
     which.add_argument("--options", action="store_true", help="the options and their sources alone, as Markdown")
     which.add_argument("--weights", help="a checkpoint, or the name of embedded weights")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the preset")
     options = parser.parse_args(arguments)
-    if options.options:
-        lines = list(markdown_table(presets.load("paper")))
-    elif options.weights:
-        try:
-            card, _ = checkpoint.read(checkpoint.find(options.weights))
-        except checkpoint.CheckpointError as error:
-            sys.stderr.write(f"{error}\n")
-            return 2
-        lines = [
-            f"{card.name}: {card.training_data}",
-            f"licence: {card.licence}",
-            *model_lines(card.model, frames=card.preprocessing.frames),
-        ]
-    else:
-        preset, config = presets.PRESETS[options.preset], presets.load(options.preset)
-        lines = [f"{options.preset}: {preset.what}", *(f"row: {row}" for row in preset.rows)]
-        lines += [*model_lines(config.model, frames=config.batch.frames), *training_lines(config)]
-        lines += [f"left out: {sentence}" for sentence in preset.left_out]
-        lines += ["", *option_lines(config)]
+    try:
+        if options.options:
+            lines = list(markdown_table(presets.load("paper")))
+        elif options.weights:
+            lines = list(weights_lines(options.weights))
+        else:
+            lines = list(preset_lines(options.preset, options.set))
+    except (checkpoint.CheckpointError, ConfigError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 

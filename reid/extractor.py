@@ -1,5 +1,6 @@
 """From the crops of tracklets to unit-length embeddings."""
 
+import logging
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -12,6 +13,8 @@ from reid.calibration import Calibration
 from reid.modality import Modality
 from reid.models.xreid import MODALITIES, XReID
 from reid.transforms import Image, Preprocessing, prepare_clip, sample_frames, to_input
+
+_LOG = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -86,6 +89,7 @@ class XReIDExtractor:
             self._prepare(number, clip, modality)
             for number, (clip, modality) in enumerate(zip(clips, modalities, strict=True))
         ]
+        self._say_short(clips)
         return self.embed_prepared(prepared, modalities)
 
     def embed_prepared(self, clips: Sequence[NDArray[np.uint8]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
@@ -106,6 +110,13 @@ class XReIDExtractor:
             for batch in self._batches(clips)
         ]
         return np.concatenate([np.zeros((0, self.dimension), np.float32), *rows])
+
+    def _say_short(self, clips: Sequence[Sequence[Image]]) -> None:
+        wanted = self.preprocessing.frames
+        short = sum(len(clip) < wanted for clip in clips)
+        if short:
+            rule = "last crop repeated" if self.preprocessing.sampling == "chunk_first" else "not filled up"
+            _LOG.debug("%d of %d tracklets have fewer than %d crops: %s", short, len(clips), wanted, rule)
 
     def _prepare(self, number: int, clip: Sequence[Image], modality: Modality) -> NDArray[np.uint8]:
         frames, sampling = self.preprocessing.frames, self.preprocessing.sampling

@@ -11,18 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reid.models.encoder import EncoderConfig
-from reid.training_config import TrainConfig
+from reid.training_config import TrainConfig, config_of
 
 BATCH_MODALITIES = 2  # of the paper's data sets
 
 _PAPER: dict[str, Any] = {
     "name": "xreid",
-    "model": {"encoder": {"quick_gelu": True}},
+    "model": {"encoder": {}},
     "preprocessing": {"size_hw": [288, 144], "frames": 10, "sampling": "chunk_first"},
-    # Random flip, random crop (here a shift of the view; the padding is not stated), random erasing; one draw a clip.
+    # Random flip, random crop (here a shift of the view; the padding is not stated), random erasing.
     "augmentation": {
         "flip": 0.5, "zoom": 0.0, "shift": 0.05, "stretch": 0.0, "frame_jitter": 0.0, "gain": 0.0, "gamma": 0.0,
         "colour": 0.0, "grey": 0.0, "blur": 0.0, "coarse": 0.0, "noise": 0.0, "erase": 0.5, "occlude": 0.0,
+        "synchronised": False,
     },
     "batch": {"identities": 4, "clips": 2, "frames": 10},
     "optimiser": {
@@ -60,7 +61,10 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    "paper": Preset("X-ReID as the paper describes it", ("Tab. 1", "Tab. 2", "Tab. 3 + MII", "Tab. 5 SII LII CII")),
+    "paper": Preset(
+        "X-ReID as the paper describes it",
+        ("Tab. 1", "Tab. 2", "Tab. 3 + MII", "Tab. 5 SII LII CII", "Fig. 4 S = 1", "Fig. 5 S = 2"),
+    ),
     "code": Preset(
         "what the released code trains, its bugs left out",
         changes={
@@ -90,7 +94,8 @@ PRESETS: dict[str, Preset] = {
         },
         left_out=(
             "the in-place channel shift, which gives every frame the first frame's quarter (Eq. 5 is computed instead)",
-            "erasing that pastes at the wrong place, and once a frame (once a clip here)",
+            "erasing that pastes at the wrong place (anywhere in the frame here)",
+            "the filter of tracklets under 12 frames, or of one (the data set's reader decides here)",
             "clip pairings drawn once and repeated every pass (drawn anew each pass here)",
             "memories built with the encoder in training mode (evaluation mode here)",
             "classifiers and norms that are created and never used",
@@ -124,6 +129,16 @@ PRESETS: dict[str, Preset] = {
     "cpc_sii_cii": Preset("CPC, SII and CII", ("Tab. 5 SII CII",), {"model.interactions": ["short"]}),
     "cpc_lii_cii": Preset("CPC, LII and CII", ("Tab. 5 LII CII",), {"model.interactions": ["long"]}),
     "cpc_sii_lii": Preset("CPC, SII and LII", ("Tab. 5 SII LII",), {"loss.cmcl": 0.0}),
+    **{
+        f"sii_stride_{stride}": Preset(
+            f"the stride of SII at {stride}", (f"Fig. 4 S = {stride}",), {"model.short_stride": stride}
+        )
+        for stride in (2, 3, 4)
+    },
+    **{
+        f"lii_step_{step}": Preset(f"the step of LII at {step}", (f"Fig. 5 S = {step}",), {"model.long_step": step})
+        for step in (0, 1, 3, 4)
+    },
 }
 
 # Rows of the paper that are of another method, with the reason why they are no preset.
@@ -152,7 +167,7 @@ def load(name: str, *, encoder: EncoderConfig | None = None) -> TrainConfig:
         data["model"]["encoder"] = {**encoder.model_dump(mode="json"), "freeze_patch_projection": frozen}
         data["preprocessing"]["size_hw"] = list(encoder.image_size_hw)
         data["pretrained"] = data["architecture"] = None
-    return TrainConfig.model_validate_json(json.dumps(data), strict=True)
+    return config_of(data, where=f"preset {name}")
 
 
 def as_data(name: str) -> dict[str, Any]:
@@ -184,7 +199,17 @@ class Option:
 
 OPTIONS: tuple[Option, ...] = (
     Option("model.encoder.freeze_patch_projection", "not stated", "frozen", "nothing is frozen that the paper trains"),
+    Option("architecture", "CLIP ViT-B/16", "ViT-B/16", "any plain ViT of open_clip, or xreid-tiny"),
     Option("pretrained", "CLIP", "OpenAI's ViT-B/16", "a file, or a tag that open_clip downloads"),
+    Option("model.encoder.image_size_hw", "288 x 144", "288 x 144", "as stated"),
+    Option("model.encoder.patch_size", "not stated", "16, stride 16", "ViT-B/16"),
+    Option("model.encoder.width", "D = 768", "768", "ViT-B/16"),
+    Option("model.encoder.layers", "CLIP's", "12", "ViT-B/16"),
+    Option("model.encoder.head_width", "CLIP's", "64", "ViT-B/16"),
+    Option("model.encoder.mlp_ratio", "CLIP's", "4", "ViT-B/16"),
+    Option("model.encoder.output_dim", "d = 512", "512", "ViT-B/16"),
+    Option("model.encoder.stem", "one patch projection", "the same", "ours, for training from random weights"),
+    Option("model.encoder.checkpointing", "not stated", "none", "for small GPUs; changes no result"),
     Option("model.encoder.quick_gelu", "CLIP's weights", "QuickGELU", "OpenAI's weights were trained with it"),
     Option("model.encoder.shifted_blocks", "0", "0", "LSMRL's idea; beyond the paper"),
     Option("model.interactions", "SII and LII", "SII; LII commented out", "Eq. 5-8"),
@@ -192,13 +217,19 @@ OPTIONS: tuple[Option, ...] = (
     Option("model.short_blocks", "one MHCA and FFN", "two", "Eq. 6 has one"),
     Option("model.long_step", "2 (Fig. 5)", "-1, unused", "the best of Fig. 5"),
     Option("model.boundary", "not stated", "circular", "the tokens of the lineage (TOP-ReID) go round"),
+    Option("model.block_mlp_ratio", "not stated", "4", "the block of the lineage"),
     Option("model.normalise_values", "not stated", "values not normalised", "the block of the lineage"),
     Option("model.detach_tokens", "not stated", "detached", "an end-to-end loss (Eq. 10) trains the encoder"),
+    Option("model.centre_modalities", "none", "none", "ours; off in the paper"),
     Option("model.neck", "none", "batch norm", "the paper knows no necks"),
     Option("model.retrieval", "sequence feature and O", "[768; 512; 768] behind norms", "the one full reading"),
     Option("model.camera_embedding", "none", "learnt, for 12 or 6 cameras", "a site's cameras were never trained"),
+    Option("model.cameras", "none", "12 (HITSZ-VCM) or 6 (BUPTCampus)", "none without camera embeddings"),
+    Option("model.camera_scale", "none", "1", "of no effect without camera embeddings"),
     Option("model.pooling", "TAP, a plain mean", "plain mean", "as stated"),
+    Option("loss.cpcl", "1", "1", "Eq. 10"),
     Option("loss.cpcl_on", "b, d = 512", "[768; 512] behind norms", "Eq. 1-4 are of b"),
+    Option("loss.behind_necks", "no necks", "CPCL alone", "ours, for training from random weights"),
     Option("loss.memories_behind_necks", "no necks", "yes", "the paper knows no necks"),
     Option("loss.cpcl_against", "both memories", "both", "Eq. 3-4"),
     Option("loss.temperature", "none", "0.05", "without one the softmax over 500 identities is almost flat"),
@@ -206,29 +237,43 @@ OPTIONS: tuple[Option, ...] = (
     Option("loss.order", "updated memories", "before the update", "a clip is not compared with itself"),
     Option("loss.momentum", "0.2", "0.1", "as stated"),
     Option("loss.update", "hardest of the other modality", "hardest of both", "Eq. 2"),
+    Option("loss.memory_mean", "mean of b", "mean of features", "as stated; PCL brings each to unit length first"),
     Option("loss.shared_prototypes", "one memory a modality", "one a modality", "HHA's idea; beyond the paper"),
     Option("memories", "once, encoder as loaded", "every epoch", "as stated"),
-    Option("loss.triplet_on", "sequence feature and O", "CLS, projected and O", "as Fig. 2 draws it"),
+    Option("loss.triplet", "1", "1", "Eq. 10"),
+    Option("loss.triplet_on", "sequence feature and O", "CLS, projected and O", "Fig. 2; section 3.1 calls b that"),
     Option("loss.margin", "not stated", "0.3", "the release's"),
     Option("loss.metric", "not stated", "Euclidean", "the release's"),
-    Option("loss.identity_on", "sequence feature and O", "[768; 512] and O, weight 0.25", "as Fig. 2 draws it"),
+    Option("loss.identity", "1", "0.25", "Eq. 10"),
+    Option("loss.identity_on", "sequence feature and O", "[768; 512] and O", "Fig. 2; section 3.1 calls b that"),
     Option("loss.smoothing", "not stated", "0 (its 0.1 is never used)", "plain cross-entropy"),
     Option("loss.frame_identity", "none", "over T", "not in the paper"),
     Option("loss.cmcl", "1", "absent", "Eq. 9-10"),
+    Option("loss.cmcl_terms", "not stated", "absent", "Eq. 10 has one weight, 1, for them all"),
+    Option("loss.cmcl_stop_gradient", "not stated", "absent", "no stop is mentioned"),
+    Option("loss.cii_detach_patches", "not stated", "absent", "no stop is mentioned"),
+    Option("loss.cii_frames", "all T", "absent", "None is all, as stated"),
+    Option("loss.cii_mlp_ratio", "not stated", "4, unused", "the block of the lineage"),
     Option("loss.cii_sharing", "not stated", "absent", "Fig. 3 draws one block a branch"),
     Option("loss.cii_identity", "none", "absent", "off; see the norm of CII in the log"),
     Option("loss.retrieval", "none", "none", "M3-ReID's; beyond the paper"),
     Option("loss.orthogonality", "none", "none", "M3-ReID's; beyond the paper"),
     Option("loss.centre", "none", "none", "HHA's; beyond the paper"),
     Option("loss.alignment", "none", "none", "ours, for training from random weights"),
+    Option("loss.alignment_temperature", "none", "none", "of no effect without loss.alignment"),
     Option("preprocessing.mean", "not stated", "ImageNet's", "the release's"),
     Option("preprocessing.sampling", "not stated", "first of each chunk", "the release's, in evaluation"),
     Option("augmentation.shift", "random crop", "none", "the padding is not stated: 5 % of a side"),
+    Option("augmentation.flip", "random flip", "0.5, once a clip", "as stated"),
     Option("augmentation.erase", "random erasing", "0.5, at the wrong place", "as stated"),
+    Option("augmentation.synchronised", "not stated", "erasing: once a frame", "M3-ReID's idea; beyond the paper"),
+    Option("augmentation.grey", "none", "none", "M3-ReID's random-channel grey; beyond the paper"),
     Option("batch.identities", "4", "4", "as stated"),
     Option("batch.clips", "2 a modality", "2", "as stated"),
     Option("batch.frames", "10", "10", "as stated"),
     Option("optimiser.lr", "5e-6", "5e-6", "as stated"),
+    Option("optimiser.weight_decay", "not stated", "1e-4", "the release's"),
+    Option("optimiser.warmup_epochs", "10, from a tenth", "10, from a tenth", "as stated"),
     Option("optimiser.head_factor", "not stated", "10", "one rate is stated"),
     Option("optimiser.bias_factor", "not stated", "2", "one rate is stated"),
     Option("optimiser.milestones", "30, 50", "30, 50, 70, never reached", "as stated"),

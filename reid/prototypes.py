@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Update = Literal["cross_modality", "same_modality", "pooled"]
+MeanOf = Literal["features", "unit_features"]
 
 
 class PrototypeMemory(nn.Module):
@@ -24,6 +25,8 @@ class PrototypeMemory(nn.Module):
         identities: Y; identity indices are 0 to Y - 1.
         width: d.
         momentum: µ, the share of the old prototype that is kept; 0.2 in the paper.
+        mean_of: What a prototype is the mean of at first: the clips' ``features`` as they are (the paper and the
+            released code), or these at unit length (``unit_features``, PCL).
         update: Whose clips update a memory: those of the other modalities (Eq. 2), of its own (the PCL baseline), or of
             all together (``pooled``, the released code).
     """
@@ -39,6 +42,7 @@ class PrototypeMemory(nn.Module):
         *,
         momentum: float = 0.2,
         update: Update = "cross_modality",
+        mean_of: MeanOf = "features",
     ) -> None:
         super().__init__()
         if not 0 <= momentum < 1:
@@ -47,21 +51,27 @@ class PrototypeMemory(nn.Module):
             raise ValueError("a cross-modality update needs at least two modalities, got 1")
         self.momentum = momentum
         self.update_rule: Update = update
+        self.mean_of: MeanOf = mean_of
         self.register_buffer("prototypes", torch.zeros(modalities, identities, width))
         self.register_buffer("filled", torch.zeros(modalities, identities, dtype=torch.bool))
 
     @torch.no_grad()
     def initialise(self, features: Tensor, identities: Tensor, modalities: Tensor) -> None:
-        """Set each prototype to the mean of its identity's features in its modality, at unit length.
+        """Set each prototype to the mean of its identity's features in its modality, at unit length (section 3.2).
+
+        M^m_y = (1 / N^m_y) Σ b over the videos of identity y in modality m, then normalised. An identity without a
+        video in a modality gets none.
 
         Args:
-            features: b, (n, d), one a tracklet; normalised here before they are averaged.
+            features: b, (n, d), one a tracklet.
             identities: (n,) int64.
             modalities: (n,) int64.
         """
-        unit = functional.normalize(features.float(), dim=1)
+        averaged = features.float()
+        if self.mean_of == "unit_features":
+            averaged = functional.normalize(averaged, dim=1)
         total = torch.zeros_like(self.prototypes)
-        total.index_put_((modalities, identities), unit, accumulate=True)
+        total.index_put_((modalities, identities), averaged, accumulate=True)
         self.prototypes.copy_(functional.normalize(total, dim=2))
         self.filled.zero_()
         self.filled[modalities, identities] = True

@@ -9,7 +9,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from reid import checkpoint
@@ -171,10 +170,12 @@ class Trainer:
     def _parts_of_all(self) -> list[Tensor]:
         """Each part of a clip of each training tracklet, in evaluation mode, without camera embeddings: (n, ...).
 
-        The clips are such as the training begins with: single frames, or T. Each process computes its share.
+        The clips are such as the next batch has: single frames in the still epochs, else T. Each process computes its
+        share.
         """
         self.model.eval()
-        frames = 1 if self.config.batch.still_epochs else self.config.batch.frames
+        still = self.steps < self.config.batch.still_epochs * self.config.iterations
+        frames = 1 if still else self.config.batch.frames
         purpose = ("memories", self.steps // self.config.iterations)
         count = len(self.data.split)
         out = [torch.zeros(count, width, device=self.device) for width in self.config.model.feature_widths]
@@ -236,10 +237,7 @@ class Trainer:
             group["lr"] = rate * group["factor"]
         self.optimiser.zero_grad(set_to_none=True)
         inputs = [(self._images(part), part.to(self.device)) for part in parts]
-        # On a CPU the fused attention is slower than plain products for clips of some dozens of tokens: its backward
-        # pass took 30 % of a step of xreid-tiny.
-        with sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext():
-            breakdown = self._backward(inputs)
+        breakdown = self._backward(inputs)
         if self.config.optimiser.clip_norm:
             parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self.config.optimiser.clip_norm)

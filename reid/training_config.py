@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reid.losses.total import LossConfig
+from reid.models.encoder import EncoderConfig
 from reid.models.xreid import XReIDConfig
 from reid.transforms import Augmentation, Preprocessing
 
@@ -176,7 +177,8 @@ class TrainConfig(BaseModel):
         pretrained: CLIP weights to begin with: a file, or a tag of open_clip for ``architecture``; None: from nothing.
         initial: A checkpoint of X-ReID of the same shape, or the name of embedded weights, to go on from (to fine-tune
             on a site's own cameras, say); classifiers and memories begin anew.
-        architecture: open_clip's name of the model, for the download of ``pretrained``.
+        architecture: open_clip's name of the vision tower, or ``xreid-tiny``: gives ``model.encoder`` each size that it
+            does not name itself, and is what ``pretrained`` is downloaded for.
         training_data: Note for the checkpoint.
         licence: Note for the checkpoint.
         half_on_disk: Keep the weights as float16 in the file.
@@ -290,12 +292,25 @@ def config_of(data: dict[str, Any], changes: Sequence[str] = (), *, where: str) 
         if not found:
             raise ConfigError(f"--set {change}: must be key=value")
         _assign(data, key.split("."), _yaml(value), change)
+    data = _with_sizes(data, where)
     try:
         # Through JSON, so that YAML's lists may stand for tuples and nothing else is bent.
         return TrainConfig.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"{where}: {problems}") from error
+
+
+def _with_sizes(data: dict[str, Any], where: str) -> dict[str, Any]:
+    """The sizes of the named architecture under those that the encoder names itself."""
+    name, model = data.get("architecture"), data.get("model")
+    if not isinstance(name, str) or not isinstance(model, dict) or not isinstance(model.get("encoder", {}), dict):
+        return data
+    try:
+        sizes = EncoderConfig.of_architecture(name).model_dump(mode="json")
+    except ValueError as error:
+        raise ConfigError(f"{where}: architecture: {error}") from error
+    return {**data, "model": {**model, "encoder": {**sizes, **model.get("encoder", {})}}}
 
 
 class _Loader(yaml.SafeLoader):

@@ -153,7 +153,7 @@ def to_input(clips: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 class Augmentation(BaseModel):
-    """How training clips are varied; each change is drawn once a clip, so that its frames stay consistent.
+    """How training clips are varied; a change is drawn once a clip, so that its frames stay consistent.
 
     Attributes:
         flip: Probability of a mirror image.
@@ -171,6 +171,8 @@ class Augmentation(BaseModel):
         erase: Probability that a rectangle of the clip is filled with noise.
         occlude: Probability that a rectangle is filled from another clip of the same modality: a neighbour who stands
             in the way.
+        synchronised: Erasing too is drawn once a clip (M3-ReID). If not, each frame has its own rectangle or none, as
+            in the released code of X-ReID, which draws the mirror image once a clip.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -189,10 +191,11 @@ class Augmentation(BaseModel):
     noise: float = Field(default=0.04, ge=0)
     erase: float = Field(default=0.3, ge=0, le=1)
     occlude: float = Field(default=0.15, ge=0, le=1)
+    synchronised: bool = True
 
     def weakened(self, strength: float) -> "Augmentation":
         """Every amount and probability but that of the mirror image times ``strength``, in [0, 1]."""
-        amounts = self.model_dump(exclude={"flip"})
+        amounts = self.model_dump(exclude={"flip", "synchronised"})
         return self.model_copy(update={name: strength * amount for name, amount in amounts.items()})
 
 
@@ -200,17 +203,24 @@ class _Dice:
     """Random numbers drawn once a clip and given to each of its frames; a clip's are its own, whoever shares its batch.
 
     Args:
-        seed: Of the batch.
-        numbers: Of the clips in the batch.
+        seeds: Of each clip.
         lengths: (n,) int64, on the CPU.
         device: Of the frames.
     """
 
-    def __init__(self, seed: int, numbers: Sequence[int], lengths: Tensor, device: torch.device) -> None:
-        self._generators = [np.random.default_rng([seed, number]) for number in numbers]
+    def __init__(self, seeds: Sequence[tuple[int, ...]], lengths: Tensor, device: torch.device) -> None:
+        self._seeds = seeds
+        self._generators = [np.random.default_rng(seed) for seed in seeds]
         self._lengths = lengths.tolist()
-        self.clips, self.device = len(numbers), device
+        self.clips, self.device = len(seeds), device
         self.clip = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+
+    def of_each_frame(self) -> "_Dice":
+        """Other numbers, drawn once a frame."""
+        seeds = [
+            (*seed, frame) for seed, length in zip(self._seeds, self._lengths, strict=True) for frame in range(length)
+        ]
+        return _Dice(seeds, torch.ones(len(seeds), dtype=torch.int64), self.device)
 
     def uniform(self, low: float, high: float) -> Tensor:
         """(n,), equal within a clip."""
@@ -293,7 +303,7 @@ def augment(
         rows = torch.nonzero(chosen[clip])[:, 0].to(frames.device)
         if len(rows):
             clips = torch.nonzero(chosen)[:, 0].tolist()
-            dice = _Dice(seed, [of_batch[c] for c in clips], lengths[chosen], frames.device)
+            dice = _Dice([(seed, of_batch[c]) for c in clips], lengths[chosen], frames.device)
             varied[rows] = _vary(frames[rows, :channels], [modalities[c] for c in clips], augmentation, dice)
     return varied
 
@@ -359,11 +369,12 @@ def _degrade(frames: Tensor, augmentation: Augmentation, dice: _Dice) -> None:
 
 def _cover(frames: Tensor, modalities: Sequence[Modality], augmentation: Augmentation, dice: _Dice) -> None:
     """Fill a rectangle with noise, or with what another clip of the same modality shows there."""
-    erased = dice.clips_where(augmentation.erase)
-    rows = dice.rows_of(erased)
-    inside = _rectangle(frames, dice, low=0.15, high=0.5)[rows]
-    level = torch.stack([dice.uniform(0, 1) for _ in range(frames.shape[1])], dim=1)[rows]
-    texture = level[..., None, None] + 0.3 * dice.texture(erased, frames.shape[2:])
+    own = dice if augmentation.synchronised else dice.of_each_frame()
+    erased = own.clips_where(augmentation.erase)
+    rows = own.rows_of(erased)
+    inside = _rectangle(frames, own, low=0.15, high=0.5)[rows]
+    level = torch.stack([own.uniform(0, 1) for _ in range(frames.shape[1])], dim=1)[rows]
+    texture = level[..., None, None] + 0.3 * own.texture(erased, frames.shape[2:])
     frames[rows] = torch.where(inside, texture - 0.15, frames[rows])
     other = _another_clip(modalities, dice)
     sizes = torch.bincount(dice.clip, minlength=dice.clips)

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 class IdentityLoss(nn.Module):
-    """L_ce on one feature.
+    """L_ce of Eq. 10 on one feature.
 
     Args:
         width: Of the feature.
@@ -21,7 +21,7 @@ class IdentityLoss(nn.Module):
         self.smoothing = smoothing
 
     def forward(self, features: Tensor, identities: Tensor) -> Tensor:
-        """Mean cross-entropy of (n, width) features with (n,) int64 identities; a scalar."""
+        """Mean cross-entropy of (n, width) features with (n,) int64 identities, 0 to Y - 1; a scalar, at least 0."""
         with torch.autocast(features.device.type, enabled=False):
             logits = self.classifier(features.float())
             return functional.cross_entropy(logits, identities, label_smoothing=self.smoothing)

@@ -13,7 +13,7 @@ from reid.distributed import gather_features, gather_labels
 from reid.losses.alignment import cross_modal_alignment
 from reid.losses.attributes import AttributeLoss
 from reid.losses.centre import centre_alignment
-from reid.losses.cmcl import cmcl
+from reid.losses.cmcl import StopGradient, cmcl
 from reid.losses.cpcl import Denominator, cpcl
 from reid.losses.identity import IdentityLoss
 from reid.losses.orthogonality import frame_orthogonality
@@ -22,7 +22,7 @@ from reid.losses.triplet import Metric, batch_hard_triplet
 from reid.models.attention import SelfAttentionBlock
 from reid.models.cross_modality import CrossModalities, Sharing
 from reid.models.xreid import ClipFeatures, Part, XReID, XReIDConfig
-from reid.prototypes import PrototypeMemory, Update
+from reid.prototypes import MeanOf, PrototypeMemory, Update
 
 Order = Literal["loss_then_update", "update_then_loss"]
 Feature = Literal["cls", "projected", "fused", "joint"]
@@ -42,19 +42,24 @@ class LossConfig(BaseModel):
             compared with a prototype that is mostly itself.
         momentum: µ.
         update: See ``PrototypeMemory``.
+        memory_mean: ``mean_of`` of ``PrototypeMemory``.
         shared_prototypes: One memory for all modalities, updated by all clips (HHA); not in the paper.
         triplet: Weight of the batch-hard triplet losses.
-        triplet_on: The features that have one.
+        triplet_on: The features that have one. The paper names "the original sequence-level feature", which its
+            section 3.1 calls b (``projected``), and O (``fused``).
         margin: Of the triplet loss.
         metric: Of the triplet loss.
         identity: Weight of the identity cross-entropies.
-        identity_on: The features, behind their necks, that have one.
+        identity_on: The features, behind their necks, that have one; as above.
         smoothing: Of the cross-entropies.
         frame_identity: Weight of the cross-entropy of single frames, with the classifiers of the clips' ``cls`` and
             ``fused``; not in the paper, but in the released code.
         cmcl: Weight of the consistency terms (Eq. 9; SII and LII, each direction); 0 removes CII, and so do clips of
             single frames, which have no motion to agree on. Without SII and LII the CLS mean interacts.
+        cmcl_terms: Whether the four terms are summed or averaged; not stated in the paper.
+        cmcl_stop_gradient: See ``cmcl``.
         cii_sharing: See ``CrossModalities``.
+        cii_detach_patches: Keep CII from training the encoder through the partner's patches.
         cii_frames: See ``CrossModality``.
         cii_mlp_ratio: Of CII's feed-forward networks.
         cii_identity: Weight of an identity cross-entropy on O_CMII, which a CII that adds nothing does not help; not in
@@ -82,17 +87,21 @@ class LossConfig(BaseModel):
     order: Order = "loss_then_update"
     momentum: float = Field(default=0.2, ge=0, lt=1)
     update: Update = "cross_modality"
+    memory_mean: MeanOf = "features"
     shared_prototypes: bool = False
     triplet: float = Field(default=1.0, ge=0)
-    triplet_on: tuple[Part, ...] = ("cls", "fused")
+    triplet_on: tuple[Part, ...] = ("projected", "fused")
     margin: float = Field(default=0.3, ge=0)
     metric: Metric = "euclidean"
     identity: float = Field(default=1.0, ge=0)
-    identity_on: tuple[Feature, ...] = ("cls", "fused")
+    identity_on: tuple[Feature, ...] = ("projected", "fused")
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     frame_identity: float = Field(default=0.0, ge=0)
     cmcl: float = Field(default=1.0, ge=0)
+    cmcl_terms: Literal["sum", "mean"] = "sum"
+    cmcl_stop_gradient: StopGradient = "none"
     cii_sharing: Sharing = "branch"
+    cii_detach_patches: bool = False
     cii_frames: int | None = Field(default=None, ge=1)
     cii_mlp_ratio: float = Field(default=4.0, gt=0)
     cii_identity: float = Field(default=0.0, ge=0)
@@ -142,7 +151,7 @@ class _Batch:
 
 
 class Objective(nn.Module):
-    """Everything that training needs and inference does not: memories, classifiers, CII, and the sum of the losses.
+    """All that training needs and inference does not: memories, classifiers, CII, and the sum of the losses (Eq. 10).
 
     In a distributed run the losses that compare clips see those of all processes (see ``reid.distributed``); CII, whose
     partners lie in the same process, and the losses of single frames see their own.
@@ -176,6 +185,7 @@ class Objective(nn.Module):
             width_of[config.cpcl_on],
             momentum=config.momentum,
             update="pooled" if config.shared_prototypes else config.update,
+            mean_of=config.memory_mean,
         )
         classified = [name for name in config.identity_on if name in width_of] if config.identity else []
         if config.frame_identity:
@@ -203,12 +213,16 @@ class Objective(nn.Module):
             self.cii_classifier = IdentityLoss(model.encoder.width, identities, smoothing=config.smoothing)
 
     def forward(self, model: XReID, features: ClipFeatures, labels: Labels) -> Loss:
-        """Compute the losses of a batch and, in training mode, move the memories.
+        """Compute the losses of a batch (Eq. 10 of Eq. 3-4 and 9) and, in training mode, move the memories (Eq. 1-2).
 
         Args:
             model: For its necks.
-            features: Of the batch.
-            labels: Of the batch.
+            features: Of the batch: B clips of equally many frames, one modality after another.
+            labels: Of the batch, (B,).
+
+        Returns:
+            The sum to minimise, a scalar of at least 0; and its parts by name, weighted, with ``cii_norm``, the mean
+            length of what CII adds to a feature, which is no part of the sum: near 0, CII does nothing.
         """
         return self.of_batch(model, features.parts, labels) + self.of_clips(features, labels)
 
@@ -245,21 +259,20 @@ class Objective(nn.Module):
     def of_clips(self, features: ClipFeatures, labels: Labels) -> Loss:
         """The losses that see frames, or a clip and its partner: means over the clips of this process."""
         terms: dict[str, Tensor] = {}
-        norm: dict[str, float] = {}
+        norm: dict[str, Tensor] = {}
         if features.patches.shape[1] > 1:
             terms |= self._frame_losses(features, labels)
             if self.config.cmcl or self.config.cii_identity:
                 consistency, norm["cii_norm"] = self._interact(features, labels)
                 terms |= consistency
-        loss = _sum_of(terms, features.cls)
-        return Loss(loss.total, {**loss.breakdown, **norm})
+        return _sum_of(terms, features.cls, norm)
 
     def remembered(self, model: XReID, features: ClipFeatures) -> Tensor:
         """The feature that the memories are of, plain: (B, width)."""
         return _named(self.parts, features.parts)[self.config.cpcl_on]
 
     def memory_labels(self, labels: Labels) -> tuple[Tensor, Tensor]:
-        """Identities, and which memory is of each clip's modality."""
+        """Identities, and which memory is of each clip's modality: (B,) int64 both, memories 0 to M - 1."""
         own = torch.zeros_like(labels.modalities) if self.config.shared_prototypes else labels.modalities
         return labels.identities, own
 
@@ -323,19 +336,21 @@ class Objective(nn.Module):
                     )
         return terms
 
-    def _interact(self, features: ClipFeatures, labels: Labels) -> tuple[dict[str, Tensor], float]:
+    def _interact(self, features: ClipFeatures, labels: Labels) -> tuple[dict[str, Tensor], Tensor]:
         """CMCL over all branches and directions, and the mean length of what CII adds."""
         pooled = {str(name): part for name, part in features.pooled.items()} or {"cls": features.cls}
-        pairs = self.interaction(pooled, features.patches)
+        config = self.config
+        pairs = self.interaction(pooled, features.patches.detach() if config.cii_detach_patches else features.patches)
         terms: dict[str, Tensor] = {}
-        if self.config.cmcl:
-            terms["cmcl"] = self.config.cmcl * torch.stack([cmcl(before, after) for before, after in pairs]).sum()
-        if self.config.cii_identity:
+        if config.cmcl:
+            each = torch.stack([cmcl(*pair, stop_gradient=config.cmcl_stop_gradient) for pair in pairs])
+            terms["cmcl"] = config.cmcl * (each.sum() if config.cmcl_terms == "sum" else each.mean())
+        if config.cii_identity:
             count = len(labels.identities) // self.modalities
             losses = [self.cii_classifier(after, labels.identities[:count]) for _, after in pairs]
-            terms["cii_identity"] = self.config.cii_identity * torch.stack(losses).mean()
+            terms["cii_identity"] = config.cii_identity * torch.stack(losses).mean()
         added = [(after - before).detach().float().norm(dim=1).mean() for before, after in pairs]
-        return terms, float(torch.stack(added).mean())
+        return terms, torch.stack(added).mean()
 
     @torch.no_grad()
     def _move(self, remembered: Tensor, labels: Labels) -> None:
@@ -343,10 +358,11 @@ class Objective(nn.Module):
             self.memory.update(remembered, *self.memory_labels(labels))
 
 
-def _sum_of(terms: Mapping[str, Tensor], like: Tensor) -> Loss:
+def _sum_of(terms: Mapping[str, Tensor], like: Tensor, norm: Mapping[str, Tensor] | None = None) -> Loss:
     total = torch.stack([torch.zeros((), device=like.device), *terms.values()]).sum()
-    breakdown = {name: float(term.detach()) for name, term in terms.items()}
-    return Loss(total, {"total": float(total.detach()), **breakdown})
+    named = {"total": total, **terms, **(norm or {})}
+    values = torch.stack([value.detach().float() for value in named.values()]).tolist()  # one wait for the device
+    return Loss(total, dict(zip(named, values, strict=True)))
 
 
 def _named(names: tuple[Part, ...], parts: tuple[Tensor, ...]) -> dict[Feature, Tensor]:

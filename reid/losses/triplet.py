@@ -12,7 +12,7 @@ Metric = Literal["euclidean", "unit_euclidean"]
 def batch_hard_triplet(
     features: Tensor, identities: Tensor, *, margin: float = 0.3, metric: Metric = "euclidean"
 ) -> Tensor:
-    """Mean over the anchors of max(0, margin + farthest positive - nearest negative), modalities mixed.
+    """L_tri of Eq. 10: mean over anchors of max(0, margin + farthest positive - nearest negative), modalities mixed.
 
     Args:
         features: (n, D).

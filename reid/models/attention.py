@@ -1,21 +1,60 @@
-"""The pre-LN blocks of attention and feed-forward network that SII, LII and CII are made of."""
+"""The pre-LN blocks of attention and feed-forward network that SII, LII and CII are made of (Eq. 6-7, section 3.3)."""
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-def _split_heads(x: Tensor, heads: int) -> Tensor:
-    """(n, L, D) to (n, heads, L, D / heads)."""
-    return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
+def attend(q: Tensor, k: Tensor, v: Tensor, *, heads: int) -> Tensor:
+    """softmax(q kᵀ / √(D / heads)) v in each head (Vaswani et al. 2017, Eq. 1), by the fused kernels of PyTorch.
+
+    Args:
+        q: (n, Q, D).
+        k: (n, L, D).
+        v: (n, L, D).
+        heads: Each has D / heads channels.
+
+    Returns:
+        (n, Q, D).
+    """
+    q, k, v = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (q, k, v))
+    return _fused(q, k, v, scale=q.shape[3] ** -0.5).transpose(1, 2).flatten(2)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """softmax(q kᵀ / √head_width) v over (n, L, D) inputs."""
-    q, k, v = (_split_heads(part, heads) for part in (q, k, v))
-    mixed = functional.scaled_dot_product_attention(q, k, v)
-    return mixed.transpose(1, 2).flatten(2)
+def attend_folded(q: Tensor, k: Tensor, v: Tensor, key: Tensor, value: Tensor, *, heads: int) -> Tensor:
+    """``attend(q, W_k k, W_v v)`` for few queries, without ever computing W_k k and W_v v.
+
+    In each head q · (W_k k) = (W_kᵀ q) · k, and Σ a W_v v = W_v Σ a v: with one query a frame and N tokens to look at,
+    N products with a D x D matrix become one with N x D, and N x D keys and values need not be kept for the gradient.
+
+    Args:
+        q: Queries behind W_q, (n, Q, D).
+        k: (n, L, D), in front of W_k.
+        v: (n, L, D), in front of W_v.
+        key: W_k, (D, D).
+        value: W_v, (D, D).
+        heads: Each has D / heads channels.
+
+    Returns:
+        (n, Q, D).
+    """
+    width = q.shape[2]
+    channels = width // heads
+    folded = torch.einsum("nqhc,hcd->nqhd", q.unflatten(2, (heads, channels)), key.unflatten(0, (heads, channels)))
+    mixed = _fused(folded.flatten(1, 2)[:, None], k[:, None], v[:, None], scale=channels**-0.5)
+    mixed = mixed[:, 0].unflatten(1, (-1, heads))
+    return torch.einsum("nqhd,hcd->nqhc", mixed, value.unflatten(0, (heads, channels))).flatten(2)
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> Tensor:
+    """Attention of (n, heads, L, c); float32 on a CPU, where the gradient of the bf16 kernel takes twice as long."""
+    if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            mixed = functional.scaled_dot_product_attention(q.float(), k.float(), v.float(), scale=scale)
+        return mixed.to(q.dtype)
+    return functional.scaled_dot_product_attention(q, k, v, scale=scale)
 
 
 class FeedForward(nn.Module):
@@ -60,7 +99,8 @@ class CrossAttentionBlock(nn.Module):
         """Let the tokens x (n, q, D) look at the tokens y (n, L, D); returns (n, q, D)."""
         keys = self.norm_key(y)
         values = keys if self.normalise_values else y
-        mixed = _attend(self.query(self.norm_query(x)), self.key(keys), self.value(values), self.heads)
+        query = self.query(self.norm_query(x))
+        mixed = attend_folded(query, keys, values, self.key.weight, self.value.weight, heads=self.heads)
         x = x + self.output(mixed)
         return cast(Tensor, x + self.ffn(self.norm_ffn(x)))
 
@@ -80,14 +120,13 @@ class SelfAttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, L, D) to (n, L, D)."""
         q, k, v = self.qkv(self.norm_attention(x)).chunk(3, dim=-1)
-        x = x + self.output(_attend(q, k, v, self.heads))
+        x = x + self.output(attend(q, k, v, heads=self.heads))
         return cast(Tensor, x + self.ffn(self.norm_ffn(x)))
 
     def first_token(self, x: Tensor) -> Tensor:
         """Row 0 of what ``forward`` gives, (n, L, D) to (n, D), without computing the others."""
         normed = self.norm_attention(x)
-        width = x.shape[2]
-        q = functional.linear(normed[:, :1], self.qkv.weight[:width])
-        k, v = functional.linear(normed, self.qkv.weight[width:]).chunk(2, dim=-1)
-        first = x[:, :1] + self.output(_attend(q, k, v, self.heads))
+        query, key, value = self.qkv.weight.chunk(3)
+        q = functional.linear(normed[:, :1], query)
+        first = x[:, :1] + self.output(attend_folded(q, normed, normed, key, value, heads=self.heads))
         return cast(Tensor, first + self.ffn(self.norm_ffn(first)))[:, 0]

@@ -29,7 +29,7 @@ class CrossModality(nn.Module):
         self.frames = frames
 
     def forward(self, pooled: Tensor, partner_patches: Tensor) -> Tensor:
-        """Compute O_CMII.
+        """Compute O_CMII (section 3.3).
 
         Args:
             pooled: Ō, (B, D).

@@ -12,16 +12,27 @@ from typing import Any, Literal, Self, cast
 import open_clip
 import torch
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
-from open_clip.transformer import QuickGELU, VisionTransformer
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from reid.models.attention import attend
+
 _LOG = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
+Neighbours = tuple[Tensor, Tensor]
+
+
+# Vision towers of our own, beside those that open_clip knows by name.
+OWN_ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
+    "xreid-tiny": {
+        "patch_size": 16, "width": 128, "layers": 4, "head_width": 32, "output_dim": 128, "stem": "convolutional",
+    },
+}  # fmt: skip
 
 
 class EncoderWeightsError(ValueError):
@@ -87,10 +98,14 @@ class EncoderConfig(BaseModel):
     def of_architecture(cls, name: str, *, image_size_hw: tuple[int, int] = (288, 144)) -> Self:
         """The vision tower that open_clip knows as ``name``, such as ``ViT-B-16-quickgelu``, at another input size.
 
+        ``xreid-tiny`` is our own small one. Where a side is not a multiple of the patch (ViT-L/14: 288 = 20 x 14 + 8),
+        the last pixels are not looked at, as in CLIP.
+
         Raises:
-            ValueError: When open_clip has no such model, or it is not a plain vision transformer.
+            ValueError: When there is no such model, or it is not a plain vision transformer.
         """
-        return cls(**{**_open_clip_settings(name), "image_size_hw": image_size_hw})
+        settings = OWN_ARCHITECTURES.get(name) or _open_clip_settings(name)
+        return cls(**{**settings, "image_size_hw": image_size_hw})
 
     @property
     def heads(self) -> int:
@@ -117,7 +132,7 @@ def _open_clip_settings(name: str) -> dict[str, Any]:
 
 
 class Encoder(nn.Module):
-    """f_θ: one frame to its tokens; shared by all modalities.
+    """f_θ: one frame to its tokens; shared by all modalities (paper section 3.1).
 
     ``ln_post`` is applied to all tokens, so that the patch tokens live in the space of the CLS token.
     """
@@ -144,28 +159,32 @@ class Encoder(nn.Module):
             self.visual.conv1.requires_grad_(False)
 
     def forward(
-        self, frames: Tensor, *, lengths: Tensor | None = None, added_to_cls: Tensor | None = None
+        self, frames: Tensor, *, neighbours: Neighbours | None = None, added_to_cls: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Encode frames.
 
         Args:
             frames: (n, 3, H, W), normalised.
-            lengths: (B,) int64, how many of the frames each clip has; only ``shifted_blocks`` looks at it.
+            neighbours: Rows of the frames before and after each, (n,) int64 both; needed by ``shifted_blocks``.
             added_to_cls: (n, D), added to the CLS token that goes in: camera embeddings.
 
         Returns:
             Z, the tokens after ``ln_post``, CLS first: (n, 1 + N, D); and v, the projected CLS: (n, d).
+
+        Raises:
+            ValueError: When ``shifted_blocks`` are not told which frames are neighbours.
         """
+        first_shifted = self.config.layers - self.config.shifted_blocks
+        if self.config.shifted_blocks and neighbours is None:
+            raise ValueError("an encoder with shifted_blocks must be told which frames are neighbours")
         tokens = self._tokens(frames, added_to_cls)
-        blocks = self.visual.transformer.resblocks
-        neighbours = packed_neighbours(lengths) if self.config.shifted_blocks and lengths is not None else None
-        for number, block in enumerate(blocks):
-            if neighbours is not None and number >= len(blocks) - self.config.shifted_blocks:
-                tokens = shift_packed(tokens, *neighbours)
+        for number, block in enumerate(self.visual.transformer.resblocks):
+            if neighbours is not None and number >= first_shifted:
+                tokens = shift_frames(tokens, *neighbours)
             if self.config.checkpointing and self.training and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, use_reentrant=False)
+                tokens = checkpoint(_through, block, tokens, use_reentrant=False)
             else:
-                tokens = block(tokens)
+                tokens = _through(block, tokens)
         tokens = self.visual.ln_post(tokens)
         return tokens, tokens[:, 0] @ self.visual.proj
 
@@ -196,7 +215,9 @@ class Encoder(nn.Module):
         """
         path = Path(source)
         if not path.is_file():
-            path = _download(str(source), architecture)
+            path = _download(str(source), architecture, quick_gelu=self.config.quick_gelu)
+        elif _is_script(path) and not self.config.quick_gelu:
+            _LOG.warning("%s is in OpenAI's layout, whose weights expect quick_gelu; this encoder computes GELU", path)
         state = read_visual_state(path)
         state = {**state, **_resized_grid(state, self.config, path)}
         _check_fit(state, self.visual.state_dict(), path)
@@ -204,7 +225,15 @@ class Encoder(nn.Module):
         _LOG.info("%s: %d tensors of the vision tower loaded", path, len(state))
 
 
-def packed_neighbours(lengths: Tensor) -> tuple[Tensor, Tensor]:
+def _through(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
+    """One transformer block, (n, 1 + N, D) to the same, with its attention through ``attend``."""
+    attention = block.attn
+    qkv = functional.linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
+    x = x + attention.out_proj(attend(*qkv.chunk(3, dim=2), heads=attention.num_heads))
+    return cast(Tensor, x + block.mlp(block.ln_2(x)))
+
+
+def packed_neighbours(lengths: Tensor) -> Neighbours:
     """Rows of the frame before and of the frame after, in its own clip; the frame's own row where there is none.
 
     Args:
@@ -220,8 +249,25 @@ def packed_neighbours(lengths: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(before >= (end - lengths)[clip], before, row), torch.where(after < end[clip], after, row)
 
 
-def shift_packed(tokens: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """Eq. 5 on packed frames: the patches' first quarter from the frame before, the second from the one after.
+def padded_neighbours(frames: int, lengths: Tensor) -> Neighbours:
+    """``packed_neighbours`` of clips that are padded to T frames; rows of padding point somewhere in their clip.
+
+    Args:
+        frames: T.
+        lengths: (B,) int64.
+
+    Returns:
+        (B T,) int64 each.
+    """
+    row = torch.arange(frames, device=lengths.device)
+    start = torch.arange(len(lengths), device=lengths.device)[:, None] * frames
+    before = (row - 1).clamp(min=0)
+    after = torch.minimum(row + 1, lengths[:, None] - 1)
+    return (start + before).flatten(), (start + after).flatten()
+
+
+def shift_frames(tokens: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Eq. 5 on many frames: the patches' first quarter from the frame before, the second from the one after.
 
     Args:
         tokens: (n, 1 + N, D), CLS first, which keeps to itself.
@@ -279,7 +325,7 @@ class ResidualBlock(nn.Module):
 
 
 def read_visual_state(path: Path) -> State:
-    """Read the vision tower's tensors, float32, without their ``visual.`` prefix.
+    """Read the vision tower's tensors, float32, (...) as they are in the file, without their ``visual.`` prefix.
 
     Raises:
         EncoderWeightsError: When the file is no checkpoint, or holds no vision tower.
@@ -302,7 +348,7 @@ def read_visual_state(path: Path) -> State:
 def _read_state(path: Path) -> State:
     if path.suffix == ".safetensors":
         return load_file(path)
-    if zipfile.is_zipfile(path) and any(name.endswith("constants.pkl") for name in zipfile.ZipFile(path).namelist()):
+    if _is_script(path):
         with warnings.catch_warnings():
             # OpenAI's files are TorchScript, and only its loader reads them, though PyTorch would retire it.
             warnings.filterwarnings("ignore", message=".*torch.jit.load.*is deprecated", category=FutureWarning)
@@ -313,6 +359,14 @@ def _read_state(path: Path) -> State:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise TypeError("holds no mapping of names to tensors")
     return dict(state)
+
+
+def _is_script(path: Path) -> bool:
+    """Whether a file is TorchScript, OpenAI's layout."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("constants.pkl") for name in archive.namelist())
 
 
 def interpolate_grid(embedding: Tensor, *, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Tensor:
@@ -352,7 +406,7 @@ def _check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path
 
 
 def mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """Name each key that is missing, not expected, or of the wrong shape."""
+    """Name each key that is missing, not expected, or of the wrong shape: "key is (3, 3), expected (4, 3)"."""
     missing = [f"missing {key}" for key in expected if key not in state]
     extra = [f"unexpected {key}" for key in state if key not in expected]
     wrong = [
@@ -363,7 +417,7 @@ def mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> l
     return wrong + missing + extra
 
 
-def _download(tag: str, architecture: str | None) -> Path:
+def _download(tag: str, architecture: str | None, *, quick_gelu: bool) -> Path:
     """Fetch a checkpoint by open_clip's own means, into its own cache."""
     if architecture is None:
         raise EncoderWeightsError(f"{tag}: no such file; put a CLIP checkpoint there (OpenAI, open_clip, safetensors)")
@@ -371,6 +425,12 @@ def _download(tag: str, architecture: str | None) -> Path:
     if not config:
         tags = ", ".join(list_pretrained_tags_by_model(architecture)) or "none"
         raise EncoderWeightsError(f"{tag}: neither a file nor a tag of {architecture} in open_clip; its tags: {tags}")
+    if bool(config.get("quick_gelu", False)) != quick_gelu:
+        trained, here = ("QuickGELU", "GELU") if not quick_gelu else ("GELU", "QuickGELU")
+        raise EncoderWeightsError(
+            f"{architecture} ({tag}) was trained with {trained}, and this encoder computes {here}: set "
+            f"model.encoder.quick_gelu to {str(not quick_gelu).lower()}, or take the architecture of that name"
+        )
     try:
         return Path(download_pretrained(config))
     except Exception as error:

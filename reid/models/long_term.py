@@ -11,7 +11,7 @@ Boundary = Literal["circular", "clamp"]
 
 
 def frames_ahead(frames: int, lengths: Tensor, *, step: int, boundary: Boundary) -> Tensor:
-    """Which frame's patches each CLS token looks at.
+    """Which frame's patches each CLS token looks at: τ + S of Eq. 7.
 
     Args:
         frames: T, the padded length.
@@ -38,7 +38,7 @@ class LongTerm(nn.Module):
         self.boundary: Boundary = boundary
 
     def forward(self, cls: Tensor, patches: Tensor, lengths: Tensor) -> Tensor:
-        """Compute O^LII.
+        """Compute O^LII (Eq. 7).
 
         Args:
             cls: (B, T, D).

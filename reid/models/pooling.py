@@ -5,7 +5,15 @@ from torch import Tensor, nn
 
 
 def temporal_mean(frames: Tensor, lengths: Tensor) -> Tensor:
-    """TAP: the mean over each clip's own frames, (B, T, D) to (B, D)."""
+    """TAP: the mean over each clip's own frames (paper section 3.1).
+
+    Args:
+        frames: (B, T, D); rows of padding may hold anything.
+        lengths: (B,) int64, 1 to T.
+
+    Returns:
+        (B, D).
+    """
     valid = valid_frames(frames.shape[1], lengths)
     total = torch.where(valid[..., None], frames, frames.new_zeros(())).sum(dim=1)
     return total / lengths[:, None].to(frames.dtype)

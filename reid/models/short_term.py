@@ -49,7 +49,7 @@ class ShortTerm(nn.Module):
         self.stride = stride
 
     def forward(self, cls: Tensor, patches: Tensor, lengths: Tensor) -> Tensor:
-        """Compute O^SII.
+        """Compute O^SII (Eq. 5-6).
 
         Args:
             cls: (B, T, D).

@@ -12,7 +12,8 @@ from torch.nn import functional
 from reid.modality import Modality
 from reid.models.attention import CrossAttentionBlock
 from reid.models.cameras import UNKNOWN, CameraEmbedding, Policy
-from reid.models.encoder import Encoder, EncoderConfig
+from reid.models.encoder import Encoder, EncoderConfig, packed_neighbours, padded_neighbours
+from reid.models.fusion import fuse
 from reid.models.long_term import Boundary, LongTerm
 from reid.models.pooling import QualityPooling, temporal_mean, valid_frames, weighted_mean
 from reid.models.short_term import ShortTerm
@@ -41,8 +42,10 @@ class XReIDConfig(BaseModel):
             then use its output, as the released code does. ``none`` is the plain feature of the paper.
         centre_modalities: Subtract from each retrieval feature the mean of its modality over the training data, which
             is what all its images have in common and says nothing about a person. Not in the paper.
-        retrieval: The parts that the retrieval feature is made of. The paper names "the sequence-level feature" and O
-            without a dimension; the default is that of the released code, [768 ; 512 ; 768] = 2048.
+        retrieval: The parts that the retrieval feature is made of. The paper names "the original sequence-level
+            feature" and O without a dimension; the default is that of the released code, ``cls``, ``projected`` and
+            ``fused``: [768 ; 512 ; 768] = 2048. To the letter it would be ``projected`` and ``fused``, [b ; Ō] = 1280;
+            ``fused`` alone is Ō, and a model without interactions has ``cls`` and ``projected`` only.
         camera_embedding: What is added to the CLS token of a camera that was never trained, see ``CameraEmbedding``;
             ``none`` is a model without camera embeddings.
         cameras: Trained cameras, where there are embeddings.
@@ -153,7 +156,7 @@ def to_padded(packed: Tensor, lengths: Tensor) -> Tensor:
 
 
 class XReID(nn.Module):
-    """Clips of one or more frames to features; clips of different lengths share a batch and do not touch each other.
+    """Clips of one or more frames to features (Eq. 5-8); clips of different lengths share a batch without touching.
 
     A clip shorter than T is not filled up: it has all its own frames once, TAP divides by their number, a missing
     neighbour of SII is the frame itself, and LII goes round (or stops) within the clip. One frame is a clip.
@@ -188,7 +191,7 @@ class XReID(nn.Module):
     def forward(
         self, frames: Tensor, lengths: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None
     ) -> ClipFeatures:
-        """Run the network.
+        """Run the network (section 3.1 and Eq. 5-8).
 
         Args:
             frames: (sum of lengths, 3, H, W), the frames of clip 0, then those of clip 1, ...
@@ -198,7 +201,8 @@ class XReID(nn.Module):
         """
         of_clips = self._of_cameras(modalities, cameras)
         added = None if of_clips is None else of_clips.repeat_interleave(lengths, dim=0)
-        tokens, projected = self.encoder(frames, lengths=lengths, added_to_cls=added)
+        neighbours = packed_neighbours(lengths) if self.config.encoder.shifted_blocks else None
+        tokens, projected = self.encoder(frames, neighbours=neighbours, added_to_cls=added)
         return self._interact(to_padded(tokens, lengths), to_padded(projected, lengths), lengths)
 
     def embed_padded(
@@ -218,9 +222,8 @@ class XReID(nn.Module):
         clips, longest = frames.shape[:2]
         of_clips = self._of_cameras(modalities, cameras)
         added = None if of_clips is None else of_clips[:, None].expand(-1, longest, -1).flatten(0, 1)
-        if self.config.encoder.shifted_blocks:
-            raise ValueError("a model with shifted_blocks mixes frames in the encoder and needs them packed")
-        tokens, projected = self.encoder(frames.flatten(0, 1), added_to_cls=added)
+        neighbours = padded_neighbours(longest, lengths) if self.config.encoder.shifted_blocks else None
+        tokens, projected = self.encoder(frames.flatten(0, 1), neighbours=neighbours, added_to_cls=added)
         tokens, projected = (x.unflatten(0, (clips, longest)) for x in (tokens, projected))
         return self._retrieval(self._interact(tokens, projected, lengths), modalities)
 
@@ -243,7 +246,7 @@ class XReID(nn.Module):
             outputs["short"] = self.short_term(*own, lengths)
         if "long" in self.config.interactions:
             outputs["long"] = self.long_term(*own, lengths)
-        fused = torch.stack(tuple(outputs.values())).mean(dim=0) if outputs else None
+        fused = fuse(tuple(outputs.values())) if outputs else None
         pool = self._pool(cls, lengths)
         return ClipFeatures(
             lengths=lengths,
@@ -264,13 +267,17 @@ class XReID(nn.Module):
         return lambda frames: temporal_mean(frames, lengths)
 
     def through_necks(self, parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Each of the ``parts`` of clip features behind its neck."""
+        """Each of the ``parts`` of clip features behind its neck: (B, D), (B, d) and (B, D), as they came in."""
         return tuple(neck(part) for neck, part in zip(self.necks, parts, strict=True))
 
     def concatenated(
         self, frames: Tensor, lengths: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None
     ) -> Tensor:
-        """The parts of the retrieval feature, each behind its neck, side by side: (B, dimension), float32."""
+        """The parts of the retrieval feature, each behind its neck, side by side; arguments as in ``forward``.
+
+        Returns:
+            (B, dimension), float32; lengths and modalities are int64.
+        """
         return self._concatenated(self(frames, lengths, modalities, cameras))
 
     def embed(self, frames: Tensor, lengths: Tensor, modalities: Tensor, cameras: Tensor | None = None) -> Tensor:

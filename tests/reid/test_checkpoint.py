@@ -40,7 +40,7 @@ def test_weights_come_back_with_their_preprocessing_and_calibration(tmp_path: Pa
     assert extractor.model_id.startswith("mini@sha256:")
     assert len(extractor.model_id) == len("mini@sha256:") + 16
     frames, lengths, kinds = torch.randn(3, 3, 32, 16), torch.tensor([3]), torch.tensor([1])
-    loaded = extractor._model
+    loaded = extractor.model
     assert torch.equal(loaded.embed(frames, lengths, kinds), model.eval().embed(frames, lengths, kinds))
 
 
@@ -49,7 +49,7 @@ def test_half_on_disk_is_half_the_size_and_float32_in_memory(tmp_path: Path) -> 
     model = saved(full)
     saved(half, half=True)
     assert half.stat().st_size < 0.6 * full.stat().st_size + 4000
-    loaded = checkpoint.load(half)._model
+    loaded = checkpoint.load(half).model
     for name, value in loaded.state_dict().items():
         assert value.dtype == model.state_dict()[name].dtype
         torch.testing.assert_close(value, model.state_dict()[name], atol=1e-3, rtol=1e-3)

@@ -211,14 +211,28 @@ def test_a_download_that_fails_says_which_file_to_fetch(monkeypatch: pytest.Monk
 
     monkeypatch.setattr("reid.models.encoder.download_pretrained", offline)
     with pytest.raises(EncoderWeightsError, match=r"could not be fetched: OSError\. Fetch .* give the path"):
+        Encoder(encoder_config(quick_gelu=True)).load_clip("openai", architecture="ViT-B-16")
+
+
+def test_weights_of_another_activation_are_refused_by_tag_and_warned_of_in_openai_s_layout(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(EncoderWeightsError, match=r"trained with QuickGELU, .* computes GELU: set .* to true"):
         Encoder(encoder_config()).load_clip("openai", architecture="ViT-B-16")
+    with pytest.raises(EncoderWeightsError, match=r"trained with GELU, .* computes QuickGELU: set .* to false"):
+        Encoder(encoder_config(quick_gelu=True)).load_clip("laion2b_s34b_b88k", architecture="ViT-B-16")
+    save_script(nested(clip_state()), tmp_path / "clip.pt")
+    Encoder(encoder_config(quick_gelu=True)).load_clip(tmp_path / "clip.pt")
+    assert "quick_gelu" not in caplog.text
+    Encoder(encoder_config()).load_clip(tmp_path / "clip.pt")
+    assert "expect quick_gelu; this encoder computes GELU" in caplog.text
 
 
 def test_a_download_that_succeeds_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     state = clip_state()
     save_file(state, tmp_path / "fetched.safetensors")
     monkeypatch.setattr("reid.models.encoder.download_pretrained", lambda config: str(tmp_path / "fetched.safetensors"))
-    encoder = Encoder(encoder_config())
+    encoder = Encoder(encoder_config(quick_gelu=True))
     encoder.load_clip("openai", architecture="ViT-B-16")
     assert torch.equal(encoder.visual.proj.detach(), state["visual.proj"])
 

@@ -70,13 +70,15 @@ def test_each_loss_their_sum_and_the_memories_after_it(both: Both) -> None:
     identities, modalities = both.labels.identities.tolist(), both.labels.modalities.tolist()
     weights = arrays(both.objective)
     projected = [clip.projected for clip in both.slow]
-    cls, fused = [clip.cls for clip in both.slow], [clip.fused for clip in both.slow]
+    fused = [clip.fused for clip in both.slow]
     blocks = {name: reference.inside(weights, f"interaction.blocks.{name}.block.") for name in ("short", "long")}
     expected = {
         "cpcl": reference.cpcl(projected, identities, memories, 0.05),
-        "triplet": reference.triplet(cls, identities, 0.3) + reference.triplet(fused, identities, 0.3),
-        "identity_cls": reference.identity_loss(cls, identities, weights["identity.cls.classifier.weight"]),
-        "identity_fused": reference.identity_loss(fused, identities, weights["identity.fused.classifier.weight"]),
+        "triplet": reference.triplet(projected, identities, 0.3) + reference.triplet(fused, identities, 0.3),
+        **{
+            f"identity_{name}": reference.identity_loss(x, identities, weights[f"identity.{name}.classifier.weight"])
+            for name, x in (("projected", projected), ("fused", fused))
+        },
         "cmcl": reference.cmcl(both.slow, blocks, HEADS),
     }
     both.objective.train()

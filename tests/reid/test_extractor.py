@@ -55,6 +55,25 @@ def test_a_long_clip_is_represented_by_evenly_spaced_crops() -> None:
     np.testing.assert_array_equal(model.extract([long], [THERMAL]), expected)
 
 
+@pytest.mark.parametrize(("sampling", "rule"), [("uniform", "not filled up"), ("chunk_first", "last crop repeated")])
+def test_a_short_tracklet_is_treated_by_the_rule_of_the_weights_and_the_log_says_so(
+    sampling: str, rule: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    model = XReIDExtractor(
+        XReID(model_config()), preprocessing(sampling=sampling), model_id="mini@test", calibration=None
+    )
+    short = clip(1, RGB, 2)
+    with caplog.at_level("DEBUG", logger="reid.extractor"):
+        got = model.extract([short, clip(2, RGB, 4)], [RGB, RGB])
+    assert f"1 of 2 tracklets have fewer than 4 crops: {rule}" in caplog.text
+    filled = [*short, short[-1], short[-1]] if sampling == "chunk_first" else short
+    np.testing.assert_allclose(got[:1], model.extract([filled], [RGB]), atol=1e-6)
+    other = short if sampling == "chunk_first" else [*short, short[-1], short[-1]]
+    uniform = XReIDExtractor(model.model, preprocessing(frames=len(other)), model_id="mini@test", calibration=None)
+    assert not np.allclose(got[:1], uniform.extract([other], [RGB]), atol=1e-5)
+
+
 def test_one_crop_of_eight_or_sixteen_bits_is_enough() -> None:
     images: list[Image] = [np.full((30, 12), 40, np.uint8), np.full((30, 12), 4000, np.uint16)]
     assert np.isfinite(extractor().extract([[image] for image in images], [NIR, THERMAL])).all()

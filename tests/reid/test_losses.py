@@ -73,7 +73,7 @@ def test_the_total_is_the_sum_of_its_breakdown(modalities: int) -> None:
     features = forward(model, frames)
     loss = filled(objective, features, labels)(model, features, labels)
     parts = {name: value for name, value in loss.breakdown.items() if name not in ("total", "cii_norm")}
-    assert set(parts) == {"cpcl", "triplet", "identity_cls", "identity_fused", "cmcl"}
+    assert set(parts) == {"cpcl", "triplet", "identity_projected", "identity_fused", "cmcl"}
     assert sum(parts.values()) == pytest.approx(loss.breakdown["total"], rel=1e-5)
     assert loss.total.item() == pytest.approx(loss.breakdown["total"])
 

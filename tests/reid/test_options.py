@@ -9,17 +9,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from reid import checkpoint, presets
 from reid.losses.centre import centre_alignment
+from reid.losses.cmcl import cmcl
 from reid.losses.orthogonality import frame_orthogonality
 from reid.losses.retrieval import cross_modality_retrieval
-from reid.models.attention import SelfAttentionBlock
+from reid.losses.total import Labels, LossConfig, Objective
+from reid.modality import Modality
+from reid.models.attention import SelfAttentionBlock, attend, attend_folded
 from reid.models.cameras import UNKNOWN, CameraEmbedding
 from reid.models.cross_modality import CrossModalities
 from reid.models.encoder import Encoder, packed_neighbours
 from reid.models.pooling import QualityPooling, temporal_mean, weighted_mean
 from reid.models.short_term import shift_channels
 from reid.models.xreid import XReID
-from tests.reid.factories import encoder_config, model_config
+from reid.transforms import prepare_clip, to_input
+from tests.reid.factories import encoder_config, model_config, person_image
 
 
 def features() -> tuple[Tensor, Tensor, Tensor]:
@@ -141,9 +146,12 @@ def test_the_shift_inside_the_encoder_is_that_of_eq_5_and_stays_within_a_clip() 
     shifted = shift_channels(patches, lengths)
     mixed = torch.cat([inner[:, :1], torch.cat([shifted[0], shifted[1, :2]])], dim=1)
     expected = encoder.visual.ln_post(blocks[1](mixed))
-    torch.testing.assert_close(encoder(frames, lengths=lengths)[0], expected)
-    assert not torch.allclose(encoder(frames)[0], expected, atol=1e-4)
     before, after = packed_neighbours(lengths)
+    torch.testing.assert_close(encoder(frames, neighbours=(before, after))[0], expected)
+    itself = torch.arange(5)
+    assert not torch.allclose(encoder(frames, neighbours=(itself, itself))[0], expected, atol=1e-4)
+    with pytest.raises(ValueError, match="must be told which frames are neighbours"):
+        encoder(frames)
     assert (before.tolist(), after.tolist()) == ([0, 0, 1, 3, 3], [1, 2, 2, 4, 4])
 
 
@@ -186,11 +194,13 @@ def test_cii_has_as_many_blocks_as_are_shared_and_every_direction_its_term(shari
 # --- the whole embedder -------------------------------------------------------
 
 
+@pytest.mark.parametrize("shifted", [0, 2])
 @pytest.mark.parametrize("boundary", ["circular", "clamp"])
-def test_padded_clips_give_the_embeddings_of_packed_ones(boundary: str) -> None:
+def test_padded_clips_give_the_embeddings_of_packed_ones(boundary: str, shifted: int) -> None:
     torch.manual_seed(2)
     changes = {"camera_embedding": "modality_mean", "cameras": 2, "neck": "batch_norm", "centre_modalities": True}
-    model = XReID(model_config(boundary=boundary, **changes)).eval()
+    encoder = encoder_config(shifted_blocks=shifted).model_dump()
+    model = XReID(model_config(encoder=encoder, boundary=boundary, **changes)).eval()
     model.centres.normal_(std=0.1)
     lengths, modalities = torch.tensor([3, 1, 4]), torch.tensor([0, 1, 2])
     frames = torch.randn(8, 3, 32, 16)
@@ -202,20 +212,70 @@ def test_padded_clips_give_the_embeddings_of_packed_ones(boundary: str) -> None:
     )
 
 
-def test_a_model_that_mixes_frames_in_the_encoder_cannot_take_padded_clips() -> None:
-    model = XReID(model_config(encoder=encoder_config(shifted_blocks=1).model_dump())).eval()
-    with pytest.raises(ValueError, match="shifted_blocks"):
-        model.embed_padded(torch.zeros(1, 2, 3, 32, 16), torch.tensor([2]), torch.tensor([0]))
-
-
-def test_bf16_stays_near_float32() -> None:
-    torch.manual_seed(1)
-    model = XReID(model_config()).eval()
-    frames, lengths = torch.randn(12, 3, 32, 16), torch.tensor([4, 3, 5])
-    modalities = torch.tensor([0, 1, 2])
-    exact = model.embed(frames, lengths, modalities)
-    with torch.autocast("cpu", torch.bfloat16):
-        rounded = model.embed(frames, lengths, modalities)
-    cosine = (exact * functional.normalize(rounded.float(), dim=1)).sum(dim=1)
+def cosine_of_bf16(model: XReID, frames: Tensor, lengths: Tensor, modalities: Tensor) -> float:
+    """The smallest cosine of an embedding under autocast with the exact one."""
+    with torch.inference_mode():
+        exact = model.embed(frames, lengths, modalities)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = model.embed(frames, lengths, modalities)
     assert not torch.equal(exact, rounded)
-    assert cosine.min() >= 0.999
+    return float((exact * functional.normalize(rounded.float(), dim=1)).sum(dim=1).min())
+
+
+def test_bf16_stays_near_float32_in_the_embedded_weights() -> None:
+    """Trained values, and features less their modality's centre, which makes what is left small."""
+    extractor = checkpoint.load("xreid-tiny")
+    generator = np.random.default_rng(1)
+    kinds = (Modality.RGB, Modality.NIR, Modality.THERMAL)
+    crops = [person_image(pid, kind, generator) for pid in range(4) for kind in kinds for _ in range(3)]
+    clips = [prepare_clip(crops[3 * n : 3 * n + 3], kinds[n % 3], extractor.preprocessing) for n in range(12)]
+    frames = to_input(torch.from_numpy(np.concatenate(clips)), extractor.preprocessing)
+    assert cosine_of_bf16(extractor.model, frames, torch.full((12,), 3), torch.arange(3).repeat(4)) >= 0.999
+
+
+def test_bf16_stays_near_float32_at_the_size_of_the_paper() -> None:
+    torch.manual_seed(1)
+    model = XReID(presets.load("paper").model).eval()
+    assert cosine_of_bf16(model, torch.randn(2, 3, 288, 144), torch.tensor([2]), torch.tensor([0])) >= 0.999
+
+
+def test_queries_folded_into_the_keys_and_values_are_attention() -> None:
+    """Q · W k = Wᵀ q · k, and Σ a W v = W Σ a v."""
+    q, k, v = torch.randn(3, 2, 16), torch.randn(3, 7, 16), torch.randn(3, 7, 16)
+    key, value = torch.randn(16, 16), torch.randn(16, 16)
+    expected = attend(q, functional.linear(k, key), functional.linear(v, value), heads=4)
+    torch.testing.assert_close(attend_folded(q, k, v, key, value, heads=4), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_cmcl_s_terms_may_be_averaged_and_its_gradients_stopped() -> None:
+    """The options of what the paper leaves open about Eq. 9."""
+    a, b = torch.randn(4, 6, requires_grad=True), torch.randn(4, 6, requires_grad=True)
+    for stopped, silent, moved in (("pooled", a, b), ("interacted", b, a)):
+        gradient = torch.autograd.grad(cmcl(a, b, stop_gradient=stopped), (silent, moved), allow_unused=True)  # type: ignore[arg-type]
+        assert gradient[0] is None
+        assert gradient[1] is not None
+    values = {}
+    for terms in ("sum", "mean"):
+        torch.manual_seed(4)
+        model = XReID(model_config())
+        objective = Objective(model.config, LossConfig(cmcl_terms=terms), identities=2, modalities=2)  # type: ignore[arg-type]
+        features = model(torch.randn(8, 3, 32, 16), torch.full((4,), 2))
+        values[terms] = objective(model, features, Labels(torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 1])))
+    assert values["sum"].breakdown["cmcl"] == pytest.approx(4 * values["mean"].breakdown["cmcl"])
+
+
+def test_detached_patches_keep_cii_from_the_encoder_and_change_no_value() -> None:
+    totals, gradients = [], []
+    for detach in (False, True):
+        torch.manual_seed(4)
+        model = XReID(model_config(interactions=[], retrieval=["cls"]))
+        config = LossConfig(cpcl=0, triplet=0, identity=0, cii_detach_patches=detach)
+        objective = Objective(model.config, config, identities=2, modalities=2)
+        features = model(torch.randn(8, 3, 32, 16), torch.full((4,), 2))
+        loss = objective(model, features, Labels(torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 1])))
+        (gradient,) = torch.autograd.grad(loss.total, features.patches, allow_unused=True)
+        totals.append(loss.breakdown["total"])
+        gradients.append(gradient)
+    assert totals[0] == totals[1]
+    assert gradients[0] is not None
+    assert gradients[1] is None

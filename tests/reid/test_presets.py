@@ -1,13 +1,16 @@
 """Presets are what they say: the paper's settings, the rows of its tables, and where their gradients go."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from reid import presets
-from reid.losses.total import Labels, Loss, Objective
-from reid.models.xreid import ClipFeatures, XReID
-from reid.training_config import TrainConfig
+from reid.losses.total import Labels, Loss, LossConfig, Objective
+from reid.models.encoder import EncoderConfig
+from reid.models.xreid import ClipFeatures, XReID, XReIDConfig
+from reid.training_config import ConfigError, TrainConfig, config_of, read_config
 from tests.reid.factories import encoder_config
 
 FRAMES = 3
@@ -27,6 +30,8 @@ REACHED = {
     "cpc_sii_cii": {"encoder", "short_term", "interaction", "identity"},
     "cpc_lii_cii": {"encoder", "long_term", "interaction", "identity"},
     "cpc_sii_lii": {"encoder", *BOTH_BLOCKS, "identity"},
+    **{f"sii_stride_{s}": {"encoder", *BOTH_BLOCKS, "interaction", "identity"} for s in (2, 3, 4)},
+    **{f"lii_step_{s}": {"encoder", *BOTH_BLOCKS, "interaction", "identity"} for s in (0, 1, 3, 4)},
 }
 
 
@@ -66,7 +71,7 @@ def test_gradients_reach_what_the_preset_trains_and_nothing_else(name: str) -> N
     assert reached == REACHED[name]
     frozen = {key for key, each in named if not each.requires_grad}
     silent = {key for key, each in named if each.requires_grad and (each.grad is None or not each.grad.abs().sum())}
-    assert silent == ({"encoder.visual.proj"} if name == "vanilla" else set())  # no loss of vanilla is of b
+    assert silent == set()
     assert frozen == (
         {"encoder.visual.conv1.weight", "necks.0.bias", "necks.1.bias", "necks.2.bias"} if name == "code" else set()
     )
@@ -116,6 +121,7 @@ def test_paper_is_what_the_paper_states() -> None:
     assert config.model.camera_embedding == "none"
     drawn = {key for key, value in config.augmentation.model_dump().items() if value}
     assert drawn == {"flip", "shift", "erase"}
+    assert (config.loss.triplet_on, config.loss.identity_on) == (("projected", "fused"), ("projected", "fused"))
 
 
 def test_the_rows_of_the_papers_ablations_have_a_preset_each() -> None:
@@ -125,6 +131,7 @@ def test_the_rows_of_the_papers_ablations_have_a_preset_each() -> None:
     expected |= {"Tab. 3 Baseline", "Tab. 3 + CPC", "Tab. 3 + MII", "Tab. 1", "Tab. 2"}
     visual = ("Visual memories", "Cross-modal update", "Cross-modal collaboration", "CPC")
     expected |= {f"Tab. 4 {row}" for row in ("Vanilla", "Textual prompts", *visual)}
+    expected |= {f"Fig. 4 S = {s}" for s in (1, 2, 3, 4)} | {f"Fig. 5 S = {s}" for s in (0, 1, 2, 3, 4)}
     assert rows == expected
 
 
@@ -155,9 +162,45 @@ def test_every_option_of_the_table_exists_and_says_something(option: presets.Opt
 
 
 def test_every_switch_a_preset_turns_is_in_the_table() -> None:
-    explained = {option.key for option in presets.OPTIONS} | {"loss.cpcl", "loss.identity", "model.cameras"}
+    explained = {option.key for option in presets.OPTIONS}
     turned = {key for preset in presets.PRESETS.values() for key in preset.changes}
     assert turned <= explained
+
+
+def test_every_option_of_the_network_and_of_the_losses_is_in_the_table() -> None:
+    options = {f"model.{name}" for name in XReIDConfig.model_fields if name != "encoder"}
+    options |= {f"model.encoder.{name}" for name in EncoderConfig.model_fields}
+    options |= {f"loss.{name}" for name in LossConfig.model_fields}
+    assert options <= {option.key for option in presets.OPTIONS}
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "layers", "dimension"),
+    [
+        ("ViT-B-32-quickgelu", 768, 12, 2048),
+        ("ViT-L-14-quickgelu", 1024, 24, 2816),
+        ("xreid-tiny", 128, 4, 384),
+    ],
+)
+def test_another_encoder_comes_by_the_same_door(name: str, width: int, layers: int, dimension: int) -> None:
+    config = config_of(presets.as_data("paper"), [f"architecture={name}"], where="here")
+    encoder = config.model.encoder
+    assert (encoder.width, encoder.layers, config.model.dimension) == (width, layers, dimension)
+    assert encoder.image_size_hw == (288, 144)
+    with torch.device("meta"):
+        assert XReID(config.model).embed_padded(
+            torch.empty(1, 1, 3, 288, 144), torch.empty(1, dtype=torch.int64), torch.empty(1, dtype=torch.int64)
+        ).shape == (1, dimension)
+
+
+def test_an_architecture_that_nobody_knows_is_told_with_its_place() -> None:
+    with pytest.raises(ConfigError, match="here: architecture: open_clip knows no model 'ViT-Q'"):
+        config_of(presets.as_data("paper"), ["architecture=ViT-Q"], where="here")
+
+
+def test_the_embedded_weights_have_the_size_of_the_architecture_of_their_name() -> None:
+    tiny = EncoderConfig.of_architecture("xreid-tiny", image_size_hw=(128, 64))
+    assert read_config(Path(__file__).parents[2] / "configs/reid/xreid_tiny.yaml").model.encoder == tiny
 
 
 def test_a_name_that_is_no_preset_is_told_with_those_that_are() -> None:

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from reid.losses.cpcl import cpcl
-from reid.prototypes import PrototypeMemory, Update
+from reid.prototypes import MeanOf, PrototypeMemory, Update
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -28,11 +29,12 @@ def random_memory(modalities: int, update: Update = "cross_modality") -> Prototy
     return memory
 
 
-def test_a_prototype_begins_as_the_mean_of_its_clips_at_unit_length() -> None:
-    memory = PrototypeMemory(2, 3, 2)
-    features = torch.tensor([[2.0, 0.0], [0.0, 5.0], [0.0, -1.0]])
+@pytest.mark.parametrize(("mean_of", "first"), [("features", [0.6, 0.8]), ("unit_features", [0.5**0.5, 0.5**0.5])])
+def test_a_prototype_begins_as_the_mean_of_its_clips_at_unit_length(mean_of: MeanOf, first: list[float]) -> None:
+    memory = PrototypeMemory(2, 3, 2, mean_of=mean_of)
+    features = torch.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, -1.0]])
     memory.initialise(features, torch.tensor([0, 0, 2]), torch.tensor([0, 0, 1]))
-    torch.testing.assert_close(memory.prototypes[0, 0], torch.tensor([math.sqrt(0.5), math.sqrt(0.5)]))
+    torch.testing.assert_close(memory.prototypes[0, 0], torch.tensor(first))
     torch.testing.assert_close(memory.prototypes[1, 2], torch.tensor([0.0, -1.0]))
     assert memory.filled.tolist() == [[True, False, False], [False, False, True]]
 
@@ -123,10 +125,33 @@ def test_cpcl_leaves_out_what_has_no_prototype_and_stays_finite() -> None:
     assert torch.isfinite(features.grad).all()
 
 
-def test_memories_receive_no_gradient_and_are_part_of_the_state() -> None:
+def test_memories_receive_no_gradient_and_come_back_from_a_saved_state(tmp_path: Path) -> None:
     memory = random_memory(2)
+    memory.filled[1, 3] = False
     assert list(memory.parameters()) == []
-    assert set(memory.state_dict()) == {"prototypes", "filled"}
+    torch.save(memory.state_dict(), tmp_path / "state.pt")
+    other = PrototypeMemory(2, 5, 6)
+    other.load_state_dict(torch.load(tmp_path / "state.pt"))
+    features, pids, mods = random_batch(2)
+    for each in (memory, other):
+        each.update(features, pids, mods)
+    assert torch.equal(other.prototypes, memory.prototypes)
+    assert torch.equal(other.filled, memory.filled)
+
+
+def test_both_memories_receive_all_clips_of_both_modalities() -> None:
+    """Each clip's term, alone, is part of the loss: 16 clips, two memories."""
+    memory = random_memory(2)
+    features, pids, _ = random_batch(2, clips=16)
+    whole = cpcl(features, pids, memory)
+    each = [cpcl(features[n : n + 1], pids[n : n + 1], memory) for n in range(16)]
+    torch.testing.assert_close(whole, torch.stack(each).mean())
+    for m in range(2):
+        features.requires_grad_(True)
+        only = random_memory(2)
+        only.filled[1 - m] = False
+        (gradient,) = torch.autograd.grad(cpcl(features, pids, only), features)
+        assert (gradient.abs().sum(dim=1) > 0).all()
 
 
 def test_a_memory_of_one_modality_cannot_be_updated_across() -> None:

@@ -59,7 +59,7 @@ def test_a_training_lowers_its_loss_and_logs_each_epoch(run: Path) -> None:
     first, last = lines[0]["loss"], lines[-1]["loss"]
     assert last["alignment"] < 0.8 * first["alignment"]
     assert all(line["images_per_second"] > 0 for line in lines)
-    assert {"cpcl", "triplet", "identity_cls", "identity_fused", "cmcl", "cii_norm", "total"} <= set(last)
+    assert {"cpcl", "triplet", "identity_projected", "identity_fused", "cmcl", "cii_norm", "total"} <= set(last)
     assert set(lines[-1]["validation"]) == {
         "rgb->nir", "rgb->thermal", "nir->rgb", "nir->thermal", "thermal->rgb", "thermal->nir",
     }  # fmt: skip

@@ -176,3 +176,15 @@ def test_a_clip_is_varied_alike_whoever_shares_its_batch() -> None:
     part = augment(images[3:], LENGTHS[1:], KINDS[1:], strong, 4, numbers=[1, 2])
     assert torch.equal(part, whole[3:])
     assert not torch.allclose(augment(images[3:], LENGTHS[1:], KINDS[1:], strong, 4), whole[3:])
+
+
+def test_erasing_is_drawn_once_a_clip_or_once_a_frame() -> None:
+    only_erasing = {name: 0.0 for name in Augmentation.model_fields if name != "synchronised"} | {"erase": 1.0}
+    frames, lengths = torch.full((6, 3, 32, 16), 0.5), torch.tensor([6])
+    for synchronised in (True, False):
+        augmentation = Augmentation.model_validate({**only_erasing, "synchronised": synchronised})
+        changed = ((augment(frames, lengths, [RGB], augmentation, seed=3) - frames).abs() > 1e-4).any(dim=1)
+        rectangles = {
+            (*frame.nonzero().amin(dim=0).tolist(), *frame.nonzero().amax(dim=0).tolist()) for frame in changed
+        }
+        assert (len(rectangles) == 1) is synchronised
