@@ -115,7 +115,9 @@ def test_two_processes_give_the_gradients_and_memories_of_one(
 
 
 def test_torchrun_with_two_processes_writes_what_one_process_does(root: Path, tmp_path: Path) -> None:
-    config = paper_config(**{"optimiser.warmup_epochs": 0, "validate_every": 1, "iterations": 2, "threads": 1})
+    # Biases of keys have no gradient but rounding, which Adam divides by itself; with this eps it stays rounding.
+    changes = {"optimiser.warmup_epochs": 0, "optimiser.eps": 1e-3, "optimiser.lr": 0.01}
+    config = paper_config(**changes, validate_every=1, iterations=2, threads=1)
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES)]
@@ -133,15 +135,14 @@ def test_torchrun_with_two_processes_writes_what_one_process_does(root: Path, tm
     for one, two in zip(*lines, strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
         assert two["validation"] == one["validation"]
+    before = trainer_on(root, config).model.state_dict()
     weights, others = (checkpoint.read(tmp_path / name / "checkpoint.safetensors")[1] for name in ("one", "two"))
     for name, value in weights.items():
-        if name.endswith("in_proj_bias"):
-            # A bias of all keys shifts every logit of a query alike: its gradient is 0 but for rounding, which Adam
-            # divides by itself.
-            value[len(value) // 3 : 2 * len(value) // 3] = others[name][len(value) // 3 : 2 * len(value) // 3]
         torch.testing.assert_close(
             others[name], value, atol=1e-5, rtol=0, msg=lambda text, name=name: f"{name}: {text}"
         )
+    moved = (weights["encoder.visual.proj"] - before["encoder.visual.proj"]).abs().max()
+    assert moved > 1e-3  # a hundred times more than the two may differ
     assert json.loads((tmp_path / "two" / "result.json").read_text())["processes"] == PROCESSES
 
 
