@@ -189,7 +189,7 @@ class Objective(nn.Module):
             self.cii_classifier = IdentityLoss(model.encoder.width, identities, smoothing=config.smoothing)
 
     def forward(self, model: XReID, features: ClipFeatures, labels: Labels) -> Loss:
-        """Compute the losses of a batch (Eq. 10 of Eq. 3-4 and 9) and, in training mode, move the memories (Eq. 1-2).
+        """Compute the losses of a batch (Eq. 10, of Eq. 3-4 and 9) and, in training, move the memories (Eq. 1-2).
 
         Args:
             model: For its necks.
