@@ -298,6 +298,7 @@ class Objective(nn.Module):
 
     def _interact(self, features: ClipFeatures, labels: Labels) -> tuple[dict[str, Tensor], Tensor]:
         """CMCL over all branches and directions, and the mean length of what CII adds."""
+        _check_partners(labels, self.modalities)
         pooled = {str(name): part for name, part in features.pooled.items()} or {"cls": features.cls}
         config = self.config
         pairs = self.interaction(pooled, features.patches.detach() if config.cii_detach_patches else features.patches)
@@ -316,6 +317,16 @@ class Objective(nn.Module):
     def _move(self, remembered: Tensor, labels: Labels) -> None:
         if self.training and self.config.cpcl:
             self.memory.update(remembered, *self.memory_labels(labels))
+
+
+def _check_partners(labels: Labels, modalities: int) -> None:
+    """Clips at equal index of two modalities must be of one person, or CII would mix strangers."""
+    of_modality = labels.identities.view(modalities, -1) if len(labels.identities) % modalities == 0 else None
+    if of_modality is None or not torch.equal(of_modality, of_modality[:1].expand_as(of_modality)):
+        raise ValueError(
+            f"CII needs the clips one modality after another, the same identities in each of the {modalities}, in the "
+            f"same order; got identities {labels.identities.tolist()}"
+        )
 
 
 def _named(names: tuple[Part, ...], parts: tuple[Tensor, ...]) -> dict[Feature, Tensor]:
