@@ -8,7 +8,7 @@ In a single process everything here does nothing.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -122,6 +122,14 @@ def sum_of_all(values: Tensor) -> Tensor:
         values = values.clone()
         distributed.all_reduce(values)
     return values
+
+
+def mean_of_all(values: Mapping[str, float], device: torch.device) -> dict[str, float]:
+    """The mean over the processes, which must have the same names in the same order."""
+    if not is_distributed():
+        return dict(values)
+    total = sum_of_all(torch.tensor(list(values.values()), dtype=torch.float64, device=device))
+    return dict(zip(values, (total / distributed.get_world_size()).tolist(), strict=True))
 
 
 def gather_features(rows: Tensor) -> Tensor:

@@ -123,8 +123,8 @@ def evaluate(
 def stable_descending(similarity: NDArray[Any]) -> NDArray[np.int64]:
     """Columns of each row from the greatest to the smallest, equal ones in their own order: (n, m)."""
     # Reversed, ascending and stable, then reversed back: descending and stable, for integers of any range too.
-    order: NDArray[np.int64] = np.argsort(similarity[:, ::-1], axis=1, kind="stable")[:, ::-1]
-    return similarity.shape[1] - 1 - order
+    order = similarity.shape[1] - 1 - np.argsort(similarity[:, ::-1], axis=1, kind="stable")[:, ::-1]
+    return np.asarray(order, np.int64)
 
 
 def kept_in_gallery(

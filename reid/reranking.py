@@ -67,7 +67,8 @@ def rerank(queries: ArrayLike, gallery: ArrayLike, settings: Reranking | None = 
     ranking = stable_descending(-distance)
     encoded = _expand(_encode(distance, ranking, settings.k1), ranking, settings.k2)
     overlap = _jaccard_similarity(encoded, len(q))
-    return settings.original * (1 - distance[: len(q), len(q) :]) + (1 - settings.original) * overlap
+    plain = 1 - distance[: len(q), len(q) :]
+    return np.asarray(settings.original * plain + (1 - settings.original) * overlap)
 
 
 def _encode(distance: NDArray[np.float64], ranking: NDArray[np.int64], k1: int) -> csr_matrix:
@@ -98,7 +99,7 @@ class _Reciprocal:
 
     def of(self, item: int) -> NDArray[np.int64]:
         near = self._near[item]
-        return near[(self._near[near] == item).any(axis=1)]
+        return np.asarray(near[(self._near[near] == item).any(axis=1)])
 
 
 def _expand(encoded: csr_matrix, ranking: NDArray[np.int64], k2: int) -> csr_matrix:

@@ -33,7 +33,7 @@ from reid import checkpoint, presets
 from reid.datasets.attributes import read_attributes
 from reid.datasets.known import DATASETS, Dataset, open_dataset
 from reid.datasets.split import DatasetError, Direction, TrackletSplit, every_direction, hold_out
-from reid.distributed import DeviceError, Processes, any_of, from_first, joined, sum_of_all, wait_for_all
+from reid.distributed import DeviceError, Processes, any_of, from_first, joined, mean_of_all, wait_for_all
 from reid.evaluate import (
     Clipped,
     Results,
@@ -259,8 +259,9 @@ class Run:
         batches = ahead(self.data.parts, range(first, self.config.steps), self.config.loader, pin=pin)
         with Progress(first, self.config.steps, quiet=not self._is_first) as progress, self._board:
             while self.trainer.steps < self.config.steps:
-                progress.step(self._step(batches))
-                self._obey(stop)
+                loss = self._step(batches)
+                self._heed(loss, stop)
+                progress.step(loss)
                 if self._epoch_is_over():
                     self._end_epoch()
                 elif self._is_due():
@@ -277,8 +278,7 @@ class Run:
             trainer.fill_memories()
         parts = next(batches)
         rate = trainer.rate(trainer.steps)
-        losses = trainer.step(parts)
-        self._check(losses["total"])
+        losses = mean_of_all(trainer.step(parts), trainer.device)
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + value / config.iterations
         images = trainer.processes.world * sum(len(part.pixels) for part in parts)
@@ -291,14 +291,14 @@ class Run:
             self._board.write({**scalars, "lr": rate, "images_per_second": images / spent}, trainer.steps)
         return losses["total"]
 
-    def _check(self, total: float) -> None:
-        if any_of([not math.isfinite(total)], self.trainer.device)[0]:
+    def _heed(self, loss: float, stop: StopSignal) -> None:
+        """End when the loss is no number, or somebody asked, in any of the processes."""
+        bad, asked = any_of([not math.isfinite(loss), stop.asked], self.trainer.device)
+        if bad:
             raise FloatingPointError(
-                f"step {self.trainer.steps}: the loss is {total}; a lower learning rate or clip_norm may help"
+                f"step {self.trainer.steps}: the loss is {loss}; a lower learning rate or clip_norm may help"
             )
-
-    def _obey(self, stop: StopSignal) -> None:
-        if any_of([stop.asked], self.trainer.device)[0]:
+        if asked:
             self._save()
             raise Interrupted(f"stopped after step {self.trainer.steps} of {self.config.steps}")
 
@@ -332,7 +332,6 @@ class Run:
         """Look at the validation split, write the weights, then the line, then the state."""
         config, trainer, began = self.config, self.trainer, time.monotonic()
         epoch = trainer.steps // config.iterations
-        self._average_sums()
         record: dict[str, Any] = {
             "epoch": epoch,
             "seconds": round(self._seconds, 1),
@@ -364,13 +363,6 @@ class Run:
         self._seconds += time.monotonic() - began
         self._save()
         wait_for_all()
-
-    def _average_sums(self) -> None:
-        """Over the processes, which differ in the losses that do not compare clips."""
-        world = self.trainer.processes.world
-        if world > 1:
-            values = sum_of_all(torch.tensor(list(self._sums.values()), device=self.trainer.device)) / world
-            self._sums = dict(zip(self._sums, values.tolist(), strict=True))
 
     def _validate(self, validation: Validation, record: dict[str, Any]) -> dict[str, Any]:
         features = embed_split(self.trainer.extractor(), validation.clips, validation.split)

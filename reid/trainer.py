@@ -55,8 +55,8 @@ def build_optimiser(model: XReID, objective: Objective, config: OptimiserConfig)
         for (factor, decay), parameters in groups.items()
     ]
     if config.name == "adam":
-        return torch.optim.Adam(settings, lr=config.lr, fused=True)
-    return torch.optim.AdamW(settings, lr=config.lr, fused=True)
+        return torch.optim.Adam(settings, lr=config.lr, eps=config.eps, fused=True)
+    return torch.optim.AdamW(settings, lr=config.lr, eps=config.eps, fused=True)
 
 
 class Pass(nn.Module):

@@ -59,6 +59,7 @@ class OptimiserConfig(BaseModel):
         lr: Greatest learning rate of the encoder.
         head_factor: SII, LII, CII and the classifiers learn at this multiple of it.
         bias_factor: And biases at this multiple of that.
+        eps: Added to the root of the second moment; a gradient far below it moves nothing.
         weight_decay: Of matrices; biases, norms and embeddings have none.
         warmup_epochs: The rate rises linearly over these, from ``warmup_start`` of it.
         warmup_start: Share of the rate to begin with.
@@ -74,6 +75,7 @@ class OptimiserConfig(BaseModel):
     lr: float = Field(default=5e-6, gt=0)
     head_factor: float = Field(default=1.0, gt=0)
     bias_factor: float = Field(default=1.0, gt=0)
+    eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     warmup_epochs: float = Field(default=10, ge=0)
     warmup_start: float = Field(default=0.1, ge=0, le=1)

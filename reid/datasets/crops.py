@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Self
 
@@ -102,10 +101,13 @@ def _problem_of(path: Path) -> str | None:
 def _fill(
     pixels: NDArray[np.uint8], split: TrackletSplit, preprocessing: Preprocessing, starts: NDArray[np.int64]
 ) -> None:
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        clips = pool.map(_prepare, split.paths, split.modalities, repeat(preprocessing))
-        for (first, end), clip in zip(pairwise(starts), clips, strict=True):
-            pixels[first:end] = clip
+    def prepare(row: int) -> None:
+        # Written where it was made: finished clips never pile up in memory in front of a slow disk.
+        pixels[starts[row] : starts[row + 1]] = _prepare(split.paths[row], split.modalities[row], preprocessing)
+
+    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(prepare, range(len(split))):
+            pass
 
 
 def _write(path: Path, shape: tuple[int, int, int, int], fill: Callable[[NDArray[np.uint8]], None]) -> None:

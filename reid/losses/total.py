@@ -213,7 +213,7 @@ class Objective(nn.Module):
             self.cii_classifier = IdentityLoss(model.encoder.width, identities, smoothing=config.smoothing)
 
     def forward(self, model: XReID, features: ClipFeatures, labels: Labels) -> Loss:
-        """Compute the losses of a batch (Eq. 10 of Eq. 3-4 and 9) and, in training mode, move the memories (Eq. 1-2).
+        """Compute the losses of a batch (Eq. 10, of Eq. 3-4 and 9) and, in training, move the memories (Eq. 1-2).
 
         Args:
             model: For its necks.
@@ -338,6 +338,7 @@ class Objective(nn.Module):
 
     def _interact(self, features: ClipFeatures, labels: Labels) -> tuple[dict[str, Tensor], Tensor]:
         """CMCL over all branches and directions, and the mean length of what CII adds."""
+        _check_partners(labels, self.modalities)
         pooled = {str(name): part for name, part in features.pooled.items()} or {"cls": features.cls}
         config = self.config
         pairs = self.interaction(pooled, features.patches.detach() if config.cii_detach_patches else features.patches)
@@ -363,6 +364,16 @@ def _sum_of(terms: Mapping[str, Tensor], like: Tensor, norm: Mapping[str, Tensor
     named = {"total": total, **terms, **(norm or {})}
     values = torch.stack([value.detach().float() for value in named.values()]).tolist()  # one wait for the device
     return Loss(total, dict(zip(named, values, strict=True)))
+
+
+def _check_partners(labels: Labels, modalities: int) -> None:
+    """Clips at equal index of two modalities must be of one person, or CII would mix strangers."""
+    of_modality = labels.identities.view(modalities, -1) if len(labels.identities) % modalities == 0 else None
+    if of_modality is None or not torch.equal(of_modality, of_modality[:1].expand_as(of_modality)):
+        raise ValueError(
+            f"CII needs the clips one modality after another, the same identities in each of the {modalities}, in the "
+            f"same order; got identities {labels.identities.tolist()}"
+        )
 
 
 def _named(names: tuple[Part, ...], parts: tuple[Tensor, ...]) -> dict[Feature, Tensor]:

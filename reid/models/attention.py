@@ -49,7 +49,7 @@ def attend_folded(q: Tensor, k: Tensor, v: Tensor, key: Tensor, value: Tensor, *
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> Tensor:
-    """Attention of (n, heads, L, c); float32 on a CPU, where the gradient of the bf16 kernel takes twice as long."""
+    """Attention of (n, heads, L, c); float32 on a CPU, whose bf16 kernel has a slow gradient."""
     if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         with torch.autocast("cpu", enabled=False):
             mixed = functional.scaled_dot_product_attention(q.float(), k.float(), v.float(), scale=scale)

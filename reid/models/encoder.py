@@ -4,7 +4,7 @@ import logging
 import math
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self, cast
@@ -24,7 +24,7 @@ from reid.models.attention import attend
 _LOG = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
-Neighbours = tuple[Tensor, Tensor]
+Shift = Callable[[Tensor], Tensor]
 
 
 # Vision towers of our own, beside those that open_clip knows by name.
@@ -159,28 +159,28 @@ class Encoder(nn.Module):
             self.visual.conv1.requires_grad_(False)
 
     def forward(
-        self, frames: Tensor, *, neighbours: Neighbours | None = None, added_to_cls: Tensor | None = None
+        self, frames: Tensor, *, shift: Shift | None = None, added_to_cls: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Encode frames.
 
         Args:
             frames: (n, 3, H, W), normalised.
-            neighbours: Rows of the frames before and after each, (n,) int64 both; needed by ``shifted_blocks``.
+            shift: Eq. 5 on all patch tokens (n, N, D), by a caller who knows the clips; needed by ``shifted_blocks``.
             added_to_cls: (n, D), added to the CLS token that goes in: camera embeddings.
 
         Returns:
             Z, the tokens after ``ln_post``, CLS first: (n, 1 + N, D); and v, the projected CLS: (n, d).
 
         Raises:
-            ValueError: When ``shifted_blocks`` are not told which frames are neighbours.
+            ValueError: When there are ``shifted_blocks`` and no ``shift``.
         """
         first_shifted = self.config.layers - self.config.shifted_blocks
-        if self.config.shifted_blocks and neighbours is None:
-            raise ValueError("an encoder with shifted_blocks must be told which frames are neighbours")
+        if self.config.shifted_blocks and shift is None:
+            raise ValueError("an encoder with shifted_blocks must be told how to shift: which frames are neighbours")
         tokens = self._tokens(frames, added_to_cls)
         for number, block in enumerate(self.visual.transformer.resblocks):
-            if neighbours is not None and number >= first_shifted:
-                tokens = shift_frames(tokens, *neighbours)
+            if shift is not None and number >= first_shifted:
+                tokens = torch.cat([tokens[:, :1], shift(tokens[:, 1:])], dim=1)
             if self.config.checkpointing and self.training and torch.is_grad_enabled():
                 tokens = checkpoint(_through, block, tokens, use_reentrant=False)
             else:
@@ -233,7 +233,7 @@ def _through(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
     return cast(Tensor, x + block.mlp(block.ln_2(x)))
 
 
-def packed_neighbours(lengths: Tensor) -> Neighbours:
+def packed_neighbours(lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of the frame before and of the frame after, in its own clip; the frame's own row where there is none.
 
     Args:
@@ -249,42 +249,24 @@ def packed_neighbours(lengths: Tensor) -> Neighbours:
     return torch.where(before >= (end - lengths)[clip], before, row), torch.where(after < end[clip], after, row)
 
 
-def padded_neighbours(frames: int, lengths: Tensor) -> Neighbours:
-    """``packed_neighbours`` of clips that are padded to T frames; rows of padding point somewhere in their clip.
+def shift_packed(patches: Tensor, lengths: Tensor) -> Tensor:
+    """Eq. 5 on packed frames: the first quarter of the channels from the frame before, the second from the one after.
 
     Args:
-        frames: T.
-        lengths: (B,) int64.
+        patches: (n, N, D), the frames of clip 0, then those of clip 1, ...
+        lengths: (B,) int64, whose sum is n.
 
     Returns:
-        (B T,) int64 each.
+        (n, N, D).
     """
-    row = torch.arange(frames, device=lengths.device)
-    start = torch.arange(len(lengths), device=lengths.device)[:, None] * frames
-    before = (row - 1).clamp(min=0)
-    after = torch.minimum(row + 1, lengths[:, None] - 1)
-    return (start + before).flatten(), (start + after).flatten()
-
-
-def shift_frames(tokens: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """Eq. 5 on many frames: the patches' first quarter from the frame before, the second from the one after.
-
-    Args:
-        tokens: (n, 1 + N, D), CLS first, which keeps to itself.
-        before: (n,) int64.
-        after: (n,) int64.
-
-    Returns:
-        (n, 1 + N, D).
-    """
-    cls, patches = tokens[:, :1], tokens[:, 1:]
-    quarter = tokens.shape[2] // 4
+    before, after = packed_neighbours(lengths)
+    quarter = patches.shape[2] // 4
     parts = [
         patches[..., :quarter].index_select(0, before),
         patches[..., quarter : 2 * quarter].index_select(0, after),
         patches[..., 2 * quarter :],
     ]
-    return torch.cat([cls, torch.cat(parts, dim=-1)], dim=1)
+    return torch.cat(parts, dim=-1)
 
 
 def convolutional_stem(config: EncoderConfig) -> nn.Sequential:

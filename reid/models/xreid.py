@@ -12,11 +12,11 @@ from torch.nn import functional
 from reid.modality import Modality
 from reid.models.attention import CrossAttentionBlock
 from reid.models.cameras import UNKNOWN, CameraEmbedding, Policy
-from reid.models.encoder import Encoder, EncoderConfig, packed_neighbours, padded_neighbours
+from reid.models.encoder import Encoder, EncoderConfig, shift_packed
 from reid.models.fusion import fuse
 from reid.models.long_term import Boundary, LongTerm
 from reid.models.pooling import QualityPooling, temporal_mean, valid_frames, weighted_mean
-from reid.models.short_term import ShortTerm
+from reid.models.short_term import ShortTerm, shift_channels
 
 MODALITIES = tuple(Modality)
 
@@ -201,8 +201,7 @@ class XReID(nn.Module):
         """
         of_clips = self._of_cameras(modalities, cameras)
         added = None if of_clips is None else of_clips.repeat_interleave(lengths, dim=0)
-        neighbours = packed_neighbours(lengths) if self.config.encoder.shifted_blocks else None
-        tokens, projected = self.encoder(frames, neighbours=neighbours, added_to_cls=added)
+        tokens, projected = self.encoder(frames, shift=lambda x: shift_packed(x, lengths), added_to_cls=added)
         return self._interact(to_padded(tokens, lengths), to_padded(projected, lengths), lengths)
 
     def embed_padded(
@@ -222,8 +221,11 @@ class XReID(nn.Module):
         clips, longest = frames.shape[:2]
         of_clips = self._of_cameras(modalities, cameras)
         added = None if of_clips is None else of_clips[:, None].expand(-1, longest, -1).flatten(0, 1)
-        neighbours = padded_neighbours(longest, lengths) if self.config.encoder.shifted_blocks else None
-        tokens, projected = self.encoder(frames.flatten(0, 1), neighbours=neighbours, added_to_cls=added)
+
+        def shift(patches: Tensor) -> Tensor:
+            return shift_channels(patches.unflatten(0, (clips, longest)), lengths).flatten(0, 1)
+
+        tokens, projected = self.encoder(frames.flatten(0, 1), shift=shift, added_to_cls=added)
         tokens, projected = (x.unflatten(0, (clips, longest)) for x in (tokens, projected))
         return self._retrieval(self._interact(tokens, projected, lengths), modalities)
 

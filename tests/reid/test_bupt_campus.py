@@ -16,9 +16,15 @@ def pair(pid: str, camera: str, frames: int = 3) -> list[Bupt]:
 
 
 TRACKLETS = [
-    *pair("10", "G25"), *pair("9", "W4"), *pair("9", "LS3"), Bupt("9", "FakeIR", "W4"), Bupt("9", "FakeIR", "LS3"),
-    Bupt("10", "FakeIR", "G25"), *pair("3", "CQ1"), *pair("20", "G25", frames=1), *pair("20", "TSG1"), *pair("20", "W4"),
-]  # fmt: skip
+    *pair("10", "G25"),
+    *pair("9", "W4"),
+    *pair("9", "LS3"),
+    *(Bupt(pid, "FakeIR", camera) for pid, camera in (("9", "W4"), ("9", "LS3"), ("10", "G25"))),
+    *pair("3", "CQ1"),
+    *pair("20", "G25", frames=1),
+    *pair("20", "TSG1"),
+    *pair("20", "W4"),
+]
 LISTS = {
     "train": ["10 RGB/IR G25 1", "9 RGB/IR W4 1", "9 RGB/IR LS3 1"],
     "train_auxiliary": ["3 RGB/IR CQ1 1"],

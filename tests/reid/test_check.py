@@ -1,6 +1,5 @@
 """The checker finds every missing, cut or unreadable file, every wrong count, and lists that contradict each other."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from reid.datasets.check import Report, check
 from reid.datasets.crops import Crops
 from reid.datasets.known import open_dataset
 from reid.datasets.split import DatasetError
+from reid.datasets.vcm_writer import VcmTracklet
 from reid.modality import Modality
 from tests.reid.factories import preprocessing, write_folder
 from tests.reid.layouts import Bupt, VcmRoot, picture, vcm_persons, write_bupt
@@ -212,7 +212,7 @@ def test_conversion_can_copy_take_the_auxiliary_persons_and_number_from_one(tmp_
     assert main(arguments) == 0
     dataset = open_dataset("hitsz_vcm", output, {"min_frames": 1})
     assert sorted(set(dataset.split("train").pids.tolist())) == [1, 2]
-    assert all(os.stat(path).st_nlink == 1 for frames in dataset.split("train").paths for path in frames)
+    assert all(path.stat().st_nlink == 1 for frames in dataset.split("train").paths for path in frames)
     zero = write_bupt(tmp_path / "zero", [Bupt("0", m, "W4") for m in ("RGB", "IR")],
                       {"train": ["0 RGB/IR W4 1"], "query": ["0 IR W4 1"], "gallery": ["0 RGB W4 1"]})  # fmt: skip
     assert main(["convert", "--root", str(zero), "--output", str(tmp_path / "one")]) == 0
@@ -243,8 +243,6 @@ def test_both_loaders_take_one_tracklet_for_the_same_clip(tmp_path: Path, bupt: 
 
 
 def test_a_tracklet_that_the_layout_cannot_hold_is_refused() -> None:
-    from reid.datasets.vcm_writer import VcmTracklet
-
     frames = (Path("a.jpg"),)
     for pid, modality, camera, files, message in (
         (0, Modality.RGB, 1, frames, "person must be 1 to 9999"),

@@ -104,9 +104,10 @@ def test_crops_are_those_that_inference_would_prepare_and_are_kept(root: Path, t
     again = Crops.load(split, settings, cache=tmp_path)
     assert isinstance(again.pixels, np.memmap)
     assert np.array_equal(again.pixels, crops.pixels)
-    assert len(list(tmp_path.iterdir())) == 1
+    (packed,) = tmp_path.glob("*.npy")
+    assert sorted(tmp_path.iterdir()) == [packed.with_suffix(".json"), packed]  # and nothing half-written
     Crops.load(split, preprocessing(size_hw=(16, 8)), cache=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("*.npy"))) == 2
 
 
 def test_images_are_read_in_their_native_form(root: Path, tmp_path: Path) -> None:
@@ -117,3 +118,23 @@ def test_images_are_read_in_their_native_form(root: Path, tmp_path: Path) -> Non
         (tmp_path / "x.jpg").write_bytes(content)
         with pytest.raises(ValueError, match=r"x\.jpg: not an image that can be read"):
             read_crop(tmp_path / "x.jpg", Modality.RGB)
+    with pytest.raises(ValueError, match=r"y\.jpg: no such file"):
+        read_crop(tmp_path / "y.jpg", Modality.RGB)
+
+
+def test_crops_that_cannot_be_read_leave_no_half_of_a_packed_file(root: Path, tmp_path: Path) -> None:
+    split = read_folder(root, "val")
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    broken = split_of(
+        paths=(split.paths[0], (tmp_path / "bad.jpg",)),
+        modalities=(Modality.RGB, Modality.RGB),
+        camids=np.array([0, 0]),
+    )
+    with pytest.raises(DatasetError, match=r"bad\.jpg: not an image that can be read"):
+        Crops.load(broken, preprocessing(), cache=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_an_empty_split_has_no_crops(root: Path, tmp_path: Path) -> None:
+    nobody = read_folder(root, "val").select([])
+    assert len(Crops.load(nobody, preprocessing(), cache=tmp_path)) == 0

@@ -105,14 +105,19 @@ def test_two_processes_give_the_gradients_and_memories_of_one(
     for name, value in expected.items():
         # Every process has the same, to the last bit: nothing drifts apart over a training.
         assert torch.equal(first[name], second[name]), name
-        scale = max(1.0, float(value.abs().max()))
+        # One tensor may hold sums of terms that almost cancel, so a single entry is held to its tensor's scale.
+        limit = 1e-5 if name in ("filled", "memory") else 1e-4 * max(1.0, float(value.abs().max()))
         torch.testing.assert_close(
-            first[name], value, atol=1e-5 * scale, rtol=0, msg=lambda text, name=name: f"{name}: {text}"
+            first[name], value, atol=limit, rtol=0, msg=lambda text, name=name: f"{name}: {text}"
         )
+    whole, of_one = (torch.cat([each[name].flatten() for name in sorted(expected)]) for each in (first, expected))
+    assert (whole - of_one).norm() <= 1e-5 * of_one.norm()
 
 
 def test_torchrun_with_two_processes_writes_what_one_process_does(root: Path, tmp_path: Path) -> None:
-    config = paper_config(**{"optimiser.warmup_epochs": 0, "validate_every": 1, "iterations": 2, "threads": 1})
+    # Biases of keys have no gradient but rounding, which Adam divides by itself; with this eps it stays rounding.
+    changes = {"optimiser.warmup_epochs": 0, "optimiser.eps": 1e-3, "optimiser.lr": 0.01}
+    config = paper_config(**changes, validate_every=1, iterations=2, threads=1)
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES)]
@@ -130,9 +135,14 @@ def test_torchrun_with_two_processes_writes_what_one_process_does(root: Path, tm
     for one, two in zip(*lines, strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
         assert two["validation"] == one["validation"]
+    before = trainer_on(root, config).model.state_dict()
     weights, others = (checkpoint.read(tmp_path / name / "checkpoint.safetensors")[1] for name in ("one", "two"))
     for name, value in weights.items():
-        torch.testing.assert_close(others[name], value, atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            others[name], value, atol=1e-5, rtol=0, msg=lambda text, name=name: f"{name}: {text}"
+        )
+    moved = (weights["encoder.visual.proj"] - before["encoder.visual.proj"]).abs().max()
+    assert moved > 1e-3  # a hundred times more than the two may differ
     assert json.loads((tmp_path / "two" / "result.json").read_text())["processes"] == PROCESSES
 
 

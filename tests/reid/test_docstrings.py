@@ -27,7 +27,7 @@ EQUATIONS = {
     "reid.models.cross_modality.CrossModality": "section 3.3",
     "reid.models.cross_modality.CrossModality.forward": "section 3.3",
     "reid.models.encoder.Encoder": "section 3.1",
-    "reid.models.encoder.shift_frames": "Eq. 5",
+    "reid.models.encoder.shift_packed": "Eq. 5",
     "reid.models.pooling.temporal_mean": "section 3.1",
     "reid.losses.cmcl.cmcl": "Eq. 9",
     "reid.losses.total.Objective": "Eq. 10",

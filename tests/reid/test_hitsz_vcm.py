@@ -189,7 +189,7 @@ def test_missing_lists_folders_splits_and_options_are_named(tmp_path: Path, plai
         opened(root).split("val")
     with pytest.raises(DatasetError, match=r"options of hitsz_vcm: min_frame: .*; known: min_frames, "):
         open_dataset("hitsz-vcm", root, {"min_frame": 3})
-    with pytest.raises(DatasetError, match="data set must be one of folder, hitsz_vcm, .*, got 'market'"):
+    with pytest.raises(DatasetError, match=r"data set must be one of folder, hitsz_vcm, .*, got 'market'"):
         open_dataset("market", root)
     with pytest.raises(DatasetError, match=r"train_name\.txt: no such file"):
         opened(tmp_path / "nowhere").split("train")

@@ -141,3 +141,12 @@ def test_a_weight_of_zero_leaves_a_loss_out() -> None:
     objective = Objective(model.config, config, identities=4, modalities=2)
     breakdown = objective(model, forward(model, frames), labels).breakdown
     assert set(breakdown) == {"total", "identity_cls", "identity_projected", "identity_fused"}
+
+
+@pytest.mark.parametrize("identities", [[0, 3, 3, 0], [0, 3, 0]])
+def test_a_batch_whose_partners_are_strangers_is_refused(identities: list[int]) -> None:
+    model, objective, frames, _ = batch(2)
+    count = len(identities)
+    labels = Labels(torch.tensor(identities), torch.tensor([0, 0, 1, 1][:count]))
+    with pytest.raises(ValueError, match="CII needs the clips one modality after another"):
+        objective(model, forward(model, frames[: 3 * count]), labels)

@@ -19,7 +19,7 @@ from reid.modality import Modality
 from reid.models.attention import SelfAttentionBlock, attend, attend_folded
 from reid.models.cameras import UNKNOWN, CameraEmbedding
 from reid.models.cross_modality import CrossModalities
-from reid.models.encoder import Encoder, packed_neighbours
+from reid.models.encoder import Encoder, packed_neighbours, shift_packed
 from reid.models.pooling import QualityPooling, temporal_mean, weighted_mean
 from reid.models.short_term import shift_channels
 from reid.models.xreid import XReID
@@ -146,13 +146,12 @@ def test_the_shift_inside_the_encoder_is_that_of_eq_5_and_stays_within_a_clip() 
     shifted = shift_channels(patches, lengths)
     mixed = torch.cat([inner[:, :1], torch.cat([shifted[0], shifted[1, :2]])], dim=1)
     expected = encoder.visual.ln_post(blocks[1](mixed))
+    torch.testing.assert_close(encoder(frames, shift=lambda x: shift_packed(x, lengths))[0], expected)
+    assert not torch.allclose(encoder(frames, shift=lambda x: x)[0], expected, atol=1e-4)
     before, after = packed_neighbours(lengths)
-    torch.testing.assert_close(encoder(frames, neighbours=(before, after))[0], expected)
-    itself = torch.arange(5)
-    assert not torch.allclose(encoder(frames, neighbours=(itself, itself))[0], expected, atol=1e-4)
-    with pytest.raises(ValueError, match="must be told which frames are neighbours"):
-        encoder(frames)
     assert (before.tolist(), after.tolist()) == ([0, 0, 1, 3, 3], [1, 2, 2, 4, 4])
+    with pytest.raises(ValueError, match="must be told how to shift"):
+        encoder(frames)
 
 
 def test_checkpointing_changes_memory_and_not_the_gradient() -> None:

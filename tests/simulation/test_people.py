@@ -10,7 +10,7 @@ def test_the_same_number_is_the_same_person() -> None:
     assert Person.sample("site", 3, seed=5) == Person.sample("site", 3, seed=5)
 
 
-@pytest.mark.parametrize("other", ["train", "val", "passers-by"])
+@pytest.mark.parametrize("other", ["train", "val", "passers-by", "vvi"])
 def test_people_of_the_site_are_in_no_other_namespace(other: str) -> None:
     site = np.stack([Person.sample("site", number, seed=5).vector() for number in range(1, 49)])
     others = np.stack([Person.sample(other, number, seed=5).vector() for number in range(1, 200)])
