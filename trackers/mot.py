@@ -104,21 +104,19 @@ def read_ground_truth(path: Path) -> MotRows:
 
 
 def _read(path: Path, *, columns: int, unique: bool) -> MotRows:
-    values: list[list[float]] = []
-    lines: list[int] = []
     try:
-        text = path.read_text(encoding="utf-8")
+        lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise MotFormatError(f"{path}: not MOTChallenge text, but binary data") from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            values.append(_row(f"{path}:{number}", line, columns))
-            lines.append(number)
-    table = np.array(values, dtype=np.float64).reshape(-1, 9)
+    numbers = np.array([number for number, line in enumerate(lines, start=1) if line.strip()], dtype=np.int64)
+    table = _parse_quickly(lines, columns)
+    if table is None:
+        rows = [_row(f"{path}:{number}", lines[number - 1], columns) for number in numbers]
+        table = np.array(rows, dtype=np.float64).reshape(-1, 9)
     order = np.argsort(table[:, 0], kind="stable")
     table = table[order]
     if unique:
-        _check_unique(path, table, np.array(lines, dtype=np.int64)[order])
+        _check_unique(path, table, numbers[order])
     return MotRows(
         frame=table[:, 0].astype(np.int64),
         identity=table[:, 1].astype(np.int64),
@@ -127,6 +125,24 @@ def _read(path: Path, *, columns: int, unique: bool) -> MotRows:
         class_id=table[:, 7].astype(np.int64),
         visibility=table[:, 8],
     )
+
+
+def _parse_quickly(lines: list[str], columns: int) -> NDArray[np.float64] | None:
+    """All rows at once, as `_row` reads each; None where one of them may be malformed, so that `_row` says which."""
+    if not any(line.strip() for line in lines):
+        return np.empty((0, 9))
+    try:
+        cells = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)[:, :9]
+    except ValueError:
+        return None
+    if cells.shape[1] < columns:
+        return None
+    kept = 9 if columns > 7 else columns
+    table = np.ones((len(cells), 9))
+    table[:, : min(kept, cells.shape[1])] = cells[:, :kept]
+    whole = table[:, [0, 1, 7]]
+    good = np.isfinite(cells).all() and (whole == np.floor(whole)).all() and (table[:, [0, 4, 5]] > 0).all()
+    return table if good else None
 
 
 def _row(where: str, line: str, columns: int) -> list[float]:
