@@ -8,6 +8,7 @@ import configparser
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,10 +199,16 @@ def write_ground_truth(path: Path, rows: MotRows) -> None:
 
 
 def _write(path: Path, rows: MotRows, tail: Callable[[int], str]) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for row in range(len(rows)):
-            numbers = ",".join(_number(value) for value in (*rows.xywh[row], rows.confidence[row]))
-            file.write(f"{rows.frame[row]},{rows.identity[row]},{numbers},{tail(row)}\n")
+    """Write beside the file and move it there when it is whole."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            for row in range(len(rows)):
+                numbers = ",".join(_number(value) for value in (*rows.xywh[row], rows.confidence[row]))
+                file.write(f"{rows.frame[row]},{rows.identity[row]},{numbers},{tail(row)}\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _number(value: np.float64) -> str:
@@ -215,8 +222,13 @@ def detections_of(rows: MotRows, frame: int) -> Detections:
     return Detections(xywh_to_xyxy(rows.xywh[here]).astype(np.float32), rows.confidence[here].astype(np.float32))
 
 
-def rows_of(tracks_by_frame: dict[int, Tracks]) -> MotRows:
-    """What a tracker gave, keyed by the frame counted from 1, as rows to write or to score."""
+def rows_of(tracks_by_frame: dict[int, Tracks], *, ids: Literal["track", "tracklet"] = "track") -> MotRows:
+    """What a tracker gave, keyed by the frame counted from 1, as rows to write or to score.
+
+    Args:
+        tracks_by_frame: Frames without tracks may be left out.
+        ids: Which of a box's two ids is its identity: of the long track, or of the pure tracklet.
+    """
     frames = sorted(tracks_by_frame)
     tracks = [tracks_by_frame[frame] for frame in frames] or [Tracks.empty()]
     counts = [len(tracks_by_frame[frame]) for frame in frames]
@@ -225,7 +237,7 @@ def rows_of(tracks_by_frame: dict[int, Tracks]) -> MotRows:
     total = len(xywh)
     return MotRows(
         frame=np.repeat(np.array(frames, dtype=np.int64), counts),
-        identity=np.concatenate([each.track_id for each in tracks]),
+        identity=np.concatenate([each.track_id if ids == "track" else each.tracklet_id for each in tracks]),
         xywh=xywh,
         confidence=np.concatenate([each.confidence for each in tracks]).astype(np.float64),
         class_id=np.ones(total, dtype=np.int64),

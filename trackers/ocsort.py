@@ -83,13 +83,13 @@ class _ObservedFilter(BoxFilter):
         """These tracks alone, as they were after their last observation."""
         past = _ObservedFilter()
         past.mean, past.velocity = self._then[0, rows], self._then[1, rows]
-        past._covariance, past.height = self._then[2:, rows], self.height[rows]
+        past._covariance, past.scale = self._then[2:, rows], self.scale[rows]
         past._then = self._then[:, rows]
         return past
 
     def put(self, rows: Rows, other: "_ObservedFilter") -> None:
         """Replace the state of these tracks."""
-        self.mean[rows], self.velocity[rows], self.height[rows] = other.mean, other.velocity, other.height
+        self.mean[rows], self.velocity[rows], self.scale[rows] = other.mean, other.velocity, other.scale
         self._covariance[:, rows] = other._covariance
 
 
