@@ -69,9 +69,7 @@ class BoTSort:
         self._filter = _WarpedFilter()
         self._table.clear(self._filter)
 
-    def update(
-        self, detections: Detections, *, pts_seconds: float, camera_motion: ArrayLike | None = None
-    ) -> Tracks:
+    def update(self, detections: Detections, *, pts_seconds: float, camera_motion: ArrayLike | None = None) -> Tracks:
         """Take the next frame's boxes and return those that belong to a confirmed track, in their order.
 
         Args:

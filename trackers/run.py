@@ -5,7 +5,6 @@ sequences are read and checked before the first is tracked; each R/SEQ.txt appea
 """
 
 import argparse
-import ast
 import sys
 import time
 from collections.abc import Sequence
@@ -66,9 +65,7 @@ def track(sequence: DetectedSequence, tracker: Tracker) -> tuple[dict[int, Track
     return dict(enumerate(tracks, start=1)), time.perf_counter() - start
 
 
-def track_rows(
-    sequence: DetectedSequence, tracker: Tracker, *, ids: Literal["track", "tracklet"] = "track"
-) -> MotRows:
+def track_rows(sequence: DetectedSequence, tracker: Tracker, *, ids: Literal["track", "tracklet"] = "track") -> MotRows:
     """Run a new tracker over a sequence, as rows to write or to score."""
     return rows_of(track(sequence, tracker)[0], ids=ids)
 
@@ -106,25 +103,37 @@ def _parser() -> argparse.ArgumentParser:
         "--ids", choices=("track", "tracklet"), default="track", help="the id written: of long tracks or pure tracklets"
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="one of the tracker's settings; may be repeated"
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the tracker; may be repeated",
     )
     return parser
 
 
 def _settings(assignments: Sequence[str], algorithm: Algorithm) -> dict[str, Any]:
-    known = [field.name for field in fields(algorithm.settings)]
+    defaults = {field.name: getattr(algorithm.settings(), field.name) for field in fields(algorithm.settings)}
     settings = {}
     for each in assignments:
-        name, equals, value = each.partition("=")
-        if name not in known or not equals:
-            raise ValueError(f"--set {each}: expected NAME=VALUE with a name of {', '.join(known)}")
-        try:
-            settings[name] = ast.literal_eval(value)
-        except (SyntaxError, ValueError):
-            raise ValueError(f"--set {each}: {value!r} is no number, True, False or quoted text") from None
-        if not isinstance(settings[name], int | float | bool | str):
-            raise ValueError(f"--set {each}: {value!r} is no number, True, False or quoted text")
+        name, equals, text = each.partition("=")
+        if name not in defaults or not equals:
+            raise ValueError(f"--set {each}: expected NAME=VALUE with a name of {', '.join(defaults)}")
+        settings[name] = _value(each, text, type(defaults[name]))
     return settings
+
+
+def _value(assignment: str, text: str, kind: type) -> bool | int | float:
+    """A setting of the type that its default has."""
+    if kind is bool and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        if kind in (int, float):
+            return int(text) if kind is int else float(text)
+    except ValueError:
+        pass
+    expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "to be set in code")
+    raise ValueError(f"--set {assignment}: expected {expected}, got {text!r}")
 
 
 def _load_all(data: Path) -> dict[str, DetectedSequence]:
