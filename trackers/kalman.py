@@ -61,18 +61,23 @@ class BoxFilter:
     Attributes:
         mean: cx, cy, w, h in pixels, (n, 4).
         velocity: Their change, pixels per second, (n, 4).
-        height: Height at the last measurement, (n,); scales the noise.
+        scale: Of the noise of each coordinate, pixels: the height at the last measurement, (n, 1).
     """
 
     def __init__(self, noise: MotionNoise = DEFAULT_NOISE) -> None:
         self._noise = noise
         self.mean: Array = np.empty((0, 4))
         self.velocity: Array = np.empty((0, 4))
-        self.height: Array = np.empty(0)
+        self.scale: Array = self.scale_of(self.mean)
         self._covariance: Array = np.empty((3, 0, 4))  # P, C, V
 
     def __len__(self) -> int:
         return len(self.mean)
+
+    @staticmethod
+    def scale_of(cxcywh: Array) -> Array:
+        """What the noise is measured in, of boxes (n, 4): (n, 1), or (n, 4) where coordinates differ."""
+        return cxcywh[:, 3:]
 
     @property
     def covariance(self) -> Array:
@@ -89,18 +94,18 @@ class BoxFilter:
 
     def append(self, cxcywh: Array) -> None:
         """Start a track at each of the boxes (n, 4), at rest and of uncertain velocity."""
-        height = cxcywh[:, 3]
+        scale = self.scale_of(cxcywh)
         variance = np.zeros((3, len(cxcywh), 4))
-        variance[0] = ((self._noise.initial_position * height) ** 2)[:, None]
-        variance[2] = ((self._noise.initial_velocity * height) ** 2)[:, None]
+        variance[0] = (self._noise.initial_position * scale) ** 2
+        variance[2] = (self._noise.initial_velocity * scale) ** 2
         self.mean = np.concatenate([self.mean, cxcywh])
         self.velocity = np.concatenate([self.velocity, np.zeros_like(cxcywh)])
-        self.height = np.concatenate([self.height, height])
+        self.scale = np.concatenate([self.scale, scale])
         self._covariance = np.concatenate([self._covariance, variance], axis=1)
 
     def keep(self, rows: NDArray[np.bool_]) -> None:
         """Forget the tracks whose row is False, (n,)."""
-        self.mean, self.velocity, self.height = self.mean[rows], self.velocity[rows], self.height[rows]
+        self.mean, self.velocity, self.scale = self.mean[rows], self.velocity[rows], self.scale[rows]
         self._covariance = self._covariance[:, rows]
 
     def predict(self, dt: float) -> None:
@@ -112,23 +117,23 @@ class BoxFilter:
         if not (np.isfinite(dt) and dt >= 0):
             raise ValueError(f"dt must be a number of seconds not below 0, got {dt}")
         p, c, v = self._covariance
-        scale = (self.height**2)[:, None]
-        acceleration = self._noise.acceleration**2 * scale
+        square = self.scale**2
+        acceleration = self._noise.acceleration**2 * square
         self.mean += dt * self.velocity
-        p += dt * (2 * c + dt * v + self._noise.position**2 * scale + dt**2 / 3 * acceleration)
+        p += dt * (2 * c + dt * v + self._noise.position**2 * square + dt**2 / 3 * acceleration)
         c += dt * (v + dt / 2 * acceleration)
         v += dt * acceleration
 
     def update(self, rows: NDArray[np.int64], cxcywh: Array) -> None:
         """Correct the tracks of `rows` (m,), each at most once, by their measured boxes (m, 4)."""
         p, c, v = self._covariance[:, rows]
-        height = cxcywh[:, 3]
-        innovation = p + ((self._noise.measurement * height) ** 2)[:, None]
+        scale = self.scale_of(cxcywh)
+        innovation = p + (self._noise.measurement * scale) ** 2
         gain_position, gain_velocity = p / innovation, c / innovation
         residual = cxcywh - self.mean[rows]
         self.mean[rows] += gain_position * residual
         self.velocity[rows] += gain_velocity * residual
-        self.height[rows] = height
+        self.scale[rows] = scale
         rest = 1 - gain_position
         self._covariance[:, rows] = np.stack([rest * p, rest * c, v - gain_velocity * c])
 
