@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from trackers.base import Tracker
 from trackers.botsort import BoTSort, BoTSortSettings
 from trackers.bytetrack import ByteTrack, ByteTrackSettings
+from trackers.cautious import CautiousSettings, CautiousTracker
 from trackers.ocsort import OCSort, OCSortSettings
 from trackers.sort import Sort, SortSettings
 
@@ -29,10 +30,11 @@ class Algorithm(NamedTuple):
 
 TRACKERS: Mapping[str, Algorithm] = MappingProxyType(
     {
+        "cautious": Algorithm(CautiousTracker, CautiousSettings),
         "sort": Algorithm(Sort, SortSettings),
         "bytetrack": Algorithm(ByteTrack, ByteTrackSettings),
         "ocsort": Algorithm(OCSort, OCSortSettings),
         "botsort": Algorithm(BoTSort, BoTSortSettings),
     }
 )
-DEFAULT = "bytetrack"
+DEFAULT = "cautious"

@@ -39,6 +39,7 @@ _SCALE_RANGE, _SCALE_RATE, _SCALE_STEP = (0.5, 3.0), 0.04, 0.6
 _MEMORY_OF_SCORES = 20.0  # seconds
 _APPEARANCE_MEMORY = 0.9  # share of a track's embedding that stays when a box is added
 
+_SETTLED = 0.3  # likeness times confidence from which on a living track has found its box
 _SHARES = ("_confidence", "likeness", "_margin", "_overlap", "_weight")  # endings of settings in [0, 1]
 _STATE, _TRACK, _TRACKLET, _SEEN_AS, _HITS, _OVERLAPPED = range(6)  # columns; _SEEN_AS is a row of this frame or -1
 
@@ -77,7 +78,7 @@ class CautiousSettings:
     new_likeness: float = 0.2
     weak_likeness: float = 0.5
     revival_likeness: float = 0.15
-    revival_margin: float = 0.3
+    revival_margin: float = 0.2
     lost_seconds: float = 1.0
     new_overlap: float = 0.5
     appearance_weight: float = 0.5
@@ -264,12 +265,21 @@ class CautiousTracker:
         return factor
 
     def _guard_revivals(self, fused: Matrix) -> None:
-        """Forbid lost tracks all boxes but those that fit by a margin better than any other pairing of either."""
-        lost = np.flatnonzero(self._lives[:, _STATE] == LOST)
+        """Forbid lost tracks all boxes but those that fit by a margin better than any other pairing of either.
+
+        A living track and a box that are each other's best are settled: whoever hides behind them is no rival.
+        """
+        state = self._lives[:, _STATE]
+        lost = np.flatnonzero(state == LOST)
         if not len(lost):
             return
-        mine = fused[lost]
-        rival = np.maximum(_rivals_by_column(fused)[lost], _rivals_by_column(mine.T).T)
+        best = fused.argmax(axis=1)
+        rows = np.arange(len(fused))
+        settled = rows[(state == CONFIRMED) & (fused.argmax(axis=0)[best] == rows) & (fused[rows, best] > _SETTLED)]
+        doubtful = fused.copy()
+        doubtful[settled], doubtful[:, best[settled]] = 0.0, 0.0
+        mine = doubtful[lost]
+        rival = np.maximum(_rivals_by_column(doubtful)[lost], _rivals_by_column(mine.T).T)
         margin = self.settings.revival_margin * (self._now - self._seen_at[lost])
         mine[mine < np.maximum(rival + margin[:, None], self.settings.revival_likeness)] = 0.0
         fused[lost] = mine
