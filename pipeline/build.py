@@ -16,12 +16,12 @@ from pipeline.thermal import ThermalWindow, Windows
 from pipeline.tracklets import TrackletBuilder, TrackletRules
 from reid.modality import Modality
 from trackers.base import Tracker
-from trackers.bytetrack import ByteTrack, ByteTrackSettings
+from trackers.cautious import CautiousSettings, CautiousTracker
 
 if TYPE_CHECKING:  # torch takes seconds to import: only commands that embed should wait for it
     from reid.extractor import XReIDExtractor
 
-TRACKERS = {"bytetrack": (ByteTrack, ByteTrackSettings)}  # tracker.name: its class and that of its settings
+TRACKERS = {"cautious": (CautiousTracker, CautiousSettings)}  # tracker.name: its class and that of its settings
 
 
 def build_sources(config: Config) -> tuple[list[Source], dict[str, SourceInfo]]:

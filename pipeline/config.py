@@ -198,29 +198,39 @@ class DetectorConfig(Section):
 
 
 class TrackerConfig(Section):
-    """Who joins boxes to tracks (see ``trackers.bytetrack.ByteTrackSettings``).
+    """Who joins boxes to tracks (see ``trackers.cautious.CautiousSettings``).
 
     Attributes:
         name: The algorithm.
-        high_confidence: Boxes from here on are matched first, and to lost tracks too.
-        low_confidence: Boxes from here on can continue a track seen in the last frame.
+        low_confidence: Boxes below are not looked at; all confidences are on the scale of a good detector by day.
+        high_confidence: Boxes below can only continue a track seen in the last frame.
         new_confidence: A box that no track claims starts one from here on.
-        first_overlap: Overlap, times confidence, that the first association must exceed.
-        second_overlap: Overlap that the association of low-confidence boxes must exceed.
-        new_overlap: Overlap, times confidence, for tracks seen only once.
+        reference_confidence: The confidences of a camera whose scale is below are lifted towards it.
+        calibration_strength: How much they are lifted; 0 takes them as they come.
+        likeness: Overlap, times confidence, that a match must exceed.
+        new_likeness: The same for tracks seen only once.
+        weak_likeness: The same, without the confidence, for boxes below high_confidence.
+        revival_likeness: The same as likeness, for lost tracks.
+        revival_margin: How far any rival must fall short when a track was lost for a second.
         lost_seconds: How long an unseen track waits to be found again.
-        fuse_confidence: Whether confident boxes are preferred where overlaps are alike.
+        new_overlap: A box that overlaps a living track this much starts none.
+        static_camera: Whether no camera ever turns.
     """
 
-    name: Literal["bytetrack"] = "bytetrack"
-    high_confidence: Share = 0.5
+    name: Literal["cautious"] = "cautious"
     low_confidence: Share = 0.1
-    new_confidence: Share = 0.6
-    first_overlap: Share = 0.2
-    second_overlap: Share = 0.5
-    new_overlap: Share = 0.3
+    high_confidence: Share = 0.6
+    new_confidence: Share = 0.65
+    reference_confidence: Share = 0.8
+    calibration_strength: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3.0
+    likeness: Share = 0.1
+    new_likeness: Share = 0.2
+    weak_likeness: Share = 0.5
+    revival_likeness: Share = 0.15
+    revival_margin: Share = 0.2
     lost_seconds: Positive = 1.0
-    fuse_confidence: bool = True
+    new_overlap: Share = 0.5
+    static_camera: bool = False
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -243,6 +253,7 @@ class TrackletsConfig(Section):
         max_crops: Views kept and embedded, spread evenly over the tracklet's life.
         min_quality: Views below this are not used.
         crop_padding: Margin around the box, as a share of its width and height.
+        max_risk: A box that the tracker doubts more than this begins a new tracklet.
     """
 
     min_frames: Count = 6
@@ -252,6 +263,7 @@ class TrackletsConfig(Section):
     max_crops: Annotated[int, Field(ge=1, le=64)] = 8
     min_quality: Share = 0.15
     crop_padding: Annotated[float, Field(ge=0, le=0.5)] = 0.03
+    max_risk: Share = 0.9
 
 
 class ReidConfig(Section):

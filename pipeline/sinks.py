@@ -85,6 +85,9 @@ class Event(_Model):
     type: Literal["end"] = "end"
     event_id: Annotated[str, Field(pattern="^[0-9A-HJKMNP-TV-Z]{26}$", description="ULID, never given twice")]
     tracklet_id: str
+    track_id: Annotated[
+        int, Field(ge=1, description="the tracker's, within its camera and run; may hold several tracklets")
+    ]
     camera: str
     site: str | None
     modality: Modality
@@ -148,6 +151,7 @@ class EventLog:
         return Event(
             event_id=str(ULID()),
             tracklet_id=tracklet.tracklet_id,
+            track_id=tracklet.track_id,
             camera=tracklet.camera_id,
             site=self._site,
             modality=tracklet.modality,

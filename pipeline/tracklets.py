@@ -44,7 +44,7 @@ class Tracklet:
         tracklet_id: ``<camera>-<ULID>``, unique across restarts and machines.
         camera_id: Which camera.
         modality: What it measures.
-        track_id: The tracker's id within that camera.
+        track_id: The tracker's long id within that camera; a track that was in doubt in between has several tracklets.
         start: Capture time of the first box, UTC.
         end: Capture time of the last box, UTC.
         time_source: Where those times came from.
@@ -111,6 +111,7 @@ class TrackletRules:
         max_crops: Views kept, spread evenly over the tracklet's life.
         min_quality: Views below this (see ``view_quality``) are not used.
         crop_padding: Margin around the box, as a share of its width and height.
+        max_risk: A box that the tracker doubts more than this (``Tracks.risk``) begins a new tracklet.
     """
 
     min_frames: int = 6
@@ -120,6 +121,7 @@ class TrackletRules:
     max_crops: int = 8
     min_quality: float = 0.15
     crop_padding: float = 0.03
+    max_risk: float = 0.9
 
 
 def view_quality(tracks: Tracks, resolution_wh: tuple[int, int]) -> NDArray[np.float32]:
@@ -172,6 +174,7 @@ class _OpenTracklet:
     """A tracklet in the making: all its boxes, and at most twice as many views as will be kept."""
 
     tracklet_id: str
+    track_id: int
     camera_id: str
     modality: Modality
     time_source: TimeSource
@@ -188,10 +191,11 @@ class _OpenTracklet:
     recent_heights: deque[float] = field(default_factory=lambda: deque(maxlen=9))
 
     @classmethod
-    def begin(cls, frame: Frame) -> Self:
-        """Open a tracklet whose first box is on ``frame``."""
+    def begin(cls, frame: Frame, track_id: int) -> Self:
+        """Open a tracklet of this track whose first box is on ``frame``."""
         return cls(
             tracklet_id=f"{frame.camera_id}-{ULID()}",
+            track_id=track_id,
             camera_id=frame.camera_id,
             modality=frame.modality,
             time_source=frame.time_source,
@@ -231,7 +235,7 @@ def thin_out(views: list[Crop], count: int) -> list[Crop]:
 
 
 class TrackletBuilder:
-    """Gathers the tracks of one camera into tracklets.
+    """Gathers the tracks of one camera into tracklets: by the tracker's `tracklet_id`, cut also where its risk is high.
 
     Memory is bounded by the number of people in view: each open tracklet holds at most ``2 * max_crops`` views and
     ``max_seconds`` of boxes.
@@ -239,7 +243,7 @@ class TrackletBuilder:
 
     def __init__(self, rules: TrackletRules) -> None:
         self._rules = rules
-        self._open: dict[int, _OpenTracklet] = {}
+        self._open: dict[int, _OpenTracklet] = {}  # by the tracker's tracklet_id
 
     def update(self, frame: Frame, tracks: Tracks) -> Iterator[Tracklet | RejectedTracklet]:
         """Take one frame's tracks; yield the tracklets that this frame's time has finished.
@@ -250,18 +254,19 @@ class TrackletBuilder:
         """
         yield from self._close_finished(frame)
         qualities = view_quality(tracks, frame.resolution_wh)
-        for xyxy, confidence, track_id, quality in zip(
-            tracks.xyxy, tracks.confidence, tracks.track_id.tolist(), qualities, strict=True
-        ):
-            if track_id not in self._open:
-                self._open[track_id] = _OpenTracklet.begin(frame)
-            tracklet = self._open[track_id]
-            self._extend(tracklet, frame, xyxy, float(confidence), float(quality))
+        for row, piece in enumerate(tracks.tracklet_id.tolist()):
+            if piece in self._open and tracks.risk[row] > self._rules.max_risk:
+                yield self._close(piece)
+            if piece not in self._open:
+                self._open[piece] = _OpenTracklet.begin(frame, int(tracks.track_id[row]))
+            self._extend(
+                self._open[piece], frame, tracks.xyxy[row], float(tracks.confidence[row]), float(qualities[row])
+            )
 
     def flush(self) -> Iterator[Tracklet | RejectedTracklet]:
         """Finish everything that is open, oldest first; call at the end of the stream."""
-        for track_id in list(self._open):
-            yield self._close(track_id)
+        for piece in list(self._open):
+            yield self._close(piece)
 
     def _extend(
         self, tracklet: _OpenTracklet, frame: Frame, xyxy: NDArray[np.float32], confidence: float, quality: float
@@ -282,19 +287,19 @@ class TrackletBuilder:
             tracklet.add_view(view, capacity=2 * self._rules.max_crops)
 
     def _close_finished(self, frame: Frame) -> Iterator[Tracklet | RejectedTracklet]:
-        for track_id, tracklet in list(self._open.items()):
+        for piece, tracklet in list(self._open.items()):
             gap = frame.pts_seconds - tracklet.last_pts
             age = frame.pts_seconds - tracklet.first_pts
             if gap > self._rules.max_gap_seconds or age > self._rules.max_seconds:
-                yield self._close(track_id)
+                yield self._close(piece)
 
-    def _close(self, track_id: int) -> Tracklet | RejectedTracklet:
-        made = self._open.pop(track_id)
+    def _close(self, piece: int) -> Tracklet | RejectedTracklet:
+        made = self._open.pop(piece)
         tracklet = Tracklet(
             tracklet_id=made.tracklet_id,
             camera_id=made.camera_id,
             modality=made.modality,
-            track_id=track_id,
+            track_id=made.track_id,
             start=made.captured_at[0],
             end=made.captured_at[-1],
             time_source=made.time_source,

@@ -63,10 +63,17 @@ def iou_matrix(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     a, b = _boxes("first", first), _boxes("second", second)
     ax1, ay1, ax2, ay2 = a.T[:, :, None]
     bx1, by1, bx2, by2 = b.T[:, None, :]
-    width = np.maximum(np.minimum(ax2, bx2) - np.maximum(ax1, bx1), 0.0)
-    height = np.maximum(np.minimum(ay2, by2) - np.maximum(ay1, by1), 0.0)
-    intersection: NDArray[np.float64] = width * height
-    union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - intersection
+    # Three matrices, used over and over: fresh ones cost more than the arithmetic where people are many.
+    scratch: NDArray[np.float64] = np.maximum(ax1, bx1)
+    intersection: NDArray[np.float64] = np.minimum(ax2, bx2)
+    intersection -= scratch
+    np.maximum(intersection, 0.0, out=intersection)
+    height: NDArray[np.float64] = np.minimum(ay2, by2)
+    height -= np.maximum(ay1, by1, out=scratch)
+    np.maximum(height, 0.0, out=height)
+    intersection *= height
+    union = np.add((ax2 - ax1) * (ay2 - ay1), (bx2 - bx1) * (by2 - by1), out=scratch)
+    union -= intersection
     # An intersection above 0 needs two upright boxes, and then the union is above 0 too.
     np.divide(intersection, union, out=intersection, where=intersection > 0)
     return intersection

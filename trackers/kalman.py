@@ -61,18 +61,23 @@ class BoxFilter:
     Attributes:
         mean: cx, cy, w, h in pixels, (n, 4).
         velocity: Their change, pixels per second, (n, 4).
-        height: Height at the last measurement, (n,); scales the noise.
+        scale: Of the noise of each coordinate, pixels: the height at the last measurement, (n, 1).
     """
 
     def __init__(self, noise: MotionNoise = DEFAULT_NOISE) -> None:
         self._noise = noise
         self.mean: Array = np.empty((0, 4))
         self.velocity: Array = np.empty((0, 4))
-        self.height: Array = np.empty(0)
+        self.scale: Array = self.scale_of(self.mean)
         self._covariance: Array = np.empty((3, 0, 4))  # P, C, V
 
     def __len__(self) -> int:
         return len(self.mean)
+
+    @staticmethod
+    def scale_of(cxcywh: Array) -> Array:
+        """What the noise is measured in, of boxes (n, 4): (n, 1), or (n, 4) where coordinates differ."""
+        return cxcywh[:, 3:]
 
     @property
     def covariance(self) -> Array:
@@ -89,18 +94,18 @@ class BoxFilter:
 
     def append(self, cxcywh: Array) -> None:
         """Start a track at each of the boxes (n, 4), at rest and of uncertain velocity."""
-        height = cxcywh[:, 3]
+        scale = self.scale_of(cxcywh)
         variance = np.zeros((3, len(cxcywh), 4))
-        variance[0] = ((self._noise.initial_position * height) ** 2)[:, None]
-        variance[2] = ((self._noise.initial_velocity * height) ** 2)[:, None]
+        variance[0] = (self._noise.initial_position * scale) ** 2
+        variance[2] = (self._noise.initial_velocity * scale) ** 2
         self.mean = np.concatenate([self.mean, cxcywh])
         self.velocity = np.concatenate([self.velocity, np.zeros_like(cxcywh)])
-        self.height = np.concatenate([self.height, height])
+        self.scale = np.concatenate([self.scale, scale])
         self._covariance = np.concatenate([self._covariance, variance], axis=1)
 
     def keep(self, rows: NDArray[np.bool_]) -> None:
         """Forget the tracks whose row is False, (n,)."""
-        self.mean, self.velocity, self.height = self.mean[rows], self.velocity[rows], self.height[rows]
+        self.mean, self.velocity, self.scale = self.mean[rows], self.velocity[rows], self.scale[rows]
         self._covariance = self._covariance[:, rows]
 
     def predict(self, dt: float) -> None:
@@ -112,26 +117,114 @@ class BoxFilter:
         if not (np.isfinite(dt) and dt >= 0):
             raise ValueError(f"dt must be a number of seconds not below 0, got {dt}")
         p, c, v = self._covariance
-        scale = (self.height**2)[:, None]
-        acceleration = self._noise.acceleration**2 * scale
+        square = self.scale**2
+        acceleration = self._noise.acceleration**2 * square
         self.mean += dt * self.velocity
-        p += dt * (2 * c + dt * v + self._noise.position**2 * scale + dt**2 / 3 * acceleration)
+        p += dt * (2 * c + dt * v + self._noise.position**2 * square + dt**2 / 3 * acceleration)
         c += dt * (v + dt / 2 * acceleration)
         v += dt * acceleration
 
     def update(self, rows: NDArray[np.int64], cxcywh: Array) -> None:
         """Correct the tracks of `rows` (m,), each at most once, by their measured boxes (m, 4)."""
         p, c, v = self._covariance[:, rows]
-        height = cxcywh[:, 3]
-        innovation = p + ((self._noise.measurement * height) ** 2)[:, None]
+        scale = self.scale_of(cxcywh)
+        innovation = p + (self._noise.measurement * scale) ** 2
         gain_position, gain_velocity = p / innovation, c / innovation
         residual = cxcywh - self.mean[rows]
         self.mean[rows] += gain_position * residual
         self.velocity[rows] += gain_velocity * residual
-        self.height[rows] = height
+        self.scale[rows] = scale
         rest = 1 - gain_position
         self._covariance[:, rows] = np.stack([rest * p, rest * c, v - gain_velocity * c])
 
     def stop_growth(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> None:
         """Hold the size of these tracks: without a measurement a drifting size soon is a wrong one."""
         self.velocity[rows, 2:] = 0.0
+
+
+class WalkFilter:
+    """The filter of `BoxFilter` where all four coordinates share their variances: a row a track, in one array.
+
+    As every coordinate's noise is a share of the height, the covariances of the four coordinates stay equal for ever,
+    and one set of P, C, V (see `BoxFilter`) serves all; the equations are the same. A measurement's noise can be
+    scaled: a box that the detector is less sure of corrects less.
+
+    Attributes:
+        rows: (n, 12): cx, cy, w, h in pixels; their velocities in pixels per second; P, C, V; the height at the last
+            measurement.
+    """
+
+    def __init__(self, noise: MotionNoise) -> None:
+        self._noise = noise
+        self.rows: Array = np.empty((0, 12))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def mean(self) -> Array:
+        """Cx, cy, w, h, (n, 4), a view."""
+        return self.rows[:, :4]
+
+    @property
+    def velocity(self) -> Array:
+        """Of cx, cy, w, h in pixels per second, (n, 4), a view."""
+        return self.rows[:, 4:8]
+
+    @property
+    def height(self) -> Array:
+        """At the last measurement, (n,), a view."""
+        return self.rows[:, 11]
+
+    @property
+    def innovation(self) -> Array:
+        """Variance of the next measurement about the mean, square pixels, one for all four coordinates, (n,)."""
+        measured: Array = self.rows[:, 8] + (self._noise.measurement * self.height) ** 2
+        return measured
+
+    def append(self, cxcywh: Array) -> None:
+        """Start a track at each of the boxes (n, 4), at rest and of uncertain velocity."""
+        born = np.zeros((len(cxcywh), 12))
+        born[:, :4] = cxcywh
+        born[:, 8] = (self._noise.initial_position * cxcywh[:, 3]) ** 2
+        born[:, 10] = (self._noise.initial_velocity * cxcywh[:, 3]) ** 2
+        born[:, 11] = cxcywh[:, 3]
+        self.rows = np.concatenate([self.rows, born])
+
+    def keep(self, rows: NDArray[np.bool_]) -> None:
+        """Forget the tracks whose row is False, (n,)."""
+        self.rows = self.rows[rows]
+
+    def predict(self, dt: float) -> None:
+        """Move every track dt seconds on, dt not below 0."""
+        noise = self._noise
+        p, c, v = self.rows[:, 8], self.rows[:, 9], self.rows[:, 10]
+        acceleration = (noise.acceleration * self.height) ** 2
+        self.mean[:] += dt * self.velocity
+        p += dt * (2 * c + dt * v + (noise.position * self.height) ** 2 + dt**2 / 3 * acceleration)
+        c += dt * (v + dt / 2 * acceleration)
+        v += dt * acceleration
+
+    def update(self, rows: NDArray[np.int64], cxcywh: Array, noise: Array | float = 1.0) -> None:
+        """Correct the tracks of `rows` (m,), each at most once, by boxes (m, 4) of `noise` times the usual noise."""
+        old = self.rows[rows]
+        height = cxcywh[:, 3]
+        p, c, v = old[:, 8], old[:, 9], old[:, 10]
+        innovation = p + (self._noise.measurement * noise * height) ** 2
+        gain_position, gain_velocity = p / innovation, c / innovation
+        residual = cxcywh - old[:, :4]
+        old[:, :4] += gain_position[:, None] * residual
+        old[:, 4:8] += gain_velocity[:, None] * residual
+        v -= gain_velocity * c
+        p *= 1 - gain_position
+        c *= 1 - gain_position
+        old[:, 11] = height
+        self.rows[rows] = old
+
+    def shift(self, xy: Array) -> None:
+        """Move every track by (2,) pixels: the camera turned."""
+        self.rows[:, :2] += xy
+
+    def stop_growth(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> None:
+        """Hold the size of these tracks: without a measurement a drifting size soon is a wrong one."""
+        self.rows[rows, 6:8] = 0.0

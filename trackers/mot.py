@@ -8,6 +8,7 @@ import configparser
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,21 +105,19 @@ def read_ground_truth(path: Path) -> MotRows:
 
 
 def _read(path: Path, *, columns: int, unique: bool) -> MotRows:
-    values: list[list[float]] = []
-    lines: list[int] = []
     try:
-        text = path.read_text(encoding="utf-8")
+        lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise MotFormatError(f"{path}: not MOTChallenge text, but binary data") from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            values.append(_row(f"{path}:{number}", line, columns))
-            lines.append(number)
-    table = np.array(values, dtype=np.float64).reshape(-1, 9)
+    numbers = np.array([number for number, line in enumerate(lines, start=1) if line.strip()], dtype=np.int64)
+    table = _parse_quickly(lines, columns)
+    if table is None:
+        rows = [_row(f"{path}:{number}", lines[number - 1], columns) for number in numbers]
+        table = np.array(rows, dtype=np.float64).reshape(-1, 9)
     order = np.argsort(table[:, 0], kind="stable")
     table = table[order]
     if unique:
-        _check_unique(path, table, np.array(lines, dtype=np.int64)[order])
+        _check_unique(path, table, numbers[order])
     return MotRows(
         frame=table[:, 0].astype(np.int64),
         identity=table[:, 1].astype(np.int64),
@@ -127,6 +126,24 @@ def _read(path: Path, *, columns: int, unique: bool) -> MotRows:
         class_id=table[:, 7].astype(np.int64),
         visibility=table[:, 8],
     )
+
+
+def _parse_quickly(lines: list[str], columns: int) -> NDArray[np.float64] | None:
+    """All rows at once, as `_row` reads each; None where one of them may be malformed, so that `_row` says which."""
+    if not any(line.strip() for line in lines):
+        return np.empty((0, 9))
+    try:
+        cells = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)[:, :9]
+    except ValueError:
+        return None
+    if cells.shape[1] < columns:
+        return None
+    kept = 9 if columns > 7 else columns
+    table = np.ones((len(cells), 9))
+    table[:, : min(kept, cells.shape[1])] = cells[:, :kept]
+    whole = table[:, [0, 1, 7]]
+    good = np.isfinite(cells).all() and (whole == np.floor(whole)).all() and (table[:, [0, 4, 5]] > 0).all()
+    return table if good else None
 
 
 def _row(where: str, line: str, columns: int) -> list[float]:
@@ -182,10 +199,16 @@ def write_ground_truth(path: Path, rows: MotRows) -> None:
 
 
 def _write(path: Path, rows: MotRows, tail: Callable[[int], str]) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for row in range(len(rows)):
-            numbers = ",".join(_number(value) for value in (*rows.xywh[row], rows.confidence[row]))
-            file.write(f"{rows.frame[row]},{rows.identity[row]},{numbers},{tail(row)}\n")
+    """Write beside the file and move it there when it is whole."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            for row in range(len(rows)):
+                numbers = ",".join(_number(value) for value in (*rows.xywh[row], rows.confidence[row]))
+                file.write(f"{rows.frame[row]},{rows.identity[row]},{numbers},{tail(row)}\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _number(value: np.float64) -> str:
@@ -199,8 +222,13 @@ def detections_of(rows: MotRows, frame: int) -> Detections:
     return Detections(xywh_to_xyxy(rows.xywh[here]).astype(np.float32), rows.confidence[here].astype(np.float32))
 
 
-def rows_of(tracks_by_frame: dict[int, Tracks]) -> MotRows:
-    """What a tracker gave, keyed by the frame counted from 1, as rows to write or to score."""
+def rows_of(tracks_by_frame: dict[int, Tracks], *, ids: Literal["track", "tracklet"] = "track") -> MotRows:
+    """What a tracker gave, keyed by the frame counted from 1, as rows to write or to score.
+
+    Args:
+        tracks_by_frame: Frames without tracks may be left out.
+        ids: Which of a box's two ids is its identity: of the long track, or of the pure tracklet.
+    """
     frames = sorted(tracks_by_frame)
     tracks = [tracks_by_frame[frame] for frame in frames] or [Tracks.empty()]
     counts = [len(tracks_by_frame[frame]) for frame in frames]
@@ -209,7 +237,7 @@ def rows_of(tracks_by_frame: dict[int, Tracks]) -> MotRows:
     total = len(xywh)
     return MotRows(
         frame=np.repeat(np.array(frames, dtype=np.int64), counts),
-        identity=np.concatenate([each.track_id for each in tracks]),
+        identity=np.concatenate([each.track_id if ids == "track" else each.tracklet_id for each in tracks]),
         xywh=xywh,
         confidence=np.concatenate([each.confidence for each in tracks]).astype(np.float64),
         class_id=np.ones(total, dtype=np.int64),

@@ -1,11 +1,19 @@
-"""Track precomputed detections: ``python -m trackers.run --data D --output R`` reads every D/SEQ/det/det.txt."""
+"""Track precomputed detections: ``python -m trackers.run --data D --output R`` reads every D/SEQ/det/det.txt.
+
+Each sequence needs its D/SEQ/seqinfo.ini, from which time is taken: frame n is at (n - 1) / frameRate seconds. All
+sequences are read and checked before the first is tracked; each R/SEQ.txt appears when it is whole.
+"""
 
 import argparse
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Literal
 
-from trackers.bytetrack import ByteTrack
+from trackers.algorithms import DEFAULT, TRACKERS, Algorithm
+from trackers.base import Tracker
 from trackers.mot import (
     MotFormatError,
     MotRows,
@@ -16,40 +24,133 @@ from trackers.mot import (
     rows_of,
     write_results,
 )
+from trackers.structures import Detections, Tracks
 
 
-def track(rows: MotRows, info: SequenceInfo) -> tuple[MotRows, float]:
-    """Run ByteTrack over the detections of one sequence; its rows, and the seconds spent in the tracker."""
-    detections = [detections_of(rows, frame) for frame in range(1, info.frames + 1)]
-    tracker = ByteTrack()
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectedSequence:
+    """What a detector found in a sequence, frame by frame."""
+
+    info: SequenceInfo
+    frames: tuple[Detections, ...]
+
+
+def load(folder: Path) -> DetectedSequence:
+    """Read det/det.txt and seqinfo.ini of one sequence.
+
+    Raises:
+        MotFormatError: When a file is malformed, or a detection lies behind the last frame.
+        OSError: When a file cannot be read.
+    """
+    info = read_sequence_info(folder / "seqinfo.ini")
+    rows = read_detections(folder / "det" / "det.txt")
+    if len(rows) and rows.frame[-1] > info.frames:
+        raise MotFormatError(
+            f"{folder / 'det' / 'det.txt'}: a detection in frame {rows.frame[-1]}, but seqLength is {info.frames}"
+        )
+    frames = []
+    for frame in range(1, info.frames + 1):
+        try:
+            frames.append(detections_of(rows, frame))
+        except ValueError as error:
+            raise MotFormatError(f"{folder / 'det' / 'det.txt'}: frame {frame}: {error}") from error
+    return DetectedSequence(info, tuple(frames))
+
+
+def track(sequence: DetectedSequence, tracker: Tracker) -> tuple[dict[int, Tracks], float]:
+    """Run a new tracker over a sequence: its tracks by frame, counted from 1, and the seconds spent in the tracker."""
+    fps = sequence.info.fps
     start = time.perf_counter()
-    tracks = [tracker.update(each, pts_seconds=index / info.fps) for index, each in enumerate(detections)]
-    seconds = time.perf_counter() - start
-    return rows_of(dict(enumerate(tracks, start=1))), seconds
+    tracks = [tracker.update(each, pts_seconds=index / fps) for index, each in enumerate(sequence.frames)]
+    return dict(enumerate(tracks, start=1)), time.perf_counter() - start
+
+
+def track_rows(sequence: DetectedSequence, tracker: Tracker, *, ids: Literal["track", "tracklet"] = "track") -> MotRows:
+    """Run a new tracker over a sequence, as rows to write or to score."""
+    return rows_of(track(sequence, tracker)[0], ids=ids)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Track every sequence of a folder; 0 when all went well, 2 when there is nothing to track or a file is bad."""
-    parser = argparse.ArgumentParser(prog="python -m trackers.run", description=__doc__)
+    options = _parser().parse_args(arguments)
+    algorithm = TRACKERS[options.tracker]
+    try:
+        settings = _settings(options.set, algorithm)
+        algorithm.build(**settings)
+        sequences = _load_all(options.data)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        for name, sequence in sequences.items():
+            tracks, seconds = track(sequence, algorithm.build(**settings))
+            write_results(options.output / f"{name}.txt", rows_of(tracks, ids=options.ids))
+            frames = sequence.info.frames
+            sys.stdout.write(f"{name}: {frames} frames, {frames / seconds:.0f} frames/s\n")
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m trackers.run", description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of SEQ/det/det.txt and SEQ/seqinfo.ini")
     parser.add_argument("--output", type=Path, required=True, help="folder for SEQ.txt")
-    options = parser.parse_args(arguments)
-    files = sorted(options.data.glob("*/det/det.txt"))
+    parser.add_argument("--tracker", choices=TRACKERS, default=DEFAULT, help=f"default: {DEFAULT}")
+    parser.add_argument(
+        "--ids", choices=("track", "tracklet"), default="track", help="the id written: of long tracks or pure tracklets"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the tracker; may be repeated",
+    )
+    return parser
+
+
+def _settings(assignments: Sequence[str], algorithm: Algorithm) -> dict[str, Any]:
+    defaults = {field.name: getattr(algorithm.settings(), field.name) for field in fields(algorithm.settings)}
+    settings = {}
+    for each in assignments:
+        name, equals, text = each.partition("=")
+        if name not in defaults or not equals:
+            raise ValueError(f"--set {each}: expected NAME=VALUE with a name of {', '.join(defaults)}")
+        settings[name] = _value(each, text, type(defaults[name]))
+    return settings
+
+
+def _value(assignment: str, text: str, kind: type) -> bool | int | float:
+    """A setting of the type that its default has."""
+    if kind is bool and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        if kind in (int, float):
+            return int(text) if kind is int else float(text)
+    except ValueError:
+        pass
+    expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "to be set in code")
+    raise ValueError(f"--set {assignment}: expected {expected}, got {text!r}")
+
+
+def _load_all(data: Path) -> dict[str, DetectedSequence]:
+    """Every sequence by its folder's name; the errors of all in one."""
+    files = sorted(data.glob("*/det/det.txt"))
     if not files:
-        sys.stderr.write(f"{options.data}: no SEQ/det/det.txt in it\n")
-        return 2
-    options.output.mkdir(parents=True, exist_ok=True)
+        raise MotFormatError(f"{data}: no SEQ/det/det.txt in it")
+    sequences, errors = {}, []
     for file in files:
         folder = file.parent.parent
         try:
-            info = read_sequence_info(folder / "seqinfo.ini")
-            result, seconds = track(read_detections(file), info)
+            sequences[folder.name] = load(folder)
         except (MotFormatError, OSError) as error:
-            sys.stderr.write(f"{error}\n")
-            return 2
-        write_results(options.output / f"{folder.name}.txt", result)
-        sys.stdout.write(f"{folder.name}: {info.frames} frames, {info.frames / seconds:.0f} frames/s\n")
-    return 0
+            errors.append(str(error))
+    if errors:
+        raise MotFormatError("\n".join(errors))
+    return sequences
 
 
 if __name__ == "__main__":

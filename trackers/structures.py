@@ -1,6 +1,6 @@
 """What goes into a tracker and what comes out: frozen, row-aligned arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -44,29 +44,51 @@ class Detections:
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32))
 
 
+_AS_TRACK_ID: NDArray[np.int64] = np.empty(0, np.int64)
+_NO_RISK: NDArray[np.float32] = np.empty(0, np.float32)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tracks:
     """Boxes of one frame with the ids of the people in them.
+
+    Two ids, because a wrong merger can be undone later and a mixed tracklet cannot: `track_id` lives long and may
+    bridge gaps; `tracklet_id` names a pure piece of it, and a tracker that knows when it was in doubt begins a new
+    one there. A tracker without such knowledge leaves `tracklet_id` out, and it is `track_id`.
 
     Attributes:
         xyxy: (n, 4) float32, pixels: the matched detections, not the filter's state.
         confidence: (n,) float32, of the matched detections.
         track_id: (n,) int64, positive, unique within one tracker's life.
+        tracklet_id: (n,) int64, positive, unique within one tracker's life; belongs to one `track_id` only.
+        risk: (n,) float32 in [0, 1]: how doubtful it is that this box shows the same person as the one before it in
+            its tracklet; 0 where the tracker does not say.
     """
 
     xyxy: NDArray[np.float32]
     confidence: NDArray[np.float32]
     track_id: NDArray[np.int64]
+    tracklet_id: NDArray[np.int64] = field(default_factory=lambda: _AS_TRACK_ID)
+    risk: NDArray[np.float32] = field(default_factory=lambda: _NO_RISK)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "xyxy", np.asarray(self.xyxy, dtype=np.float32))
         object.__setattr__(self, "confidence", np.asarray(self.confidence, dtype=np.float32))
         object.__setattr__(self, "track_id", np.asarray(self.track_id, dtype=np.int64))
+        if self.tracklet_id is _AS_TRACK_ID:
+            object.__setattr__(self, "tracklet_id", self.track_id)
+        if self.risk is _NO_RISK:
+            object.__setattr__(self, "risk", np.zeros(len(self.xyxy), np.float32))
+        object.__setattr__(self, "tracklet_id", np.asarray(self.tracklet_id, dtype=np.int64))
+        object.__setattr__(self, "risk", np.asarray(self.risk, dtype=np.float32))
         _check_boxes(self.xyxy, self.confidence)
-        if self.track_id.shape != (len(self.xyxy),):
-            raise ValueError(f"track_id must be ({len(self.xyxy)},), one a box, got {self.track_id.shape}")
-        if len(np.unique(self.track_id)) != len(self.track_id):
-            raise ValueError("track_id must be unique within a frame")
+        _check_ids("track_id", self.track_id, len(self.xyxy))
+        if self.tracklet_id is not self.track_id:
+            _check_ids("tracklet_id", self.tracklet_id, len(self.xyxy))
+        if self.risk.shape != (len(self.xyxy),):
+            raise ValueError(f"risk must be ({len(self.xyxy)},), one a box, got {self.risk.shape}")
+        if not ((self.risk >= 0) & (self.risk <= 1)).all():
+            raise ValueError("risk must be in [0, 1]")
 
     def __len__(self) -> int:
         return len(self.xyxy)
@@ -75,3 +97,10 @@ class Tracks:
     def empty(cls) -> Self:
         """No tracks."""
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
+
+
+def _check_ids(name: str, ids: NDArray[np.int64], count: int) -> None:
+    if ids.shape != (count,):
+        raise ValueError(f"{name} must be ({count},), one a box, got {ids.shape}")
+    if len(np.unique(ids)) != count:
+        raise ValueError(f"{name} must be unique within a frame")

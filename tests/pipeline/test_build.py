@@ -6,17 +6,20 @@ import pytest
 
 from pipeline.build import TRACKERS, build_trackers
 from pipeline.config import TrackerConfig, from_sources
-from trackers.bytetrack import ByteTrack, ByteTrackSettings
+from trackers.cautious import CautiousSettings, CautiousTracker
 
 
-class Other(ByteTrack):
+class Other(CautiousTracker):
     """A tracker by another name."""
 
 
 def test_the_tracker_is_the_one_that_the_config_names(monkeypatch: pytest.MonkeyPatch) -> None:
     config = from_sources(["gate=a.mp4", "yard=b.mp4"])
-    assert [type(each) for each in build_trackers(config, ["gate", "yard"]).values()] == [ByteTrack, ByteTrack]
-    monkeypatch.setitem(TRACKERS, "other", (Other, ByteTrackSettings))
+    assert [type(each) for each in build_trackers(config, ["gate", "yard"]).values()] == [
+        CautiousTracker,
+        CautiousTracker,
+    ]
+    monkeypatch.setitem(TRACKERS, "other", (Other, CautiousSettings))
     other = config.model_copy(update={"tracker": config.tracker.model_copy(update={"name": "other"})})
     assert type(build_trackers(other, ["gate"])["gate"]) is Other
 

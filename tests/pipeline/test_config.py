@@ -103,7 +103,7 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
         (SMALLEST.replace("version: 1", "version: 2"), "site.yaml:1: version: 2 is not one of 1"),
         (
             SMALLEST + "tracker: {high_confidence: 0.9}\n",
-            "site.yaml:5: tracker: low_confidence <= high_confidence <= new_confidence must hold, got 0.1, 0.9, 0.6",
+            "site.yaml:5: tracker: low_confidence <= high_confidence <= new_confidence must hold, got 0.1, 0.9, 0.65",
         ),
         (
             SMALLEST.replace("modality: rgb", "modality: rgb, thermal: {low: 1, high: 2}"),
@@ -290,7 +290,7 @@ def test_default_yaml_names_every_key_and_its_true_default() -> None:
 def test_every_line_of_default_yaml_with_a_value_has_a_comment() -> None:
     lines = (REPOSITORY / "configs/default.yaml").read_text().splitlines()
     bare = [line for line in lines if line.strip() and not line.strip().endswith(":") and "#" not in line]
-    assert bare == ["version: 1", "  name: bytetrack"]
+    assert bare == ["version: 1", "  name: cautious"]
 
 
 def test_all_shipped_configs_load() -> None:

@@ -39,6 +39,7 @@ def test_an_accepted_tracklet_becomes_one_end_event(tmp_path: Path) -> None:
         "schema": "xreid.event/1",
         "type": "end",
         "tracklet_id": "yard-B",
+        "track_id": 1,
         "camera": "yard",
         "site": "north",
         "modality": "thermal",

@@ -178,3 +178,23 @@ def test_a_frame_refuses_what_is_no_image_and_a_time_without_a_zone() -> None:
         Frame(np.zeros((4, 4)), "gate", Modality.RGB, 0, 0.0, NOON, TimeSource.FILE_NAME)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="timezone-aware"):
         Frame(np.zeros((4, 4), np.uint8), "gate", Modality.NIR, 0, 0.0, datetime(2026, 1, 1), TimeSource.FILE_NAME)
+
+
+def test_a_track_in_doubt_becomes_two_tracklets_that_keep_its_id() -> None:
+    builder, certain = TrackletBuilder(TrackletRules(max_risk=0.5)), tracks_of((7, PERSON))
+
+    def piece(tracklet_id: int, risk: float) -> Tracks:
+        ids = np.array([tracklet_id])
+        return Tracks(certain.xyxy, certain.confidence, certain.track_id, ids, np.array([risk]))
+
+    made = run(builder, list(range(8)), piece(1, 0.1))
+    made += run(builder, [8], piece(1, 0.6)) + run(builder, list(range(9, 16)), piece(1, 0.1))
+    made += run(builder, list(range(16, 24)), piece(2, 0.1)) + list(builder.flush())
+    pieces = [each for each in made if isinstance(each, Tracklet)]
+    assert [each.frame_index.tolist() for each in pieces] == [
+        list(range(8)),
+        list(range(8, 16)),
+        list(range(16, 24)),
+    ]
+    assert {each.track_id for each in pieces} == {7}
+    assert len({each.tracklet_id for each in pieces}) == 3

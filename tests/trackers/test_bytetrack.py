@@ -4,39 +4,10 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from trackers.base import Tracker
+from tests.trackers.scenes import people, run
 from trackers.bytetrack import ByteTrack, ByteTrackSettings
-from trackers.structures import Detections, Tracks
-
-
-def people(*lefts: float, confidence: float | list[float] = 0.9) -> Detections:
-    """A person 40 wide and 100 high at each of these places."""
-    xyxy = np.array([[left, 50, left + 40, 150] for left in lefts], np.float32).reshape(-1, 4)
-    return Detections(xyxy, np.broadcast_to(np.asarray(confidence, np.float32), len(xyxy)))
-
-
-def run(tracker: Tracker, frames: list[Detections], *, fps: float = 10.0, start: float = 0.0) -> list[list[int]]:
-    """Ids of each frame."""
-    return [
-        tracker.update(each, pts_seconds=start + index / fps).track_id.tolist() for index, each in enumerate(frames)
-    ]
-
-
-def crowd(seed: int, frames: int = 30, count: int = 6) -> list[Detections]:
-    """People walking on random paths, with misses, jitter and false boxes."""
-    rng = np.random.default_rng(seed)
-    place, speed = rng.uniform(0, 800, (count, 2)), rng.uniform(-8, 8, (count, 2))
-    result = []
-    for _ in range(frames):
-        place = place + speed
-        seen = place[rng.random(count) < 0.85]
-        corner = np.concatenate([seen + rng.normal(0, 1, seen.shape), rng.uniform(0, 800, (rng.integers(0, 2), 2))])
-        xyxy = np.concatenate([corner, corner + np.array([40, 100])], axis=1)
-        result.append(Detections(xyxy, rng.uniform(0.05, 1, len(xyxy))))
-    return result
+from trackers.structures import Detections
 
 
 def test_people_of_the_first_frame_have_an_id_at_once_and_keep_it() -> None:
@@ -170,69 +141,6 @@ def test_time_must_go_forward_and_an_error_changes_nothing() -> None:
     with pytest.raises(ValueError, match="pts_seconds must be finite, got nan"):
         tracker.update(people(10), pts_seconds=float("nan"))
     assert pickle.dumps(tracker) == before
-
-
-def test_no_boxes_are_a_frame_like_any_other() -> None:
-    tracks = ByteTrack().update(Detections.empty(), pts_seconds=0.0)
-    assert isinstance(tracks, Tracks)
-    assert tracks.xyxy.shape == (0, 4)
-
-
-def test_a_thousand_people_at_once_have_a_thousand_ids() -> None:
-    frame = people(*np.arange(1000) * 60.0)
-    assert run(ByteTrack(), [frame, frame]) == [list(range(1, 1001))] * 2
-
-
-def test_a_restored_tracker_goes_on_as_the_one_it_was_saved_from() -> None:
-    frames = crowd(3)
-    whole, saved = ByteTrack(), ByteTrack()
-    expected = run(whole, frames)
-    begun = run(saved, frames[:15])
-    restored = pickle.loads(pickle.dumps(saved))  # noqa: S301 - our own bytes
-    assert begun + run(restored, frames[15:], start=1.5) == expected
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10_000), st.randoms(use_true_random=False))
-def test_the_order_of_detections_changes_no_track(seed: int, random) -> None:
-    a, b = ByteTrack(), ByteTrack()
-    paths: tuple[dict, dict] = ({}, {})
-    for t, detections in enumerate(crowd(seed)):
-        order = list(range(len(detections)))
-        random.shuffle(order)
-        shuffled = Detections(detections.xyxy[order], detections.confidence[order])
-        for path, tracker, each in zip(paths, (a, b), (detections, shuffled), strict=True):
-            tracks = tracker.update(each, pts_seconds=t / 10)
-            for box, identity in zip(tracks.xyxy, tracks.track_id, strict=True):
-                path.setdefault(int(identity), []).append((t, *box.tolist()))
-    assert sorted(paths[0].values()) == sorted(paths[1].values())
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from([0.5, 2.0, 4.0]), st.sampled_from([0.0, 64.0, -512.0]))
-def test_moving_and_scaling_the_scene_changes_no_id(seed: int, scale: float, shift: float) -> None:
-    frames = crowd(seed)
-    # Powers of two and float64 grid points: the float32 boxes are moved exactly.
-    grid = [Detections(np.round(each.xyxy * 8) / 8, each.confidence) for each in frames]
-    moved = [Detections(each.xyxy * scale + shift, each.confidence) for each in grid]
-    assert run(ByteTrack(), grid) == run(ByteTrack(), moved)
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from([5.0, 1_000.0, 1_700_000_000.0]))
-def test_when_the_clock_started_changes_no_id(seed: int, start: float) -> None:
-    frames = crowd(seed)
-    assert run(ByteTrack(), frames) == run(ByteTrack(), frames, start=start)
-
-
-def test_a_long_day_leaves_no_more_behind_than_a_minute() -> None:
-    tracker, size = ByteTrack(), []
-    for t in range(3000):
-        tracker.update(people(*[(60 * k + 7 * t) % 1900 for k in range(5)]), pts_seconds=t / 10)
-        if t % 600 == 599:
-            size.append(len(pickle.dumps(tracker)))
-    assert max(size[1:]) <= 2 * size[0]
-    assert len(tracker) < 20
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trackers.kalman import BoxFilter, MotionNoise
+from trackers.kalman import BoxFilter, MotionNoise, WalkFilter
 
 NOISE = MotionNoise()
 
@@ -136,3 +136,33 @@ def test_time_that_is_no_step_forward_is_refused(dt: float) -> None:
 def test_noise_must_be_positive() -> None:
     with pytest.raises(ValueError, match="acceleration must be a positive number, got 0"):
         MotionNoise(acceleration=0)
+
+
+def test_the_filter_of_shared_variances_is_the_other_one_exactly() -> None:
+    rng = np.random.default_rng(6)
+    start = boxes(rng, 5)
+    walk, reference = WalkFilter(NOISE), BoxFilter(NOISE)
+    for each in (walk, reference):
+        each.append(start)
+    for dt in (0.033, 0.2, 0.5):
+        rows = np.flatnonzero(rng.random(5) < 0.7)
+        z = start[rows] + rng.normal(0, 3, (len(rows), 4))
+        for each in (walk, reference):
+            each.predict(dt)
+            each.update(rows, z)
+    np.testing.assert_allclose(walk.mean, reference.mean, rtol=1e-12)
+    np.testing.assert_allclose(walk.velocity, reference.velocity, rtol=1e-9, atol=1e-12)
+    spread = reference.covariance[:, 0, 0, 0] + (NOISE.measurement * reference.height) ** 2
+    np.testing.assert_allclose(walk.innovation, spread, rtol=1e-12)
+
+
+def test_a_box_of_more_noise_corrects_less() -> None:
+    start = boxes(np.random.default_rng(7), 1)
+    moved = []
+    for noise in (1.0, 3.0):
+        walk = WalkFilter(NOISE)
+        walk.append(start)
+        walk.predict(0.1)
+        walk.update(np.array([0]), start + 10, np.array([noise]))
+        moved.append(walk.mean[0, 0] - start[0, 0])
+    assert moved[0] > moved[1] > 0

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from trackers.mot import read_results
+from trackers.algorithms import TRACKERS
+from trackers.mot import read_results, rows_of
 from trackers.run import main
+from trackers.structures import Tracks
 
 INI = "[Sequence]\nname=a\nframeRate=10\nseqLength=5\nimWidth=640\nimHeight=360\n"
 
@@ -38,3 +41,67 @@ def test_a_folder_without_sequences_is_an_error(tmp_path: Path, capsys) -> None:
     assert main(["--data", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
     assert "no SEQ/det/det.txt" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", sorted(TRACKERS))
+def test_every_tracker_can_be_named(data: Path, tmp_path: Path, name: str, capsys) -> None:
+    assert main(["--data", str(data), "--output", str(tmp_path / "out"), "--tracker", name]) == 0
+    assert set(read_results(tmp_path / "out" / "a.txt").identity.tolist()) == {1}
+    capsys.readouterr()
+
+
+def test_settings_of_the_tracker_can_be_set_and_wrong_ones_are_named(data: Path, tmp_path: Path, capsys) -> None:
+    def run(*arguments: str) -> int:
+        return main(["--data", str(data), "--output", str(tmp_path / "out"), "--tracker", "sort", *arguments])
+
+    assert run("--set", "min_confidence=0.95") == 0
+    assert len(read_results(tmp_path / "out" / "a.txt")) == 0
+    capsys.readouterr()
+    for wrong, message in {
+        "minimum=3": "--set minimum=3: expected NAME=VALUE with a name of min_confidence, min_overlap",
+        "min_overlap": "--set min_overlap: expected NAME=VALUE",
+        "min_overlap=high": "--set min_overlap=high: expected a number, got 'high'",
+        "min_overlap=7": "min_overlap must be in [0, 1], got 7.0",
+        "confirm_hits=2.5": "--set confirm_hits=2.5: expected a whole number",
+    }.items():
+        assert run("--set", wrong) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_an_unknown_tracker_is_an_error_that_lists_the_known(data: Path, tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--data", str(data), "--output", str(tmp_path / "out"), "--tracker", "deepsort"])
+    assert "bytetrack" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_written_if_any_sequence_is_bad_and_all_that_are_bad_are_named(
+    data: Path, tmp_path: Path, capsys
+) -> None:
+    for name, row in (("b", "6,-1,1,1,5,5,1\n"), ("c", "1,-1,1,1,5\n"), ("d", "1,-1,1000000000,0,1,1,1\n")):
+        (data / name / "det").mkdir(parents=True)
+        (data / name / "seqinfo.ini").write_text(INI)
+        (data / name / "det" / "det.txt").write_text(row)
+    (data / "e" / "det").mkdir(parents=True)
+    (data / "e" / "det" / "det.txt").write_text("")
+    assert main(["--data", str(data), "--output", str(tmp_path / "out")]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert "a detection in frame 6, but seqLength is 5" in errors[0]
+    assert "det.txt:1: expected at least 7 comma-separated columns, got 5" in errors[1]
+    assert "frame 1: xyxy must have right > left" in errors[2]  # float32 cannot tell its edges apart
+    assert "seqinfo.ini" in errors[3]
+    assert len(errors) == 4
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written_is_an_error(data: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "out").write_text("a file")
+    assert main(["--data", str(data), "--output", str(tmp_path / "out")]) == 2
+    assert "out" in capsys.readouterr().err
+
+
+def test_either_id_can_be_written(tmp_path: Path) -> None:
+    box = np.array([[0, 0, 10, 20]])
+    rows = {1: Tracks(box, np.ones(1), np.array([1]), np.array([1])), 2: Tracks(box, np.ones(1), [1], np.array([7]))}
+    assert rows_of(rows).identity.tolist() == [1, 1]
+    assert rows_of(rows, ids="tracklet").identity.tolist() == [1, 7]

@@ -41,3 +41,20 @@ def test_one_id_is_for_one_box() -> None:
         Tracks(np.repeat(BOX, 2, 0), np.zeros(2), np.array([1, 1]))
     with pytest.raises(ValueError, match=r"track_id must be \(1,\), one a box, got \(2,\)"):
         Tracks(BOX, np.zeros(1), np.array([1, 2]))
+
+
+def test_a_tracker_that_knows_no_pure_pieces_says_the_track_id() -> None:
+    tracks = Tracks(BOX, np.array([0.5]), np.array([7]))
+    assert tracks.tracklet_id.tolist() == [7]
+    assert tracks.risk.tolist() == [0.0]
+
+
+def test_pure_pieces_and_their_risk_are_checked_like_tracks() -> None:
+    two, ids = np.repeat(BOX, 2, 0), np.array([1, 2])
+    with pytest.raises(ValueError, match="tracklet_id must be unique within a frame"):
+        Tracks(two, np.zeros(2), ids, np.array([5, 5]))
+    with pytest.raises(ValueError, match=r"risk must be \(2,\), one a box, got \(1,\)"):
+        Tracks(two, np.zeros(2), ids, np.array([5, 6]), np.zeros(1))
+    for risk in (-0.1, 1.1, np.nan):
+        with pytest.raises(ValueError, match=r"risk must be in \[0, 1\]"):
+            Tracks(two, np.zeros(2), ids, np.array([5, 6]), np.array([0, risk]))

@@ -1,1 +1,1 @@
-"""How good a tracker is: CLEAR and identity metrics, equal to those of TrackEval."""
+"""How good a tracker is: HOTA, CLEAR and identity metrics, equal to those of TrackEval, and tracklet purity."""

@@ -69,6 +69,11 @@ def _count(ids: tuple[Ids, ...]) -> int:
     return max((int(each.max()) for each in ids if len(each)), default=-1) + 1
 
 
+def count_ids(ids: tuple[Ids, ...], count: int) -> NDArray[np.float64]:
+    """How many boxes each of `count` people or tracks has, (count,)."""
+    return np.bincount(np.concatenate([np.empty(0, np.int64), *ids]), minlength=count).astype(np.float64)
+
+
 def prepare(
     truth: MotRows,
     results: MotRows,

@@ -1,0 +1,68 @@
+"""The tables of docs/trackers.md, from the JSON of the benchmarks: ``python benchmarks/tracker_tables.py``.
+
+A test holds the guide to them, so that no figure in it is typed by hand.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+COLUMNS = ("HOTA", "IDF1", "Pur", "MixTrk")
+
+
+def read(name: str) -> dict[str, Any]:
+    """A benchmark's JSON."""
+    report: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return report
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def accuracy_table(report: dict[str, Any]) -> str:
+    """Trackers and peers by set."""
+    sets: dict[str, Any] = report["sets"]
+    rows = []
+    for group, style in (("ours", "**{}**"), ("peers", "{}")):
+        for name in dict.fromkeys(name for each in sets.values() for name in each[group]):
+            cells = [each[group].get(name, {}).get("ALL") for each in sets.values()]
+            rows.append(
+                [style.format(name), *(" / ".join(f"{row[c]:.1f}" for c in COLUMNS) if row else "" for row in cells)]
+            )
+    return _table([" / ".join(COLUMNS), *sets], rows)
+
+
+def speed_table(report: dict[str, Any]) -> str:
+    """Milliseconds a frame, and how many times as long as the default."""
+    speed = report["speed"]
+    scenes = list(speed["frames"])
+    rows = [
+        [
+            label.replace("ours ", "**").replace("_", " ") + ("**" if label.startswith("ours ") else ""),
+            *(f"{of_scene[scene]:.3f}" for scene in scenes),
+            f"{speed['times_as_long_as_default'][label][scenes[0]]:.2f}",
+            f"{speed['growth_100_to_200_people'][label]:.2f}",
+        ]
+        for label, of_scene in speed["milliseconds_per_frame"].items()
+    ]
+    return _table(["milliseconds a frame", *scenes, "times the default", "100 to 200 people"], rows)
+
+
+def vtest_table(report: dict[str, Any]) -> str:
+    """Tracks of the sample clip."""
+    keys = ("ids", "boxes", "median_seconds", "mean_seconds", "implausible_steps")
+    rows = [[name, *(str(row[key]) for key in keys)] for name, row in report["tracks"].items()]
+    return _table([report["video"], *(key.replace("_", " ") for key in keys)], rows)
+
+
+def tables() -> list[str]:
+    """All of them."""
+    trackers = read("trackers")
+    return [accuracy_table(trackers), speed_table(trackers), vtest_table(read("vtest_tracks"))]
+
+
+if __name__ == "__main__":
+    print("\n\n".join(tables()))

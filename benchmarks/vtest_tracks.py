@@ -1,0 +1,225 @@
+"""Our tracks beside ultralytics' ByteTrack, from the same boxes: ``python benchmarks/vtest_tracks.py``.
+
+Detects people with yolov8n.pt in ../shared/data/video/vtest_480x360.mp4 (or under SURVEILLANCE_DATA), once: the boxes
+are kept in runs/vtest/. Both trackers take these boxes, each with its default settings. Writes what they made of them
+to benchmarks/results/vtest_tracks.json, and runs/vtest/tracks.mp4, where both can be seen side by side.
+
+There is no ground truth of this clip. Besides how many tracks there are and how long they last, implausible steps are
+counted: successive boxes of one track whose centres are further apart than half a height plus two heights a second,
+which is more than people walk and the detector errs, so that they show two people.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+# Run as a file, this folder comes first, and then `trackers` would be benchmarks/trackers.py.
+sys.path[:] = [str(ROOT), *(each for each in sys.path if Path(each or ".").resolve() != ROOT / "benchmarks")]
+
+from benchmarks.machine import describe  # noqa: E402
+from pipeline.drawing import BLACK, WHITE, Rgb8, person_colour, put_label, put_text  # noqa: E402
+from trackers.algorithms import DEFAULT, TRACKERS  # noqa: E402
+from trackers.structures import Detections, Tracks  # noqa: E402
+
+CONFIDENCE = 0.1  # of the boxes that the trackers see, as ultralytics' own tracking asks of its detector
+PEER = "ultralytics ByteTrack"
+SCALE = 2
+HEADER = 40
+TRAIL_SECONDS = 2.0
+LONG_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """One frame of the clip."""
+
+    seconds: float
+    rgb: Rgb8
+
+
+def pictures(path: Path) -> Iterator[Picture]:
+    """Decode the clip."""
+    with av.open(path) as container:
+        for frame in container.decode(video=0):
+            yield Picture(float(frame.time or 0.0), frame.to_ndarray(format="rgb24"))
+
+
+def detect(video: Path, weights: Path, cache: Path) -> tuple[list[float], list[Detections]]:
+    """Times and people of every frame; from the cache if it is there."""
+    if not cache.is_file():
+        from ultralytics import YOLO
+
+        model = YOLO(weights)
+        seconds, boxes, counts = [], [], []
+        for picture in pictures(video):
+            found = model.predict(picture.rgb[:, :, ::-1], conf=CONFIDENCE, classes=[0], verbose=False)[0].boxes
+            seconds.append(picture.seconds)
+            boxes.append(np.concatenate([found.xyxy.numpy(), found.conf.numpy()[:, None]], axis=1))
+            counts.append(len(found))
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(cache, seconds=seconds, boxes=np.concatenate(boxes), counts=counts)
+    with np.load(cache) as kept:
+        ends = np.cumsum(kept["counts"])
+        frames = np.split(kept["boxes"], ends[:-1])
+        return kept["seconds"].tolist(), [Detections(each[:, :4], each[:, 4]) for each in frames]
+
+
+def track_ours(name: str, seconds: list[float], frames: list[Detections]) -> list[Tracks]:
+    """With the tracker's default settings."""
+    tracker = TRACKERS[name].build()
+    return [tracker.update(each, pts_seconds=time) for time, each in zip(seconds, frames, strict=True)]
+
+
+def track_peer(fps: float, frames: list[Detections], wh: tuple[int, int]) -> list[Tracks]:
+    """With ultralytics' ByteTrack and its own configuration."""
+    from ultralytics.engine.results import Boxes
+    from ultralytics.trackers import BYTETracker
+    from ultralytics.utils import YAML, IterableSimpleNamespace
+    from ultralytics.utils.checks import check_yaml
+
+    tracker = BYTETracker(IterableSimpleNamespace(**YAML.load(check_yaml("bytetrack.yaml"))))
+    result = []
+    for each in frames:
+        table = np.concatenate([each.xyxy, each.confidence[:, None], np.zeros((len(each), 1), np.float32)], axis=1)
+        rows = np.asarray(tracker.update(Boxes(table, wh[::-1]), None)).reshape(-1, 8)
+        result.append(Tracks(rows[:, :4], rows[:, 5], rows[:, 4].astype(np.int64)))
+    return result
+
+
+def summary(seconds: list[float], tracks: list[Tracks], *, ids: str = "track_id") -> dict[str, Any]:
+    """How many tracks, how long, and how many implausible steps."""
+    path = paths(seconds, tracks, ids)
+    step = float(np.median(np.diff(seconds)))
+    lengths = {identity: len(each) * step for identity, each in path.items()}
+    boxes = sum(map(len, path.values()))
+    return {
+        "ids": len(path),
+        "boxes": boxes,
+        "median_seconds": round(statistics.median(lengths.values()), 1) if lengths else 0.0,
+        "mean_seconds": round(statistics.mean(lengths.values()), 1) if lengths else 0.0,
+        f"share_of_boxes_in_tracks_of_{LONG_SECONDS:g}_seconds": round(
+            sum(len(each) for identity, each in path.items() if lengths[identity] >= LONG_SECONDS) / max(1, boxes), 3
+        ),
+        "implausible_steps": sum(implausible(each) for each in path.values()),
+    }
+
+
+def paths(seconds: list[float], tracks: list[Tracks], ids: str) -> dict[int, np.ndarray]:
+    """Time and box of every id, (n, 5)."""
+    result: dict[int, list[np.ndarray]] = defaultdict(list)
+    for time, each in zip(seconds, tracks, strict=True):
+        for identity, xyxy in zip(getattr(each, ids).tolist(), each.xyxy, strict=True):
+            result[identity].append(np.array([time, *xyxy]))
+    return {identity: np.stack(each) for identity, each in result.items()}
+
+
+def implausible(path: np.ndarray) -> int:
+    """Steps that nobody walks."""
+    centre, height = (path[:, 1:3] + path[:, 3:]) / 2, path[:, 4] - path[:, 2]
+    distance = np.linalg.norm(np.diff(centre, axis=0), axis=1) / np.minimum(height[1:], height[:-1])
+    return int((distance > 0.5 + 2 * np.diff(path[:, 0])).sum())
+
+
+class Side:
+    """One half of the video: boxes, trails, and how many ids there were so far."""
+
+    def __init__(self, title: str, fps: float) -> None:
+        self._title = title
+        self._seen: set[int] = set()
+        self._trails: dict[int, deque[tuple[float, tuple[int, int]]]] = defaultdict(
+            lambda: deque(maxlen=round(TRAIL_SECONDS * fps))
+        )
+
+    def paint(self, picture: Picture, tracks: Tracks) -> Rgb8:
+        """The picture enlarged below a header."""
+        import cv2
+
+        big = cv2.resize(picture.rgb, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
+        canvas = np.concatenate([np.full((HEADER, big.shape[1], 3), 24, np.uint8), big])
+        for identity, xyxy in zip(tracks.track_id.tolist(), tracks.xyxy, strict=True):
+            self._seen.add(identity)
+            left, top, right, bottom = (round(value * SCALE) for value in xyxy.tolist())
+            self._trails[identity].append((picture.seconds, ((left + right) // 2, bottom + HEADER)))
+        for identity, trail in self._trails.items():
+            points = [point for time, point in trail if time > picture.seconds - TRAIL_SECONDS]
+            if len(points) > 1:
+                cv2.polylines(canvas, [np.array(points, np.int32)], False, person_colour(identity), 1, cv2.LINE_AA)
+        for identity, xyxy in zip(tracks.track_id.tolist(), tracks.xyxy, strict=True):
+            left, top, right, bottom = (round(value * SCALE) for value in xyxy.tolist())
+            colour = person_colour(identity)
+            cv2.rectangle(canvas, (left, top + HEADER), (right, bottom + HEADER), colour, 2, cv2.LINE_AA)
+            put_label(canvas, str(identity), (left, top + HEADER), size=14, background=colour)
+        put_text(canvas, f"{self._title}: {len(self._seen)} ids so far", (12, 10), size=18, colour=WHITE)
+        return canvas
+
+
+def film(video: Path, output: Path, halves: dict[str, list[Tracks]], fps: float) -> None:
+    """Write the halves side by side; the file appears when it is whole."""
+    sides = [(Side(title, fps), tracks) for title, tracks in halves.items()]
+    part = output.with_name(f"{output.name}.part")
+    with av.open(part, "w", format="mp4") as container:
+        stream = None
+        for index, picture in enumerate(pictures(video)):
+            painted = [side.paint(picture, tracks[index]) for side, tracks in sides]
+            gap = np.full((len(painted[0]), 4, 3), BLACK, np.uint8)
+            canvas = np.concatenate([painted[0], gap, *painted[1:]], axis=1)
+            if stream is None:
+                stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+                stream.height, stream.width = canvas.shape[0], canvas.shape[1]
+                stream.pix_fmt = "yuv420p"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(canvas, format="rgb24")))
+        if stream is not None:
+            container.mux(stream.encode(None))
+    part.replace(output)
+
+
+def main() -> None:
+    """Detect, track, draw, and write the JSON."""
+    shared = Path(os.environ.get("SURVEILLANCE_DATA") or ROOT.parent / "shared" / "data")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--video", type=Path, default=shared / "video" / "vtest_480x360.mp4")
+    parser.add_argument("--weights", type=Path, default=shared / "weights" / "yolov8n.pt")
+    parser.add_argument("--tracker", choices=TRACKERS, default=DEFAULT, help="ours in the video")
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "vtest", help="for the boxes and the video")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "vtest_tracks.json")
+    options = parser.parse_args()
+    seconds, frames = detect(options.video, options.weights, options.folder / "boxes.npz")
+    fps = 1 / float(np.median(np.diff(seconds)))
+    first = next(pictures(options.video)).rgb
+    peer = track_peer(fps, frames, (first.shape[1], first.shape[0]))
+    ours = {name: track_ours(name, seconds, frames) for name in TRACKERS}
+    report = {
+        "machine": describe(),
+        "video": options.video.name,
+        "frames": len(frames),
+        "boxes": sum(map(len, frames)),
+        "default": DEFAULT,
+        "tracks": {PEER: summary(seconds, peer)} | {name: summary(seconds, each) for name, each in ours.items()},
+        "tracklets": {name: summary(seconds, each, ids="tracklet_id") for name, each in ours.items()},
+    }
+    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    for name, row in report["tracks"].items():
+        print(f"{name:<24}{row}")
+    film(
+        options.video,
+        options.folder / "tracks.mp4",
+        {PEER: peer, f"ours, {options.tracker}": ours[options.tracker]},
+        fps,
+    )
+    print(options.folder / "tracks.mp4")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""Our default tracker, on people whose paths are known."""
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trackers.cautious import CautiousSettings, CautiousTracker
+from trackers.structures import Detections, Tracks
+
+
+def people(*lefts: float, confidence: float | list[float] = 0.9, top: float = 50.0) -> Detections:
+    """A person 40 wide and 100 high at each of these places."""
+    xyxy = np.array([[left, top, left + 40, top + 100] for left in lefts], np.float32).reshape(-1, 4)
+    return Detections(xyxy, np.broadcast_to(np.asarray(confidence, np.float32), len(xyxy)))
+
+
+def follow(
+    tracker: CautiousTracker, frames: list[Detections], *, fps: float = 10.0, start: float = 0.0
+) -> list[Tracks]:
+    return [tracker.update(each, pts_seconds=start + index / fps) for index, each in enumerate(frames)]
+
+
+def ids(tracks: list[Tracks]) -> list[list[int]]:
+    return [each.track_id.tolist() for each in tracks]
+
+
+def crowd(seed: int, frames: int = 30, count: int = 8) -> list[Detections]:
+    """People walking on random paths, with misses, jitter and false boxes; coordinates are whole quarters."""
+    rng = np.random.default_rng(seed)
+    place, speed = rng.uniform(0, 600, (count, 2)), rng.uniform(-8, 8, (count, 2))
+    result = []
+    for _ in range(frames):
+        place = place + speed
+        seen = place[rng.random(count) < 0.85]
+        corner = np.concatenate([seen + rng.normal(0, 1, seen.shape), rng.uniform(0, 600, (rng.integers(0, 2), 2))])
+        corner = np.round(corner * 4) / 4
+        xyxy = np.concatenate([corner, corner + np.array([40, 100])], axis=1)
+        result.append(Detections(xyxy, rng.uniform(0.05, 1, len(xyxy))))
+    return result
+
+
+def same(first: list[Tracks], second: list[Tracks]) -> bool:
+    """Whether two runs name the same boxes alike."""
+    return all(
+        np.array_equal(a.track_id, b.track_id) and np.array_equal(a.tracklet_id, b.tracklet_id)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def test_people_of_the_first_frame_have_an_id_at_once_and_keep_it() -> None:
+    tracks = follow(CautiousTracker(), [people(10 + 3 * t, 300 - 3 * t) for t in range(20)])
+    assert ids(tracks) == [[1, 2]] * 20
+    assert [each.tracklet_id.tolist() for each in tracks] == [[1, 2]] * 20
+
+
+def test_the_box_given_out_is_the_detection_bit_by_bit_in_the_detections_order() -> None:
+    tracker = CautiousTracker()
+    for t in range(10):
+        places = (300 - 3.3 * t, 10 + 3.7 * t)
+        detections = people(*(places if t % 2 else reversed(places)))
+        tracks = tracker.update(detections, pts_seconds=t / 10)
+        np.testing.assert_array_equal(tracks.xyxy, detections.xyxy)
+        np.testing.assert_array_equal(tracks.confidence, detections.confidence)
+
+
+def test_a_false_alarm_of_one_frame_never_gets_an_id_and_uses_none_up() -> None:
+    frames = [people(10), people(10, 300), people(10), people(10, 500), people(10, 500)]
+    assert ids(follow(CautiousTracker(), frames)) == [[1], [1], [1], [1], [1, 2]]
+
+
+def test_a_weak_box_continues_a_track_but_starts_none_and_revives_none() -> None:
+    strong, weak = [0.9, 0.9], [0.9, 0.3]
+    frames = [people(10, 300), people(10, 302, confidence=weak), people(10), people(10, 304, confidence=weak)]
+    frames += [people(10, 304, confidence=strong)]
+    assert ids(follow(CautiousTracker(), frames)) == [[1, 2], [1, 2], [1], [1], [1, 2]]
+
+
+def test_on_a_weak_camera_the_same_people_are_found_with_half_the_scores() -> None:
+    def found(confidence: float, settings: CautiousSettings) -> int:
+        frames = [people(10 + 2 * t, 300, 500 - 2 * t, confidence=confidence) for t in range(40)]
+        return len(follow(CautiousTracker(settings), frames, fps=10)[-1])
+
+    assert found(0.8, CautiousSettings()) == found(0.4, CautiousSettings()) == 3
+    assert found(0.4, CautiousSettings(calibration_strength=0.0)) == 0
+
+
+@pytest.mark.parametrize("start", [0.0, 0.1, 1_700_000_000.3])
+@pytest.mark.parametrize("fps", [5, 10, 30])
+def test_the_lost_buffer_is_in_seconds_at_any_frame_rate(fps: int, start: float) -> None:
+    def gap(frames_missed: int) -> list[int]:
+        frames = [people(10), people(10), *[people()] * frames_missed, people(10), people(10)]
+        return follow(CautiousTracker(), frames, fps=fps, start=start)[-1].track_id.tolist()
+
+    assert gap(fps - 1) == [1]  # seen again exactly one second later
+    assert gap(fps) == [2]
+
+
+def test_a_track_goes_on_after_a_gap_and_its_tracklet_does_not() -> None:
+    frames = [people(10)] * 5 + [people()] * 4 + [people(10)] * 3
+    tracks = [each for each in follow(CautiousTracker(), frames) if len(each)]
+    assert {int(each.track_id[0]) for each in tracks} == {1}
+    assert [int(each.tracklet_id[0]) for each in tracks] == [1] * 5 + [2] * 3
+    assert tracks[5].risk[0] > 0.3 > tracks[-1].risk[0]
+
+
+def test_a_lost_track_is_not_given_to_one_of_two_who_both_might_be_it() -> None:
+    frames = [people(200)] * 5 + [people()] * 6
+    alone, both = frames + [people(204)] * 3, frames + [people(190, 212)] * 3
+    assert follow(CautiousTracker(), alone)[-1].track_id.tolist() == [1]
+    assert 1 not in follow(CautiousTracker(), both)[-1].track_id
+
+
+def test_two_who_cross_begin_new_tracklets_when_they_part() -> None:
+    frames = [people(100 + 8 * t, 260 - 8 * t, confidence=[0.9, 0.85]) for t in range(21)]
+    tracks = follow(CautiousTracker(), frames)
+    before, after = set(tracks[3].tracklet_id.tolist()), set(tracks[-1].tracklet_id.tolist())
+    assert not before & after
+    assert max(float(each.risk.max()) for each in tracks[8:13]) > 0.5 > float(tracks[3].risk.max())
+
+
+def test_when_the_camera_turns_all_ids_stay_and_a_fixed_one_need_not_look() -> None:
+    rng = np.random.default_rng(0)
+    places = np.arange(6) * 160.0
+    turn = np.where(np.arange(30) >= 12, 45.0, 0.0)  # more than a width at once
+    frames = [people(*(places + shift + rng.normal(0, 0.5, 6)), top=50 + shift / 10) for shift in turn]
+    assert follow(CautiousTracker(), frames)[-1].track_id.tolist() == [1, 2, 3, 4, 5, 6]
+    fixed = follow(CautiousTracker(CautiousSettings(static_camera=True)), frames)[-1].track_id.tolist()
+    assert fixed != [1, 2, 3, 4, 5, 6]
+
+
+def test_no_track_is_born_on_top_of_a_living_one() -> None:
+    frames = [people(100), *[people(100, 108)] * 5]
+    assert all(len(each) == 1 for each in follow(CautiousTracker(), frames))
+    assert len(follow(CautiousTracker(CautiousSettings(new_overlap=1.0)), frames)[-1]) == 2
+
+
+def test_embeddings_decide_between_two_who_stand_alike() -> None:
+    red, blue = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    for looks in ([red, blue], [blue, red]):
+        tracker = CautiousTracker(CautiousSettings(appearance_weight=1.0))
+        for t in range(6):
+            tracker.update(people(100, 116), pts_seconds=t / 10, embeddings=np.stack([red, blue]))
+        crossed = tracker.update(people(107, 109), pts_seconds=0.6, embeddings=np.stack(looks))
+        assert crossed.track_id.tolist() == ([1, 2] if looks[0] is red else [2, 1])
+
+
+def test_embeddings_that_do_not_fit_are_refused_and_unknown_ones_say_nothing() -> None:
+    tracker = CautiousTracker()
+    with pytest.raises(ValueError, match=r"embeddings must be \(1, d\), one a box, got \(2, 3\)"):
+        tracker.update(people(10), pts_seconds=0.0, embeddings=np.ones((2, 3)))
+    plain, unknown = CautiousTracker(), CautiousTracker()
+    for t, frame in enumerate(crowd(3)):
+        a = plain.update(frame, pts_seconds=t / 10)
+        b = unknown.update(frame, pts_seconds=t / 10, embeddings=np.full((len(frame), 4), np.nan))
+        np.testing.assert_array_equal(a.track_id, b.track_id)
+    with pytest.raises(ValueError, match=r"embeddings must be \(n, 4\) as before"):
+        unknown.update(people(10), pts_seconds=99.0, embeddings=np.ones((1, 5)))
+
+
+def test_time_that_does_not_increase_is_refused() -> None:
+    tracker = CautiousTracker()
+    tracker.update(people(10), pts_seconds=1.0)
+    with pytest.raises(ValueError, match=r"greater than at the last call, 1.0, got 1.0"):
+        tracker.update(people(10), pts_seconds=1.0)
+    with pytest.raises(ValueError, match="finite"):
+        tracker.update(people(10), pts_seconds=float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"likeness": -0.1}, r"likeness must be in \[0, 1\]"),
+        ({"high_confidence": 0.05}, "low_confidence <= high_confidence"),
+        ({"lost_seconds": 0.0}, "lost_seconds must be a positive number"),
+        ({"calibration_strength": float("inf")}, "calibration_strength must be a number"),
+        ({"reference_confidence": 0.0}, "reference_confidence must be above 0"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(setting: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CautiousSettings(**setting)
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 1000))
+def test_no_id_is_given_twice_in_a_frame_and_a_tracklet_belongs_to_one_track(seed: int) -> None:
+    owner: dict[int, int] = {}
+    for tracks in follow(CautiousTracker(), crowd(seed)):
+        assert len(set(tracks.track_id.tolist())) == len(set(tracks.tracklet_id.tolist())) == len(tracks)
+        for track, tracklet in zip(tracks.track_id.tolist(), tracks.tracklet_id.tolist(), strict=True):
+            assert owner.setdefault(tracklet, track) == track
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 1000))
+def test_the_order_of_the_boxes_does_not_matter(seed: int) -> None:
+    frames, rng = crowd(seed), np.random.default_rng(seed)
+    first, second = CautiousTracker(), CautiousTracker()
+    for t, frame in enumerate(frames):
+        order = rng.permutation(len(frame))
+        mixed = Detections(frame.xyxy[order], frame.confidence[order])
+        a, b = first.update(frame, pts_seconds=t / 10), second.update(mixed, pts_seconds=t / 10)
+        named = {tuple(box): (i, j) for box, i, j in zip(b.xyxy.tolist(), b.track_id, b.tracklet_id, strict=True)}
+        assert named == {
+            tuple(box): (i, j) for box, i, j in zip(a.xyxy.tolist(), a.track_id, a.tracklet_id, strict=True)
+        }
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([0.25, 0.5, 2.0, 4.0]), st.sampled_from([-512.0, 0.0, 1024.0]))
+def test_translating_and_scaling_the_scene_changes_nothing(seed: int, factor: float, offset: float) -> None:
+    frames = crowd(seed)
+    moved = [Detections(each.xyxy * factor + offset, each.confidence) for each in frames]
+    assert same(follow(CautiousTracker(), frames), follow(CautiousTracker(), moved))
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([-1000.0, 3600.0, 2.0**30]))
+def test_when_the_clock_starts_changes_nothing(seed: int, start: float) -> None:
+    frames = crowd(seed)
+    assert same(follow(CautiousTracker(), frames, fps=8), follow(CautiousTracker(), frames, fps=8, start=start))
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 29))
+def test_a_pickled_tracker_goes_on_as_if_nothing_had_been(seed: int, at: int) -> None:
+    frames = crowd(seed)
+    whole, part = CautiousTracker(), CautiousTracker()
+    expected = follow(whole, frames)
+    follow(part, frames[:at])
+    resumed = pickle.loads(pickle.dumps(part))  # noqa: S301
+    rest = [resumed.update(each, pts_seconds=(at + k) / 10) for k, each in enumerate(frames[at:])]
+    assert same(expected[at:], rest)
+
+
+def test_after_a_reset_no_id_comes_again_and_time_may_begin_anew() -> None:
+    tracker = CautiousTracker()
+    follow(tracker, [people(10, 300)] * 3)
+    tracker.reset()
+    tracks = follow(tracker, [people(10, 300)] * 3)
+    assert ids(tracks) == [[3, 4]] * 3
+    assert tracks[0].tracklet_id.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000])
+def test_none_one_and_a_thousand_boxes(count: int) -> None:
+    rng = np.random.default_rng(0)
+    corner = np.stack([np.arange(count) % 40 * 100.0, np.arange(count) // 40 * 200.0], axis=1).reshape(-1, 2)
+    tracker, expected = CautiousTracker(), np.empty(0, np.int64)
+    for t in range(3):
+        place = corner + rng.normal(0, 1, corner.shape)
+        xyxy = np.concatenate([place, place + np.array([40, 100])], axis=1)
+        tracks = tracker.update(Detections(xyxy, np.full(count, 0.9)), pts_seconds=t / 10)
+        expected = expected if t else tracks.track_id
+        np.testing.assert_array_equal(tracks.track_id, expected)
+    assert sorted(tracks.track_id.tolist()) == list(range(1, count + 1))
+
+
+def test_a_day_of_passers_by_leaves_as_little_as_a_minute() -> None:
+    tracker, size = CautiousTracker(), {}
+    for step in range(2000):
+        t = step * 86_400 / 2000
+        tracker.update(people(step % 50 * 9, 700 - step % 50 * 9), pts_seconds=t)
+        tracker.update(people(step % 50 * 9 + 1, 701 - step % 50 * 9), pts_seconds=t + 0.1)
+        size[step] = len(pickle.dumps(tracker))
+    assert size[1999] <= size[49] + 64
+    assert len(tracker) <= 4

@@ -1,0 +1,50 @@
+"""How far the camera turned between two frames, from nothing but the boxes."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+_LEAST_PAIRS = 4
+_ROBUST_ERROR = 1.4826 * 1.2533  # from a median absolute deviation to the standard error of a median, times sqrt(n)
+
+
+def common_shift(predicted: Array, detected: Array) -> Array | None:
+    """The displacement that people, who walk each their own way, have in common: that of the camera.
+
+    Pairs are mutual nearest neighbours over cx, cy, w, h whose distance is below half a height, and the shift is the
+    median of their residuals. An axis counts only where the shift exceeds both its own standard error and the
+    residuals' median deviation from it: most of the people must agree, so that neither a camera at rest nor a group
+    that sets off together is taken for a turn.
+
+    Args:
+        predicted: Where tracks are expected, cx, cy, w, h in pixels, (t, 4).
+        detected: What was found, likewise, (d, 4).
+
+    Returns:
+        (2,) pixels, or None when there is none, or fewer than 4 pairs to tell it from.
+    """
+    if min(len(predicted), len(detected)) < _LEAST_PAIRS:
+        return None
+    distance = squared_distance(predicted, detected)
+    nearest = distance.argmin(axis=1)
+    rows = np.arange(len(predicted))
+    mutual = distance.argmin(axis=0)[nearest] == rows
+    rows = rows[mutual & (distance[rows, nearest] < (predicted[:, 3] / 2) ** 2)]
+    if len(rows) < _LEAST_PAIRS:
+        return None
+    residual = detected[nearest[rows], :2] - predicted[rows, :2]
+    shift: Array = np.median(residual, axis=0)
+    deviation = np.median(np.abs(residual - shift), axis=0)
+    shift[np.abs(shift) <= max(_ROBUST_ERROR / math.sqrt(len(rows)), 1.0) * deviation] = 0.0
+    return shift if shift.any() else None
+
+
+def squared_distance(first: Array, second: Array) -> Array:
+    """Between the rows of (n, k) and of (m, k), (n, m); both are centred before, so that no precision is lost."""
+    centre = first.mean(axis=0)
+    a, b = first - centre, second - centre
+    result: Array = (a * a).sum(axis=1)[:, None] - 2 * (a @ b.T) + (b * b).sum(axis=1)
+    return np.maximum(result, 0.0, out=result)

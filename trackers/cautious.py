@@ -1,0 +1,426 @@
+"""Our own default: a tracker that would rather begin a new tracklet than join two people.
+
+Its parts, each measured in ``docs/experiments.md``: confidences on one scale for every camera
+(`trackers.calibration`); all tracks moved on in seconds, and by what the camera turned (`trackers.camera_motion`);
+a filter that trusts a box as far as the detector does (Du et al., "GIAOTracker", 2021); likeness from overlap, height
+(Yang et al., "Hybrid-SORT", 2024) and the surprise at the motion, on a scale that each stream teaches; weak boxes for
+tracks seen in the last frame only (Zhang et al., "ByteTrack", 2022); a lost track taken up again only where nothing
+else comes near to fitting, the less near the longer it was lost; no birth on top of a living track (Shim et al.,
+"TrackTrack", 2025); and two ids, of which `tracklet_id` ends wherever the tracker was in doubt (`trackers.purity`).
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trackers.association import assign
+from trackers.boxes import iou_matrix
+from trackers.calibration import ScoreCalibration
+from trackers.camera_motion import common_shift, squared_distance
+from trackers.kalman import MotionNoise, WalkFilter
+from trackers.purity import CutRules, Evidence, risk
+from trackers.structures import Detections, Tracks
+
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Matrix = NDArray[np.float64]
+
+TENTATIVE, CONFIRMED, LOST = 0, 1, 2
+
+_TIME_SLACK = 1e-6  # seconds: the rounding of float64 time stamps in the order of a Unix time
+_NOISE = MotionNoise(measurement=0.08, position=0.15, acceleration=0.7)
+_DISTRUST = 3.0  # a box of confidence c counts as measured with (1 + 3 (1 - c)) times the noise
+_SURPRISE_HALF = 8.0  # squared distance, of 4 coordinates, at which the likeness has fallen to 1 / sqrt 2
+_SURPRISE_QUANTILE, _SURPRISE_LIMIT = 0.93, 9.5  # the stream's scale is such that 93 % of the distances are below 9.5
+_SCALE_RANGE, _SCALE_RATE, _SCALE_STEP = (0.5, 3.0), 0.04, 0.6
+_MEMORY_OF_SCORES = 20.0  # seconds
+_APPEARANCE_MEMORY = 0.9  # share of a track's embedding that stays when a box is added
+
+_SETTLED = 0.3  # likeness times confidence from which on a living track has found its box
+_SHARES = ("_confidence", "likeness", "_margin", "_overlap", "_weight")  # endings of settings in [0, 1]
+_STATE, _TRACK, _TRACKLET, _SEEN_AS, _HITS, _OVERLAPPED = range(6)  # columns; _SEEN_AS is a row of this frame or -1
+
+
+@dataclass(frozen=True, slots=True)
+class CautiousSettings:
+    """What may be asked of the tracker; the defaults are for every camera. Numbers are in [0, 1] but for the seconds.
+
+    Confidences are on the common scale: as a good detector by day would give them.
+
+    Attributes:
+        low_confidence: Boxes below are not looked at.
+        high_confidence: Boxes below can only continue a track that was seen in the last frame.
+        new_confidence: A box that no track claims starts one from here on.
+        reference_confidence: A stream whose own scale is below (see `ScoreCalibration`) has its confidences lifted.
+        calibration_strength: How much, at least 0; 0 takes confidences as they come.
+        likeness: Overlap times confidence, less for other heights and surprising places, that a match must exceed.
+        new_likeness: The same, for tracks seen once.
+        weak_likeness: The same without the confidence, for boxes below `high_confidence`.
+        revival_likeness: Like `likeness`, for lost tracks.
+        revival_margin: How far the best other track or box must fall short when a track was lost for a second; in
+            proportion for shorter and longer.
+        lost_seconds: How long an unseen track waits to be found again, at least the time between frames.
+        new_overlap: A box that overlaps the box of a living track by this much starts none; 1 allows all.
+        appearance_weight: How much of the likeness goes with the embeddings, where given: 1 leaves none of it for
+            opposite ones.
+        static_camera: The camera never turns; nothing is compensated.
+    """
+
+    low_confidence: float = 0.1
+    high_confidence: float = 0.6
+    new_confidence: float = 0.65
+    reference_confidence: float = 0.8
+    calibration_strength: float = 3.0
+    likeness: float = 0.1
+    new_likeness: float = 0.2
+    weak_likeness: float = 0.5
+    revival_likeness: float = 0.15
+    revival_margin: float = 0.2
+    lost_seconds: float = 1.0
+    new_overlap: float = 0.5
+    appearance_weight: float = 0.5
+    static_camera: bool = False
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith(_SHARES) and not 0 <= value <= 1:
+                raise ValueError(f"{field.name} must be in [0, 1], got {value}")
+        if not self.low_confidence <= self.high_confidence <= self.new_confidence:
+            raise ValueError(
+                "low_confidence <= high_confidence <= new_confidence must hold, got "
+                f"{self.low_confidence}, {self.high_confidence}, {self.new_confidence}"
+            )
+        if self.reference_confidence == 0:
+            raise ValueError("reference_confidence must be above 0")
+        if not (math.isfinite(self.lost_seconds) and self.lost_seconds > 0):
+            raise ValueError(f"lost_seconds must be a positive number, got {self.lost_seconds}")
+        if not (math.isfinite(self.calibration_strength) and self.calibration_strength >= 0):
+            raise ValueError(f"calibration_strength must be a number not below 0, got {self.calibration_strength}")
+
+
+DEFAULT_SETTINGS = CautiousSettings()
+DEFAULT_RULES = CutRules()
+
+
+class _Frame(NamedTuple):
+    """The boxes of a frame that are looked at, the most confident first."""
+
+    rows: Rows  # into the detections as they came
+    xyxy: Matrix
+    cxcywh: Matrix
+    confidence: Matrix  # on the common scale
+    high: int  # so many reach `high_confidence`
+    embeddings: Matrix | None
+
+
+class _Likeness(NamedTuple):
+    """Of every track (rows) with every box (columns)."""
+
+    overlap: Matrix  # IoU
+    surprise: Matrix  # squared distance in the stream's variances
+    like: Matrix
+    fused: Matrix  # like, times the confidence, 0 where a lost track must not be taken up again
+
+
+class CautiousTracker:
+    """Tracks of one camera; see `trackers.base.Tracker`.
+
+    A track is tentative, without id, until the frame after its first, where it is confirmed or dropped; tracks of the
+    very first frame are confirmed at once. A confirmed track that no box continues is lost, and dropped after
+    `lost_seconds`. Ids count from 1 in the order of confirmation, tracklet ids in the order in which pieces begin.
+    The state is a handful of arrays with a row a track: it can be pickled, and it does not grow with time. The order
+    of a frame's boxes does not matter, nor does the unit of length or the origin, nor that of time.
+    """
+
+    def __init__(self, settings: CautiousSettings = DEFAULT_SETTINGS, rules: CutRules = DEFAULT_RULES) -> None:
+        self.settings, self.rules = settings, rules
+        self._ids_given = self._tracklets_given = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all tracks, the time, and what was learnt of the stream. Ids already given are not given again."""
+        settings = self.settings
+        self._calibration = ScoreCalibration(
+            reference=settings.reference_confidence,
+            strength=settings.calibration_strength,
+            memory_seconds=_MEMORY_OF_SCORES,
+        )
+        self._filter = WalkFilter(_NOISE)
+        self._lives = np.empty((0, 6), np.int64)
+        self._seen_at = np.empty(0)  # time of the last box
+        self._risk = np.empty(0, np.float32)
+        self._embeddings: Matrix | None = None  # (tracks, d), unit length; NaN where none is known
+        self._surprise_scale = 1.0
+        self._now = -math.inf  # before the first frame
+
+    def __len__(self) -> int:
+        """Tracks held, the tentative and the lost included."""
+        return len(self._lives)
+
+    def update(
+        self, detections: Detections, *, pts_seconds: float, embeddings: NDArray[np.floating] | None = None
+    ) -> Tracks:
+        """Take the next frame's boxes and return those that belong to a confirmed track, in their order.
+
+        Args:
+            detections: Boxes of this frame.
+            pts_seconds: Presentation time, strictly greater than at the last call; steps may differ.
+            embeddings: What each box looks like, (n, d) of any length above 0; a row of NaN says nothing. They decide
+                among places that are possible, and make no impossible one possible.
+
+        Raises:
+            ValueError: When time does not increase or is not finite, or embeddings do not fit the boxes or each other.
+        """
+        dt = self._step(pts_seconds)
+        frame = self._look(detections, embeddings, dt)
+        self._advance(pts_seconds, dt)
+        first_frame, self._now = self._now == -math.inf, pts_seconds
+        unclaimed = np.arange(frame.high)
+        self._lives[:, _SEEN_AS] = -1
+        if len(self) and len(frame.rows):
+            self._follow_camera(frame)
+            likeness = self._compare(frame)
+            unclaimed = self._associate(likeness, frame)
+            self._continue(likeness, frame)
+        self._retire()
+        self._start(self._births(unclaimed, frame), frame, confirmed=first_frame)
+        return self._tracks(detections, frame)
+
+    def _step(self, pts_seconds: float) -> float:
+        """Seconds since the last frame, 0 at the first."""
+        if not math.isfinite(pts_seconds):
+            raise ValueError(f"pts_seconds must be finite, got {pts_seconds}")
+        if self._now == -math.inf:
+            return 0.0
+        if pts_seconds <= self._now:
+            raise ValueError(f"pts_seconds must be greater than at the last call, {self._now}, got {pts_seconds}")
+        return pts_seconds - self._now
+
+    def _look(self, detections: Detections, embeddings: NDArray[np.floating] | None, dt: float) -> _Frame:
+        vectors = None if embeddings is None else self._unit(embeddings, len(detections))
+        confidence = self._calibration.calibrate(detections.confidence.astype(np.float64), dt=dt)
+        index = np.flatnonzero(confidence >= self.settings.low_confidence)
+        xyxy, confidence = detections.xyxy[index].astype(np.float64), confidence[index]
+        order = np.lexsort((xyxy[:, 3], xyxy[:, 2], xyxy[:, 1], xyxy[:, 0], -confidence))
+        index, xyxy, confidence = index[order], xyxy[order], confidence[order]
+        size = xyxy[:, 2:] - xyxy[:, :2]
+        cxcywh = np.concatenate([xyxy[:, :2] + size / 2, size], axis=1)
+        high = int(np.searchsorted(-confidence, -self.settings.high_confidence, side="right"))
+        return _Frame(index, xyxy, cxcywh, confidence, high, None if vectors is None else vectors[index])
+
+    def _unit(self, embeddings: NDArray[np.floating], count: int) -> Matrix:
+        vectors = np.asarray(embeddings, dtype=np.float64)
+        if vectors.ndim != 2 or len(vectors) != count:
+            raise ValueError(f"embeddings must be ({count}, d), one a box, got {vectors.shape}")
+        if self._embeddings is not None and self._embeddings.shape[1] != vectors.shape[1]:
+            raise ValueError(f"embeddings must be (n, {self._embeddings.shape[1]}) as before, got {vectors.shape}")
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: Matrix = np.divide(vectors, length, out=np.full_like(vectors, np.nan), where=length > 0)
+        return unit
+
+    def _advance(self, pts_seconds: float, dt: float) -> None:
+        """Move all tracks to this time, without those unseen for too long."""
+        if len(self):
+            self._keep(pts_seconds - self._seen_at <= self.settings.lost_seconds + _TIME_SLACK)
+            self._filter.predict(dt)
+
+    def _follow_camera(self, frame: _Frame) -> None:
+        if self.settings.static_camera:
+            return
+        steady = (self._lives[:, _STATE] == CONFIRMED) & (self._lives[:, _HITS] >= 2)
+        shift = common_shift(self._filter.mean[steady], frame.cxcywh[: frame.high])
+        if shift is not None:
+            self._filter.shift(shift)
+
+    def _compare(self, frame: _Frame) -> _Likeness:
+        mean, boxes = self._filter.mean, frame.cxcywh
+        half = np.maximum(mean[:, 2:], 0.0) / 2
+        left_top, right_bottom = (mean[:, :2] - half).T[:, :, None], (mean[:, :2] + half).T[:, :, None]
+        left, top, right, bottom = frame.xyxy.T[:, None, :]
+        width = np.minimum(right_bottom[0], right) - np.maximum(left_top[0], left)
+        height = np.minimum(right_bottom[1], bottom) - np.maximum(left_top[1], top)
+        np.maximum(width, 0.0, out=width)
+        np.maximum(height, 0.0, out=height)
+        shared = width * height
+        tall = 2 * half[:, 1]
+        overlap = shared / ((2 * half[:, 0] * tall)[:, None] + boxes[:, 2] * boxes[:, 3] - shared)
+        same_height = height / (tall[:, None] + boxes[:, 3] - height)
+        surprise = squared_distance(mean, boxes)
+        surprise /= (self._filter.innovation * self._surprise_scale)[:, None]
+        like = overlap * np.sqrt(same_height / (1 + surprise / _SURPRISE_HALF))
+        if frame.embeddings is not None and self._embeddings is not None:
+            like *= self._resemblance(self._embeddings, frame.embeddings)
+        fused = like * frame.confidence
+        self._guard_revivals(fused)
+        return _Likeness(overlap, surprise, like, fused)
+
+    def _resemblance(self, known: Matrix, embeddings: Matrix) -> Matrix:
+        """1 for equal embeddings and where one is unknown, ``1 - appearance_weight`` for opposite ones."""
+        cosine = np.nan_to_num(known @ embeddings.T, nan=1.0)
+        factor: Matrix = 1 - self.settings.appearance_weight * (1 - cosine) / 2
+        return factor
+
+    def _guard_revivals(self, fused: Matrix) -> None:
+        """Forbid lost tracks all boxes but those that fit by a margin better than any other pairing of either.
+
+        A living track and a box that are each other's best are settled: whoever hides behind them is no rival.
+        """
+        state = self._lives[:, _STATE]
+        lost = np.flatnonzero(state == LOST)
+        if not len(lost):
+            return
+        best = fused.argmax(axis=1)
+        rows = np.arange(len(fused))
+        settled = rows[(state == CONFIRMED) & (fused.argmax(axis=0)[best] == rows) & (fused[rows, best] > _SETTLED)]
+        doubtful = fused.copy()
+        doubtful[settled], doubtful[:, best[settled]] = 0.0, 0.0
+        mine = doubtful[lost]
+        rival = np.maximum(_rivals_by_column(doubtful)[lost], _rivals_by_column(mine.T).T)
+        margin = self.settings.revival_margin * (self._now - self._seen_at[lost])
+        mine[mine < np.maximum(rival + margin[:, None], self.settings.revival_likeness)] = 0.0
+        fused[lost] = mine
+
+    def _associate(self, likeness: _Likeness, frame: _Frame) -> Rows:
+        """Give tracks their boxes, and return the high-confidence boxes that none claims."""
+        settings, state, high = self.settings, self._lives[:, _STATE], frame.high
+        gain = np.empty_like(likeness.like)
+        floor = np.where(state == TENTATIVE, settings.new_likeness, settings.likeness)
+        gain[:, :high] = likeness.fused[:, :high] - floor[:, None]
+        gain[:, high:] = np.where((state == CONFIRMED)[:, None], likeness.like[:, high:] - settings.weak_likeness, -1.0)
+        result = assign(-gain, gate=0.0)
+        self._lives[result.matches[:, 0], _SEEN_AS] = result.matches[:, 1]
+        return result.unmatched_detections[result.unmatched_detections < high]
+
+    def _continue(self, likeness: _Likeness, frame: _Frame) -> None:
+        """Update what was seen, and confirm the tentative of it."""
+        seen = np.flatnonzero(self._lives[:, _SEEN_AS] >= 0)
+        boxes = self._lives[seen, _SEEN_AS]
+        self._learn_surprise(likeness.surprise[seen, boxes], self._lives[seen, _HITS] >= 2)
+        self._judge(seen, boxes, likeness)
+        self._filter.update(seen, frame.cxcywh[boxes], 1 + _DISTRUST * (1 - frame.confidence[boxes]))
+        self._see(seen, boxes, frame)
+        self._lives[seen, _HITS] += 1
+        self._confirm(seen[self._lives[seen, _STATE] == TENTATIVE])
+        self._lives[seen, _STATE] = CONFIRMED
+        self._seen_at[seen] = self._now
+
+    def _learn_surprise(self, surprise: Matrix, steady: Mask) -> None:
+        """Scale the variances until the usual share of distances is below the limit."""
+        count = int(steady.sum())
+        if not count:
+            return
+        excess = float((surprise[steady] > _SURPRISE_LIMIT).mean()) - (1 - _SURPRISE_QUANTILE)
+        rate = min(_SCALE_STEP, _SCALE_RATE * count)
+        scale = self._surprise_scale * math.exp(rate * excess / _SURPRISE_QUANTILE)
+        self._surprise_scale = min(max(scale, _SCALE_RANGE[0]), _SCALE_RANGE[1])
+
+    def _judge(self, seen: Rows, boxes: Rows, likeness: _Likeness) -> None:
+        """Set the risk of each pair, and begin a new tracklet where the rules say so."""
+        state = self._lives[:, _STATE]
+        others = likeness.fused.copy()
+        others[seen, boxes] = 0.0
+        rival = np.maximum(others[seen].max(axis=1), others[:, boxes].max(axis=0)) / likeness.like[seen, boxes]
+        places = likeness.overlap[:, boxes] * (state != TENTATIVE)[:, None]
+        places[seen, np.arange(len(seen))] = 0.0
+        missed = np.where(state[seen] == LOST, self._now - self._seen_at[seen], 0.0)
+        evidence = Evidence(missed, places.max(axis=0, initial=0.0), rival, likeness.surprise[seen, boxes])
+        cut, overlapped = self.rules.cut(evidence, was_overlapped=self._lives[seen, _OVERLAPPED] > 0)
+        self._lives[seen, _OVERLAPPED] = overlapped
+        self._risk[seen] = risk(evidence, lost_seconds=self.settings.lost_seconds)
+        self._begin_tracklets(seen[cut & (state[seen] != TENTATIVE)])
+
+    def _see(self, seen: Rows, boxes: Rows, frame: _Frame) -> None:
+        """Mix the boxes' embeddings into those of their tracks."""
+        if frame.embeddings is None:
+            return
+        if self._embeddings is None:
+            self._embeddings = np.full((len(self), frame.embeddings.shape[1]), np.nan)
+        old, new = self._embeddings[seen], frame.embeddings[boxes]
+        new = np.where(np.isnan(new), old, new)
+        mixed = _APPEARANCE_MEMORY * np.where(np.isnan(old), new, old) + (1 - _APPEARANCE_MEMORY) * new
+        length = np.linalg.norm(mixed, axis=1, keepdims=True)
+        self._embeddings[seen] = np.divide(mixed, length, out=mixed, where=length > 0)
+
+    def _confirm(self, rows: Rows) -> None:
+        self._lives[rows, _TRACK] = self._ids_given + 1 + np.arange(len(rows))
+        self._ids_given += len(rows)
+        self._begin_tracklets(rows)
+
+    def _begin_tracklets(self, rows: Rows) -> None:
+        self._lives[rows, _TRACKLET] = self._tracklets_given + 1 + np.arange(len(rows))
+        self._tracklets_given += len(rows)
+
+    def _retire(self) -> None:
+        """Lose the confirmed that were not seen, and drop the tentative."""
+        state, unseen = self._lives[:, _STATE], self._lives[:, _SEEN_AS] < 0
+        missed = unseen & (state == CONFIRMED)
+        state[missed] = LOST
+        self._filter.stop_growth(missed)
+        self._keep(~(unseen & (state == TENTATIVE)))
+
+    def _births(self, unclaimed: Rows, frame: _Frame) -> Rows:
+        """Of the boxes that no track claims, those that start one: confident, and not on top of a living track."""
+        born = unclaimed[frame.confidence[unclaimed] >= self.settings.new_confidence]
+        taken = self._lives[:, _SEEN_AS]
+        taken = taken[taken >= 0]
+        if len(born) and len(taken):
+            overlap = iou_matrix(frame.xyxy[born], frame.xyxy[taken]).max(axis=1)
+            born = born[(overlap < self.settings.new_overlap) | (self.settings.new_overlap == 1)]
+        return born
+
+    def _start(self, born: Rows, frame: _Frame, *, confirmed: bool) -> None:
+        count = len(born)
+        if not count:
+            return
+        lives = np.zeros((count, 6), np.int64)
+        lives[:, _SEEN_AS], lives[:, _HITS] = born, 1
+        lives[:, _STATE] = CONFIRMED if confirmed else TENTATIVE
+        self._filter.append(frame.cxcywh[born])
+        self._lives = np.concatenate([self._lives, lives])
+        self._seen_at = np.concatenate([self._seen_at, np.full(count, self._now)])
+        self._risk = np.concatenate([self._risk, np.zeros(count, np.float32)])
+        if frame.embeddings is not None and self._embeddings is None:
+            self._embeddings = np.full((len(self) - count, frame.embeddings.shape[1]), np.nan)
+        if self._embeddings is not None:
+            unknown = np.full((count, self._embeddings.shape[1]), np.nan)
+            new = unknown if frame.embeddings is None else frame.embeddings[born]
+            self._embeddings = np.concatenate([self._embeddings, new])
+        if confirmed:
+            self._confirm(np.arange(len(self) - count, len(self)))
+
+    def _keep(self, rows: Mask) -> None:
+        if rows.all():
+            return
+        self._filter.keep(rows)
+        self._lives, self._seen_at, self._risk = self._lives[rows], self._seen_at[rows], self._risk[rows]
+        if self._embeddings is not None:
+            self._embeddings = self._embeddings[rows]
+
+    def _tracks(self, detections: Detections, frame: _Frame) -> Tracks:
+        rows = np.flatnonzero((self._lives[:, _SEEN_AS] >= 0) & (self._lives[:, _STATE] == CONFIRMED))
+        index = frame.rows[self._lives[rows, _SEEN_AS]]
+        order = np.argsort(index)
+        rows, index = rows[order], index[order]
+        return Tracks(
+            detections.xyxy[index],
+            detections.confidence[index],
+            self._lives[rows, _TRACK],
+            self._lives[rows, _TRACKLET],
+            self._risk[rows],
+        )
+
+
+def _rivals_by_column(fused: Matrix) -> Matrix:
+    """The greatest other entry of its column, for every entry; 0 where there is none."""
+    columns = np.arange(fused.shape[1])
+    best = fused.argmax(axis=0)
+    greatest = fused[best, columns]
+    others = fused.copy()
+    others[best, columns] = 0.0
+    rivals = np.repeat(greatest[None], len(fused), axis=0)
+    rivals[best, columns] = others.max(axis=0)
+    return rivals
