@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -115,6 +116,8 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run's folder")
     parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="the folder with ground_truth/")
+    parser.add_argument("--videos", action="store_true", help="draw the annotated videos anew, right and wrong marked")
+    parser.add_argument("--no-progress", action="store_true", help="no progress on stderr")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     _add_common(parser)
     parser.set_defaults(command=_evaluate)
@@ -197,7 +200,9 @@ def _search(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from pipeline.evaluate import evaluate_run, table
 
-    report = evaluate_run(options.run, options.truth)
+    with _progress(options) as on_progress:
+        on_drawn = partial(on_progress, "drawing") if options.videos else None
+        report = evaluate_run(options.run, options.truth, on_drawn=on_drawn)
     _show(report, options, table(report))
     return 0
 
@@ -335,39 +340,58 @@ def _stop_on_signals() -> Iterator[list[int]]:
 
 @contextmanager
 def _progress(options: argparse.Namespace) -> Iterator[Any]:
-    """A bar on a terminal; otherwise a plain line every ten seconds."""
-    from tqdm import tqdm
-
+    """A bar a stage on a terminal; otherwise a plain line every ten seconds."""
     if options.no_progress or options.quiet:
-        yield lambda done, total: None
+        yield lambda stage, done, total: None
         return
-    live = sys.stderr.isatty()
-    with tqdm(unit="frame", disable=not live, file=sys.stderr, dynamic_ncols=True) as bar:
-        plain = _PlainProgress()
+    progress = _Bars() if sys.stderr.isatty() else _PlainProgress()
+    try:
+        yield progress.tell
+    finally:
+        progress.close()
 
-        def tell(done: int, total: int | None) -> None:
-            if live:
-                bar.total = total
-                bar.update(done - bar.n)
-            else:
-                plain.tell(done, total)
 
-        yield tell
+class _Bars:
+    """The bar of the stage that is at work; that of the one before stays above it. Told from several threads."""
+
+    def __init__(self) -> None:
+        self._stage: str | None = None
+        self._bar: Any = None
+
+    def tell(self, stage: str, done: int, total: int | None) -> None:
+        if stage != self._stage:
+            from tqdm import tqdm
+
+            self.close()
+            self._stage = stage
+            self._bar = tqdm(desc=stage, unit=" frames", total=total, file=sys.stderr, dynamic_ncols=True)
+        self._bar.update(max(0, done - self._bar.n))
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
 
 class _PlainProgress:
-    """One line every ten seconds."""
+    """One line every ten seconds; rates are those of the stage, without the loading of models before it."""
 
     def __init__(self) -> None:
-        self._started = self._told = time.monotonic()
+        self._stage: str | None = None
+        self._started = self._told = 0.0
+        self._before = 0
 
-    def tell(self, done: int, total: int | None) -> None:
+    def tell(self, stage: str, done: int, total: int | None) -> None:
         now = time.monotonic()
+        if stage != self._stage:
+            self._stage, self._started, self._told, self._before = stage, now, now, done
         if now - self._told >= 10:
             self._told = now
-            rate = done / (now - self._started)
-            left = f" of {total}, {(total - done) / rate:.0f} s left" if total else ""
-            logger.info("%d frames%s, %.0f frames/s", done, left, rate)
+            rate = (done - self._before) / (now - self._started)
+            left = f" of {total}, {(total - done) / rate:.0f} s left" if total and rate else ""
+            logger.info("%s: %d frames%s, %.1f frames/s", stage, done, left, rate)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def _set_up_logging(options: argparse.Namespace) -> None:

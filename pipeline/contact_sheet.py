@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.drawing import (
+    CORRECT,
     GREY,
     MODALITY_COLOUR,
     WHITE,
+    WRONG,
     Colour,
     Rgb8,
     fit,
@@ -31,8 +33,6 @@ from reid.modality import Modality
 
 BACKGROUND: Colour = (16, 18, 22)
 PANEL: Colour = (28, 31, 37)
-CORRECT: Colour = (46, 204, 113)
-WRONG: Colour = (231, 76, 60)
 _SOFT: Colour = (190, 196, 204)
 
 _THUMB_WH = (92, 176)

@@ -19,6 +19,8 @@ Colour: TypeAlias = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
 BLACK: Colour = (0, 0, 0)
 GREY: Colour = (150, 150, 150)
+CORRECT: Colour = (46, 204, 113)  # judged by ground truth, on the contact sheet and in videos
+WRONG: Colour = (231, 76, 60)
 MODALITY_COLOUR: dict[Modality, Colour] = {
     Modality.RGB: (64, 150, 255),
     Modality.NIR: (190, 120, 255),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 import pipeline.run
 from pipeline.cli import main
 from pipeline.config import from_sources
+from pipeline.drawing import CORRECT
 from tests.pipeline.factories import open_store, sighting_of, tracklet_of
 from tests.pipeline.onnx_file import write_constant_model
 from tests.pipeline.recordings import write_thermal, write_video, write_weights
@@ -133,6 +135,31 @@ def test_an_empty_answer_says_which_filter_removed_how_many(done: Path, capsys: 
     query = next(event["tracklet_id"] for event in events(done) if event["person"])
     assert main(["search", query, "--gallery", str(done), "--to", "2020-01-01T00:00:00Z"]) == 0
     assert "by to" in capsys.readouterr().out
+
+
+def test_evaluate_marks_right_and_wrong_in_the_videos_too_when_asked(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The truth is made of the run's own tracks: one person on both cameras."""
+    run, truth = tmp_path / "run", tmp_path / "truth"
+    shutil.copytree(done, run)
+    (truth / "ground_truth").mkdir(parents=True)
+    (truth / "site.json").write_text('{"synthetic": true}')
+    for camera in ("gate", "dock"):
+        rows = [line.split(",") for line in (run / "mot" / f"{camera}.txt").read_text().splitlines()]
+        lines = [",".join([row[0], "1", *row[2:6], "1", "1", "1"]) for row in rows]
+        (truth / "ground_truth" / f"{camera}.txt").write_text("\n".join(lines) + "\n")
+    before = (run / "video" / "gate.mp4").read_bytes()
+    arguments = ["evaluate", "--run", str(run), "--truth", str(truth), "--no-progress"]
+    assert main(arguments) == 0
+    assert (run / "video" / "gate.mp4").read_bytes() == before
+    assert main([*arguments, "--videos"]) == 0
+    assert "(synthetic people)" in capsys.readouterr().out
+    with av.open(run / "video" / "gate.mp4") as container:
+        frames = [frame.to_ndarray(format="rgb24")[240:] for frame in container.decode(video=0)]
+    green = [int((np.abs(strip.astype(int) - CORRECT).max(axis=2) < 45).sum()) for strip in frames]
+    assert len(frames) == 75
+    assert max(green) > 50
 
 
 def test_an_earlier_run_is_neither_overwritten_nor_mixed_by_accident(
@@ -333,7 +360,8 @@ def test_a_truncated_video_is_processed_as_far_as_it_goes_and_told(
         "--set", f"reid.weights={site}/mini.safetensors", "--output", str(output), "--no-progress",
     ])  # fmt: skip
     assert code == 3
-    assert "cut.mp4" in capsys.readouterr().err
+    (message,) = [line for line in capsys.readouterr().err.splitlines() if "truncated" in line]
+    assert "cut.mp4 is truncated" in message
     cameras = json.loads((output / "report.json").read_text())["cameras"]
     assert cameras["gate"]["state"] == "failed"
     assert 0 < cameras["gate"]["frames_processed"] < 75
@@ -385,17 +413,21 @@ def test_an_unreadable_image_in_the_middle_is_skipped_counted_and_told(
     tmp_path: Path, site: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_thermal(tmp_path / "dock")
-    (folder / "0030.png").write_bytes(b"\x89PNG broken")
+    for name in ("0030", "0031", "0032", "0050"):
+        (folder / f"{name}.png").write_bytes(b"\x89PNG broken")
     output = tmp_path / "out"
     code = main([
         "run", "--source", f"dock={folder},modality=thermal", "--set", f"reid.weights={site}/mini.safetensors",
-        "--output", str(output), "--no-progress", "--no-video",
+        "--output", str(output), "--no-progress",
     ])  # fmt: skip
     assert code == 3
-    assert "1 frames skipped" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: camera dock: 4 frames skipped (4 unreadable: {folder}/0030.png, {folder}/0031.png, {folder}/0032.png,"
+        " ...); the others were processed"
+    ]
     camera = json.loads((output / "report.json").read_text())["cameras"]["dock"]
-    assert camera["frames_processed"] == 74
-    assert sum(camera["frames_skipped"].values()) == 1
+    assert camera["frames_processed"] == 71
+    assert camera["frames_skipped"] == {"unreadable": 4}
     assert camera["state"] == "ended"
 
 
