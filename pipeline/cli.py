@@ -93,7 +93,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", help="a tracklet id, or an image or video file that shows the person")
-    parser.add_argument("-g", "--gallery", type=Path, default=Path("runs/demo"), metavar="DIR", help="a run's folder")
+    parser.add_argument(
+        "-g", "--gallery", type=Path, default=Path("runs/latest"), metavar="DIR",
+        help="a run's folder (default: runs/latest, where run writes unless told otherwise)",
+    )  # fmt: skip
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--query-modality", metavar="M", help="what the query file shows: rgb, nir or thermal")
     shown.add_argument(

@@ -74,6 +74,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         ResourceError: When the disk is full or another process writes there.
     """
     root, started = config.output.root, time.perf_counter()
+    _check_folder(root)
     if options.existing == "refuse":
         _refuse_earlier_run(root)
     sources, infos = build_sources(config)
@@ -120,6 +121,12 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         report = tally.report(config, sources, model_id=extractor.model_id, persons=persons)
         write_report(root / "report.json", report)
     return report
+
+
+def _check_folder(root: Path) -> None:
+    there = next(each for each in (root, *root.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise UsageError(f"output.root: {root} cannot be a folder, for {there} is a file; give another --output")
 
 
 def _refuse_earlier_run(root: Path) -> None:

@@ -118,6 +118,7 @@ class EventLog:
         self._dimension = dimension
         self._site = site
         self._files: dict[str, IO[bytes]] = {}
+        self._folder.mkdir(parents=True, exist_ok=True)  # also where nobody comes: whoever waits for events finds it
 
     def __enter__(self) -> Self:
         return self
@@ -166,7 +167,6 @@ class EventLog:
 
     def _file(self, day: str) -> IO[bytes]:
         if day not in self._files:
-            self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / f"{day}.jsonl"
             file = path.open("r+b" if path.exists() else "w+b")
             whole = _length_of_whole_lines(file)

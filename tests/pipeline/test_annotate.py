@@ -233,3 +233,6 @@ def test_pictures_are_fitted_without_distortion_and_16_bits_are_stretched() -> N
     stretched = to_rgb8(np.linspace(7000, 9000, 800).astype(np.uint16).reshape(20, 40))
     assert (stretched.dtype, stretched.shape, stretched.min(), stretched.max()) == (np.uint8, (20, 40, 3), 0, 255)
     assert not to_rgb8(np.full((4, 4), 8000, np.uint16)).any()
+    dim = to_rgb8(np.linspace(60, 110, 800).astype(np.uint8).reshape(20, 40))
+    assert (dim.min(), dim.max()) == (0, 255)
+    assert to_rgb8(np.linspace(60, 66, 800).astype(np.uint8).reshape(20, 40)).max() < 80  # noise stays noise

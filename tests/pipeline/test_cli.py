@@ -343,6 +343,26 @@ def test_weights_that_are_not_there_or_do_not_fit(
     assert "reid.weights" in message
 
 
+def test_an_output_that_is_a_file_is_refused_and_stays(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes").write_text("mine")
+    for output in ("notes", "notes/run"):
+        code = main(["run", "--source", f"gate={site}/gate.mp4", "--output", str(tmp_path / output)])
+        assert (code, "notes is a file" in capsys.readouterr().err) == (2, True)
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_a_recording_of_nobody_ends_well_with_every_result_empty(site: Path, tmp_path: Path) -> None:
+    video, output = write_video(tmp_path / "empty.mp4", frames=9), tmp_path / "out"
+    arguments = ["--source", f"gate={video}", "--set", f"reid.weights={site}/mini.safetensors", "--no-progress"]
+    assert main(["run", *arguments, "--output", str(output)]) == 0
+    assert list((output / "events").iterdir()) == []
+    assert (output / "mot" / "gate.txt").read_text() == ""
+    assert (output / "video" / "gate.mp4").is_file()
+    assert (output / "matches.png").is_file()
+
+
 def test_no_cameras_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, message = refused(tmp_path, capsys)
     assert code == 2
