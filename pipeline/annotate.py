@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
@@ -132,7 +133,8 @@ def _encode(frames: Iterable[Frame], painter: "_Painter", part: Path, fps: float
                 first_pts = frame.pts_seconds
                 stream = _add_stream(container, canvas, fps)
             # OpenCV turns RGB into 4:2:0 several times faster than FFmpeg's scaler, by the same matrix (ITU-R BT.601).
-            picture = av.VideoFrame.from_ndarray(cv2.cvtColor(canvas, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+            planes = cast("NDArray[np.uint8]", cv2.cvtColor(canvas, cv2.COLOR_RGB2YUV_I420))
+            picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
             picture.pts = round((frame.pts_seconds - first_pts) / _CLOCK)
             picture.time_base = _CLOCK
             container.mux(stream.encode(picture))

@@ -7,6 +7,7 @@ device, 130 interrupted.
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
 import time
@@ -217,7 +218,15 @@ def _validate(options: argparse.Namespace) -> int:
         print(json.dumps(schema(), indent=2))
         return 0
     config = _configured(options)
-    print(f"ok: {len(config.cameras)} cameras: {', '.join(config.cameras)}")
+    rows = [
+        [camera_id, camera.modality.value, camera.start.isoformat() if camera.start else "-", camera.source]
+        for camera_id, camera in config.cameras.items()
+    ]
+    network = f" with {config.detector.weights}" if config.detector.weights else ""
+    print(f"ok: {len(rows)} cameras: {', '.join(config.cameras)}")
+    print(_table(["camera", "modality", "start", "source"], rows))
+    print(f"detector {config.detector.backend}{network}, tracker {config.tracker.name}, re-ID {config.reid.weights}")
+    print(f"results go to {config.output.root}; sources and weights were not opened: doctor does that")
     return 0
 
 
@@ -347,11 +356,16 @@ def _progress(options: argparse.Namespace) -> Iterator[Any]:
     if options.no_progress or options.quiet:
         yield lambda stage, done, total: None
         return
-    progress = _Bars() if sys.stderr.isatty() else _PlainProgress()
+    progress = _Bars() if _is_terminal() else _PlainProgress()
     try:
         yield progress.tell
     finally:
         progress.close()
+
+
+def _is_terminal() -> bool:
+    """Whether stderr is a terminal that can show a bar: one of a width (a container's may have none)."""
+    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 
 class _Bars:

@@ -26,7 +26,7 @@ class Drawing:
         after_row: Only tracklets after this row of the store: those of an earlier run have other frame numbers.
         truth: True person by tracklet id; with it, the videos say of each companion whether it is right.
         should_stop: Asked before every frame; when it says yes, no video is finished any more.
-        on_progress: Told the frames drawn so far, and of how many; from several threads.
+        on_progress: Told the frames drawn so far, and of how many: 0 at first, then from several threads.
     """
 
     frames: Mapping[str, int]
@@ -76,6 +76,7 @@ def write_videos(config: Config, store: Store, drawing: Drawing) -> dict[str, st
 
         return draw
 
+    drawing.on_progress(0, total)
     results = side_by_side([job(camera_id) for camera_id in config.cameras if camera_id in drawing.frames])
     return {camera_id: reason for camera_id, reason in results if reason is not None}
 

@@ -1,14 +1,17 @@
 """The command line as people use it: what it writes, prints, refuses, and the exit code of each."""
 
+import fcntl
 import json
 import os
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ import numpy as np
 import pytest
 
 import pipeline.run
-from pipeline.cli import main
+from pipeline.cli import _PlainProgress, main
 from pipeline.config import from_sources
 from pipeline.drawing import CORRECT
 from tests.pipeline.factories import open_store, sighting_of, tracklet_of
@@ -363,6 +366,45 @@ def test_a_recording_of_nobody_ends_well_with_every_result_empty(site: Path, tmp
     assert (output / "matches.png").is_file()
 
 
+def in_terminal(command: list[str], *, columns: int) -> str:
+    """What a program writes to stderr when that is a terminal of this width."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    written = b""
+    with suppress(OSError):  # Linux tells the end of a terminal by an error
+        while part := os.read(ours, 65536):
+            written += part
+    os.close(ours)
+    assert process.wait() == 0, written
+    return written.decode()
+
+
+@pytest.mark.parametrize("columns", [80, 0])
+def test_a_terminal_shows_a_bar_for_each_pass_and_one_without_a_width_none(
+    site: Path, tmp_path: Path, columns: int
+) -> None:
+    command = [sys.executable, str(ROOT / "run_pipeline.py"), *run_arguments(site, tmp_path / "out")]
+    written = in_terminal([each for each in command if each != "--no-progress"], columns=columns)
+    for stage in ("tracking", "drawing"):
+        assert (f"{stage}: 100%" in written) == bool(columns)
+    assert "\x1b[A" not in written  # one bar at a time
+
+
+def test_without_a_terminal_progress_is_plain_lines_with_the_rate_of_the_stage(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = iter([100.0, 105.0, 111.0, 200.0])
+    monkeypatch.setattr("pipeline.cli.time.monotonic", lambda: next(clock))
+    progress = _PlainProgress()
+    with caplog.at_level("INFO", logger="pipeline.cli"):
+        for done in (1, 50, 111):
+            progress.tell("tracking", done, 331)
+        progress.tell("drawing", 0, 331)
+    assert caplog.messages == ["tracking: 111 frames of 331, 22 s left, 10.0 frames/s"]
+
+
 def test_no_cameras_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, message = refused(tmp_path, capsys)
     assert code == 2
@@ -453,7 +495,10 @@ def test_an_unreadable_image_in_the_middle_is_skipped_counted_and_told(
 
 def test_validate_and_its_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "--config", str(ROOT / "configs" / "demo.yaml")]) == 0
-    assert "ok: 4 cameras" in capsys.readouterr().out
+    page = capsys.readouterr().out
+    assert "ok: 4 cameras" in page
+    assert "runs/demo/site/yard.mp4" in page
+    assert "re-ID xreid-tiny" in page
     assert main(["validate", "--schema"]) == 0
     assert "properties" in json.loads(capsys.readouterr().out)
 
