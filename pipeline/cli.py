@@ -156,15 +156,17 @@ def _run(options: argparse.Namespace) -> int:
     config = _configured(options)
     existing = "overwrite" if options.overwrite else "append" if options.append else "refuse"
     with _stop_on_signals() as stopped, _progress(options) as on_progress:
-        report = run(
-            config,
-            RunOptions(
-                existing=existing,
-                max_frames=options.max_frames,
-                should_stop=lambda: bool(stopped),
-                on_progress=on_progress,
-            ),
+        choices = RunOptions(
+            existing=existing,
+            max_frames=options.max_frames,
+            should_stop=lambda: bool(stopped),
+            on_progress=on_progress,
         )
+        try:
+            report = run(config, choices)
+        except OSError as error:
+            where, why = error.filename or config.output.root, error.strerror or error
+            raise ResourceError(f"{where}: {why}; results that were finished are kept") from error
     _show(report, options, _run_summary(report, config.output.root))
     for line in incomplete_sources(report):
         _complain(line)

@@ -1,5 +1,6 @@
 """The command line as people use it: what it writes, prints, refuses, and the exit code of each."""
 
+import errno
 import fcntl
 import json
 import os
@@ -128,7 +129,10 @@ def test_a_search_that_makes_no_sense_says_so(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("query", "message"), [("no-such", "no tracklet"), ("no/such.png", "no such file")])
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [("no-such", "no tracklet"), ("no/such.png", "no such file"), (str(ROOT), "is a folder; a query is")],
+)
 def test_an_unknown_query_is_an_error(done: Path, capsys: pytest.CaptureFixture[str], query: str, message: str) -> None:
     assert main(["search", query, "--gallery", str(done)]) == 2
     assert message in capsys.readouterr().err
@@ -344,6 +348,22 @@ def test_weights_that_are_not_there_or_do_not_fit(
     code, message = refused(tmp_path, capsys, "--source", f"gate={site}/gate.mp4", "--set", f"reid.weights={path}")
     assert code == 2
     assert "reid.weights" in message
+
+
+@pytest.mark.parametrize("stage", ["write_videos", "write_matches"])
+def test_a_disk_that_is_full_when_pictures_are_drawn_is_named_and_costs_no_result(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as FFmpeg and a full write tell it: without a file
+
+    monkeypatch.setattr(pipeline.run, stage, fail)
+    output = tmp_path / "out"
+    assert main(run_arguments(site, output, *([] if stage == "write_videos" else ["--no-video"]))) == 5
+    assert f"{output}: No space left on device; results that were finished are kept" in capsys.readouterr().err
+    assert json.loads((output / "report.json").read_text())["tracklets"]["accepted"] >= 2
+    query = next(event["tracklet_id"] for event in events(output) if event["person"])
+    assert main(["search", query, "--gallery", str(output)]) == 0
 
 
 def test_an_output_that_is_a_file_is_refused_and_stays(
