@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## the whole line on a synthetic site: render it, run the pipeline, check against ground truth
 	$(BIN)/python -m simulation site --config configs/simulation/demo.yaml --output runs/demo/site
 	$(BIN)/python run_pipeline.py run --config configs/demo.yaml --output runs/demo --overwrite
-	$(BIN)/python run_pipeline.py evaluate --run runs/demo --truth runs/demo/site
+	$(BIN)/python run_pipeline.py evaluate --run runs/demo --truth runs/demo/site --videos
 
 test: $(STAMP) ## the test suite with the coverage floor
 	$(BIN)/python -m pytest --cov --cov-report=term

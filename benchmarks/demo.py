@@ -20,7 +20,7 @@ RUN = ROOT / "runs" / "demo"
 COMMANDS = (
     ["-m", "simulation", "site", "--config", "configs/simulation/demo.yaml", "--output", "runs/demo/site"],
     ["run_pipeline.py", "run", "--config", "configs/demo.yaml", "--output", "runs/demo", "--overwrite"],
-    ["run_pipeline.py", "evaluate", "--run", "runs/demo", "--truth", "runs/demo/site"],
+    ["run_pipeline.py", "evaluate", "--run", "runs/demo", "--truth", "runs/demo/site", "--videos"],
 )
 KEPT = ("synthetic", "retrieval", "cameras", "identification", "tracklets", "frames", "seconds", "frames_per_second",
         "peak_rss_mb", "detector", "model")  # fmt: skip

@@ -7,11 +7,13 @@ device, 130 interrupted.
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -93,7 +95,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", help="a tracklet id, or an image or video file that shows the person")
-    parser.add_argument("-g", "--gallery", type=Path, default=Path("runs/demo"), metavar="DIR", help="a run's folder")
+    parser.add_argument(
+        "-g", "--gallery", type=Path, default=Path("runs/latest"), metavar="DIR",
+        help="a run's folder (default: runs/latest, where run writes unless told otherwise)",
+    )  # fmt: skip
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--query-modality", metavar="M", help="what the query file shows: rgb, nir or thermal")
     shown.add_argument(
@@ -116,6 +121,8 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run's folder")
     parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="the folder with ground_truth/")
+    parser.add_argument("--videos", action="store_true", help="draw the annotated videos anew, right and wrong marked")
+    parser.add_argument("--no-progress", action="store_true", help="no progress on stderr")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     _add_common(parser)
     parser.set_defaults(command=_evaluate)
@@ -178,15 +185,17 @@ def _run(options: argparse.Namespace) -> int:
     config = _configured(options)
     existing = "overwrite" if options.overwrite else "append" if options.append else "refuse"
     with _stop_on_signals() as stopped, _progress(options) as on_progress:
-        report = run(
-            config,
-            RunOptions(
-                existing=existing,
-                max_frames=options.max_frames,
-                should_stop=lambda: bool(stopped),
-                on_progress=on_progress,
-            ),
+        choices = RunOptions(
+            existing=existing,
+            max_frames=options.max_frames,
+            should_stop=lambda: bool(stopped),
+            on_progress=on_progress,
         )
+        try:
+            report = run(config, choices)
+        except OSError as error:
+            where, why = error.filename or config.output.root, error.strerror or error
+            raise ResourceError(f"{where}: {why}; results that were finished are kept") from error
     _show(report, options, _run_summary(report, config.output.root))
     for line in incomplete_sources(report):
         _complain(line)
@@ -226,7 +235,9 @@ def _search(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from pipeline.evaluate import evaluate_run, table
 
-    report = evaluate_run(options.run, options.truth)
+    with _progress(options) as on_progress:
+        on_drawn = partial(on_progress, "drawing") if options.videos else None
+        report = evaluate_run(options.run, options.truth, on_drawn=on_drawn)
     _show(report, options, table(report))
     return 0
 
@@ -267,7 +278,15 @@ def _validate(options: argparse.Namespace) -> int:
         print(json.dumps(schema(), indent=2))
         return 0
     config = _configured(options)
-    print(f"ok: {len(config.cameras)} cameras: {', '.join(config.cameras)}")
+    rows = [
+        [camera_id, camera.modality.value, camera.start.isoformat() if camera.start else "-", camera.source]
+        for camera_id, camera in config.cameras.items()
+    ]
+    network = f" with {config.detector.weights}" if config.detector.weights else ""
+    print(f"ok: {len(rows)} cameras: {', '.join(config.cameras)}")
+    print(_table(["camera", "modality", "start", "source"], rows))
+    print(f"detector {config.detector.backend}{network}, tracker {config.tracker.name}, re-ID {config.reid.weights}")
+    print(f"results go to {config.output.root}; sources and weights were not opened: doctor does that")
     return 0
 
 
@@ -393,39 +412,63 @@ def _stop_on_signals() -> Iterator[list[int]]:
 
 @contextmanager
 def _progress(options: argparse.Namespace) -> Iterator[Any]:
-    """A bar on a terminal; otherwise a plain line every ten seconds."""
-    from tqdm import tqdm
-
+    """A bar a stage on a terminal; otherwise a plain line every ten seconds."""
     if options.no_progress or options.quiet:
-        yield lambda done, total: None
+        yield lambda stage, done, total: None
         return
-    live = sys.stderr.isatty()
-    with tqdm(unit="frame", disable=not live, file=sys.stderr, dynamic_ncols=True) as bar:
-        plain = _PlainProgress()
+    progress = _Bars() if _is_terminal() else _PlainProgress()
+    try:
+        yield progress.tell
+    finally:
+        progress.close()
 
-        def tell(done: int, total: int | None) -> None:
-            if live:
-                bar.total = total
-                bar.update(done - bar.n)
-            else:
-                plain.tell(done, total)
 
-        yield tell
+def _is_terminal() -> bool:
+    """Whether stderr is a terminal that can show a bar: one of a width (a container's may have none)."""
+    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+
+
+class _Bars:
+    """The bar of the stage that is at work; that of the one before stays above it. Told from several threads."""
+
+    def __init__(self) -> None:
+        self._stage: str | None = None
+        self._bar: Any = None
+
+    def tell(self, stage: str, done: int, total: int | None) -> None:
+        if stage != self._stage:
+            from tqdm import tqdm
+
+            self.close()
+            self._stage = stage
+            self._bar = tqdm(desc=stage, unit=" frames", total=total, file=sys.stderr, dynamic_ncols=True)
+        self._bar.update(max(0, done - self._bar.n))
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
 
 class _PlainProgress:
-    """One line every ten seconds."""
+    """One line every ten seconds; rates are those of the stage, without the loading of models before it."""
 
     def __init__(self) -> None:
-        self._started = self._told = time.monotonic()
+        self._stage: str | None = None
+        self._started = self._told = 0.0
+        self._before = 0
 
-    def tell(self, done: int, total: int | None) -> None:
+    def tell(self, stage: str, done: int, total: int | None) -> None:
         now = time.monotonic()
+        if stage != self._stage:
+            self._stage, self._started, self._told, self._before = stage, now, now, done
         if now - self._told >= 10:
             self._told = now
-            rate = done / (now - self._started)
-            left = f" of {total}, {(total - done) / rate:.0f} s left" if total else ""
-            logger.info("%d frames%s, %.0f frames/s", done, left, rate)
+            rate = (done - self._before) / (now - self._started)
+            left = f" of {total}, {(total - done) / rate:.0f} s left" if total and rate else ""
+            logger.info("%s: %d frames%s, %.1f frames/s", stage, done, left, rate)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def _set_up_logging(options: argparse.Namespace) -> None:

@@ -389,17 +389,12 @@ def schema() -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Origins]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such config file; configs/default.yaml shows every key") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    loader = yaml.SafeLoader(text)
+    loader = _loader_of(path)
     try:
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
-            got = "nothing" if node is None else f"a {node.tag.rpartition(':')[2]}"
+            kinds = {"SequenceNode": "a list", "ScalarNode": "one value"}
+            got = "nothing" if node is None else kinds[type(node).__name__]
             raise UsageError(f"{path}: expected keys such as version and cameras, got {got}")
         survey = _Survey(path, loader)
         survey.visit(node, ())
@@ -413,6 +408,28 @@ def _read(path: Path) -> tuple[dict[str, Any], Origins]:
         raise UsageError(f"{path}: a value cannot be read: {error}") from None
     finally:
         loader.dispose()
+
+
+def _loader_of(path: Path) -> yaml.SafeLoader:
+    """The file's text, not parsed yet."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such config file; configs/default.yaml shows every key") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(
+            f"{path}:{line}: not UTF-8 text: byte 0x{data[error.start]:02x}; save the file as UTF-8"
+        ) from None
+    try:
+        return yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UsageError(f"{path}:{line}: not valid YAML: the character U+{error.character:04X} is not text") from None
 
 
 def _describe_yaml_error(path: Path, error: yaml.YAMLError) -> str:
@@ -546,8 +563,16 @@ def _describe(details: ErrorDetails, origins: Origins, default_origin: str) -> s
         key = key[:-1]
     describe = _DESCRIPTIONS.get(details["type"])
     message = describe(details, key) if describe else _plain(details)
+    if details["type"] == "value_error":
+        key, message = _with_field(key, message)
     where = _where(key, origins, default_origin)
     return f"{where}: {_dotted(key)}: {message}" if key else f"{where}: {message}"
+
+
+def _with_field(key: Key, message: str) -> tuple[Key, str]:
+    """A section's own check may begin its message with the field that it is about."""
+    name, colon, rest = message.partition(": ")
+    return ((*key, name), rest) if colon and name in _section_at(key).model_fields else (key, message)
 
 
 def _where(key: Key, origins: Origins, default_origin: str) -> str:
@@ -599,17 +624,27 @@ def _bad_pattern(details: ErrorDetails, key: Key) -> str:
 
 
 def _expected(what: str) -> "Callable[[ErrorDetails, Key], str]":
-    return lambda details, _: f"expected {what}, got {details['input']!r}"
+    def describe(details: ErrorDetails, key: Key) -> str:
+        given = details["input"]
+        if given is None:
+            return _missing(details, key) if str(key[-1]) in _REQUIRED else f"expected {what}, got nothing"
+        return f"expected {what}, got {given!r}"
+
+    return describe
+
+
+_REQUIRED = {
+    "source": "a video file, a folder of images, or a glob of images",
+    "weights": "a checkpoint file, or xreid-tiny for the embedded one",
+    "modality": "rgb, nir or thermal",
+    "version": "version: 1",
+    "reid": "reid.weights is a checkpoint file, or xreid-tiny for the embedded one",
+}
 
 
 def _missing(details: ErrorDetails, key: Key) -> str:
-    hints = {
-        "weights": "is required: a checkpoint file, or xreid-tiny for the embedded one",
-        "modality": "is required: rgb, nir or thermal",
-        "version": "is required: version: 1",
-        "reid": "is required: reid.weights is a checkpoint file, or xreid-tiny for the embedded one",
-    }
-    return hints.get(str(key[-1]), "is required")
+    hint = _REQUIRED.get(str(key[-1]))
+    return f"is required: {hint}" if hint else "is required"
 
 
 def _plain(details: ErrorDetails) -> str:

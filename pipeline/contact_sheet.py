@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.drawing import (
+    CORRECT,
     GREY,
     MODALITY_COLOUR,
     WHITE,
+    WRONG,
     Colour,
     Rgb8,
     fit,
@@ -31,8 +33,6 @@ from reid.modality import Modality
 
 BACKGROUND: Colour = (16, 18, 22)
 PANEL: Colour = (28, 31, 37)
-CORRECT: Colour = (46, 204, 113)
-WRONG: Colour = (231, 76, 60)
 _SOFT: Colour = (190, 196, 204)
 
 _THUMB_WH = (92, 176)
@@ -257,7 +257,7 @@ def rows_of(
     tracklets = store.tracklets()
     by_modality = {m: found for m in Modality if (found := [each for each in tracklets if each.modality is m])}
     if len(by_modality) < 2:
-        return [], "Only one modality was seen."
+        return [], "Only one modality was seen." if by_modality else "Nobody was seen."
     source = next(iter(by_modality))
     queries = _first_of_each(by_modality[source], truth)
     step = -(-len(queries) // rules.most_rows)
@@ -329,6 +329,17 @@ def write(path: Path, sheet: NDArray[np.uint8]) -> None:
     write_whole(path, data.tobytes())
 
 
+def _score(rows: Sequence[Row]) -> str:
+    """How often the nearest is right, of the rows whose person was there."""
+    parts = []
+    for modality in _columns(rows):
+        judged = [row.matches[modality][0].correct for row in rows if modality not in row.absent]
+        parts.append(f"{sum(map(bool, judged))} of {len(judged)} in {modality.value.upper()}")
+    return (
+        f"In these rows the nearest is the same person: {', '.join(parts)} (of people who were there)." if parts else ""
+    )
+
+
 def write_matches(
     path: Path,
     store: Store,
@@ -344,5 +355,6 @@ def write_matches(
         "Each row is one person: on the left as one camera saw them, then the tracklets of other modalities that look"
         " most like them, nearest first, with calibrated probability and cosine. Below: camera and time of recording."
     )
-    text = SheetText("Found again across modalities", tuple(filter(None, (sees, how, note))), timezone)
+    notes = tuple(filter(None, (sees, how, _score(rows) if truth is not None else "", note)))
+    text = SheetText("Found again across modalities", notes, timezone)
     write(path, draw(rows, text))

@@ -19,11 +19,14 @@ Colour: TypeAlias = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
 BLACK: Colour = (0, 0, 0)
 GREY: Colour = (150, 150, 150)
+CORRECT: Colour = (46, 204, 113)  # judged by ground truth, on the contact sheet and in videos
+WRONG: Colour = (231, 76, 60)
 MODALITY_COLOUR: dict[Modality, Colour] = {
     Modality.RGB: (64, 150, 255),
     Modality.NIR: (190, 120, 255),
     Modality.THERMAL: (255, 140, 50),
 }
+_LEAST_SPAN = 24.0  # levels of 8 bits, counts of 16
 _GOLDEN_RATIO = 0.618033988749895
 
 
@@ -103,10 +106,13 @@ def put_label(
 
 
 def to_rgb8(image: Image) -> Rgb8:
-    """Any crop as RGB for the eye: grey is repeated, 16 bits are stretched from the 1st to the 99.5th percentile."""
-    if image.dtype == np.uint16:
+    """Any crop as RGB for the eye: colour as it is, grey stretched from its 1st to its 99.5th percentile and repeated.
+
+    At night people in infrared are a few grey levels away from one another; fewer than ``_LEAST_SPAN`` are noise.
+    """
+    if image.ndim == 2:
         low, high = np.percentile(image, (1, 99.5))
-        image = np.clip((image - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
+        image = np.clip((image - low) * (255 / max(high - low, _LEAST_SPAN)), 0, 255).astype(np.uint8)
     rgb = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
     return np.asarray(rgb, dtype=np.uint8)
 

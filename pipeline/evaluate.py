@@ -6,8 +6,9 @@ that names it is wrong, and is never a query.
 """
 
 import json
+import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise, permutations
 from pathlib import Path
@@ -18,8 +19,10 @@ from numpy.typing import NDArray
 
 from pipeline.contact_sheet import write_matches
 from pipeline.errors import UsageError
+from pipeline.query import read_config
 from pipeline.sinks import write_report
 from pipeline.store import Store, StoredTracklet, TrackletBoxes
+from pipeline.videos import Drawing, write_videos
 from reid.metrics import CameraRule
 from reid.metrics import evaluate as evaluate_retrieval
 from reid.modality import Modality
@@ -27,6 +30,8 @@ from trackers.boxes import iou_matrix, xywh_to_xyxy
 from trackers.metrics import clear, identity
 from trackers.metrics.sequence import prepare
 from trackers.mot import MotFormatError, MotRows, read_detections, read_ground_truth, read_results
+
+logger = logging.getLogger(__name__)
 
 MIN_IOU = 0.5
 MIN_SHARE = 0.5
@@ -70,13 +75,17 @@ class IdentificationScore:
     true_persons: int
 
 
-def evaluate_run(run_root: Path, truth_root: Path) -> dict[str, Any]:
+def evaluate_run(
+    run_root: Path, truth_root: Path, *, on_drawn: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
     """Score a run, add the scores to its ``report.json`` and draw ``matches.png`` anew with right and wrong marked.
 
     Args:
         run_root: Holds the store, ``mot/`` and ``detections/``; ``report.json`` if the run wrote one.
         truth_root: Holds ``site.json`` (its ``synthetic`` says whether the people are) and
             ``ground_truth/<camera>.txt``, ids site-wide.
+        on_drawn: If given, the run's videos are drawn anew with right and wrong marked too, which reads the recordings
+            again; told the frames drawn so far, and of how many.
 
     Returns:
         The whole report.
@@ -108,8 +117,26 @@ def evaluate_run(run_root: Path, truth_root: Path) -> dict[str, Any]:
         }
         note = "The people are synthetic: a simulator drew them, and the figures say nothing about real ones."
         write_matches(run_root / "matches.png", store, store.calibration, truth=truth, note=note if synthetic else "")
-    write_report(report_path, report)
+        write_report(report_path, report)
+        if on_drawn is not None:
+            _redraw(run_root, store, report, truth, on_drawn)
     return report
+
+
+def _redraw(
+    run_root: Path, store: Store, report: Mapping[str, Any], truth: Mapping[str, int], on_drawn: Callable[..., None]
+) -> None:
+    """The videos again, with right and wrong marked; those that cannot be drawn stay as they are."""
+    config = read_config(run_root)
+    config = config.model_copy(update={"output": config.output.model_copy(update={"root": run_root})})
+    frames = {
+        camera: int(report["cameras"][camera].get("frames_processed", 0))
+        for camera in config.cameras
+        if (run_root / "video" / f"{camera}.mp4").is_file() and camera in report["cameras"]
+    }
+    failed = write_videos(config, store, Drawing(frames=frames, truth=truth, on_progress=on_drawn))
+    for camera, reason in failed.items():
+        logger.warning("camera %s: its video stays without right and wrong: %s", camera, reason)
 
 
 def true_people(boxes: Sequence[TrackletBoxes], truth: MotRows) -> dict[str, int | None]:

@@ -14,7 +14,7 @@ from threading import Condition, Thread
 from typing import TypeVar
 
 from pipeline.frame import Frame
-from pipeline.sources.base import Source
+from pipeline.sources.base import Source, SourceState
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +71,9 @@ def _decode(source: Source, channel: "_Channel") -> None:
                 return
     except Exception as error:  # noqa: BLE001 (whatever breaks one camera must not end the others)
         source.account.fail(str(error) or type(error).__name__)
-        logger.error("camera %s failed: %s", source.camera_id, source.account.error)
     finally:
+        if source.account.state is SourceState.FAILED:
+            logger.info("camera %s failed after %d frames", source.camera_id, source.account.decoded)
         channel.end()
 
 

@@ -79,6 +79,8 @@ def search(
         for camera in sorted(wanted.cameras or ()):
             _check_camera("--camera", camera, store.cameras())
         path = Path(query)
+        if path.is_dir():
+            raise UsageError(f"{query}: is a folder; a query is a tracklet id, an image or a video file")
         if not path.is_file():
             if path.suffix or len(path.parts) > 1:
                 raise UsageError(f"{query}: no such file, and no tracklet id either")

@@ -1,6 +1,5 @@
 """One run: recordings in, a folder of results out. Order and clean-up; the work is done by the stages."""
 
-import errno
 import logging
 import resource
 import shutil
@@ -11,25 +10,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipeline.annotate import VideoStyle, annotate, companions_of
 from pipeline.build import build_detector, build_extractor, build_line, build_sources, build_windows
 from pipeline.config import Config
 from pipeline.contact_sheet import write_matches
 from pipeline.errors import UsageError
 from pipeline.frame import Frame
 from pipeline.identify import Sighting
-from pipeline.prefetch import interleave, side_by_side
+from pipeline.prefetch import interleave
 from pipeline.query import CONFIG, write_config
 from pipeline.sinks import EventLog, MotWriters, rfc3339, write_report
 from pipeline.sources.base import Source, SourceInfo, SourceState
-from pipeline.sources.open import open_source
 from pipeline.store import DATABASE, LOCK, Store, take_lock
 from pipeline.surveil import TrackedFrame, batched, surveil
 from pipeline.tracklets import RejectedTracklet
+from pipeline.videos import Drawing, write_videos
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +49,14 @@ class RunOptions:
         max_frames: Stop after so many frames of all cameras; None for all.
         should_stop: Asked before every frame; when it says yes, open tracklets are finished, no more videos are drawn,
             and the run ends well.
-        on_progress: Told the frames done so far, and how many are expected in all (None when a source does not say).
+        on_progress: Told the stage (tracking, drawing), its frames done so far, and how many are expected in all (None
+            when a source does not say); while drawing, from several threads.
     """
 
     existing: str = "refuse"
     max_frames: int | None = None
     should_stop: Callable[[], bool] = lambda: False
-    on_progress: Callable[[int, int | None], None] = lambda done, total: None
+    on_progress: Callable[[str, int, int | None], None] = lambda stage, done, total: None
 
 
 def run(config: Config, options: RunOptions) -> dict[str, Any]:
@@ -74,6 +74,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         ResourceError: When the disk is full or another process writes there.
     """
     root, started = config.output.root, time.perf_counter()
+    _check_folder(root)
     if options.existing == "refuse":
         _refuse_earlier_run(root)
     sources, infos = build_sources(config)
@@ -114,12 +115,18 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         persons = store.counts().persons
         write_report(root / "report.json", tally.report(config, sources, model_id=extractor.model_id, persons=persons))
         if config.output.video:
-            tally.without_video = _write_videos(config, store, tally, options.should_stop, after_row=rows_before)
+            tally.without_video = write_videos(config, store, _drawing(tally, options, after_row=rows_before))
         if config.output.contact_sheet:
             write_matches(root / "matches.png", store, store.calibration, timezone=config.site.zone)
         report = tally.report(config, sources, model_id=extractor.model_id, persons=persons)
         write_report(root / "report.json", report)
     return report
+
+
+def _check_folder(root: Path) -> None:
+    there = next(each for each in (root, *root.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise UsageError(f"output.root: {root} cannot be a folder, for {there} is a file; give another --output")
 
 
 def _refuse_earlier_run(root: Path) -> None:
@@ -169,53 +176,13 @@ def _mot_writer(mot: MotWriters | None) -> Callable[[TrackedFrame], None]:
     return write
 
 
-def _write_videos(
-    config: Config, store: Store, tally: "_Tally", should_stop: Callable[[], bool], *, after_row: int
-) -> dict[str, str]:
-    """Annotate each camera's recording in a second pass, the cameras side by side.
-
-    Only tracklets of this run, those after row ``after_row``, are drawn: an earlier run's have other frame numbers.
-
-    Returns:
-        Why a camera has no video, by camera. One that cannot be drawn takes nothing from the others.
-    """
-    windows = build_windows(config)
-
-    def job(camera_id: str) -> Callable[[], tuple[str, str | None]]:
-        boxes = store.boxes(camera_id, after_row=after_row)
-        companions = companions_of(store, camera_id, timezone=config.site.zone)
-        path = config.output.root / "video" / f"{camera_id}.mp4"
-
-        def draw() -> tuple[str, str | None]:
-            try:
-                source = open_source(camera_id, config.cameras[camera_id])
-                style = VideoStyle(fps=source.probe().fps, timezone=config.site.zone)
-                frames = _unless_stopped(should_stop, islice(source, tally.frames[camera_id]))
-                annotate(frames, boxes, path, style, rgb8=windows.rgb8, companions=companions)
-            except _StoppedError:
-                return camera_id, "the run was stopped"
-            except Exception as error:  # as in the first pass, one camera's fault is its own
-                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise  # a full disk is everybody's
-                logger.error("camera %s: no annotated video: %s", camera_id, error)
-                return camera_id, str(error) or type(error).__name__
-            return camera_id, None
-
-        return draw
-
-    results = side_by_side([job(camera_id) for camera_id in config.cameras])
-    return {camera_id: reason for camera_id, reason in results if reason is not None}
-
-
-class _StoppedError(Exception):
-    """The user wants no more; nothing is wrong."""
-
-
-def _unless_stopped(should_stop: Callable[[], bool], frames: Iterable[Frame]) -> Iterator[Frame]:
-    for frame in frames:
-        if should_stop():
-            raise _StoppedError
-        yield frame
+def _drawing(tally: "_Tally", options: RunOptions, *, after_row: int) -> Drawing:
+    return Drawing(
+        frames=tally.frames,
+        after_row=after_row,
+        should_stop=options.should_stop,
+        on_progress=partial(options.on_progress, "drawing"),
+    )
 
 
 class _Tally:
@@ -238,7 +205,7 @@ class _Tally:
         for done, frame in enumerate(frames, start=1):
             yield frame
             self.frames[frame.camera_id] += 1
-            self._options.on_progress(done, self._expected)
+            self._options.on_progress("tracking", done, self._expected)
 
     def finished(self, item: Sighting | RejectedTracklet) -> None:
         """Count a tracklet."""
@@ -280,6 +247,7 @@ class _Tally:
             "frames_decoded": account.decoded,
             "frames_processed": self.frames[source.camera_id],
             "frames_skipped": dict(account.skipped),
+            "frames_skipped_examples": account.examples,
             "error": account.error,
             "video_error": self.without_video.get(source.camera_id),
             "tracklets": self._accepted[source.camera_id],
@@ -297,15 +265,28 @@ def incomplete_sources(report: dict[str, Any]) -> list[str]:
     """A sentence for each camera of which not every frame could be read, or drawn."""
     lines = []
     for camera_id, camera in report["cameras"].items():
-        skipped = sum(camera.get("frames_skipped", {}).values())
         if camera.get("state") == SourceState.FAILED:
             lines.append(f"{camera['error']} ({camera['frames_processed']} frames were processed and kept)")
-        elif skipped:
-            causes = ", ".join(f"{count} {cause}" for cause, count in camera["frames_skipped"].items())
-            lines.append(f"camera {camera_id}: {skipped} frames skipped ({causes}); the others were processed")
+        if camera.get("frames_skipped"):
+            lines.append(_skipped_frames(camera_id, camera))
         if camera.get("video_error"):
             lines.append(f"camera {camera_id}: no annotated video: {camera['video_error']}; all else was kept")
     return lines
+
+
+def _skipped_frames(camera_id: str, camera: dict[str, Any]) -> str:
+    """How many, why, and the first few by name."""
+    skipped = camera["frames_skipped"]
+    causes = []
+    for cause, count in skipped.items():
+        examples = camera["frames_skipped_examples"][cause]
+        more = ", ..." if count > len(examples) else ""
+        causes.append(f"{count} {cause}: {', '.join(examples)}{more}")
+    total = sum(skipped.values())
+    return (
+        f"camera {camera_id}: {total} frame{'s' if total > 1 else ''} skipped ({'; '.join(causes)}); "
+        "the others were processed"
+    )
 
 
 def peak_rss_mb() -> float:

@@ -93,7 +93,7 @@ class Answer:
         person_id: To whom the run gave it.
         cosine: In [-1, 1]; to be compared only within one pair of modalities.
         probability: Calibrated, comparable across pairs; answers are ranked by it.
-        best_crop: Image file, absolute.
+        best_crop: Image file, below the folder of the gallery as that was named.
     """
 
     rank: int

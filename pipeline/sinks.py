@@ -10,12 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Annotated, Any, Literal, Self
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from ulid import ULID
 
-from pipeline.frame import TimeSource
+from pipeline.frame import Image, TimeSource
 from pipeline.identify import Link, Sighting, person_name
 from pipeline.store import crop_path
 from pipeline.tracklets import Crop, RejectedTracklet, Rejection, Tracklet
@@ -58,6 +59,14 @@ class BestView(_Model):
     crop: Annotated[str, Field(description="image file, relative to the run's folder")]
 
 
+class ViewQuality(_Model):
+    """How well that view shows the person."""
+
+    height_px: Annotated[float, Field(gt=0, description="of the person's box")]
+    blur: Annotated[Share, Field(description="0 is sharp (Crete et al., 2007, The blur effect)")]
+    truncated: Annotated[bool, Field(description="whether the border of the frame cuts the box")]
+
+
 class EmbeddingRef(_Model):
     """Which vector in the store belongs to this tracklet."""
 
@@ -98,6 +107,7 @@ class Event(_Model):
     person: Annotated[str | None, Field(description="across cameras, P0007; null when rejected")]
     rejected: Annotated[Rejection | None, Field(description="why the tracklet was not embedded; null when it was")]
     best: BestView | None
+    quality: Annotated[ViewQuality | None, Field(description="of the best view")]
     embedding: EmbeddingRef | None
     links: list[EventLink]
 
@@ -121,6 +131,7 @@ class EventLog:
         self._dimension = dimension
         self._site = site
         self._files: dict[str, IO[bytes]] = {}
+        self._folder.mkdir(parents=True, exist_ok=True)  # also where nobody comes: whoever waits for events finds it
 
     def __enter__(self) -> Self:
         return self
@@ -162,6 +173,7 @@ class EventLog:
             person=person_name(item.person_id) if isinstance(item, Sighting) else None,
             rejected=item.reason if isinstance(item, RejectedTracklet) else None,
             best=_best_view(tracklet) if tracklet.crops else None,
+            quality=_quality(tracklet) if tracklet.crops else None,
             embedding=EmbeddingRef(model=self._model_id, dim=self._dimension, ref=tracklet.tracklet_id)
             if accepted
             else None,
@@ -170,7 +182,6 @@ class EventLog:
 
     def _file(self, day: str) -> IO[bytes]:
         if day not in self._files:
-            self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / f"{day}.jsonl"
             file = path.open("r+b" if path.exists() else "w+b")
             whole = _length_of_whole_lines(file)
@@ -193,6 +204,35 @@ def _best_view(tracklet: Tracklet) -> BestView:
         score=round(float(np.clip(best.quality, 0, 1)), 4),
         crop=crop_path(tracklet, next(i for i, crop in enumerate(tracklet.crops) if crop is best)),
     )
+
+
+def _quality(tracklet: Tracklet) -> ViewQuality:
+    best, (width, height) = tracklet.best, tracklet.resolution_wh
+    left, top, right, bottom = best.xyxy.tolist()
+    return ViewQuality(
+        height_px=round(bottom - top, 2),
+        blur=round(blur_effect(best.image), 4),
+        truncated=left <= 1 or top <= 1 or right >= width - 1 or bottom >= height - 1,
+    )
+
+
+def blur_effect(image: Image) -> float:
+    """How blurred an image is, from 0, sharp, to 1: how little a strong blur takes from the steps between its pixels.
+
+    Crete, Dolmiere, Ladret, Nicolas: "The blur effect", SPIE 2007, eq. 1 to 7; the worse of the two directions.
+
+    Args:
+        image: RGB (h, w, 3) or mono (h, w), 8 or 16 bits; one without any step is 1.
+    """
+    grey = image.astype(np.float32) if image.ndim == 2 else image.mean(axis=2, dtype=np.float32)
+    worst = 0.0
+    for axis, size in ((0, (1, 9)), (1, (9, 1))):
+        steps = np.abs(np.diff(grey, axis=axis))
+        after = np.abs(np.diff(cv2.blur(grey, size), axis=axis))
+        total = float(steps.sum())
+        lost = float(np.maximum(steps - after, 0).sum())
+        worst = max(worst, 1 - lost / total if total else 1.0)
+    return worst
 
 
 def _event_link(link: Link) -> EventLink:

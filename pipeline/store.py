@@ -271,7 +271,7 @@ class Store:
             (root / CROPS).mkdir(parents=True, exist_ok=True)
             lock = take_lock(root / LOCK)
         except OSError as error:
-            raise ResourceError(f"{root}: the gallery cannot be written: {error}") from error
+            raise ResourceError(f"{root}: the gallery cannot be written: {error.strerror or error}") from error
         try:
             connection = _connect(root / DATABASE, read_only=False)
             try:
@@ -658,8 +658,8 @@ def _gallery_errors(path: Path) -> Iterator[None]:
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     with _gallery_errors(path):
-        mode = "ro" if read_only else "rwc"
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=10.0)
+        how = _reading_mode(path) if read_only else "mode=rwc"
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=10.0)
         try:
             connection.execute("PRAGMA foreign_keys = ON")
             if not read_only:
@@ -669,6 +669,16 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
             connection.close()
             raise
         return connection
+
+
+def _reading_mode(path: Path) -> str:
+    """How to open a gallery for reading only.
+
+    A reader of a WAL database makes a file beside it. Where it may not, as on a read-only copy, and nobody is writing
+    (a writer's log would be there), the file is taken for one that does not change.
+    """
+    changes = os.access(path.parent, os.W_OK) or path.with_name(f"{path.name}-wal").exists()
+    return "mode=ro" if changes else "mode=ro&immutable=1"
 
 
 def _check_version(connection: sqlite3.Connection, path: Path, *, least: int) -> int:

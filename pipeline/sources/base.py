@@ -1,5 +1,6 @@
 """What every source of frames is, and the account it keeps."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +13,10 @@ from pipeline.errors import SourceError
 from pipeline.frame import Frame, TimeSource
 from reid.modality import Modality
 
+logger = logging.getLogger(__name__)
+
 LEAST_SIDE_PX = 32
+_MOST_EXAMPLES = 3  # of each cause, for the message
 
 
 class SourceState(StrEnum):
@@ -52,6 +56,7 @@ class SourceAccount:
     Attributes:
         decoded: Frames given out.
         skipped: Frames not given out, by cause.
+        examples: The first few of them, by cause, as people would name them.
         expected: Frames the container or folder promises; None where it does not say.
         state: Where the source is in its life.
         error: Why it failed; None otherwise.
@@ -59,9 +64,18 @@ class SourceAccount:
 
     decoded: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
     expected: int | None = None
     state: SourceState = SourceState.STARTING
     error: str | None = None
+
+    def skip(self, cause: str, what: str) -> None:
+        """Count a frame that is not given out; ``what`` names it (a file, the number of a frame)."""
+        self.skipped[cause] += 1
+        known = self.examples.setdefault(cause, [])
+        if len(known) < _MOST_EXAMPLES:
+            known.append(what)
+        logger.debug("skipped: %s: %s", what, cause)
 
     def fail(self, error: str) -> None:
         """Note the first error; what was decoded stays counted."""

@@ -1,7 +1,6 @@
 """Image sequences: a folder, a glob, or one image; PNG, JPEG, BMP and TIFF of 8 or 16 bits."""
 
 import glob
-import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ from pipeline.frame import IMAGE_SUFFIXES, Frame, Image
 from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.clock import start_of
 from reid.modality import Modality
-
-logger = logging.getLogger(__name__)
 
 _GLOB_CHARACTERS = frozenset("*?[")
 
@@ -88,8 +85,7 @@ class ImageSource:
             image = self._read(path)
             cause = self._unusable(image, info)
             if image is None or cause:
-                account.skipped[cause or "unreadable"] += 1
-                logger.warning("camera %s: %s skipped: %s", self.camera_id, path, cause)
+                account.skip(cause or "unreadable", str(path))
                 continue
             account.decoded += 1
             pts_seconds = index / self._timing.fps

@@ -1,6 +1,6 @@
 """Video files through FFmpeg (PyAV). Times are the container's; they are never made up from a frame rate."""
 
-import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,18 +19,21 @@ from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_
 from pipeline.sources.clock import start_of
 from reid.modality import Modality
 
-logger = logging.getLogger(__name__)
+_DURATION_TAG = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
+_TAIL_SECONDS = 0.5  # of what a container promises: rounding, and a last frame that is shown for longer
 
 
 @dataclass(slots=True)
 class _Progress:
-    """Where the reading of one file stands."""
+    """Where the reading of one file stands; seconds are the container's own."""
 
     start: datetime
     time_source: TimeSource
     resolution_wh: tuple[int, int]
     packets: int = 0
     index: int = -1
+    promised_seconds: float | None = None
+    end_seconds: float = 0.0
     first_pts: float | None = None
     last_pts: float = -1.0
 
@@ -69,6 +72,7 @@ class VideoSource:
             info = self._info(container, stream)
             account.expected, account.state = info.frames, SourceState.RUNNING
             progress = _Progress(info.start, info.time_source, info.resolution_wh)
+            progress.promised_seconds = _promised_seconds(stream)
             for picture in self._pictures(container, stream, progress):
                 frame = self._frame(picture, progress)
                 if frame is not None:
@@ -84,6 +88,8 @@ class VideoSource:
     def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
         if not self._path.is_file():
             raise SourceError(f"{self._where}: no such file")
+        if not self._path.stat().st_size:
+            raise SourceError(f"{self._where} is empty (0 bytes)")
         try:
             container = av.open(self._path, mode="r")
         except av.error.FFmpegError as error:
@@ -124,30 +130,33 @@ class VideoSource:
             if packet is None:
                 return
             progress.packets += bool(packet.size)
+            if packet.pts is not None:
+                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                progress.end_seconds = max(progress.end_seconds, end)
             try:
                 yield from packet.decode()
             except av.error.EOFError:
                 return
             except av.error.FFmpegError:
-                self.account.skipped["damaged"] += 1
                 progress.index += 1
+                self.account.skip("damaged", f"frame {progress.index}")
 
     def _frame(self, picture: VideoFrame, progress: _Progress) -> Frame | None:
         """Give the picture its time and its form, or count why not."""
         progress.index += 1
         ticks = picture.pts if picture.pts is not None else picture.dts
         if ticks is None or picture.time_base is None:
-            self.account.skipped["without_time"] += 1
+            self.account.skip("without_time", f"frame {progress.index}")
             return None
         if (picture.width, picture.height) != progress.resolution_wh:
-            self.account.skipped["resolution_changed"] += 1
+            self.account.skip("resolution_changed", f"frame {progress.index}")
             return None
         seconds = float(ticks * picture.time_base)
         if progress.first_pts is None:
             progress.first_pts = seconds
         pts_seconds = seconds - progress.first_pts
         if pts_seconds <= progress.last_pts:
-            self.account.skipped["time_not_increasing"] += 1
+            self.account.skip("time_not_increasing", f"frame {progress.index}")
             return None
         progress.last_pts = pts_seconds
         return Frame(
@@ -172,9 +181,22 @@ class VideoSource:
             account.fail(
                 f"{self._where} is truncated: {account.decoded} frames decoded of {account.expected} that it promises"
             )
+        promised, end = progress.promised_seconds, progress.end_seconds
+        if not account.expected and promised and end < promised - _TAIL_SECONDS:
+            account.fail(
+                f"{self._where} is truncated: it ends after {end:.1f} s of {promised:.1f} s that it promises, "
+                f"{account.decoded} frames decoded"
+            )
         if account.decoded == 0:
             account.fail(f"{self._where}: no frame could be decoded")
-        if account.state is SourceState.FAILED:
-            logger.warning("%s", account.error)
-        else:
+        if account.state is not SourceState.FAILED:
             account.state = SourceState.ENDED
+
+
+def _promised_seconds(stream: VideoStream) -> float | None:
+    """The end of the stream as its tags say it (Matroska, which does not count frames); None where they do not.
+
+    The container's own duration is no promise: where a header lacks it, FFmpeg makes it up from the bit rate.
+    """
+    found = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
+    return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3]) if found else None

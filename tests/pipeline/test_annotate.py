@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from pipeline.annotate import Companion, VideoStyle, annotate, companions_of
 from pipeline.drawing import (
+    CORRECT,
     GREY,
     MODALITY_COLOUR,
+    WRONG,
     fit,
     person_colour,
     put_label,
@@ -26,7 +28,7 @@ from pipeline.drawing import (
 from pipeline.frame import Frame
 from pipeline.store import TrackletBoxes
 from reid.modality import Modality
-from tests.pipeline.factories import NOON, frame_of, open_store, sighting_of, tracklet_of
+from tests.pipeline.factories import NOON, frame_of, open_store, sighting_of, tracklet_of, unit
 
 BOX = (100.0, 60.0, 150.0, 200.0)
 
@@ -166,9 +168,35 @@ def test_companions_come_from_another_camera_and_rgb_is_preferred(tmp_path: Path
         store.add(sighting_of(tracklet_of("gate-F", at=90), person=3))
         of_yard = companions_of(store, "yard", timezone=ZoneInfo("Europe/Berlin"))
         assert {person: each.modality for person, each in of_yard.items()} == {1: Modality.RGB}
-        assert of_yard[1].caption == ("gate", f"{(NOON + timedelta(hours=2, seconds=40)):%H:%M:%S}")
+        # Two equal vectors across modalities: 1 / (1 + exp(6 - 20)), by the calibration of the factories.
+        local = f"{(NOON + timedelta(hours=2, seconds=40)):%H:%M:%S}"
+        assert of_yard[1].caption == ("gate", local, "p(same) 1.00")
+        assert of_yard[1].verdicts == {}
         assert companions_of(store, "gate")[1].modality is not Modality.RGB
         assert companions_of(store, "nowhere") == {}
+
+
+def test_with_the_truth_a_companion_is_right_for_the_tracklets_of_its_true_person_only(tmp_path: Path) -> None:
+    """The run took all for one person; the tracklet C is somebody else, and D nobody's in particular."""
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("yard-A", modality=Modality.NIR), vector=unit(1, 0, 0, 1)))
+        for number, name in enumerate(("gate-B", "gate-C", "gate-D")):
+            store.add(sighting_of(tracklet_of(name, at=10 * number)))
+        found = companions_of(store, "gate", truth={"yard-A": 7, "gate-B": 7, "gate-C": 8})
+        assert found[1].verdicts == {"gate-B": True, "gate-C": False, "gate-D": False}
+        assert found[1].caption[2] == "p(same) 1.00"  # 1 / (1 + exp(6 - 20 / sqrt(2)))
+        assert companions_of(store, "gate", truth={"gate-B": 7})[1].verdicts["gate-B"] is False
+
+
+@pytest.mark.parametrize(("verdicts", "colour"), [({"gate-A": True}, CORRECT), ({"gate-A": False}, WRONG), ({}, None)])
+def test_the_strip_says_right_or_wrong_where_the_truth_is_known(
+    tmp_path: Path, verdicts: dict[str, bool], colour: tuple[int, int, int] | None
+) -> None:
+    grey = Companion(np.full((80, 40, 3), 90, np.uint8), ("yard", "14:03:12"), Modality.RGB, verdicts)
+    frames = (frame_of(i) for i in range(3))
+    annotate(frames, [boxes(4)], tmp_path / "a.mp4", VideoStyle(fps=10), rgb8=rgb8, companions={4: grey})
+    strip = picture(tmp_path / "a.mp4", 1)[242:]
+    assert [has_colour(strip, each) for each in (CORRECT, WRONG)] == [colour == CORRECT, colour == WRONG]
 
 
 def test_colours_differ_between_people_and_text_on_them_can_be_read() -> None:
@@ -205,3 +233,6 @@ def test_pictures_are_fitted_without_distortion_and_16_bits_are_stretched() -> N
     stretched = to_rgb8(np.linspace(7000, 9000, 800).astype(np.uint16).reshape(20, 40))
     assert (stretched.dtype, stretched.shape, stretched.min(), stretched.max()) == (np.uint8, (20, 40, 3), 0, 255)
     assert not to_rgb8(np.full((4, 4), 8000, np.uint16)).any()
+    dim = to_rgb8(np.linspace(60, 110, 800).astype(np.uint8).reshape(20, 40))
+    assert (dim.min(), dim.max()) == (0, 255)
+    assert to_rgb8(np.linspace(60, 66, 800).astype(np.uint8).reshape(20, 40)).max() < 80  # noise stays noise

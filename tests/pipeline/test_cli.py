@@ -1,13 +1,18 @@
 """The command line as people use it: what it writes, prints, refuses, and the exit code of each."""
 
+import errno
+import fcntl
 import json
 import os
+import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,8 +23,9 @@ import numpy as np
 import pytest
 
 import pipeline.run
-from pipeline.cli import main
+from pipeline.cli import _PlainProgress, main
 from pipeline.config import from_sources
+from pipeline.drawing import CORRECT
 from tests.pipeline.factories import open_store, sighting_of, tracklet_of
 from tests.pipeline.onnx_file import write_constant_model
 from tests.pipeline.recordings import write_thermal, write_video, write_weights
@@ -123,7 +129,10 @@ def test_a_search_that_makes_no_sense_says_so(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("query", "message"), [("no-such", "no tracklet"), ("no/such.png", "no such file")])
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [("no-such", "no tracklet"), ("no/such.png", "no such file"), (str(ROOT), "is a folder; a query is")],
+)
 def test_an_unknown_query_is_an_error(done: Path, capsys: pytest.CaptureFixture[str], query: str, message: str) -> None:
     assert main(["search", query, "--gallery", str(done)]) == 2
     assert message in capsys.readouterr().err
@@ -133,6 +142,31 @@ def test_an_empty_answer_says_which_filter_removed_how_many(done: Path, capsys: 
     query = next(event["tracklet_id"] for event in events(done) if event["person"])
     assert main(["search", query, "--gallery", str(done), "--to", "2020-01-01T00:00:00Z"]) == 0
     assert "by to" in capsys.readouterr().out
+
+
+def test_evaluate_marks_right_and_wrong_in_the_videos_too_when_asked(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The truth is made of the run's own tracks: one person on both cameras."""
+    run, truth = tmp_path / "run", tmp_path / "truth"
+    shutil.copytree(done, run)
+    (truth / "ground_truth").mkdir(parents=True)
+    (truth / "site.json").write_text('{"synthetic": true}')
+    for camera in ("gate", "dock"):
+        rows = [line.split(",") for line in (run / "mot" / f"{camera}.txt").read_text().splitlines()]
+        lines = [",".join([row[0], "1", *row[2:6], "1", "1", "1"]) for row in rows]
+        (truth / "ground_truth" / f"{camera}.txt").write_text("\n".join(lines) + "\n")
+    before = (run / "video" / "gate.mp4").read_bytes()
+    arguments = ["evaluate", "--run", str(run), "--truth", str(truth), "--no-progress"]
+    assert main(arguments) == 0
+    assert (run / "video" / "gate.mp4").read_bytes() == before
+    assert main([*arguments, "--videos"]) == 0
+    assert "(synthetic people)" in capsys.readouterr().out
+    with av.open(run / "video" / "gate.mp4") as container:
+        frames = [frame.to_ndarray(format="rgb24")[240:] for frame in container.decode(video=0)]
+    green = [int((np.abs(strip.astype(int) - CORRECT).max(axis=2) < 45).sum()) for strip in frames]
+    assert len(frames) == 75
+    assert max(green) > 50
 
 
 def test_an_earlier_run_is_neither_overwritten_nor_mixed_by_accident(
@@ -316,6 +350,81 @@ def test_weights_that_are_not_there_or_do_not_fit(
     assert "reid.weights" in message
 
 
+@pytest.mark.parametrize("stage", ["write_videos", "write_matches"])
+def test_a_disk_that_is_full_when_pictures_are_drawn_is_named_and_costs_no_result(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as FFmpeg and a full write tell it: without a file
+
+    monkeypatch.setattr(pipeline.run, stage, fail)
+    output = tmp_path / "out"
+    assert main(run_arguments(site, output, *([] if stage == "write_videos" else ["--no-video"]))) == 5
+    assert f"{output}: No space left on device; results that were finished are kept" in capsys.readouterr().err
+    assert json.loads((output / "report.json").read_text())["tracklets"]["accepted"] >= 2
+    query = next(event["tracklet_id"] for event in events(output) if event["person"])
+    assert main(["search", query, "--gallery", str(output)]) == 0
+
+
+def test_an_output_that_is_a_file_is_refused_and_stays(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes").write_text("mine")
+    for output in ("notes", "notes/run"):
+        code = main(["run", "--source", f"gate={site}/gate.mp4", "--output", str(tmp_path / output)])
+        assert (code, "notes is a file" in capsys.readouterr().err) == (2, True)
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_a_recording_of_nobody_ends_well_with_every_result_empty(site: Path, tmp_path: Path) -> None:
+    video, output = write_video(tmp_path / "empty.mp4", frames=9), tmp_path / "out"
+    arguments = ["--source", f"gate={video}", "--set", f"reid.weights={site}/mini.safetensors", "--no-progress"]
+    assert main(["run", *arguments, "--output", str(output)]) == 0
+    assert list((output / "events").iterdir()) == []
+    assert (output / "mot" / "gate.txt").read_text() == ""
+    assert (output / "video" / "gate.mp4").is_file()
+    assert (output / "matches.png").is_file()
+
+
+def in_terminal(command: list[str], *, columns: int) -> str:
+    """What a program writes to stderr when that is a terminal of this width."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    written = b""
+    with suppress(OSError):  # Linux tells the end of a terminal by an error
+        while part := os.read(ours, 65536):
+            written += part
+    os.close(ours)
+    assert process.wait() == 0, written
+    return written.decode()
+
+
+@pytest.mark.parametrize("columns", [80, 0])
+def test_a_terminal_shows_a_bar_for_each_pass_and_one_without_a_width_none(
+    site: Path, tmp_path: Path, columns: int
+) -> None:
+    command = [sys.executable, str(ROOT / "run_pipeline.py"), *run_arguments(site, tmp_path / "out")]
+    written = in_terminal([each for each in command if each != "--no-progress"], columns=columns)
+    for stage in ("tracking", "drawing"):
+        assert (f"{stage}: 100%" in written) == bool(columns)
+    assert "\x1b[A" not in written  # one bar at a time
+
+
+def test_without_a_terminal_progress_is_plain_lines_with_the_rate_of_the_stage(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = iter([100.0, 105.0, 111.0, 200.0])
+    monkeypatch.setattr("pipeline.cli.time.monotonic", lambda: next(clock))
+    progress = _PlainProgress()
+    with caplog.at_level("INFO", logger="pipeline.cli"):
+        for done in (1, 50, 111):
+            progress.tell("tracking", done, 331)
+        progress.tell("drawing", 0, 331)
+    assert caplog.messages == ["tracking: 111 frames of 331, 22 s left, 10.0 frames/s"]
+
+
 def test_no_cameras_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, message = refused(tmp_path, capsys)
     assert code == 2
@@ -333,7 +442,8 @@ def test_a_truncated_video_is_processed_as_far_as_it_goes_and_told(
         "--set", f"reid.weights={site}/mini.safetensors", "--output", str(output), "--no-progress",
     ])  # fmt: skip
     assert code == 3
-    assert "cut.mp4" in capsys.readouterr().err
+    (message,) = [line for line in capsys.readouterr().err.splitlines() if "truncated" in line]
+    assert "cut.mp4 is truncated" in message
     cameras = json.loads((output / "report.json").read_text())["cameras"]
     assert cameras["gate"]["state"] == "failed"
     assert 0 < cameras["gate"]["frames_processed"] < 75
@@ -385,23 +495,30 @@ def test_an_unreadable_image_in_the_middle_is_skipped_counted_and_told(
     tmp_path: Path, site: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_thermal(tmp_path / "dock")
-    (folder / "0030.png").write_bytes(b"\x89PNG broken")
+    for name in ("0030", "0031", "0032", "0050"):
+        (folder / f"{name}.png").write_bytes(b"\x89PNG broken")
     output = tmp_path / "out"
     code = main([
         "run", "--source", f"dock={folder},modality=thermal", "--set", f"reid.weights={site}/mini.safetensors",
-        "--output", str(output), "--no-progress", "--no-video",
+        "--output", str(output), "--no-progress",
     ])  # fmt: skip
     assert code == 3
-    assert "1 frames skipped" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: camera dock: 4 frames skipped (4 unreadable: {folder}/0030.png, {folder}/0031.png, {folder}/0032.png,"
+        " ...); the others were processed"
+    ]
     camera = json.loads((output / "report.json").read_text())["cameras"]["dock"]
-    assert camera["frames_processed"] == 74
-    assert sum(camera["frames_skipped"].values()) == 1
+    assert camera["frames_processed"] == 71
+    assert camera["frames_skipped"] == {"unreadable": 4}
     assert camera["state"] == "ended"
 
 
 def test_validate_and_its_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "--config", str(ROOT / "configs" / "demo.yaml")]) == 0
-    assert "ok: 4 cameras" in capsys.readouterr().out
+    page = capsys.readouterr().out
+    assert "ok: 4 cameras" in page
+    assert "runs/demo/site/yard.mp4" in page
+    assert "re-ID xreid-tiny" in page
     assert main(["validate", "--schema"]) == 0
     assert "properties" in json.loads(capsys.readouterr().out)
 

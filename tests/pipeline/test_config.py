@@ -62,7 +62,7 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
         ),
         (
             SMALLEST.replace("xreid-tiny", ""),
-            "site.yaml:4: reid.weights: expected text, got None",
+            "site.yaml:4: reid.weights: is required: a checkpoint file, or xreid-tiny for the embedded one",
         ),
         (
             SMALLEST.replace("{weights: xreid-tiny}", "{}"),
@@ -89,16 +89,16 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
         ),
         (
             SMALLEST + "detector: {backend: onnx}\n",
-            "site.yaml:5: detector: weights: no file given, and the onnx backend needs one; motion needs none",
+            "site.yaml:5: detector.weights: no file given, and the onnx backend needs one; motion needs none",
         ),
         (
             SMALLEST + "detector: {weights: yolox.onnx}\n",
-            "site.yaml:5: detector: weights: yolox.onnx is given, but the motion backend has no network; leave it out, "
+            "site.yaml:5: detector.weights: yolox.onnx is given, but the motion backend has no network; leave it out, "
             "or set backend to onnx or ultralytics",
         ),
         (
             SMALLEST + "detector: {backend: motion, input_size: 640}\n",
-            "site.yaml:5: detector: input_size: 640 is given, but the motion backend has no network; leave it out, ",
+            "site.yaml:5: detector.input_size: 640 is given, but the motion backend has no network; leave it out, ",
         ),
         (SMALLEST.replace("version: 1", "version: 2"), "site.yaml:1: version: 2 is not one of 1"),
         (
@@ -131,7 +131,19 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
             "site.yaml:5: version: given twice; the first is at ",
         ),
         ("", "site.yaml: expected keys such as version and cameras, got nothing"),
-        ("- a\n", "site.yaml: expected keys such as version and cameras, got a seq"),
+        ("3\n", "site.yaml: expected keys such as version and cameras, got one value"),
+        ("!!python/object/apply:os.system [id]\n", "site.yaml: expected keys such as version and cameras, got a list"),
+        (SMALLEST + "\0\n", "site.yaml:5: not valid YAML: the character U+0000 is not text"),
+        (
+            SMALLEST.replace("gate: {", "gate: {thermal: , "),
+            "site.yaml:3: cameras.gate.thermal: expected a section with",
+        ),
+        (SMALLEST.replace("source: a.mp4", "source: "), "site.yaml:3: cameras.gate.source: is required: a video file"),
+        (
+            SMALLEST + "detector:\n  backend: onnx\n  weights:\n",
+            "site.yaml:7: detector.weights: no file given, and the onnx backend needs one; motion needs none",
+        ),
+        ("- a\n", "site.yaml: expected keys such as version and cameras, got a list"),
         ("a: [\n", "site.yaml:2: not valid YAML: expected the node content, but found '<stream end>'"),
         ("a: &x [*x]\n", "site.yaml:1: a.0: refers to itself"),
         (
@@ -176,11 +188,22 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load(tmp_path / "none.yaml")
 
 
-def test_a_binary_file_is_refused(tmp_path: Path) -> None:
+def test_text_in_another_encoding_is_refused_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="cannot be read as UTF-8"):
+    path.write_bytes(SMALLEST.encode() + "site: {name: Tür}\n".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"site\.yaml:5: not UTF-8 text: byte 0xfc"):
         load(path)
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(SMALLEST, encoding="utf-8-sig")
+    assert list(load(path).cameras) == ["gate"]
+
+
+def test_a_folder_is_no_config(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        load(tmp_path)
 
 
 def test_the_environment_fills_values_in_and_numbers_stay_numbers(

@@ -91,6 +91,19 @@ def test_truth_decides_what_is_right_and_who_was_never_there(store: Store) -> No
         assert not any(match.correct for match in rows[1].matches[Modality.THERMAL])
 
 
+def test_with_the_truth_the_sheet_says_how_often_the_nearest_is_right(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every 3rd of 25 is shown, 9; five of them were there at night, found by equal vectors, but two swap."""
+    truth = {each.tracklet_id: int(each.tracklet_id.split("-")[1]) for each in store.tracklets()}
+    truth["yard-0"], truth["yard-6"] = truth["yard-6"], truth["yard-0"]
+    texts: list[SheetText] = []
+    monkeypatch.setattr("pipeline.contact_sheet.draw", lambda rows, text: (texts.append(text), draw(rows, text))[1])
+    with store:
+        write_matches(tmp_path / "matches.png", store, CALIBRATION, truth=truth)
+    assert "the nearest is the same person: 3 of 5 in THERMAL" in " ".join(texts[0].notes)
+
+
 def test_the_file_is_whole_and_synthetic_is_written_where_said(store: Store, tmp_path: Path) -> None:
     with store:
         write_matches(tmp_path / "matches.png", store, CALIBRATION)
@@ -104,6 +117,7 @@ def test_the_file_is_whole_and_synthetic_is_written_where_said(store: Store, tmp
 
 def test_a_single_modality_has_nothing_to_match(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
+        assert rows_of(store, CALIBRATION) == ([], "Nobody was seen.")
         store.add(sighting_of(tracklet_of("gate-A")))
         assert rows_of(store, CALIBRATION) == ([], "Only one modality was seen.")
         write_matches(tmp_path / "matches.png", store, CALIBRATION)

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.build import build_trackers
+from pipeline.config import from_sources
 from pipeline.detectors.base import Detector, NetworkSettings
 from pipeline.detectors.motion import MotionDetector, MotionSettings
 from pipeline.detectors.onnx import OnnxDetector
@@ -18,7 +20,6 @@ from pipeline.surveil import batched
 from pipeline.thermal import Windows
 from reid.modality import Modality
 from trackers.boxes import iou_matrix
-from trackers.bytetrack import ByteTrack
 from trackers.structures import Detections
 
 pytestmark = pytest.mark.real_data
@@ -64,7 +65,7 @@ def test_networks_see_five_to_eight_people_a_frame_and_the_tracker_fewer_than_si
 ) -> None:
     found: list[Detections] = request.getfixturevalue(detector)
     assert 5 <= np.mean([len(each) for each in found]) <= 8
-    tracker = ByteTrack()
+    tracker = build_trackers(from_sources(["square=vtest.mp4"]), ["square"])["square"]  # as a run without settings
     ids: set[int] = set()
     for frame, detections in zip(vtest, found, strict=True):
         ids.update(tracker.update(detections, pts_seconds=frame.pts_seconds).track_id.tolist())

@@ -4,12 +4,13 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from pipeline.identify import Link
-from pipeline.sinks import Event, EventLog, MotWriters, event_json_schema, write_report, write_whole
+from pipeline.sinks import Event, EventLog, MotWriters, blur_effect, event_json_schema, write_report, write_whole
 from pipeline.store import crop_path
 from reid.modality import Modality
 from tests.pipeline.factories import DIMENSION, MODEL, rejected_of, sighting_of, tracklet_of
@@ -56,6 +57,7 @@ def test_an_accepted_tracklet_becomes_one_end_event(tmp_path: Path) -> None:
             "score": 0.6,
             "crop": "crops/yard/yard-B/001.png",
         },
+        "quality": {"height_px": 96.0, "blur": 0.1035, "truncated": False},
         "embedding": {"model": MODEL, "dim": DIMENSION, "ref": "yard-B"},
         "links": [
             {
@@ -77,6 +79,31 @@ def test_a_rejected_tracklet_says_why_and_has_no_person(tmp_path: Path) -> None:
         events.write(rejected_of(tracklet_of("gate-A", crops=0)))
     (event,) = lines(tmp_path / "events/2026-06-01.jsonl")
     assert (event["rejected"], event["person"], event["embedding"], event["best"]) == ("too_small", None, None, None)
+    assert event["quality"] is None
+
+
+@pytest.mark.parametrize(
+    ("box", "truncated"),
+    [((10.0, 20.0, 30.0, 70.0), False), ((0.5, 20.0, 30.0, 70.0), True), ((290.0, 20.0, 319.5, 70.0), True)],
+)
+def test_the_quality_of_the_best_view_is_told(tmp_path: Path, box: tuple[float, ...], truncated: bool) -> None:
+    with log(tmp_path) as events:
+        events.write(sighting_of(tracklet_of("gate-A", box=box)))
+    (event,) = lines(tmp_path / "events/2026-06-01.jsonl")
+    quality = event["quality"]
+    assert (quality["height_px"], quality["truncated"]) == (50.0, truncated)
+    assert 0 <= quality["blur"] < 0.3  # the crop is noise: nothing is sharper
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_blur_grows_with_the_width_of_the_blur_in_either_direction(dtype: type) -> None:
+    sharp = np.random.default_rng(0).integers(0, 200, (120, 60)).astype(dtype)
+    for axis in (0, 1):
+        sigmas = [(sigma, 1e-3) if axis else (1e-3, sigma) for sigma in (0.7, 1.4, 2.8, 5.6)]
+        blurred = [blur_effect(cv2.GaussianBlur(sharp, (0, 0), sigmaX=x, sigmaY=y)) for x, y in sigmas]
+        assert blur_effect(sharp) < blurred[0] < blurred[1] < blurred[2] < blurred[3] <= 1
+    assert blur_effect(np.full((120, 60, 3), 90, np.uint8)) == 1
+    assert blur_effect(np.full((1, 1), 90, dtype)) == 1
 
 
 def test_each_utc_day_has_its_file_and_ids_differ(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_an_unreadable_image_in_the_middle_is_skipped_and_leaves_its_gap(tmp_pat
     assert [frame.index for frame in frames] == [0, 1, 3, 4]
     assert frames[2].pts_seconds == pytest.approx(0.3)
     assert source.account.skipped == {"unreadable": 1}
+    assert source.account.examples == {"unreadable": [str(folder / "3.png")]}
     assert source.account.decoded + 1 == source.account.expected
     assert source.account.state is SourceState.ENDED
 

@@ -1,4 +1,5 @@
 import os
+import re
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -95,6 +96,30 @@ def test_a_truncated_video_gives_what_it_has_and_has_failed(tmp_path: Path) -> N
     assert f"is truncated: {len(frames)} frames decoded of 20" in str(source.account.error)
 
 
+def write_matroska(path: Path, *, live: bool = False) -> bytes:
+    """Twenty frames in two seconds; a live recorder never comes back to the header to write the duration."""
+    return write_video(path, PICTURES, options={"live": "1"} if live else {}).read_bytes()
+
+
+def test_a_truncated_matroska_is_told_by_its_duration_for_it_does_not_count_frames(tmp_path: Path) -> None:
+    path = tmp_path / "cut.mkv"
+    content = write_matroska(path)
+    path.write_bytes(content[: int(0.6 * len(content))])
+    source = VideoSource("gate", path, Modality.RGB)
+    frames = list(source)
+    assert 5 < len(frames) < 15
+    assert source.account.state is SourceState.FAILED
+    assert re.search(rf"is truncated: .* of 2\.0 s that it promises, {len(frames)} frames", str(source.account.error))
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_whole_matroska_is_not_called_truncated(tmp_path: Path, live: bool) -> None:
+    write_matroska(tmp_path / "whole.mkv", live=live)
+    source = VideoSource("gate", tmp_path / "whole.mkv", Modality.RGB)
+    assert len(list(source)) == 20
+    assert (source.account.expected, source.account.state) == (None, SourceState.ENDED)
+
+
 def test_a_damaged_stretch_costs_only_its_own_frames(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (20, 64, 96, 3), dtype=np.uint8)
     path = write_video(tmp_path / "a.mp4", list(noise))
@@ -124,7 +149,7 @@ def test_what_is_no_video_is_refused_with_its_name(tmp_path: Path) -> None:
         list(VideoSource("gate", tmp_path / "none.mp4", Modality.RGB))
     empty = tmp_path / "empty.mp4"
     empty.touch()
-    with pytest.raises(SourceError, match="is not a video"):
+    with pytest.raises(SourceError, match=r"empty\.mp4 is empty \(0 bytes\)"):
         VideoSource("gate", empty, Modality.RGB).probe()
 
 

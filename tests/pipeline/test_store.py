@@ -238,6 +238,23 @@ def test_one_writer_and_readers_beside_it(tmp_path: Path) -> None:
             assert not (tmp_path / "crops/gate/gate-B").exists()
 
 
+def test_a_gallery_in_a_folder_that_may_not_be_written_is_read_without_a_file_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root, who runs tests in containers, may write
+    with Store.read(tmp_path) as reader:
+        assert [each.tracklet_id for each in reader.tracklets()] == ["gate-A"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+    with open_store(tmp_path) as store:  # while somebody writes, the reader must follow
+        store.add(sighting_of(tracklet_of("gate-B", at=5)))
+        with Store.read(tmp_path) as reader:
+            store.add(sighting_of(tracklet_of("gate-C", at=9)))
+            assert len(reader.tracklets()) == 3
+
+
 def test_files_that_are_no_gallery_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no gallery there"):
         Store.read(tmp_path)
