@@ -186,9 +186,7 @@ def _open(
     attributes = None
     if config.loss.attributes:
         attributes = read_attributes(dataset.root, config.data.split, np.unique(splits.train.pids))
-    data = TrainingData(
-        splits.train, clips, config, attributes=attributes, rank=processes.rank, world=processes.world
-    )
+    data = TrainingData(splits.train, clips, config, attributes=attributes, rank=processes.rank, world=processes.world)
     if splits.validation is None or held is None:
         return data, None
     return data, Validation(splits.validation, held, splits.directions, dataset)

@@ -180,7 +180,7 @@ class Person:
     def attributes(self) -> dict[str, str]:
         """What a camera of any modality can see of this person, in words: for attribute supervision and for reports.
 
-        Colours and patterns are not among them: dyes that differ in daylight may be one in near-infrared and in thermal.
+        Colours and patterns are not among them: dyes that differ by day may be one in near-infrared and in thermal.
         """
         body = self.physique
         return {

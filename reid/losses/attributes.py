@@ -1,8 +1,8 @@
 """Attribute cross-entropy: what a person wears and carries, told from each feature; beyond the paper, off in it.
 
-Lin et al., "Improving Person Re-identification by Attribute and Identity Learning", Pattern Recognition 2019, section 3:
-identities share attributes, so that a few thousand people give every class thousands of examples. A training from random
-weights then learns to see in a fraction of the steps that telling identities apart takes.
+Lin et al., "Improving Person Re-identification by Attribute and Identity Learning", Pattern Recognition 2019, section
+3: identities share attributes, so that a few thousand people give every class thousands of examples, and a training
+from random weights has something to see by before it can tell identities apart.
 """
 
 import torch

@@ -231,7 +231,7 @@ class Objective(nn.Module):
 
         Args:
             model: For its necks.
-            parts: The ``parts`` of the clips' features.
+            parts: The ``parts`` of the clips' features, (B, D or d) each.
             labels: Of the clips.
         """
         config = self.config

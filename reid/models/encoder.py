@@ -55,7 +55,7 @@ class EncoderConfig(BaseModel):
             few small ones that halve the image each (Xiao et al., "Early Convolutions Help Transformers See Better",
             2021), for training from random weights, where ``patch`` needs far more steps than a CPU has; ``residual``
             puts a residual block (He et al. 2016) behind each but the first of them.
-        cls_from_patches: Let the CLS token begin as its embedding plus the mean of the patch tokens: the stem then has a
+        cls_from_patches: Let the CLS token begin as its embedding plus the mean of the patch tokens: a stem then has a
             short way to the loss from the first step of a training from random weights. Not in CLIP.
         freeze_patch_projection: Keep ``conv1`` as it was loaded (the stability trick of MoCo v3, section 4.1).
         shifted_blocks: In front of so many of the last blocks the patch tokens of neighbouring frames are mixed as in
@@ -153,8 +153,9 @@ class Encoder(nn.Module):
             output_tokens=True,
         )
         if config.stem != "patch":
-            # Channels last: oneDNN then spends a fifth less on the stem.
-            self.visual.conv1 = convolutional_stem(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            # Channels last: oneDNN then spends less on the stem.
+            stem = convolutional_stem(config)
+            self.visual.conv1 = stem.to(memory_format=torch.channels_last)
         if config.freeze_patch_projection:
             self.visual.conv1.requires_grad_(False)
 
@@ -272,7 +273,8 @@ def shift_packed(patches: Tensor, lengths: Tensor) -> Tensor:
 def convolutional_stem(config: EncoderConfig) -> nn.Sequential:
     """3 x 3 convolutions of stride 2 until a patch is one pixel, then one of 1 x 1; width doubles up to D.
 
-    The ``residual`` stem has a ``ResidualBlock`` behind each but the first, which works at half the image's size. Takes the place of ``conv1``: (n, 3, H, W) to (n, D, H / patch_size, W / patch_size).
+    The ``residual`` stem has a ``ResidualBlock`` behind each but the first, which works at half the image's size. Takes
+    the place of ``conv1``: (n, 3, H, W) to (n, D, H / patch_size, W / patch_size).
     """
     halvings = config.patch_size.bit_length() - 1
     widths = [3, *(max(8, config.width >> (halvings - step)) for step in range(1, halvings + 1))]

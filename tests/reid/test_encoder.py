@@ -9,8 +9,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reid.models.encoder import Encoder, EncoderConfig, EncoderWeightsError, interpolate_grid, read_visual_state
-from tests.reid.factories import encoder_config
+from reid.models.encoder import (
+    Encoder,
+    EncoderConfig,
+    EncoderWeightsError,
+    ResidualBlock,
+    interpolate_grid,
+    read_visual_state,
+)
+from tests.reid.factories import SIZE_HW, encoder_config
 
 SQUARE = {"image_size_hw": (40, 40)}
 
@@ -248,3 +255,28 @@ def test_a_download_that_succeeds_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp
 def test_sizes_that_cannot_be_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         encoder_config(**changes)
+
+
+@pytest.mark.parametrize("stem", ["convolutional", "residual"])
+def test_a_stem_of_convolutions_gives_the_tokens_of_the_grid_and_learns(stem: str) -> None:
+    encoder = Encoder(encoder_config(stem=stem))
+    tokens, projected = encoder(torch.rand(3, 3, *SIZE_HW))
+    assert (tokens.shape, projected.shape) == ((3, 1 + 4 * 2, 16), (3, 12))
+    projected.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.visual.conv1.parameters())
+
+
+def test_a_residual_block_without_its_branch_is_a_rectifier() -> None:
+    block = ResidualBlock(4)
+    torch.nn.init.zeros_(block.branch[-1].weight)
+    image = torch.randn(2, 4, 5, 3)
+    torch.testing.assert_close(block(image), image.relu())
+
+
+def test_the_cls_token_can_begin_with_the_mean_of_the_patches() -> None:
+    encoder = Encoder(encoder_config(cls_from_patches=True)).eval()
+    without = Encoder(encoder_config()).eval()
+    without.load_state_dict(encoder.state_dict())
+    frames = torch.rand(2, 3, *SIZE_HW)
+    patches = encoder.visual.conv1(frames).flatten(2).mean(dim=2)
+    torch.testing.assert_close(encoder(frames)[0], without(frames, added_to_cls=patches)[0])

@@ -9,6 +9,7 @@ import pytest
 
 from simulation.__main__ import main
 from simulation.config import TrackletsConfig
+from simulation.people import Person
 from simulation.tracklets import COLUMNS, VAL_OFFSET, render_tracklets
 
 CONFIG = TrackletsConfig(
@@ -85,3 +86,14 @@ def test_a_number_of_workers_below_one_is_refused(workers: str, capsys: pytest.C
         main(["tracklets", "--config", "c", "--output", "o", "--workers", workers])
     assert stopped.value.code == 2
     assert "expected a whole number of 1 or more" in capsys.readouterr().err
+
+
+def test_every_person_has_a_row_of_attributes_that_are_those_of_the_person(folder: Path) -> None:
+    with (folder / "attributes.csv").open(newline="", encoding="utf-8") as file:
+        rows = {(row["split"], int(row["pid"])): row for row in csv.DictReader(file)}
+    with (folder / "tracklets.csv").open(newline="", encoding="utf-8") as file:
+        listed = {(row["split"], int(row["pid"])) for row in csv.DictReader(file)}
+    assert set(rows) == listed
+    for (split, pid), row in rows.items():
+        person = Person.sample(split, pid % VAL_OFFSET, seed=CONFIG.seed)
+        assert {"split": split, "pid": str(pid), **person.attributes()} == row
