@@ -268,7 +268,7 @@ class CautiousTracker:
     def _guard_revivals(self, fused: Matrix) -> None:
         """Forbid lost tracks all boxes but those that fit by a margin better than any other pairing of either.
 
-        A living track and a box that are each other's best are settled, and count half as rivals of who hides near them.
+        A living track and a box that are each other's best are settled, and count half as rivals of others.
         """
         state = self._lives[:, _STATE]
         lost = np.flatnonzero(state == LOST)
