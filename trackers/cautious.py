@@ -40,6 +40,7 @@ _MEMORY_OF_SCORES = 20.0  # seconds
 _APPEARANCE_MEMORY = 0.9  # share of a track's embedding that stays when a box is added
 
 _SETTLED = 0.3  # likeness times confidence from which on a living track has found its box
+_SETTLED_RIVALRY = 0.5  # how much such a track, or such a box, counts as the rival of others
 _SHARES = ("_confidence", "likeness", "_margin", "_overlap", "_weight")  # endings of settings in [0, 1]
 _STATE, _TRACK, _TRACKLET, _SEEN_AS, _HITS, _OVERLAPPED = range(6)  # columns; _SEEN_AS is a row of this frame or -1
 
@@ -267,7 +268,7 @@ class CautiousTracker:
     def _guard_revivals(self, fused: Matrix) -> None:
         """Forbid lost tracks all boxes but those that fit by a margin better than any other pairing of either.
 
-        A living track and a box that are each other's best are settled: whoever hides behind them is no rival.
+        A living track and a box that are each other's best are settled, and count half as rivals of others.
         """
         state = self._lives[:, _STATE]
         lost = np.flatnonzero(state == LOST)
@@ -276,10 +277,12 @@ class CautiousTracker:
         best = fused.argmax(axis=1)
         rows = np.arange(len(fused))
         settled = rows[(state == CONFIRMED) & (fused.argmax(axis=0)[best] == rows) & (fused[rows, best] > _SETTLED)]
-        doubtful = fused.copy()
-        doubtful[settled], doubtful[:, best[settled]] = 0.0, 0.0
-        mine = doubtful[lost]
-        rival = np.maximum(_rivals_by_column(doubtful)[lost], _rivals_by_column(mine.T).T)
+        rivals = fused.copy()
+        rivals[settled] *= _SETTLED_RIVALRY
+        rivals[:, best[settled]] *= _SETTLED_RIVALRY
+        mine = fused[lost]
+        mine[:, best[settled]] = 0.0
+        rival = np.maximum(_rivals_by_column(rivals)[lost], _rivals_by_column(rivals[lost].T).T)
         margin = self.settings.revival_margin * (self._now - self._seen_at[lost])
         mine[mine < np.maximum(rival + margin[:, None], self.settings.revival_likeness)] = 0.0
         fused[lost] = mine

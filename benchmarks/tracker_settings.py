@@ -1,0 +1,97 @@
+"""What each part of the default tracker is worth: ``python benchmarks/tracker_settings.py`` writes the JSON beside it.
+
+Every variant runs over every sequence of ../shared/data/mot (or SURVEILLANCE_DATA/mot) and is scored by set. With
+``--leave-one-out`` the variants of the grid stand for election: for each sequence, the one that is best on all other
+sequences of all sets is run on it, and the sets are scored from these runs. Where that is close to the default's own
+figures, the default was not fitted to single sequences.
+"""
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import replace
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+# Run as a file, this folder comes first, and then `trackers` would be the benchmark of that name.
+sys.path[:] = [str(ROOT), *(each for each in sys.path if Path(each or ".").resolve() != ROOT / "benchmarks")]
+
+from benchmarks.machine import describe  # noqa: E402
+from trackers.cautious import DEFAULT_SETTINGS, CautiousSettings, CautiousTracker  # noqa: E402
+from trackers.evaluate import TrueSequence, load_truth  # noqa: E402
+from trackers.metrics.scores import Scores  # noqa: E402
+from trackers.run import DetectedSequence, load, track_rows  # noqa: E402
+
+PARTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "no camera motion": {"static_camera": True},
+    "no calibration": {"calibration_strength": 0.0},
+    "any revival": {"revival_margin": 0.0, "revival_likeness": 0.0},
+    "births anywhere": {"new_overlap": 1.0},
+}
+GRID: dict[str, dict[str, Any]] = {
+    f"margin {margin} births {births}": {"revival_margin": margin, "new_overlap": births}
+    for margin in (0.1, 0.2, 0.3)
+    for births in (0.4, 0.5, 0.6)
+}
+COLUMNS = ("HOTA", "IDF1", "Pur", "MixTrk", "Trk/Id")
+Runs = dict[str, Scores]  # by sequence
+
+
+def run(sequences: list[tuple[TrueSequence, DetectedSequence]], settings: CautiousSettings) -> Runs:
+    """Track and score every sequence."""
+    return {truth.name: truth.score(track_rows(detected, CautiousTracker(settings))) for truth, detected in sequences}
+
+
+def by_set(sequences: list[TrueSequence], runs: Runs) -> dict[str, dict[str, float]]:
+    """Combine the sequences of each set."""
+    result = {}
+    for name in dict.fromkeys(each.set_name for each in sequences):
+        row = reduce(add, [runs[each.name] for each in sequences if each.set_name == name]).row()
+        result[name] = {column: round(row[column], 2) for column in COLUMNS}
+    return result
+
+
+def merit(sequences: list[TrueSequence], runs: Runs) -> float:
+    """What is elected by: HOTA, IDF1 and purity, alike for every set."""
+    rows = by_set(sequences, runs).values()
+    return sum(row["HOTA"] + row["IDF1"] + row["Pur"] for row in rows)
+
+
+def leave_one_out(sequences: list[TrueSequence], runs: dict[str, Runs]) -> dict[str, Any]:
+    """Score each sequence by the variant that is best on the others."""
+    elected = {
+        left.name: max(runs, key=lambda name: merit([each for each in sequences if each is not left], runs[name]))
+        for left in sequences
+    }
+    chosen = {sequence: runs[variant][sequence] for sequence, variant in elected.items()}
+    return {"elected": elected, "sets": by_set(sequences, chosen)}
+
+
+def main() -> None:
+    """Measure, write the JSON, and print it."""
+    shared = Path(os.environ.get("SURVEILLANCE_DATA") or ROOT.parent / "shared" / "data")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=shared / "mot", help="folder of sequences with manifest.json")
+    parser.add_argument("--leave-one-out", action="store_true", help="the election, too: nine times as long")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "tracker_settings.json")
+    options = parser.parse_args()
+    truth = load_truth(options.data)
+    sequences = [(each, load(options.data / each.name)) for each in truth]
+    report: dict[str, Any] = {"machine": describe(), "sets": {}}
+    for name, changed in PARTS.items():
+        report["sets"][name] = by_set(truth, run(sequences, replace(DEFAULT_SETTINGS, **changed)))
+    if options.leave_one_out:
+        runs = {name: run(sequences, replace(DEFAULT_SETTINGS, **changed)) for name, changed in GRID.items()}
+        report["grid"] = {name: by_set(truth, each) for name, each in runs.items()}
+        report["leave_one_out"] = leave_one_out(truth, runs)
+    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps({key: report[key] for key in report if key != "machine"}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
