@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:] = [str(ROOT), *(each for each in sys.path if Path(each or ".").resolve() != ROOT / "benchmarks")]
 
 from benchmarks.machine import describe  # noqa: E402
-from pipeline.drawing import BLACK, WHITE, Rgb8, person_colour, put_label, put_text  # noqa: E402
+from pipeline.drawing import BLACK, WHITE, Rgb8, person_colour, put_label, put_text, text_wh  # noqa: E402
 from trackers.algorithms import DEFAULT, TRACKERS  # noqa: E402
 from trackers.structures import Detections, Tracks  # noqa: E402
 
@@ -37,6 +37,7 @@ CONFIDENCE = 0.1  # of the boxes that the trackers see, as ultralytics' own trac
 PEER = "ultralytics ByteTrack"
 SCALE = 2
 HEADER = 40
+LABEL = 14
 TRAIL_SECONDS = 2.0
 LONG_SECONDS = 5.0
 
@@ -143,24 +144,24 @@ class Side:
         )
 
     def paint(self, picture: Picture, tracks: Tracks) -> Rgb8:
-        """The picture enlarged below a header."""
+        """The picture enlarged below a header; labels lie above the boxes, and above all boxes' lines."""
         import cv2
 
         big = cv2.resize(picture.rgb, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
         canvas = np.concatenate([np.full((HEADER, big.shape[1], 3), 24, np.uint8), big])
-        for identity, xyxy in zip(tracks.track_id.tolist(), tracks.xyxy, strict=True):
+        corners = np.round(tracks.xyxy * SCALE).astype(int) + np.array([0, HEADER, 0, HEADER])
+        marks = list(zip(tracks.track_id.tolist(), corners.tolist(), strict=True))
+        for identity, (left, _, right, bottom) in marks:
             self._seen.add(identity)
-            left, top, right, bottom = (round(value * SCALE) for value in xyxy.tolist())
-            self._trails[identity].append((picture.seconds, ((left + right) // 2, bottom + HEADER)))
+            self._trails[identity].append((picture.seconds, ((left + right) // 2, bottom)))
         for identity, trail in self._trails.items():
             points = [point for time, point in trail if time > picture.seconds - TRAIL_SECONDS]
-            if len(points) > 1:
-                cv2.polylines(canvas, [np.array(points, np.int32)], False, person_colour(identity), 1, cv2.LINE_AA)
-        for identity, xyxy in zip(tracks.track_id.tolist(), tracks.xyxy, strict=True):
-            left, top, right, bottom = (round(value * SCALE) for value in xyxy.tolist())
-            colour = person_colour(identity)
-            cv2.rectangle(canvas, (left, top + HEADER), (right, bottom + HEADER), colour, 2, cv2.LINE_AA)
-            put_label(canvas, str(identity), (left, top + HEADER), size=14, background=colour)
+            cv2.polylines(canvas, [np.array(points, np.int32).reshape(-1, 2)], False, person_colour(identity), 2)
+        for identity, (left, top, right, bottom) in marks:
+            cv2.rectangle(canvas, (left, top), (right, bottom), person_colour(identity), 2)
+        for identity, (left, top, _, _) in marks:
+            above = (left - 1, max(HEADER, top - text_wh(str(identity), LABEL)[1] - 3))
+            put_label(canvas, str(identity), above, size=LABEL, background=person_colour(identity))
         put_text(canvas, f"{self._title}: {len(self._seen)} ids so far", (12, 10), size=18, colour=WHITE)
         return canvas
 
@@ -169,20 +170,23 @@ def film(video: Path, output: Path, halves: dict[str, list[Tracks]], fps: float)
     """Write the halves side by side; the file appears when it is whole."""
     sides = [(Side(title, fps), tracks) for title, tracks in halves.items()]
     part = output.with_name(f"{output.name}.part")
-    with av.open(part, "w", format="mp4") as container:
-        stream = None
-        for index, picture in enumerate(pictures(video)):
-            painted = [side.paint(picture, tracks[index]) for side, tracks in sides]
-            gap = np.full((len(painted[0]), 4, 3), BLACK, np.uint8)
-            canvas = np.concatenate([painted[0], gap, *painted[1:]], axis=1)
-            if stream is None:
-                stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-                stream.height, stream.width = canvas.shape[0], canvas.shape[1]
-                stream.pix_fmt = "yuv420p"
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(canvas, format="rgb24")))
-        if stream is not None:
-            container.mux(stream.encode(None))
-    part.replace(output)
+    try:
+        with av.open(part, "w", format="mp4") as container:
+            stream = None
+            for index, picture in enumerate(pictures(video)):
+                painted = [side.paint(picture, tracks[index]) for side, tracks in sides]
+                gap = np.full((len(painted[0]), 4, 3), BLACK, np.uint8)
+                canvas = np.concatenate([painted[0], gap, *painted[1:]], axis=1)
+                if stream is None:
+                    stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+                    stream.height, stream.width = canvas.shape[:2]
+                    stream.pix_fmt = "yuv420p"
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(canvas, format="rgb24")))
+            if stream is not None:
+                container.mux(stream.encode(None))
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def main() -> None:
