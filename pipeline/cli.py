@@ -365,8 +365,9 @@ def _run_summary(report: dict[str, Any], root: Path) -> str:
     return "\n".join(
         [
             _table(["camera", "modality", "state", "frames", "skipped", "tracklets"], rows),
-            f"{report['tracklets']['accepted']} tracklets of {report['persons']} people; {rejected} rejected"
-            + (f" ({reasons})" if reasons else ""),
+            f"{report['tracklets']['accepted']} tracklets, {rejected} rejected"
+            + (f" ({reasons})" if reasons else "")
+            + f"; people in the gallery: {report['persons']}",
             f"{report['frames']} frames in {report['seconds']:.1f} s ({report['frames_per_second']:.1f} a second), "
             f"peak memory {report['peak_rss_mb']:.0f} MB",
             f"results: {root}",

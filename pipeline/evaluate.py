@@ -300,8 +300,10 @@ def _people_of(store: Store, truth_root: Path, cameras: Mapping[str, Modality]) 
     found = {}
     for camera in cameras:
         boxes = store.boxes(camera)
-        # By start time: numbers that begin anew are those of another recording, and the truth tells of one.
-        if any(later.frame_index[0] < earlier.frame_index[0] for earlier, later in pairwise(boxes)):
+        # By start time: numbers that begin anew are those of another recording, and the truth tells of one. A recording
+        # that was appended to itself has no such place, and a gallery from before runs were noted has nothing else.
+        anew = any(later.frame_index[0] < earlier.frame_index[0] for earlier, later in pairwise(boxes))
+        if anew or store.runs_of(camera) > 1:
             raise UsageError(
                 f"{store.root}: camera {camera} has tracklets of more than one recording (--append), whose frames are "
                 "numbered anew each time; run each recording into a folder of its own to evaluate it"

@@ -95,7 +95,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         )
         _check_same_cameras(config, store)
         write_config(root, config)
-        rows_before = store.last_row
+        rows_before = store.begin_run()
         line = build_line(config, detector, extractor, store)
         keeper = stack.enter_context(
             EventLog(root, model_id=extractor.model_id, dimension=extractor.dimension, site=config.site.name)

@@ -42,6 +42,7 @@ DATABASE = "gallery.sqlite"
 CROPS = "crops"
 JPEG_QUALITY = 95
 LOCK = "gallery.lock"
+_RUN = "run:"  # and the greatest row before it: a key of the table meta, whose value is when the run began
 _APPLICATION_ID = 0x58524944  # "XRID", in the header of the file
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -323,6 +324,30 @@ class Store:
         self._db.close()
         if self._lock is not None:
             self._lock.close()
+
+    def begin_run(self) -> int:
+        """Note that a run begins, so that its tracklets can be told from those before.
+
+        Returns:
+            The greatest row before it.
+
+        Raises:
+            ResourceError: When the disk is full or fails.
+        """
+        before = self.last_row
+        with self._reading(), self._db:
+            self._db.execute(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)", [f"{_RUN}{before}", datetime.now(UTC).isoformat()]
+            )
+        return before
+
+    def runs_of(self, camera_id: str) -> int:
+        """How many of the runs that filled this store have tracklets of a camera."""
+        with self._reading():
+            keys = self._db.execute("SELECT key FROM meta WHERE key LIKE ?", [f"{_RUN}%"]).fetchall()
+            begins = np.array(sorted(int(key.removeprefix(_RUN)) for (key,) in keys), np.int64)
+            rows = self._db.execute("SELECT row FROM tracklets WHERE camera_id = ?", [camera_id]).fetchall()
+        return len({int(np.searchsorted(begins, row)) for (row,) in rows})
 
     def add(self, item: Sighting | RejectedTracklet) -> None:
         """Keep one sighting, or one rejected tracklet with its reason; see `add_all`."""

@@ -148,6 +148,20 @@ def test_two_recordings_of_one_camera_are_not_held_against_one_truth(site: tuple
         evaluate_run(run, truth)
 
 
+def test_a_recording_that_was_appended_to_itself_is_not_held_against_one_truth_either(site: tuple[Path, Path]) -> None:
+    """Same times, same frame numbers: only the noted runs tell the two apart. Another camera may be appended."""
+    run, truth = site
+    with open_store(run) as store:
+        store.begin_run()
+        store.add(sighting_of(tracklet_of("hall-1", modality=Modality.THERMAL), person=1))
+    evaluate_run(run, truth)
+    with open_store(run) as store:
+        store.begin_run()
+        store.add(sighting_of(tracklet_of("gate-5", box=LEFT), person=5))
+    with pytest.raises(UsageError, match=r"camera gate has tracklets of more than one recording \(--append\)"):
+        evaluate_run(run, truth)
+
+
 @pytest.mark.parametrize("cameras", [["gate"], {"gate": {}}, {"gate": 1}, {"gate": {"modality": "sonar"}}])
 def test_a_report_that_no_run_wrote_is_told(site: tuple[Path, Path], cameras: object) -> None:
     (site[0] / "report.json").write_text(json.dumps({"cameras": cameras}))

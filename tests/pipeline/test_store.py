@@ -135,6 +135,21 @@ def test_the_boxes_of_one_run_can_be_told_from_those_before(tmp_path: Path) -> N
         assert [each.tracklet_id for each in store.boxes("gate", after_row=before)] == ["gate-B"]
 
 
+def test_the_runs_that_saw_a_camera_are_counted(tmp_path: Path) -> None:
+    names = iter("ABCDEFG")
+    for cameras in (["gate", "gate"], [], ["yard"], ["gate"]):  # the second run saw nobody
+        with open_store(tmp_path) as store:
+            assert store.begin_run() == store.last_row
+            for camera in cameras:
+                store.add(sighting_of(tracklet_of(f"{camera}-{next(names)}", modality=Modality.RGB)))
+    with Store.read(tmp_path) as store:
+        assert {camera: store.runs_of(camera) for camera in ("gate", "yard", "hall")} == {
+            "gate": 2,
+            "yard": 1,
+            "hall": 0,
+        }
+
+
 def test_person_numbers_are_never_given_twice(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         assert store.next_person_id == 1
