@@ -40,12 +40,14 @@ def assign(cost: NDArray[np.float64], *, gate: float) -> Assignment:
     if not np.isfinite(gate):
         raise ValueError(f"gate must be finite, got {gate}")
     clipped = np.minimum(cost, gate)
-    if np.isnan(clipped).any():
+    least = clipped.min(initial=gate)  # NaN where there is one
+    if np.isnan(least):
         raise ValueError("cost must not hold NaN")
     n, m = cost.shape
-    if not (clipped < gate).any():
+    if least >= gate:
         return Assignment(np.empty((0, 2), np.int64), np.arange(n), np.arange(m))
-    column_of = _solve(clipped - gate)
+    clipped -= gate
+    column_of = _solve(clipped)
     rows = np.flatnonzero(column_of >= 0)
     columns = column_of[rows]
     real = cost[rows, columns] < gate

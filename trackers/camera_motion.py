@@ -36,15 +36,25 @@ def common_shift(predicted: Array, detected: Array) -> Array | None:
     if len(rows) < _LEAST_PAIRS:
         return None
     residual = detected[nearest[rows], :2] - predicted[rows, :2]
-    shift: Array = np.median(residual, axis=0)
-    deviation = np.median(np.abs(residual - shift), axis=0)
+    shift = _median(residual)
+    deviation = _median(np.abs(residual - shift))
     shift[np.abs(shift) <= max(_ROBUST_ERROR / math.sqrt(len(rows)), 1.0) * deviation] = 0.0
     return shift if shift.any() else None
 
 
+def _median(values: Array) -> Array:
+    """Of each column; what NumPy's own gives, at a third of its time for few rows."""
+    ordered = np.sort(values, axis=0)
+    half = len(values) // 2
+    middle: Array = ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
+    return middle
+
+
 def squared_distance(first: Array, second: Array) -> Array:
     """Between the rows of (n, k) and of (m, k), (n, m); both are centred before, so that no precision is lost."""
-    centre = first.mean(axis=0)
+    centre = first.sum(axis=0) / max(len(first), 1)
     a, b = first - centre, second - centre
-    result: Array = (a * a).sum(axis=1)[:, None] - 2 * (a @ b.T) + (b * b).sum(axis=1)
+    result: Array = (-2 * a) @ b.T
+    result += (a * a).sum(axis=1)[:, None]
+    result += (b * b).sum(axis=1)
     return np.maximum(result, 0.0, out=result)

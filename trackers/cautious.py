@@ -242,17 +242,25 @@ class CautiousTracker:
         half = np.maximum(mean[:, 2:], 0.0) / 2
         left_top, right_bottom = (mean[:, :2] - half).T[:, :, None], (mean[:, :2] + half).T[:, :, None]
         left, top, right, bottom = frame.xyxy.T[:, None, :]
-        width = np.minimum(right_bottom[0], right) - np.maximum(left_top[0], left)
-        height = np.minimum(right_bottom[1], bottom) - np.maximum(left_top[1], top)
-        np.maximum(width, 0.0, out=width)
-        np.maximum(height, 0.0, out=height)
-        shared = width * height
+        # A few matrices, used over and over: fresh ones cost more than the arithmetic where people are many.
+        scratch = np.maximum(left_top[0], left)
+        overlap = np.minimum(right_bottom[0], right)
+        overlap -= scratch
+        np.maximum(overlap, 0.0, out=overlap)
+        same_height = np.minimum(right_bottom[1], bottom)
+        same_height -= np.maximum(left_top[1], top, out=scratch)
+        np.maximum(same_height, 0.0, out=same_height)
+        overlap *= same_height
         tall = 2 * half[:, 1]
-        overlap = shared / ((2 * half[:, 0] * tall)[:, None] + boxes[:, 2] * boxes[:, 3] - shared)
-        same_height = height / (tall[:, None] + boxes[:, 3] - height)
+        overlap /= np.subtract((2 * half[:, 0] * tall)[:, None] + boxes[:, 2] * boxes[:, 3], overlap, out=scratch)
+        same_height /= np.subtract(tall[:, None] + boxes[:, 3], same_height, out=scratch)
         surprise = squared_distance(mean, boxes)
         surprise /= (self._filter.innovation * self._surprise_scale)[:, None]
-        like = overlap * np.sqrt(same_height / (1 + surprise / _SURPRISE_HALF))
+        np.divide(surprise, _SURPRISE_HALF, out=scratch)
+        scratch += 1
+        same_height /= scratch
+        like = np.sqrt(same_height, out=same_height)
+        like *= overlap
         if frame.embeddings is not None and self._embeddings is not None:
             like *= self._resemblance(self._embeddings, frame.embeddings)
         fused = like * frame.confidence
@@ -282,7 +290,9 @@ class CautiousTracker:
         rivals[:, best[settled]] *= _SETTLED_RIVALRY
         mine = fused[lost]
         mine[:, best[settled]] = 0.0
-        rival = np.maximum(_rivals_by_column(rivals)[lost], _rivals_by_column(rivals[lost].T).T)
+        rival = np.maximum(
+            _rivals_by_column(rivals, lost), _rivals_by_column(rivals[lost].T, np.arange(fused.shape[1])).T
+        )
         margin = self.settings.revival_margin * (self._now - self._seen_at[lost])
         mine[mine < np.maximum(rival + margin[:, None], self.settings.revival_likeness)] = 0.0
         fused[lost] = mine
@@ -290,11 +300,12 @@ class CautiousTracker:
     def _associate(self, likeness: _Likeness, frame: _Frame) -> Rows:
         """Give tracks their boxes, and return the high-confidence boxes that none claims."""
         settings, state, high = self.settings, self._lives[:, _STATE], frame.high
-        gain = np.empty_like(likeness.like)
+        cost = np.empty_like(likeness.like)
         floor = np.where(state == TENTATIVE, settings.new_likeness, settings.likeness)
-        gain[:, :high] = likeness.fused[:, :high] - floor[:, None]
-        gain[:, high:] = np.where((state == CONFIRMED)[:, None], likeness.like[:, high:] - settings.weak_likeness, -1.0)
-        result = assign(-gain, gate=0.0)
+        np.subtract(floor[:, None], likeness.fused[:, :high], out=cost[:, :high])
+        np.subtract(settings.weak_likeness, likeness.like[:, high:], out=cost[:, high:])
+        cost[state != CONFIRMED, high:] = np.inf
+        result = assign(cost, gate=0.0)
         self._lives[result.matches[:, 0], _SEEN_AS] = result.matches[:, 1]
         return result.unmatched_detections[result.unmatched_detections < high]
 
@@ -313,10 +324,10 @@ class CautiousTracker:
 
     def _learn_surprise(self, surprise: Matrix, steady: Mask) -> None:
         """Scale the variances until the usual share of distances is below the limit."""
-        count = int(steady.sum())
+        count = np.count_nonzero(steady)
         if not count:
             return
-        excess = float((surprise[steady] > _SURPRISE_LIMIT).mean()) - (1 - _SURPRISE_QUANTILE)
+        excess = np.count_nonzero(surprise[steady] > _SURPRISE_LIMIT) / count - (1 - _SURPRISE_QUANTILE)
         rate = min(_SCALE_STEP, _SCALE_RATE * count)
         scale = self._surprise_scale * math.exp(rate * excess / _SURPRISE_QUANTILE)
         self._surprise_scale = min(max(scale, _SCALE_RANGE[0]), _SCALE_RANGE[1])
@@ -324,13 +335,12 @@ class CautiousTracker:
     def _judge(self, seen: Rows, boxes: Rows, likeness: _Likeness) -> None:
         """Set the risk of each pair, and begin a new tracklet where the rules say so."""
         state = self._lives[:, _STATE]
-        others = likeness.fused.copy()
+        others, places = likeness.fused, likeness.overlap  # needed no more for anything else
         others[seen, boxes] = 0.0
-        rival = np.maximum(others[seen].max(axis=1), others[:, boxes].max(axis=0)) / likeness.like[seen, boxes]
-        places = likeness.overlap[:, boxes] * (state != TENTATIVE)[:, None]
-        places[seen, np.arange(len(seen))] = 0.0
+        rival = np.maximum(others.max(axis=1)[seen], others.max(axis=0)[boxes]) / likeness.like[seen, boxes]
+        places[state == TENTATIVE], places[seen, boxes] = 0.0, 0.0
         missed = np.where(state[seen] == LOST, self._now - self._seen_at[seen], 0.0)
-        evidence = Evidence(missed, places.max(axis=0, initial=0.0), rival, likeness.surprise[seen, boxes])
+        evidence = Evidence(missed, places.max(axis=0)[boxes], rival, likeness.surprise[seen, boxes])
         cut, overlapped = self.rules.cut(evidence, was_overlapped=self._lives[seen, _OVERLAPPED] > 0)
         self._lives[seen, _OVERLAPPED] = overlapped
         self._risk[seen] = risk(evidence, lost_seconds=self.settings.lost_seconds)
@@ -417,13 +427,13 @@ class CautiousTracker:
         )
 
 
-def _rivals_by_column(fused: Matrix) -> Matrix:
-    """The greatest other entry of its column, for every entry; 0 where there is none."""
+def _rivals_by_column(fused: Matrix, rows: Rows) -> Matrix:
+    """For every entry of these rows, the greatest other entry of its column; 0 where there is none."""
     columns = np.arange(fused.shape[1])
     best = fused.argmax(axis=0)
     greatest = fused[best, columns]
-    others = fused.copy()
-    others[best, columns] = 0.0
-    rivals = np.repeat(greatest[None], len(fused), axis=0)
-    rivals[best, columns] = others.max(axis=0)
+    fused[best, columns] = 0.0
+    second = fused.max(axis=0)
+    fused[best, columns] = greatest
+    rivals: Matrix = np.where(best == rows[:, None], second, greatest)
     return rivals

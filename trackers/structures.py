@@ -102,5 +102,5 @@ class Tracks:
 def _check_ids(name: str, ids: NDArray[np.int64], count: int) -> None:
     if ids.shape != (count,):
         raise ValueError(f"{name} must be ({count},), one a box, got {ids.shape}")
-    if len(np.unique(ids)) != count:
+    if len(set(ids.tolist())) != count:
         raise ValueError(f"{name} must be unique within a frame")
