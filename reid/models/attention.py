@@ -19,7 +19,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, heads: int) -> Tensor:
     Returns:
         (n, Q, D).
     """
-    q, k, v = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (q, k, v))
+    q, k, v = (part.reshape(*part.shape[:2], heads, -1).transpose(1, 2) for part in (q, k, v))
     return _fused(q, k, v, scale=q.shape[3] ** -0.5).transpose(1, 2).flatten(2)
 
 
@@ -40,12 +40,13 @@ def attend_folded(q: Tensor, k: Tensor, v: Tensor, key: Tensor, value: Tensor, *
     Returns:
         (n, Q, D).
     """
-    width = q.shape[2]
+    clips, queries, width = q.shape
     channels = width // heads
-    folded = torch.einsum("nqhc,hcd->nqhd", q.unflatten(2, (heads, channels)), key.unflatten(0, (heads, channels)))
+    q = q.reshape(clips, queries, heads, channels)
+    key, value = (weight.view(heads, channels, width) for weight in (key, value))
+    folded = torch.einsum("nqhc,hcd->nqhd", q, key)
     mixed = _fused(folded.flatten(1, 2)[:, None], k[:, None], v[:, None], scale=channels**-0.5)
-    mixed = mixed[:, 0].unflatten(1, (-1, heads))
-    return torch.einsum("nqhd,hcd->nqhc", mixed, value.unflatten(0, (heads, channels))).flatten(2)
+    return torch.einsum("nqhd,hcd->nqhc", mixed.reshape(clips, queries, heads, width), value).flatten(2)
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> Tensor:

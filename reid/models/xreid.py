@@ -223,7 +223,7 @@ class XReID(nn.Module):
         added = None if of_clips is None else of_clips[:, None].expand(-1, longest, -1).flatten(0, 1)
 
         def shift(patches: Tensor) -> Tensor:
-            return shift_channels(patches.unflatten(0, (clips, longest)), lengths).flatten(0, 1)
+            return shift_channels(patches.reshape(clips, longest, *patches.shape[1:]), lengths).flatten(0, 1)
 
         tokens, projected = self.encoder(frames.flatten(0, 1), shift=shift, added_to_cls=added)
         tokens, projected = (x.unflatten(0, (clips, longest)) for x in (tokens, projected))
