@@ -5,8 +5,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reid import presets
-from reid.ablations import DIRECTIONS, METRICS, REAL_DATASETS, TABLES, Table, published, published_rows
+from reid.ablations import (
+    DIRECTIONS,
+    METRICS,
+    REAL_DATASETS,
+    TABLES,
+    Table,
+    published,
+    published_figures,
+    published_rows,
+)
 
 
 def summarise(table: Table, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -101,6 +109,20 @@ def _grid(record: Mapping[str, Any], table: Table) -> list[str]:
         cells = [_ours(row, direction, metric) for direction, metric in columns]
         cells += [_theirs(row, name, direction, metric) for name in names for direction, metric in columns]
         lines.append("| " + " | ".join([row["row"], *cells]) + " |")
+    return lines + _published_only(record, table, names, columns)
+
+
+def _published_only(
+    record: Mapping[str, Any], table: Table, names: Sequence[str], columns: Sequence[tuple[str, str]]
+) -> list[str]:
+    """Lines of the published rows that are not trained here: other methods."""
+    trained = {row["row"] for row in record["rows"]}
+    labels = dict.fromkeys(label for _, label, _ in published_rows(table) if label not in trained)
+    lines = []
+    for label in labels:
+        row = {"published": {name: published_figures(table, label, name) for name in names}}
+        cells = ["not ours"] * len(columns) + [_theirs(row, name, *column) for name in names for column in columns]
+        lines.append("| " + " | ".join([label, *cells]) + " |")
     return lines
 
 
@@ -146,7 +168,6 @@ def _status_lines(record: Mapping[str, Any]) -> list[str]:
 
 
 def _note_lines(record: Mapping[str, Any], table: Table) -> list[str]:
-    labels = {row["row"] for row in record["rows"]}
     tables = published()["tables"]
     notes = [f"- Published: {record['source']}."] if table.published else []
     for number in table.published:
@@ -155,8 +176,6 @@ def _note_lines(record: Mapping[str, Any], table: Table) -> list[str]:
         if "note" in tables[number]:
             notes.append(f"- {tables[number]['title']}: {published()['misprints'][tables[number]['note']]}.")
     for _, label, row in published_rows(table):
-        if label in labels and "note" in row:
+        if "note" in row:
             notes.append(f"- {label}: {published()['misprints'][row['note']]}.")
-        elif label not in labels and f"Tab. {table.published[0]} {label}" in presets.NOT_BUILT:
-            notes.append(f"- {label} is not trained: {presets.NOT_BUILT[f'Tab. {table.published[0]} {label}']}.")
     return [*notes, f"- Size: {record['size']['why']}"]

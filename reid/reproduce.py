@@ -36,7 +36,8 @@ from reid.ablations import DIRECTIONS, REAL_DATASETS, TABLES, Row, published, pu
 from reid.comparison import as_markdown, summarise
 from reid.datasets.known import DATASETS, Dataset, open_dataset
 from reid.datasets.split import DatasetError
-from reid.evaluate import PROTOCOLS, parse_options
+from reid.evaluate import parse_options
+from reid.protocols import PROTOCOLS
 from reid.provenance import commit, environment, manifest
 from reid.training_config import ConfigError, TrainConfig, config_of
 

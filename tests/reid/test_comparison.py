@@ -78,5 +78,15 @@ def test_a_row_without_a_finished_training_is_said_to_have_failed_and_not_droppe
     assert "| + MII | - | - | - | - | 64.4 | 51.3 | 67.0 | 53.7 |" in waiting.splitlines()
 
 
+def test_methods_that_are_not_trained_here_keep_their_place_and_their_misprints() -> None:
+    plain = record([])
+    plain["table"] = "4"
+    plain["rows"] = [{**row, "published": {"hitsz_vcm": {}}} for row in summarise(TABLES["4"], [])]
+    text = as_markdown(plain)
+    assert "| Textual prompts | not ours | not ours | not ours | not ours | 54.5 | 40.0 | 56.9 | 41.4 |" in text
+    assert "- Textual prompts: the figures of the CLIP-ReID row of Tab. 1, another method; not built here." in text
+    assert "- Cross-modal collaboration: identical in all four figures to the TF-CLIP row of Tab. 1" in text
+
+
 def test_a_real_data_set_is_not_called_simulated() -> None:
     assert "simulated" not in as_markdown(record(RESULTS, synthetic=False))
