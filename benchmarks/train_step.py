@@ -34,7 +34,7 @@ from reid import presets
 from reid.losses.total import Labels, Objective
 from reid.models.encoder import EncoderConfig
 from reid.models.xreid import XReID
-from reid.train import build_optimiser
+from reid.trainer import build_optimiser
 from reid.training_config import TrainConfig
 
 IDENTITIES = 500  # of HITSZ-VCM's training split
