@@ -208,6 +208,8 @@ def ahead(make: Callable[[int], T], numbers: Iterable[int], loader: LoaderConfig
             sampler=numbers,
             batch_size=None,
             num_workers=loader.workers,
+            # Forked workers can wait for ever for a lock that a thread of OpenCV or OpenMP held.
+            multiprocessing_context="spawn" if loader.workers else None,
             prefetch_factor=loader.prefetch if loader.workers else None,
             worker_init_fn=_as_worker,
             pin_memory=pin,

@@ -325,7 +325,7 @@ def _open(path: Path) -> str | None:
     try:
         with Image.open(path) as image:
             image.load()  # unlike OpenCV, refuses a file that ends too soon
-    except (OSError, SyntaxError, ValueError) as error:
+    except (ImportError, OSError, SyntaxError, ValueError) as error:  # ImportError: Ultralytics patches Pillow
         return f"{path}: unreadable: {error}"
     return None
 

@@ -31,7 +31,7 @@ class AttributeLoss(nn.Module):
             self.classifier.bias.copy_(torch.cat(shares).log())
 
     def forward(self, features: Tensor, identities: Tensor) -> Tensor:
-        """Mean over (n, width) features with (n,) int64 identities and over attributes; a scalar."""
+        """Mean over (n, width) features with (n,) int64 identities and over attributes; at least 0."""
         with torch.autocast(features.device.type, enabled=False):
             logits = self.classifier(features.float()).split(self.counts, dim=1)
         wanted = self.classes[identities].unbind(dim=1)
