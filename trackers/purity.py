@@ -38,8 +38,8 @@ class CutRules:
     """
 
     missed_seconds: float = 0.1
-    overlap: float = 0.5
-    rival: float = 0.7
+    overlap: float = 0.8
+    rival: float = 0.35
     surprise: float = 30.0
 
     def cut(self, evidence: Evidence, *, was_overlapped: Mask) -> tuple[Mask, Mask]:

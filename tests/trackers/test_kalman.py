@@ -152,7 +152,7 @@ def test_the_filter_of_shared_variances_is_the_other_one_exactly() -> None:
             each.update(rows, z)
     np.testing.assert_allclose(walk.mean, reference.mean, rtol=1e-12)
     np.testing.assert_allclose(walk.velocity, reference.velocity, rtol=1e-9, atol=1e-12)
-    spread = reference.covariance[:, 0, 0, 0] + (NOISE.measurement * reference.height) ** 2
+    spread = reference.covariance[:, 0, 0, 0] + (NOISE.measurement * reference.scale[:, 0]) ** 2
     np.testing.assert_allclose(walk.innovation, spread, rtol=1e-12)
 
 

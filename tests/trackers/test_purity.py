@@ -21,13 +21,13 @@ def test_a_certain_box_is_no_risk_and_no_reason_to_cut() -> None:
 
 
 def test_each_sign_of_doubt_cuts_alone_and_raises_the_risk() -> None:
-    for sign, value in {"missed_seconds": 0.4, "overlap": 0.6, "rival": 0.9, "surprise": 40.0}.items():
+    for sign, value in {"missed_seconds": 0.4, "overlap": 0.9, "rival": 0.6, "surprise": 40.0}.items():
         assert cuts(**{sign: value}), sign
         low, high = (risk(evidence(**{sign: value * share}), lost_seconds=1.0)[0] for share in (0.5, 1.0))
         assert 0 < low < high <= 1, sign
 
 
 def test_a_tracklet_is_cut_when_an_overlap_begins_and_when_it_ends_but_not_within() -> None:
-    assert cuts(overlap=0.6)
-    assert not cuts(overlap=0.6, was_overlapped=True)
+    assert cuts(overlap=0.9)
+    assert not cuts(overlap=0.9, was_overlapped=True)
     assert cuts(overlap=0.2, was_overlapped=True)
