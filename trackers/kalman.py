@@ -74,6 +74,11 @@ class BoxFilter:
     def __len__(self) -> int:
         return len(self.mean)
 
+    @property
+    def height(self) -> Array:
+        """At the last measurement, pixels, (n,)."""
+        return self.scale[:, -1]
+
     @staticmethod
     def scale_of(cxcywh: Array) -> Array:
         """What the noise is measured in, of boxes (n, 4): (n, 1), or (n, 4) where coordinates differ."""

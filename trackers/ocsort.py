@@ -10,46 +10,36 @@ What differs from the paper: time is in seconds; the filter runs on cx, cy, w, h
 forbidden before the assignment instead of being dropped after it, where they could have pushed a good pair aside.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trackers.boxes import cxcywh_to_xyxy, iou_matrix, xyxy_to_cxcywh
 from trackers.kalman import BoxFilter
-from trackers.structures import Detections, Tracks
-from trackers.table import Mask, Matrix, Rows, TrackTable, check_thresholds
+from trackers.sort import Sort, SortSettings
+from trackers.structures import Detections
+from trackers.table import Mask, Matrix, Rows, TrackTable
 
 _HISTORY = 8  # observations that a direction can reach back over
 _TIME_SLACK = 1e-6  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class OCSortSettings:
-    """Thresholds of OC-SORT. Overlaps and confidences are in [0, 1].
+class OCSortSettings(SortSettings):
+    """Thresholds of OC-SORT: those of SORT, `min_overlap` in both rounds, and two more.
 
     Attributes:
-        min_confidence: Detections below are not looked at.
-        min_overlap: Overlap that a match must exceed, in both rounds.
-        lost_seconds: How long an unseen track waits to be found again; more than the time between frames.
-        confirm_hits: In how many frames running a track must be found again, the first time or after it was missed,
-            before its boxes are given out; in the first frames of a stream all are.
         direction_seconds: Over how long a track's direction is measured: the paper's three frames, at 30 a second.
             Where frames are rarer it is the step between the last two observations.
         direction_weight: What consistency of direction counts beside overlap, 0 or more; the paper's lambda.
     """
 
-    min_confidence: float = 0.6
-    min_overlap: float = 0.3
-    lost_seconds: float = 1.0
-    confirm_hits: int = 3
     direction_seconds: float = 0.1
     direction_weight: float = 0.2
 
     def __post_init__(self) -> None:
-        check_thresholds(self, *(field.name for field in fields(self)))
-        if self.confirm_hits < 1:
-            raise ValueError(f"confirm_hits must be 1 or more, got {self.confirm_hits}")
+        SortSettings.__post_init__(self)  # super() finds the class that slots replaced
         if not (np.isfinite(self.direction_weight) and self.direction_weight >= 0):
             raise ValueError(f"direction_weight must be a number not below 0, got {self.direction_weight}")
 
@@ -149,62 +139,29 @@ class _ObservedTable(TrackTable):
             self.filter.put(group, past)
 
 
-class OCSort:
-    """Tracks of one camera; see `trackers.base.Tracker`.
+class OCSort(Sort):
+    """Tracks of one camera; see `trackers.base.Tracker`, and `trackers.sort.Sort` for the life of a track.
 
-    Ids count from 1 in the order of confirmation. The state is a handful of arrays with a row a track and the times
-    of the frames that a track may have missed: it can be pickled, and it does not grow with time.
+    Beside a row a track, the state holds the times of the frames that a track may have missed, in `lost_seconds`.
     """
 
+    settings: OCSortSettings
+    _table: _ObservedTable
+
     def __init__(self, settings: OCSortSettings = DEFAULT_SETTINGS) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self._table = _ObservedTable(_ObservedFilter())
-        self._frames = 0  # counted to confirm_hits + 1
 
-    def __len__(self) -> int:
-        """Tracks held, the tentative and the lost included."""
-        return len(self._table)
-
-    def reset(self) -> None:
-        """Forget all tracks and the time. Ids already given are not given again."""
-        self._table.clear(_ObservedFilter())
-        self._frames = 0
-
-    def update(self, detections: Detections, *, pts_seconds: float) -> Tracks:
-        """Take the next frame's boxes and return those that belong to a confirmed track, in their order.
-
-        Args:
-            detections: Boxes of this frame; below `min_confidence` they are not looked at.
-            pts_seconds: Presentation time, strictly greater than at the last call; steps may differ.
-
-        Raises:
-            ValueError: When time does not increase or is not finite.
-        """
-        table, settings = self._table, self.settings
-        table.advance(pts_seconds, lost_seconds=settings.lost_seconds)
-        self._frames = min(self._frames + 1, settings.confirm_hits + 1)
-        boxes = xyxy_to_cxcywh(detections.xyxy)
-        born = self._associate(detections, boxes)
-        table.see(boxes)
-        table.start(boxes[born], born)
-        table.confirm_streaks(settings.confirm_hits, at_once=self._frames <= settings.confirm_hits)
-        return table.tracks(detections)
-
-    def _associate(self, detections: Detections, boxes: Matrix) -> Rows:
-        """See tracks as detections, and return the confident detections that no track claims."""
+    def _associate(self, detections: Detections, good: Rows) -> Rows:
         table, floor = self._table, self.settings.min_overlap
-        confidence = detections.confidence.astype(np.float64)
-        good = np.flatnonzero(confidence >= self.settings.min_confidence)
-        if not (len(table) and len(good)):
-            return good
+        boxes, confidence = xyxy_to_cxcywh(detections.xyxy), detections.confidence.astype(np.float64)
         overlap = iou_matrix(table.filter.xyxy, detections.xyxy)
         bonus = self.settings.direction_weight * confidence * self._consistency(boxes)
         similarity = np.where(overlap > floor, overlap + bonus, -np.inf)
         # Below any similarity that can occur: only the overlap decides what is possible.
         missed, unclaimed = table.match(similarity, np.arange(len(table)), good, -self.settings.direction_weight)
         seen_last = iou_matrix(cxcywh_to_xyxy(table.last_box), detections.xyxy)
-        _, unclaimed = table.match(seen_last, missed, unclaimed, floor)
-        return unclaimed
+        return table.match(seen_last, missed, unclaimed, floor)[1]
 
     def _consistency(self, boxes: Matrix) -> Matrix:
         """OCM: (pi / 2 - angle) / pi of each track's direction and that to each detection; 0 without a direction."""

@@ -12,7 +12,7 @@ import numpy as np
 from trackers.boxes import iou_matrix, xyxy_to_cxcywh
 from trackers.kalman import BoxFilter
 from trackers.structures import Detections, Tracks
-from trackers.table import TrackTable, check_thresholds
+from trackers.table import Rows, TrackTable, check_thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Sort:
 
     def reset(self) -> None:
         """Forget all tracks and the time. Ids already given are not given again."""
-        self._table.clear(BoxFilter())
+        self._table.clear(type(self._table.filter)())
         self._frames = 0
 
     def update(self, detections: Detections, *, pts_seconds: float) -> Tracks:
@@ -79,9 +79,13 @@ class Sort:
         self._frames = min(self._frames + 1, settings.confirm_hits + 1)
         boxes = xyxy_to_cxcywh(detections.xyxy)
         good = np.flatnonzero(detections.confidence.astype(np.float64) >= settings.min_confidence)
-        overlap = iou_matrix(table.filter.xyxy, detections.xyxy)
-        _, born = table.match(overlap, np.arange(len(table)), good, settings.min_overlap)
+        born = self._associate(detections, good) if len(table) and len(good) else good
         table.see(boxes)
         table.start(boxes[born], born)
         table.confirm_streaks(settings.confirm_hits, at_once=self._frames <= settings.confirm_hits)
         return table.tracks(detections)
+
+    def _associate(self, detections: Detections, good: Rows) -> Rows:
+        """See tracks as some of these detections, and return those that no track claims."""
+        overlap = iou_matrix(self._table.filter.xyxy, detections.xyxy)
+        return self._table.match(overlap, np.arange(len(self._table)), good, self.settings.min_overlap)[1]
