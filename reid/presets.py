@@ -198,6 +198,7 @@ class Option:
 
 
 OPTIONS: tuple[Option, ...] = (
+    Option("model.encoder.cls_from_patches", "CLIP's", "CLIP's", "ours, for training from random weights"),
     Option("model.encoder.freeze_patch_projection", "not stated", "frozen", "nothing is frozen that the paper trains"),
     Option("architecture", "CLIP ViT-B/16", "ViT-B/16", "any plain ViT of open_clip, or xreid-tiny"),
     Option("pretrained", "CLIP", "OpenAI's ViT-B/16", "a file, or a tag that open_clip downloads"),
@@ -259,6 +260,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("loss.retrieval", "none", "none", "M3-ReID's; beyond the paper"),
     Option("loss.orthogonality", "none", "none", "M3-ReID's; beyond the paper"),
     Option("loss.centre", "none", "none", "HHA's; beyond the paper"),
+    Option(
+        "loss.attributes", "none", "none", "what a person wears, for training from random weights; beyond the paper"
+    ),
     Option("loss.alignment", "none", "none", "ours, for training from random weights"),
     Option("loss.alignment_temperature", "none", "none", "of no effect without loss.alignment"),
     Option("preprocessing.mean", "not stated", "ImageNet's", "the release's"),

@@ -30,7 +30,8 @@ Shift = Callable[[Tensor], Tensor]
 # Vision towers of our own, beside those that open_clip knows by name.
 OWN_ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
     "xreid-tiny": {
-        "patch_size": 16, "width": 128, "layers": 4, "head_width": 32, "output_dim": 128, "stem": "convolutional",
+        "patch_size": 16, "width": 128, "layers": 2, "head_width": 32, "output_dim": 128, "stem": "residual",
+        "cls_from_patches": True,
     },
 }  # fmt: skip
 

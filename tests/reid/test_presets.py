@@ -179,7 +179,7 @@ def test_every_option_of_the_network_and_of_the_losses_is_in_the_table() -> None
     [
         ("ViT-B-32-quickgelu", 768, 12, 2048),
         ("ViT-L-14-quickgelu", 1024, 24, 2816),
-        ("xreid-tiny", 128, 4, 384),
+        ("xreid-tiny", 128, 2, 384),
     ],
 )
 def test_another_encoder_comes_by_the_same_door(name: str, width: int, layers: int, dimension: int) -> None:
