@@ -15,7 +15,7 @@ help: ## list the targets
 setup: $(STAMP) ## make the virtual environment
 
 $(STAMP): pyproject.toml constraints.txt
-	@echo "setting up $(VENV): about 6 GB on disk, a minute or two on a fast line"
+	@echo "setting up $(VENV): about 7 GB on disk, a minute or two on a fast line"
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; set PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'

@@ -62,7 +62,7 @@ def ffn_mhsa(x: Tensor, weights: Weights, heads: int) -> Tensor:
 
 
 def stem(frames: Tensor, weights: Weights, patch: int) -> Tensor:
-    """Patches to tokens: CLIP's one convolution, or the small ones of ``xreid-tiny`` with norms over the batch."""
+    """Patches to tokens: CLIP's one convolution, or small ones with norms over the batch."""
     if "conv1.weight" in weights:
         return functional.conv2d(frames, weights["conv1.weight"], stride=patch)
     x, last = frames, patch.bit_length() - 1

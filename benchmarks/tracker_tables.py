@@ -54,7 +54,10 @@ def speed_table(report: dict[str, Any]) -> str:
 def vtest_table(report: dict[str, Any]) -> str:
     """Tracks of the sample clip."""
     keys = ("ids", "boxes", "median_seconds", "mean_seconds", "implausible_steps")
-    rows = [[name, *(str(row[key]) for key in keys)] for name, row in report["tracks"].items()]
+    named = report["tracks"] | {
+        f"{name} tracklets": row for name, row in report["tracklets"].items() if row != report["tracks"][name]
+    }
+    rows = [[name, *(str(row[key]) for key in keys)] for name, row in named.items()]
     return _table([report["video"], *(key.replace("_", " ") for key in keys)], rows)
 
 

@@ -6,6 +6,7 @@ python examples/night_search.py runs/demo --day gate
 import argparse
 from pathlib import Path
 
+from pipeline.errors import UsageError
 from pipeline.search import Searcher, SearchFilter
 from pipeline.store import Store, TrackletFilter
 from reid.modality import Modality
@@ -14,10 +15,13 @@ INFRARED = frozenset({Modality.NIR, Modality.THERMAL})
 
 
 def answers(run: Path, camera: str, *, least: float) -> list[str]:
-    """A sentence for each person seen by ``camera``: where on the infrared cameras since, and how surely."""
+    """A sentence for each tracklet of ``camera``: where on the infrared cameras since, and how surely."""
     lines = []
     with Store.read(run) as store:
         searcher = Searcher(store, store.calibration)
+        known = store.cameras()
+        if camera not in known:
+            raise UsageError(f"--day {camera}: no such camera in {run}; there are {', '.join(known) or 'none'}")
         for seen in store.tracklets(TrackletFilter(cameras=frozenset({camera}))):
             wanted = SearchFilter(modalities=INFRARED, start=seen.end, top_k=2)
             found = searcher.by_tracklet(seen.tracklet_id, wanted).answers
@@ -26,7 +30,9 @@ def answers(run: Path, camera: str, *, least: float) -> list[str]:
                 for each in found
                 if each.probability >= least
             ]
-            lines.append(f"{seen.start:%H:%M:%S} {camera}: " + ("; ".join(likely) or "not seen again with confidence"))
+            lines.append(
+                f"{seen.start:%H:%M:%S} {seen.tracklet_id}: " + ("; ".join(likely) or "not seen again with confidence")
+            )
     return lines
 
 
@@ -37,7 +43,10 @@ def main() -> None:
     parser.add_argument("--day", required=True, metavar="CAMERA", help="the colour camera")
     parser.add_argument("--least", type=float, default=0.3, help="least probability to tell")
     options = parser.parse_args()
-    print("\n".join(answers(options.run, options.day, least=options.least)))
+    try:
+        print("\n".join(answers(options.run, options.day, least=options.least)))
+    except UsageError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -401,7 +401,7 @@ def _stop_on_signals() -> Iterator[list[int]]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
-        _complain(f"{signal.Signals(number).name}: finishing open tracklets; once more to end at once")
+        print(f"{signal.Signals(number).name}: finishing open tracklets; once more to end at once", file=sys.stderr)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

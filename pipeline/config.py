@@ -579,7 +579,8 @@ def _where(key: Key, origins: Origins, default_origin: str) -> str:
     for length in range(len(key), -1, -1):
         if key[:length] in origins:
             return origins[key[:length]]
-    return default_origin
+    beside = [origin for place, origin in origins.items() if place[:1] == key[:1]]
+    return beside[0] if beside else default_origin
 
 
 def _dotted(key: Key) -> str:

@@ -65,7 +65,7 @@ class IdentificationScore:
     Attributes:
         pair_precision: Of the pairs given one person, the share that is one.
         pair_recall: Of the pairs that are one person, the share given one.
-        persons: Given out by the run.
+        persons: Given out by the run to known tracklets.
         true_persons: Among the known tracklets.
     """
 

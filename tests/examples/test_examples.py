@@ -49,3 +49,21 @@ def test_the_night_search_tells_of_each_person_seen_by_day(tmp_path: Path) -> No
     assert main(arguments) == 0
     told = run("examples/night_search.py", str(output), "--day", "gate", "--least", "0")
     assert "dock (thermal) at 22:00:0" in told
+
+
+@pytest.mark.parametrize(("folder", "camera"), [("run", "nosuch"), ("empty", "gate")])
+def test_the_night_search_names_what_is_not_there(tmp_path: Path, folder: str, camera: str) -> None:
+    video, weights = write_video(tmp_path / "gate.mp4"), write_weights(tmp_path / "mini.safetensors")
+    arguments = ["--source", f"gate={video}", "--set", f"reid.weights={weights}", "--quiet", "--no-video"]
+    assert main(["run", *arguments, "--output", str(tmp_path / "run")]) == 0
+    done = subprocess.run(
+        [sys.executable, "examples/night_search.py", str(tmp_path / folder), "--day", camera],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert (camera if folder == "run" else folder) in done.stderr

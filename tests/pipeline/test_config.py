@@ -336,3 +336,9 @@ def test_the_schema_is_json_and_forbids_unknown_keys() -> None:
     made = json.loads(json.dumps(schema()))
     assert made["additionalProperties"] is False
     assert set(made["required"]) == {"version", "cameras", "reid"}
+
+
+@pytest.mark.parametrize("override", ["trackr.foo=1", "detector.backend=onnx"])
+def test_an_error_that_an_override_caused_is_laid_to_it_and_not_to_the_sources(override: str) -> None:
+    with pytest.raises(UsageError, match=r"^--set: "):
+        from_sources(["gate=gate.mp4"], overrides=[override])

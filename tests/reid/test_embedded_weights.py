@@ -4,13 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from reid import checkpoint
 from reid.modality import Modality
 
 PATH = checkpoint.WEIGHTS / "xreid-tiny.safetensors"
-pytestmark = pytest.mark.skipif(not PATH.is_file(), reason="the embedded weights are not trained yet")
 
 
 def test_they_are_small_load_by_name_and_say_what_they_are() -> None:

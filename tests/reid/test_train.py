@@ -1,6 +1,8 @@
 import json
 import math
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from reid.modality import Modality
 from reid.training_config import ConfigError, differences, read_config
 from reid.training_state import Interrupted, MetricsLog, StateError, StopSignal
 from tests.reid.factories import encoder_config, training_config, training_settings, write_folder
+from tests.reid.layouts import VcmRoot, vcm_persons
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = REPOSITORY / "configs" / "reid" / "xreid_tiny.yaml"
@@ -445,3 +448,14 @@ def test_tensorboard_has_the_losses_where_it_is_installed(run: Path) -> None:
         events.Tags()["scalars"]
     )
     assert [point.step for point in events.Scalars("lr")] == list(range(20, 181, 20))
+
+
+def test_the_documented_fine_tuning_of_a_site_trains_on_an_export(tmp_path: Path) -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    line = re.search(r"^python -m reid\.train (.*initial=xreid-tiny.*)$", documented.replace("\\\n", ""), re.MULTILINE)
+    assert line
+    root = VcmRoot(vcm_persons(*range(1, 9), frames=range(1, 4)), vcm_persons(11, 12, frames=range(1, 4)))
+    places = {"site-data": root.write(tmp_path / "data"), "runs/site-model": tmp_path / "out"}
+    words = [str(places.get(word, word)) for word in shlex.split(line[1])]
+    assert train.main([*words, "--set", "epochs=1", "--set", "iterations=1", "--set", "tensorboard=false"]) == 0
+    assert (tmp_path / "out" / "checkpoint.safetensors").is_file()

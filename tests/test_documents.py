@@ -1,0 +1,39 @@
+"""What README and the docs say is what the tree and the results say."""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("pipeline", "reid", "trackers", "simulation")
+
+
+def test_the_tree_on_the_architecture_page_names_every_module() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = page[page.index("## The tree") : page.index("## Decisions")]
+    named = set(re.findall(r"\w+", tree))
+    modules = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    missing = [str(path.relative_to(ROOT)) for path in modules if path.stem not in named | {"__init__", "__main__"}]
+    assert missing == []
+
+
+def test_readme_has_the_figures_of_the_demo() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    demo = json.loads((ROOT / "benchmarks" / "results" / "demo.json").read_text(encoding="utf-8"))
+    for direction, row in demo["retrieval"].items():
+        shares = " | ".join(f"{100 * row[name]:.1f} %" for name in ("rank1", "mAP", "chance"))
+        cells = f"| {direction.replace('->', ' → ')} | {shares} | {row['queries']} | {row['gallery']} |"
+        assert cells in readme
+    for name, camera in demo["cameras"].items():
+        shares = " | ".join(f"{100 * camera[key]:.1f} %" for key in ("precision", "recall", "idf1"))
+        assert f"| {name} | {camera['modality']} | {shares} |" in readme
+    assert f"{100 * demo['identification']['pair_precision']:.1f} % are right" in readme
+    assert f"{demo['frames']} frames in {demo['seconds']:.0f} s, {demo['frames_per_second']:.0f} a second" in readme
+
+
+def test_readme_has_the_milliseconds_of_the_stages() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    stages = json.loads((ROOT / "benchmarks" / "results" / "stages.json").read_text(encoding="utf-8"))
+    for name, milliseconds in stages["milliseconds_a_frame"].items():
+        assert f"{name} {milliseconds:.1f}" in readme
+    assert f"the bottleneck is {stages['bottleneck']}" in readme
