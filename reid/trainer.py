@@ -59,6 +59,19 @@ def build_optimiser(model: XReID, objective: Objective, config: OptimiserConfig)
     return torch.optim.AdamW(settings, lr=config.lr, eps=config.eps, fused=True)
 
 
+@contextmanager
+def _without_cameras(model: XReID) -> Iterator[None]:
+    """Let camera embeddings, where there are any, add nothing: prototypes are of persons and not of cameras."""
+    if model.config.camera_embedding == "none":
+        yield
+        return
+    scale, model.camera_embedding.scale = model.camera_embedding.scale, 0.0
+    try:
+        yield
+    finally:
+        model.camera_embedding.scale = scale
+
+
 class Pass(nn.Module):
     """One way through network and objective, as one module, which is what ``DistributedDataParallel`` can wrap."""
 
@@ -181,7 +194,9 @@ class Trainer:
         out = [torch.zeros(count, width, device=self.device) for width in self.config.model.feature_widths]
         for rows, batch in self._clips_of_all(frames, purpose):
             images = to_input(batch.pixels, self.config.preprocessing)
-            for found, part in zip(out, self.model(images, batch.lengths, batch.kinds).parts, strict=True):
+            with _without_cameras(self.model):
+                features = self.model(images, batch.lengths, batch.kinds)
+            for found, part in zip(out, features.parts, strict=True):
                 found[rows] = part.float()
         return [sum_of_all(found) for found in out]
 

@@ -57,7 +57,7 @@ class OptimiserConfig(BaseModel):
     Attributes:
         name: Adam or AdamW.
         lr: Greatest learning rate of the encoder.
-        head_factor: SII, LII, CII and the classifiers learn at this multiple of it.
+        head_factor: All but the encoder learns at this multiple of it, necks and camera vectors too.
         bias_factor: And biases at this multiple of that.
         eps: Added to the root of the second moment; a gradient far below it moves nothing.
         weight_decay: Of matrices; biases, norms and embeddings have none.

@@ -262,7 +262,7 @@ class Objective(nn.Module):
         norm: dict[str, Tensor] = {}
         if features.patches.shape[1] > 1:
             terms |= self._frame_losses(features, labels)
-            if self.config.cmcl or self.config.cii_identity:
+            if self.training and (self.config.cmcl or self.config.cii_identity):
                 consistency, norm["cii_norm"] = self._interact(features, labels)
                 terms |= consistency
         return _sum_of(terms, features.cls, norm)

@@ -86,6 +86,7 @@ def test_lii_looks_two_frames_ahead_and_round() -> None:
     ten = torch.tensor([10])
     assert frames_ahead(10, ten, step=2, boundary="circular")[0].tolist() == [2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
     assert frames_ahead(10, ten, step=2, boundary="clamp")[0].tolist() == [2, 3, 4, 5, 6, 7, 8, 9, 9, 9]
+    assert frames_ahead(10, ten, step=-2, boundary="clamp")[0].tolist() == [0, 0, 0, 1, 2, 3, 4, 5, 6, 7]
     assert frames_ahead(10, ten, step=0, boundary="circular")[0].tolist() == list(range(10))
     assert frames_ahead(4, torch.tensor([3, 1]), step=2, boundary="circular").tolist() == [[2, 0, 1, 2], [0, 0, 0, 0]]
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from reid.losses.cpcl import cpcl
 from reid.losses.identity import IdentityLoss
 from reid.losses.total import Labels, LossConfig, Objective
 from reid.losses.triplet import Metric, batch_hard_triplet
@@ -150,3 +151,85 @@ def test_a_batch_whose_partners_are_strangers_is_refused(identities: list[int]) 
     labels = Labels(torch.tensor(identities), torch.tensor([0, 0, 1, 1][:count]))
     with pytest.raises(ValueError, match="CII needs the clips one modality after another"):
         objective(model, forward(model, frames[: 3 * count]), labels)
+
+
+WEIGHTS = {
+    "cpcl": "cpcl",
+    "triplet": "triplet",
+    "identity": "identity_fused",
+    "frame_identity": "frame_identity_cls",
+    "cmcl": "cmcl",
+    "cii_identity": "cii_identity",
+    "alignment": "alignment",
+    "retrieval": "retrieval",
+    "orthogonality": "orthogonality",
+    "centre": "centre",
+}
+
+
+def breakdown_at(weight: float, name: str) -> dict[str, float]:
+    torch.manual_seed(0)
+    model, _, frames, labels = batch(2)
+    torch.manual_seed(1)
+    objective = Objective(model.config, LossConfig.model_validate({name: weight}), identities=4, modalities=2)
+    features = forward(model, frames)
+    return filled(objective, features, labels)(model, features, labels).breakdown
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_a_weight_multiplies_its_loss_and_no_other(name: str) -> None:
+    whole, quarter = breakdown_at(1.0, name), breakdown_at(0.25, name)
+    weighted = {key for key in whole if key.startswith(name) and key != "cii_norm"}
+    assert any(key.startswith(WEIGHTS[name].removesuffix("_cls").removesuffix("_fused")) for key in weighted)
+    for key in whole.keys() - {"total"}:
+        assert quarter[key] == pytest.approx(whole[key] * (0.25 if key in weighted else 1.0), rel=1e-5), key
+
+
+def test_the_norm_of_cii_is_the_mean_length_of_what_it_adds_and_0_when_it_adds_nothing() -> None:
+    model, objective, frames, labels = batch(2)
+    features = forward(model, frames)
+    visible, infrared = slice(0, 2), slice(2, 4)
+    lengths = [
+        (objective.interaction.blocks[name](pooled[own], features.patches[other]) - pooled[own]).norm(dim=1).mean()
+        for name, pooled in features.pooled.items()
+        for own, other in ((visible, infrared), (infrared, visible))
+    ]
+    found = filled(objective, features, labels)(model, features, labels).breakdown["cii_norm"]
+    assert found == pytest.approx(torch.stack(lengths).mean().item(), rel=1e-5)
+
+
+def test_cii_does_not_run_outside_training() -> None:
+    model, objective, frames, labels = batch(2)
+    features = forward(model, frames)
+    ran = []
+    objective.interaction.register_forward_hook(lambda *_: ran.append(True))
+    objective.eval()
+    assert "cmcl" not in filled(objective, features, labels)(model, features, labels).breakdown
+    assert ran == []
+    objective.train()
+    assert "cmcl" in objective(model, features, labels).breakdown
+    assert ran == [True]
+
+
+def test_cpcl_can_see_the_features_behind_their_necks() -> None:
+    torch.manual_seed(0)
+    config = model_config(neck="batch_norm")
+    model = XReID(config)
+    for neck in model.necks:
+        torch.nn.init.uniform_(neck.weight, 0.2, 2.0)
+    _, _, frames, labels = batch(2)
+    features = forward(model, frames)
+    settings = LossConfig(cpcl_on="joint", memories_behind_necks=True, cmcl=0)
+    objective = Objective(config, settings, identities=4, modalities=2)
+    objective.memory.initialise(torch.randn(4, 28), labels.identities, labels.modalities)
+    cls, projected = model.through_necks(features.parts)[:2]
+    expected = cpcl(torch.cat([cls, projected], dim=1), labels.identities, objective.memory, temperature=0.05)
+    assert objective(model, features, labels).breakdown["cpcl"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_smoothing_takes_its_share_from_the_right_class() -> None:
+    loss, features, pids = IdentityLoss(8, 5, smoothing=0.1), torch.randn(6, 8), torch.arange(6) % 5
+    logits = loss.classifier(features).log_softmax(dim=1)
+    right = logits.gather(1, pids[:, None])[:, 0]
+    expected = -(0.9 * right + 0.1 * logits.mean(dim=1)).mean()
+    torch.testing.assert_close(loss(features, pids), expected)

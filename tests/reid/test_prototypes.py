@@ -52,7 +52,7 @@ def test_the_hardest_is_sought_in_the_other_modality_only() -> None:
     np.testing.assert_allclose(memory.prototypes[1, 0].numpy(), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("update", ["cross_modality", "same_modality"])
+@pytest.mark.parametrize("update", ["cross_modality", "same_modality", "pooled"])
 @pytest.mark.parametrize("modalities", [2, 3])
 def test_an_update_equals_a_loop_over_memories_identities_and_clips(modalities: int, update: Update) -> None:
     memory = random_memory(modalities, update)
@@ -63,7 +63,7 @@ def test_an_update_equals_a_loop_over_memories_identities_and_clips(modalities: 
             candidates = [
                 unit(features[i].numpy().astype(np.float64))
                 for i in range(len(features))
-                if pids[i] == y and (mods[i] == m) == (update == "same_modality")
+                if pids[i] == y and (update == "pooled" or (mods[i] == m) == (update == "same_modality"))
             ]
             if candidates:
                 hardest = min(candidates, key=lambda b: float(b @ expected[m, y]))
@@ -159,3 +159,21 @@ def test_a_memory_of_one_modality_cannot_be_updated_across() -> None:
         PrototypeMemory(1, 3, 2)
     with pytest.raises(ValueError, match="momentum"):
         PrototypeMemory(2, 3, 2, momentum=1.0)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.2, 1.0])
+@pytest.mark.parametrize("own", [False, True])
+def test_cpcl_equals_a_loop_at_any_temperature_and_against_the_own_memory_alone(temperature: float, own: bool) -> None:
+    memory = random_memory(2)
+    features, pids, mods = random_batch(2)
+    prototypes = memory.prototypes.numpy().astype(np.float64)
+    expected = 0.0
+    for m in range(2):
+        terms = []
+        for i in range(len(features)):
+            if not own or mods[i] == m:
+                logits = prototypes[m] @ unit(features[i].numpy().astype(np.float64)) / temperature
+                terms.append(np.log(np.exp(logits).sum()) - logits[pids[i]])
+        expected += np.mean(terms)
+    found = cpcl(features, pids, memory, temperature=temperature, own_of=mods if own else None)
+    assert found.item() == pytest.approx(expected, rel=1e-5)

@@ -267,3 +267,16 @@ def test_a_gpu_trains_as_a_cpu_does(root: Path) -> None:
         trainer = Trainer(config, data, Processes(0, 1, 0, torch.device(device)))
         found.append({name: value.cpu() for name, value in outcome(trainer, steps=2).items()})
     assert_close(*found, relative=1e-2)
+
+
+def test_prototypes_are_of_persons_and_not_of_cameras(tmp_path: Path) -> None:
+    found = []
+    for scale in (0.0, 5.0):
+        model = {"camera_embedding": "modality_mean", "cameras": 4, "camera_scale": scale}
+        config = paper_config(**{f"model.{key}": value for key, value in model.items()})
+        learner = trainer_on(write_folder(tmp_path / f"{scale}"), config)
+        torch.nn.init.ones_(learner.model.camera_embedding.vectors)
+        learner.fill_memories()
+        found.append(learner.objective.memory.prototypes.clone())
+        assert learner.model.camera_embedding.scale == scale
+    torch.testing.assert_close(*found)
