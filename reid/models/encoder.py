@@ -208,8 +208,9 @@ class Encoder(nn.Module):
         """Take the vision tower of pretrained CLIP weights.
 
         Args:
-            source: A file (OpenAI's TorchScript ``ViT-B-16.pt``, an open_clip ``.pt``/``.bin``, or ``.safetensors``);
-                or, where no such file exists and ``architecture`` is given, a tag of open_clip such as ``openai``.
+            source: A file (OpenAI's TorchScript ``ViT-B-16.pt``, an open_clip ``.pt``/``.bin``, ``.safetensors``, or an
+                X-ReID checkpoint, of which only the encoder is taken); or, where no such file exists and
+                ``architecture`` is given, a tag of open_clip such as ``openai``.
             architecture: open_clip's name of the model, for the download.
 
         Raises:
@@ -322,7 +323,7 @@ def read_visual_state(path: Path) -> State:
             f"{path}: not a checkpoint that can be read (expected OpenAI's TorchScript .pt, an open_clip .pt/.bin, or "
             f".safetensors): {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         ) from error
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = {key.removeprefix("module.").removeprefix("encoder."): value for key, value in state.items()}
     visual = {key.removeprefix("visual."): value.float() for key, value in state.items() if key.startswith("visual.")}
     if not visual:
         some = ", ".join(sorted(state)[:3]) or "nothing"

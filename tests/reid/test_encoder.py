@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reid.checkpoint import load
 from reid.models.encoder import (
     Encoder,
     EncoderConfig,
@@ -17,6 +18,7 @@ from reid.models.encoder import (
     interpolate_grid,
     read_visual_state,
 )
+from reid.reproduce import read_size
 from tests.reid.factories import SIZE_HW, encoder_config
 
 SQUARE = {"image_size_hw": (40, 40)}
@@ -136,6 +138,16 @@ def test_a_tower_that_open_clip_itself_saves_loads(tmp_path: Path) -> None:
     encoder.load_clip(tmp_path / "tower.bin")
     frames = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(encoder.eval()(frames)[1], tower.eval()(frames))
+
+
+def test_training_can_begin_with_the_encoder_of_the_embedded_weights() -> None:
+    size = read_size("xreid-tiny")
+    assert size.encoder is not None
+    encoder = Encoder(EncoderConfig(**size.changes["model.encoder"]))
+    encoder.load_clip(size.encoder)
+    embedded = load("xreid-tiny").model.encoder
+    for name, value in embedded.state_dict().items():
+        torch.testing.assert_close(encoder.state_dict()[name], value, msg=name)
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
