@@ -5,10 +5,10 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from reid.calibration import Calibration
 from reid.extractor import XReIDExtractor
 from reid.models.encoder import mismatches
-from reid.models.xreid import XReID, XReIDConfig
+from reid.models.xreid import XReID, XReIDConfig, check_size
 from reid.transforms import Preprocessing
 
 FORMAT = "xreid/1"
@@ -38,6 +38,7 @@ class Card(BaseModel):
         preprocessing: What its input must have gone through.
         training_data: What it was trained on, in one sentence.
         licence: Under which terms the weights may be used.
+        cameras: Names of the trained cameras, where the model has a vector for each, in the order of the vectors.
         calibration: ``Calibration.to_dict()``, or None when none was fitted.
         training: How it was trained: plain settings and figures, for the record.
     """
@@ -50,8 +51,16 @@ class Card(BaseModel):
     preprocessing: Preprocessing
     training_data: str = Field(min_length=1)
     licence: str = Field(min_length=1)
+    cameras: tuple[str, ...] = ()
     calibration: dict[str, Any] | None = None
     training: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_fit(self) -> Self:
+        check_size(self.model, self.preprocessing.size_hw)
+        if self.cameras and len(self.cameras) != self.model.cameras:
+            raise ValueError(f"cameras must be the {self.model.cameras} of the model, got {len(self.cameras)}")
+        return self
 
 
 def save(path: str | Path, model: XReID, card: Card, *, half: bool = False) -> None:
@@ -107,6 +116,7 @@ def load(path_or_name: str | Path, *, device: torch.device | str = "cpu") -> XRe
         card.preprocessing,
         model_id=f"{card.name}@sha256:{digest}",
         calibration=calibration,
+        cameras=card.cameras,
         device=device,
     )
 

@@ -87,12 +87,16 @@ def training_lines(config: TrainConfig) -> Iterator[str]:
         yield f"{'training only':<16} {count:9.3f} M  CII, {blocks} blocks over {', '.join(branches)}"
     width = model.encoder.output_dim + (model.encoder.width if loss.cpcl_on == "joint" else 0)
     if loss.cpcl:
-        yield f"memories         M x Y x {width} (buffers), update: {loss.update}, compared with: {loss.cpcl_against}"
+        of_whom = "Y" if loss.shared_prototypes else "M x Y"
+        update = "pooled (shared_prototypes)" if loss.shared_prototypes else loss.update
+        yield f"memories         {of_whom} x {width} (buffers), update: {update}, compared with: {loss.cpcl_against}"
     batch, modalities = config.batch, presets.BATCH_MODALITIES
     yield (
         f"batch            {batch.identities} identities x {batch.clips} clips x {modalities} modalities "
         f"x {batch.frames} frames"
     )
+    if batch.frames != config.preprocessing.frames:
+        yield f"                 but {config.preprocessing.frames} frames at inference (preprocessing.frames)"
 
 
 def markdown_table(config: TrainConfig) -> Iterator[str]:

@@ -100,7 +100,9 @@ def embed_split(
     for rows in np.array_split(np.arange(len(crops)), max(1, -(-len(crops) // _TRACKLETS_AT_ONCE))):
         chosen = [(row, each) for row in rows for each in clip_positions(crops.length(row), frames, clips, seed=row)]
         features = extractor.features_prepared(
-            [crops.clip(row, positions) for row, positions in chosen], [split.modalities[row] for row, _ in chosen]
+            [crops.clip(row, positions) for row, positions in chosen],
+            [split.modalities[row] for row, _ in chosen],
+            cameras=[split.camera_names[split.camids[row]] for row, _ in chosen],
         )
         owner = np.array([row for row, _ in chosen], np.int64) - (rows[0] if len(rows) else 0)
         total = np.zeros((len(rows), extractor.dimension), np.float64)

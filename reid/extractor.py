@@ -11,6 +11,7 @@ from torch import Tensor
 
 from reid.calibration import Calibration
 from reid.modality import Modality
+from reid.models.cameras import UNKNOWN
 from reid.models.xreid import MODALITIES, XReID
 from reid.transforms import Image, Preprocessing, prepare_clip, sample_frames, to_input
 
@@ -54,8 +55,11 @@ class XReIDExtractor:
         preprocessing: Of those weights.
         model_id: Of those weights.
         calibration: Of those weights; None when none was fitted.
+        cameras: Names of the trained cameras, where the model has a vector for each, in the order of the vectors.
         device: Where to compute.
-        batch_frames: Crops computed at once, which bounds memory.
+
+    Attributes:
+        batch_frames: Crops computed at once, which bounds memory; may be set.
     """
 
     def __init__(
@@ -65,16 +69,17 @@ class XReIDExtractor:
         *,
         model_id: str,
         calibration: Calibration | None,
+        cameras: Sequence[str] = (),
         device: torch.device | str = "cpu",
-        batch_frames: int = 64,
     ) -> None:
         self._device = torch.device(device)
         self._dtype = torch.float16 if self._device.type == "cuda" else torch.float32
         self.model = model.to(self._device, self._dtype).eval()
-        self._batch_frames = batch_frames
+        self.batch_frames = 64
         self.preprocessing = preprocessing
         self.calibration = calibration
         self.model_id = model_id
+        self._cameras = {name: index for index, name in enumerate(cameras)}
         self.dimension = model.config.dimension
 
     def extract(self, clips: Sequence[Sequence[Image]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
@@ -92,21 +97,52 @@ class XReIDExtractor:
         self._say_short(clips)
         return self.embed_prepared(prepared, modalities)
 
-    def embed_prepared(self, clips: Sequence[NDArray[np.uint8]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
-        """Embed clips that ``prepare_clip`` made, all their frames: (T, H, W, 3) each; returns (n, d)."""
-        return self._all(clips, modalities, unit_length=True)
+    def embed_prepared(
+        self,
+        clips: Sequence[NDArray[np.uint8]],
+        modalities: Sequence[Modality],
+        *,
+        cameras: Sequence[str] | None = None,
+    ) -> NDArray[np.float32]:
+        """Embed clips that ``prepare_clip`` made, all their frames: (T, H, W, 3) each, T at least 1; returns (n, d).
+
+        Args:
+            clips: Prepared.
+            modalities: One a clip.
+            cameras: Their names, one a clip; a model with camera vectors gives a trained camera its own, as the
+                released code does in its tests. None, and names that were not trained, are strangers.
+        """
+        return self._all(clips, modalities, cameras, unit_length=True)
 
     def features_prepared(
-        self, clips: Sequence[NDArray[np.uint8]], modalities: Sequence[Modality]
+        self,
+        clips: Sequence[NDArray[np.uint8]],
+        modalities: Sequence[Modality],
+        *,
+        cameras: Sequence[str] | None = None,
     ) -> NDArray[np.float32]:
         """As ``embed_prepared``, before the length is made 1: what is averaged over several clips of a tracklet."""
-        return self._all(clips, modalities, unit_length=False)
+        return self._all(clips, modalities, cameras, unit_length=False)
 
     def _all(
-        self, clips: Sequence[NDArray[np.uint8]], modalities: Sequence[Modality], *, unit_length: bool
+        self,
+        clips: Sequence[NDArray[np.uint8]],
+        modalities: Sequence[Modality],
+        cameras: Sequence[str] | None,
+        *,
+        unit_length: bool,
     ) -> NDArray[np.float32]:
+        empty = [number for number, clip in enumerate(clips) if not len(clip)]
+        if empty:
+            raise ValueError(f"clip {empty[0]}: a clip must have at least one crop, got none")
+        indices = [self._cameras.get(name, UNKNOWN) for name in cameras or [""] * len(clips)]
         rows = [
-            self._run([clips[number] for number in batch], [modalities[number] for number in batch], unit_length)
+            self._run(
+                [clips[number] for number in batch],
+                [modalities[number] for number in batch],
+                [indices[number] for number in batch],
+                unit_length,
+            )
             for batch in self._batches(clips)
         ]
         return np.concatenate([np.zeros((0, self.dimension), np.float32), *rows])
@@ -129,9 +165,9 @@ class XReIDExtractor:
     def _batches(self, clips: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
         """Numbers of the clips to compute together, in order."""
         batches: list[list[int]] = []
-        frames = self._batch_frames
+        frames = self.batch_frames
         for number, clip in enumerate(clips):
-            if not batches or frames + len(clip) > self._batch_frames:
+            if not batches or frames + len(clip) > self.batch_frames:
                 batches.append([])
                 frames = 0
             batches[-1].append(number)
@@ -140,15 +176,20 @@ class XReIDExtractor:
 
     @torch.inference_mode()
     def _run(
-        self, clips: Sequence[NDArray[np.uint8]], modalities: Sequence[Modality], unit_length: bool
+        self,
+        clips: Sequence[NDArray[np.uint8]],
+        modalities: Sequence[Modality],
+        cameras: Sequence[int],
+        unit_length: bool,
     ) -> NDArray[np.float32]:
         frames = torch.from_numpy(np.concatenate(clips)).to(self._device)
         lengths = torch.tensor([len(clip) for clip in clips], device=self._device)
         kinds = torch.tensor([MODALITIES.index(modality) for modality in modalities], device=self._device)
+        known = torch.tensor(cameras, device=self._device) if self._cameras else None
         images = to_input(frames, self.preprocessing).to(self._dtype)
         if unit_length:
-            return self.model.embed(images, lengths, kinds).cpu().numpy()
-        features: Tensor = self.model.concatenated(images, lengths, kinds)
+            return self.model.embed(images, lengths, kinds, known).cpu().numpy()
+        features: Tensor = self.model.concatenated(images, lengths, kinds, known)
         if self.model.config.centre_modalities:
             features = features - self.model.centres[kinds]
         return features.cpu().numpy()

@@ -350,6 +350,7 @@ class Run:
                 preprocessing=config.preprocessing,
                 training_data=config.training_data,
                 licence=config.licence,
+                cameras=trainer.camera_names,
                 calibration=calibration,
                 training=training,
             )

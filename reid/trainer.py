@@ -144,6 +144,11 @@ class Trainer:
             # Necks and memories are equal everywhere; CII has no part in a batch of single frames.
             self._parallel = DistributedDataParallel(self._pass, broadcast_buffers=False, find_unused_parameters=True)
 
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Of the cameras that have a vector, in the order of the vectors; none in a model without camera vectors."""
+        return () if self.config.model.camera_embedding == "none" else self.data.split.camera_names
+
     def _know_cameras(self) -> None:
         """Tell the camera embeddings, where there are any, which cameras see which modality."""
         model, split = self.config.model, self.data.split
@@ -151,7 +156,8 @@ class Trainer:
             return
         if model.cameras != len(split.camera_names):
             raise DatasetError(
-                f"model.cameras is {model.cameras}, but the training split has {len(split.camera_names)} cameras"
+                f"model.cameras is {model.cameras}, but the training split has {len(split.camera_names)} cameras: "
+                f"--set model.cameras={len(split.camera_names)}"
             )
         self.model.camera_embedding.learn_modalities(*self.data.cameras())
 
@@ -322,7 +328,12 @@ class Trainer:
         """A copy of the model as it is, behind the interface that users see."""
         model = copy.deepcopy(self.model)
         return XReIDExtractor(
-            model, self.config.preprocessing, model_id=self.config.name, calibration=None, device=self.device
+            model,
+            self.config.preprocessing,
+            model_id=self.config.name,
+            calibration=None,
+            cameras=self.camera_names,
+            device=self.device,
         )
 
     def state(self) -> dict[str, Any]:

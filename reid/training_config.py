@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from reid.losses.total import LossConfig
 from reid.models.encoder import EncoderConfig
-from reid.models.xreid import XReIDConfig
+from reid.models.xreid import XReIDConfig, check_size
 from reid.transforms import Augmentation, Preprocessing
 
 
@@ -227,6 +227,15 @@ class TrainConfig(BaseModel):
     tensorboard: bool = True
     log_every: int = Field(default=20, ge=1)
 
+    @model_validator(mode="after")
+    def _check_fit(self) -> Self:
+        check_size(self.model, self.preprocessing.size_hw)
+        if self.model.neck == "none" and (self.loss.behind_necks or self.loss.memories_behind_necks):
+            raise ValueError("loss.behind_necks and loss.memories_behind_necks are of no effect with model.neck 'none'")
+        if self.loss.shared_prototypes and self.loss.update != "cross_modality":
+            raise ValueError(f"loss.update is of no effect with loss.shared_prototypes, got {self.loss.update!r}")
+        return self
+
     @property
     def steps(self) -> int:
         """Of the whole training."""
@@ -293,7 +302,13 @@ def config_of(data: dict[str, Any], changes: Sequence[str] = (), *, where: str) 
         key, found, value = change.partition("=")
         if not found:
             raise ConfigError(f"--set {change}: must be key=value")
-        _assign(data, key.split("."), _yaml(value), change)
+        try:
+            read = _yaml(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                f"--set {change}: the value is not YAML, put it in quotes: {_first_line(error)}"
+            ) from error
+        _assign(data, key.split("."), read, change)
     data = _with_sizes(data, where)
     try:
         # Through JSON, so that YAML's lists may stand for tuples and nothing else is bent.
@@ -301,6 +316,10 @@ def config_of(data: dict[str, Any], changes: Sequence[str] = (), *, where: str) 
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"{where}: {problems}") from error
+
+
+def _first_line(error: yaml.YAMLError) -> str:
+    return str(error).splitlines()[0]
 
 
 def _with_sizes(data: dict[str, Any], where: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ different cameras and at different hours.
 """
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -20,10 +20,12 @@ from torch.nn import functional
 from reid.modality import Modality
 
 Positions: TypeAlias = NDArray[np.int64]
+Share = Annotated[float, Field(gt=0, le=1)]
 Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 MIN_SIDE = 4
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_ASPECT = (0.3, 3.3)  # of an erased rectangle, height over width
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -168,7 +170,10 @@ class Augmentation(BaseModel):
         blur: Probability of a blur of a random width.
         coarse: Probability of a loss of resolution, as of a distant person or a low bit rate.
         noise: Greatest standard deviation of added noise, in [0, 1].
-        erase: Probability that a rectangle of the clip is filled with noise.
+        erase: Probability that a rectangle of the clip is filled.
+        erase_area: Least and greatest share of the image that the rectangle covers; its height over its width is drawn
+            from 0.3 to 3.3, as far as it fits, and it is filled with one colour (random erasing, Zhong et al., with the
+            ranges of the released code). None: sides of 15 to 50 % of the image's, filled with a level and noise.
         occlude: Probability that a rectangle is filled from another clip of the same modality: a neighbour who stands
             in the way.
         synchronised: Erasing too is drawn once a clip (M3-ReID). If not, each frame has its own rectangle or none, as
@@ -190,12 +195,13 @@ class Augmentation(BaseModel):
     coarse: float = Field(default=0.3, ge=0, le=1)
     noise: float = Field(default=0.04, ge=0)
     erase: float = Field(default=0.3, ge=0, le=1)
+    erase_area: tuple[Share, Share] | None = None
     occlude: float = Field(default=0.15, ge=0, le=1)
     synchronised: bool = True
 
     def weakened(self, strength: float) -> "Augmentation":
         """Every amount and probability but that of the mirror image times ``strength``, in [0, 1]."""
-        amounts = self.model_dump(exclude={"flip", "synchronised"})
+        amounts = self.model_dump(exclude={"flip", "synchronised", "erase_area"})
         return self.model_copy(update={name: strength * amount for name, amount in amounts.items()})
 
 
@@ -372,10 +378,12 @@ def _cover(frames: Tensor, modalities: Sequence[Modality], augmentation: Augment
     own = dice if augmentation.synchronised else dice.of_each_frame()
     erased = own.clips_where(augmentation.erase)
     rows = own.rows_of(erased)
-    inside = _rectangle(frames, own, low=0.15, high=0.5)[rows]
+    inside = _erased(frames, own, augmentation.erase_area)[rows]
     level = torch.stack([own.uniform(0, 1) for _ in range(frames.shape[1])], dim=1)[rows]
-    texture = level[..., None, None] + 0.3 * own.texture(erased, frames.shape[2:])
-    frames[rows] = torch.where(inside, texture - 0.15, frames[rows])
+    filling = level[..., None, None]
+    if augmentation.erase_area is None:
+        filling = filling + 0.3 * own.texture(erased, frames.shape[2:]) - 0.15
+    frames[rows] = torch.where(inside, filling, frames[rows])
     other = _another_clip(modalities, dice)
     sizes = torch.bincount(dice.clip, minlength=dice.clips)
     first = torch.cumsum(sizes, 0) - sizes
@@ -384,12 +392,21 @@ def _cover(frames: Tensor, modalities: Sequence[Modality], augmentation: Augment
     frames[rows] = torch.where(_side(frames, dice)[rows], neighbour, frames[rows])
 
 
-def _rectangle(frames: Tensor, dice: _Dice, *, low: float, high: float) -> Tensor:
-    """(n, 1, H, W) bool: sides between these shares of the image's, anywhere in it."""
+def _erased(frames: Tensor, dice: _Dice, area: tuple[float, float] | None) -> Tensor:
+    """(n, 1, H, W) bool: the rectangles of ``Augmentation.erase_area``, anywhere in the image."""
+    if area is None:
+        return _rectangle(frames, dice, (dice.uniform(0.15, 0.5), dice.uniform(0.15, 0.5)))
     height, width = frames.shape[2:]
+    pixels = dice.uniform(*area) * height * width
+    low, high = (pixels / width**2).clamp(min=_ASPECT[0]), (height**2 / pixels).clamp(max=_ASPECT[1])
+    aspect = low + dice.uniform(0, 1) * (high - low)
+    return _rectangle(frames, dice, ((pixels * aspect).sqrt() / height, (pixels / aspect).sqrt() / width))
+
+
+def _rectangle(frames: Tensor, dice: _Dice, lengths: tuple[Tensor, Tensor]) -> Tensor:
+    """(n, 1, H, W) bool: sides of these shares of the image's, (n,) each, anywhere in it."""
     inside = []
-    for size in (height, width):
-        length = dice.uniform(low, high)
+    for size, length in zip(frames.shape[2:], lengths, strict=True):
         start = dice.uniform(0, 1) * (1 - length)
         position = (torch.arange(size, device=frames.device) + 0.5) / size
         inside.append((position >= start[:, None]) & (position < (start + length)[:, None]))

@@ -14,6 +14,7 @@ import torch
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -222,10 +223,18 @@ class Encoder(nn.Module):
         elif _is_script(path) and not self.config.quick_gelu:
             _LOG.warning("%s is in OpenAI's layout, whose weights expect quick_gelu; this encoder computes GELU", path)
         state = read_visual_state(path)
-        state = {**state, **_resized_grid(state, self.config, path)}
-        _check_fit(state, self.visual.state_dict(), path)
+        if not _is_own(path):
+            state = {**state, **_resized_grid(state, self.config, path)}
+        _check_fit(state, {f"visual.{key}": value for key, value in self.visual.state_dict().items()}, path)
         self.visual.load_state_dict(state)
-        _LOG.info("%s: %d tensors of the vision tower loaded", path, len(state))
+        activation = "QuickGELU" if self.config.quick_gelu else "GELU"
+        _LOG.info(
+            "%s: %d tensors of the vision tower loaded; they are computed with %s, for the file does not say which its "
+            "weights were trained with (OpenAI's: QuickGELU)",
+            path,
+            len(state),
+            activation,
+        )
 
 
 def _through(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
@@ -355,6 +364,14 @@ def _is_script(path: Path) -> bool:
         return any(name.endswith("constants.pkl") for name in archive.namelist())
 
 
+def _is_own(path: Path) -> bool:
+    """Whether a file is an X-ReID checkpoint, whose grid need not be square and is never resized."""
+    if path.suffix != ".safetensors":
+        return False
+    with safe_open(path, framework="pt") as file:
+        return "xreid" in (file.metadata() or {})
+
+
 def interpolate_grid(embedding: Tensor, *, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Tensor:
     """Resize a positional embedding bilinearly, the CLS position kept.
 
@@ -374,19 +391,22 @@ def interpolate_grid(embedding: Tensor, *, from_hw: tuple[int, int], to_hw: tupl
 
 def _resized_grid(state: State, config: EncoderConfig, path: Path) -> State:
     embedding = state.get("positional_embedding")
-    if embedding is None or embedding.ndim != 2 or len(embedding) == 1 + math.prod(config.grid_hw):
+    if embedding is None or embedding.ndim != 2:
         return {}
-    side = math.isqrt(len(embedding) - 1)
-    if side * side != len(embedding) - 1:
+    patches = len(embedding) - 1
+    side = math.isqrt(patches)
+    if config.grid_hw == (side, side):
+        return {}
+    if side * side != patches:
         raise EncoderWeightsError(
-            f"{path}: positional_embedding has {len(embedding) - 1} patches, which is neither the grid "
-            f"{config.grid_hw} nor a square one that could be resized to it"
+            f"{path}: positional_embedding has {patches} patches, which is no square grid "
+            f"that could be resized to {config.grid_hw[0]} x {config.grid_hw[1]}"
         )
     return {"positional_embedding": interpolate_grid(embedding, from_hw=(side, side), to_hw=config.grid_hw)}
 
 
 def _check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
-    problems = mismatches(state, expected)
+    problems = mismatches({f"visual.{key}": value for key, value in state.items()}, expected)
     if problems:
         raise EncoderWeightsError(f"{path}: does not fit the encoder: " + "; ".join(problems))
 
@@ -409,7 +429,7 @@ def _download(tag: str, architecture: str | None, *, quick_gelu: bool) -> Path:
         raise EncoderWeightsError(f"{tag}: no such file; put a CLIP checkpoint there (OpenAI, open_clip, safetensors)")
     config = get_pretrained_cfg(architecture, tag)
     if not config:
-        tags = ", ".join(list_pretrained_tags_by_model(architecture)) or "none"
+        tags = ", ".join(list_pretrained_tags_by_model(architecture)) or "none, so begin with pretrained=null or a file"
         raise EncoderWeightsError(f"{tag}: neither a file nor a tag of {architecture} in open_clip; its tags: {tags}")
     if bool(config.get("quick_gelu", False)) != quick_gelu:
         trained, here = ("QuickGELU", "GELU") if not quick_gelu else ("GELU", "QuickGELU")

@@ -105,6 +105,20 @@ class XReIDConfig(BaseModel):
         return sum(self.width_of(part) for part in self.retrieval)
 
 
+def check_size(config: XReIDConfig, size_hw: tuple[int, int]) -> None:
+    """Refuse a model that does not take the images that its preprocessing makes.
+
+    Raises:
+        ValueError: With both sizes.
+    """
+    wanted, given = config.encoder.image_size_hw, size_hw
+    if wanted != given:
+        raise ValueError(
+            f"preprocessing.size_hw is {given[0]} x {given[1]}, but model.encoder.image_size_hw is "
+            f"{wanted[0]} x {wanted[1]}: they must be equal"
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipFeatures:
     """What the network knows of each clip; B clips, T frames of the longest. Rows of padding frames mean nothing.

@@ -176,6 +176,19 @@ def cross_modality(pooled: Array, partner: Sequence[Array], weights: Weights, he
 # --- losses -------------------------------------------------------------------
 
 
+def first_memories(
+    features: Sequence[Array], identities: Sequence[int], modalities: Sequence[int], shape: tuple[int, int]
+) -> Array:
+    """Section 3.2: a prototype begins as the mean of its identity's features b in its modality, unit; (M, Y, d)."""
+    out = np.zeros((*shape, len(features[0])))
+    for m in range(shape[0]):
+        for y in range(shape[1]):
+            own = [b for b, i, k in zip(features, identities, modalities, strict=True) if (i, k) == (y, m)]
+            if own:
+                out[m, y] = unit(sum(own) / len(own))
+    return out
+
+
 def updated_memories(
     memories: Array, features: Sequence[Array], identities: Sequence[int], modalities: Sequence[int], momentum: float
 ) -> Array:

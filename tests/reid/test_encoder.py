@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reid.checkpoint import load
+from reid.checkpoint import find, load
 from reid.models.encoder import (
     Encoder,
     EncoderConfig,
@@ -18,7 +18,6 @@ from reid.models.encoder import (
     interpolate_grid,
     read_visual_state,
 )
-from reid.reproduce import read_size
 from tests.reid.factories import SIZE_HW, encoder_config
 
 SQUARE = {"image_size_hw": (40, 40)}
@@ -141,13 +140,20 @@ def test_a_tower_that_open_clip_itself_saves_loads(tmp_path: Path) -> None:
 
 
 def test_training_can_begin_with_the_encoder_of_the_embedded_weights() -> None:
-    size = read_size("xreid-tiny")
-    assert size.encoder is not None
-    encoder = Encoder(EncoderConfig(**size.changes["model.encoder"]))
-    encoder.load_clip(size.encoder)
-    embedded = load("xreid-tiny").model.encoder
-    for name, value in embedded.state_dict().items():
+    embedded = load("xreid-tiny").model
+    encoder = Encoder(embedded.config.encoder)
+    encoder.load_clip(find("xreid-tiny"))
+    for name, value in embedded.encoder.state_dict().items():
         torch.testing.assert_close(encoder.state_dict()[name], value, msg=name)
+
+
+def test_a_grid_of_as_many_patches_but_another_shape_is_resized(tmp_path: Path) -> None:
+    square = Encoder(encoder_config(image_size_hw=(32, 32))).visual.state_dict()  # 4 x 4
+    torch.save({f"visual.{name}": value for name, value in square.items()}, tmp_path / "tower.pt")
+    encoder = Encoder(encoder_config(image_size_hw=(64, 16)))  # 8 x 2
+    encoder.load_clip(tmp_path / "tower.pt")
+    expected = interpolate_grid(square["positional_embedding"], from_hw=(4, 4), to_hw=(8, 2))
+    torch.testing.assert_close(encoder.visual.positional_embedding.detach(), expected)
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
@@ -160,8 +166,8 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         Encoder(encoder_config()).load_clip(tmp_path / "clip.pt")
     message = str(caught.value)
     assert "proj is (16, 99), expected (16, 12)" in message
-    assert "missing ln_pre.bias" in message
-    assert "unexpected extra" in message
+    assert "missing visual.ln_pre.bias" in message
+    assert "unexpected visual.extra" in message
     assert str(tmp_path / "clip.pt") in message
 
 
@@ -170,8 +176,8 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     ("fault", "message"),
     [
         ("shape", r"proj is \(16, 99\), expected \(16, 12\)$"),
-        ("missing", r"missing ln_pre\.bias$"),
-        ("extra", r"unexpected transformer\.resblocks\.0\.extra$"),
+        ("missing", r"missing visual\.ln_pre\.bias$"),
+        ("extra", r"unexpected visual\.transformer\.resblocks\.0\.extra$"),
     ],
 )
 def test_one_fault_of_either_layout_is_named_and_nothing_is_loaded(
@@ -200,7 +206,7 @@ def test_a_grid_that_is_neither_ours_nor_square_is_refused(tmp_path: Path) -> No
     state = clip_state()
     state["visual.positional_embedding"] = torch.zeros(1 + 6, 16)
     torch.save(state, tmp_path / "clip.pt")
-    with pytest.raises(EncoderWeightsError, match=r"6 patches, which is neither the grid \(4, 2\)"):
+    with pytest.raises(EncoderWeightsError, match=r"6 patches, which is no square grid"):
         Encoder(encoder_config()).load_clip(tmp_path / "clip.pt")
 
 

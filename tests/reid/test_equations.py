@@ -8,6 +8,7 @@ from torch import nn
 from reid import presets
 from reid.losses.total import Labels, Objective
 from reid.models.xreid import XReID
+from reid.prototypes import PrototypeMemory
 from tests.reid import reference
 from tests.reid.factories import encoder_config
 from tests.reid.reference import Array, Clip
@@ -63,6 +64,17 @@ def test_the_retrieval_feature(both: Both) -> None:
     modalities = both.labels.modalities
     embedding = both.model.embed(both.frames, both.lengths, modalities).detach().numpy()
     np.testing.assert_allclose(embedding, [reference.retrieval_feature(clip) for clip in both.slow], atol=1e-5)
+
+
+def test_the_memories_at_the_beginning(both: Both) -> None:
+    """Section 3.2, from the features of the network."""
+    identities, modalities = both.labels.identities, both.labels.modalities
+    memory = PrototypeMemory(2, IDENTITIES, 12)
+    memory.initialise(both.features.projected.detach(), identities, modalities)
+    expected = reference.first_memories(
+        [clip.projected for clip in both.slow], identities.tolist(), modalities.tolist(), (2, IDENTITIES)
+    )
+    np.testing.assert_allclose(memory.prototypes.numpy(), expected, atol=1e-5)
 
 
 def test_each_loss_their_sum_and_the_memories_after_it(both: Both) -> None:

@@ -5,7 +5,7 @@ import torch
 from reid.extractor import Extractor, XReIDExtractor
 from reid.modality import Modality
 from reid.models.xreid import XReID
-from reid.transforms import Image
+from reid.transforms import Image, to_input
 from tests.reid.factories import model_config, person_image, preprocessing
 
 RGB, NIR, THERMAL = Modality.RGB, Modality.NIR, Modality.THERMAL
@@ -42,10 +42,12 @@ def test_no_clips_give_no_rows_of_the_right_width() -> None:
 
 def test_a_clip_s_embedding_does_not_depend_on_its_company_or_the_batch_size() -> None:
     together = extractor().extract(CLIPS, MODALITIES)
-    small = extractor(batch_frames=3).extract(CLIPS, MODALITIES)
+    small = extractor()
+    small.batch_frames = 3
+    in_threes = small.extract(CLIPS, MODALITIES)
     alone = [extractor().extract([one], [modality])[0] for one, modality in zip(CLIPS, MODALITIES, strict=True)]
     np.testing.assert_allclose(together, alone, atol=1e-5)
-    np.testing.assert_allclose(together, small, atol=1e-5)
+    np.testing.assert_allclose(together, in_threes, atol=1e-5)
 
 
 def test_a_long_clip_is_represented_by_evenly_spaced_crops() -> None:
@@ -87,3 +89,29 @@ def test_what_cannot_be_embedded_names_its_clip() -> None:
         extractor().extract([[]], [NIR])
     with pytest.raises(ValueError, match="equally many, got 1 and 2"):
         extractor().extract([CLIPS[0]], [RGB, RGB])
+
+
+def test_a_trained_camera_keeps_its_vector_and_a_stranger_gets_the_policy_s() -> None:
+    torch.manual_seed(0)
+    model = XReID(model_config(camera_embedding="modality_mean", cameras=2))
+    with torch.no_grad():
+        model.camera_embedding.vectors.normal_()
+    model.camera_embedding.learn_modalities(torch.tensor([0, 1]), torch.tensor([0, 0]))
+    known = XReIDExtractor(model, preprocessing(), model_id="mini@test", calibration=None, cameras=("gate", "yard"))
+    height, width = preprocessing().size_hw
+    clips = [np.full((2, height, width, 3), 90, np.uint8)] * 3
+    named = known.embed_prepared(clips, [RGB] * 3, cameras=["gate", "yard", "roof"])
+    strangers = known.embed_prepared(clips, [RGB] * 3)
+    assert np.abs(named[0] - named[1]).max() > 1e-3
+    np.testing.assert_allclose(named[2], strangers[2], atol=1e-6)
+    assert np.abs(named[0] - strangers[0]).max() > 1e-3
+    images = to_input(torch.from_numpy(clips[1]), preprocessing())
+    by_index = model.embed(images, torch.tensor([2]), torch.tensor([0]), torch.tensor([1]))
+    np.testing.assert_allclose(named[1], by_index[0].detach(), atol=1e-5)
+
+
+def test_a_clip_without_frames_is_refused_by_its_number() -> None:
+    height, width = preprocessing().size_hw
+    clips = [np.zeros((1, height, width, 3), np.uint8), np.zeros((0, height, width, 3), np.uint8)]
+    with pytest.raises(ValueError, match="clip 1: a clip must have at least one crop, got none"):
+        extractor().embed_prepared(clips, [RGB, RGB])

@@ -121,7 +121,7 @@ def test_paper_is_what_the_paper_states() -> None:
     assert (config.loss.shared_prototypes, config.model.pooling, config.model.neck) == (False, "mean", "none")
     assert config.model.camera_embedding == "none"
     drawn = {key for key, value in config.augmentation.model_dump().items() if value}
-    assert drawn == {"flip", "shift", "erase"}
+    assert drawn == {"flip", "shift", "erase", "erase_area"}
     assert (config.loss.triplet_on, config.loss.identity_on) == (("projected", "fused"), ("projected", "fused"))
 
 
@@ -218,6 +218,26 @@ def test_another_encoder_comes_by_the_same_door(name: str, width: int, layers: i
 def test_an_architecture_that_nobody_knows_is_told_with_its_place() -> None:
     with pytest.raises(ConfigError, match="here: architecture: open_clip knows no model 'ViT-Q'"):
         config_of(presets.as_data("paper"), ["architecture=ViT-Q"], where="here")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("training_data=...", "--set training_data=...: the value is not YAML, put it in quotes"),
+        ("loss.cmcl=[", r"--set loss.cmcl=\[: the value is not YAML"),
+        ("preprocessing.size_hw=[128,64]", "size_hw is 128 x 64, but model.encoder.image_size_hw is 288 x 144"),
+        ("loss.behind_necks=true", "of no effect with model.neck 'none'"),
+        ("loss.memories_behind_necks=true", "of no effect with model.neck 'none'"),
+    ],
+)
+def test_a_setting_that_cannot_be_or_does_nothing_is_refused(change: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config_of(presets.as_data("paper"), [change], where="here")
+
+
+def test_an_update_that_shared_prototypes_do_not_use_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"loss\.update is of no effect with loss\.shared_prototypes, got 'pooled'"):
+        config_of(presets.as_data("paper"), ["loss.shared_prototypes=true", "loss.update=pooled"], where="here")
 
 
 def test_the_embedded_weights_have_the_size_of_the_architecture_of_their_name() -> None:

@@ -250,9 +250,8 @@ def test_a_training_may_go_on_from_a_checkpoint_of_the_same_shape(root: Path, tm
     again = trainer_on(root, training_config(initial=str(path)))
     assert torch.equal(again.model.encoder.visual.proj, first.model.encoder.visual.proj)
     with pytest.raises(checkpoint.CheckpointError, match=r"do not fit the model: .*conv1"):
-        trainer_on(
-            root, training_config(initial=str(path), model={"encoder": encoder_config().model_dump(mode="json")})
-        )
+        model = {"encoder": encoder_config().model_dump(mode="json"), "neck": "batch_norm"}
+        trainer_on(root, training_config(initial=str(path), model=model))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

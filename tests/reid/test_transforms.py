@@ -178,8 +178,32 @@ def test_a_clip_is_varied_alike_whoever_shares_its_batch() -> None:
     assert not torch.allclose(augment(images[3:], LENGTHS[1:], KINDS[1:], strong, 4), whole[3:])
 
 
+AMOUNTS = {name: 0.0 for name in Augmentation.model_fields if name not in ("synchronised", "erase_area")}
+
+
+def test_random_erasing_covers_the_share_asked_for_in_an_aspect_of_a_third_to_three_with_one_colour() -> None:
+    augmentation = Augmentation.model_validate(
+        {**AMOUNTS, "erase": 1.0, "erase_area": (0.02, 0.2), "synchronised": False}
+    )
+    frames = torch.full((300, 3, 96, 48), 0.5)
+    found = augment(frames, torch.tensor([300]), [RGB], augmentation, seed=5)
+    inside = ((found - frames).abs() > 1e-6).any(dim=1)
+    shares, aspects = [], []
+    for frame, mask in zip(found, inside, strict=True):
+        rows, columns = mask.any(dim=1).nonzero()[:, 0], mask.any(dim=0).nonzero()[:, 0]
+        height, width = len(rows), len(columns)
+        assert int(mask.sum()) == height * width  # a whole rectangle
+        assert frame[:, mask].std(dim=1).max() < 1e-6  # of one colour
+        shares.append(height * width / (96 * 48))
+        aspects.append(height / width)
+    assert 0.01 < min(shares) < 0.04
+    assert 0.17 < max(shares) < 0.23
+    assert 0.2 < min(aspects) < 0.6
+    assert 2.5 < max(aspects) < 4.5
+
+
 def test_erasing_is_drawn_once_a_clip_or_once_a_frame() -> None:
-    only_erasing = {name: 0.0 for name in Augmentation.model_fields if name != "synchronised"} | {"erase": 1.0}
+    only_erasing = {**AMOUNTS, "erase": 1.0}
     frames, lengths = torch.full((6, 3, 32, 16), 0.5), torch.tensor([6])
     for synchronised in (True, False):
         augmentation = Augmentation.model_validate({**only_erasing, "synchronised": synchronised})
