@@ -249,8 +249,8 @@ def test_a_training_may_go_on_from_a_checkpoint_of_the_same_shape(root: Path, tm
     checkpoint.save(path, first.model, card(first.config))
     again = trainer_on(root, training_config(initial=str(path)))
     assert torch.equal(again.model.encoder.visual.proj, first.model.encoder.visual.proj)
+    model = {"encoder": encoder_config().model_dump(mode="json"), "neck": "batch_norm"}
     with pytest.raises(checkpoint.CheckpointError, match=r"do not fit the model: .*conv1"):
-        model = {"encoder": encoder_config().model_dump(mode="json"), "neck": "batch_norm"}
         trainer_on(root, training_config(initial=str(path), model=model))
 
 
