@@ -94,6 +94,24 @@ class Tracks:
         return len(self.xyxy)
 
     @classmethod
+    def of(
+        cls,
+        detections: Detections,
+        rows: NDArray[np.int64],
+        track_id: NDArray[np.int64],
+        tracklet_id: NDArray[np.int64],
+        risk: NDArray[np.float32],
+    ) -> Self:
+        """These rows of the detections, which were checked when they were made, with ids that a tracker gave once."""
+        tracks = object.__new__(cls)
+        object.__setattr__(tracks, "xyxy", detections.xyxy[rows])
+        object.__setattr__(tracks, "confidence", detections.confidence[rows])
+        object.__setattr__(tracks, "track_id", track_id)
+        object.__setattr__(tracks, "tracklet_id", tracklet_id)
+        object.__setattr__(tracks, "risk", risk)
+        return tracks
+
+    @classmethod
     def empty(cls) -> Self:
         """No tracks."""
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
