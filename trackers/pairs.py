@@ -15,8 +15,8 @@ class Pairs(NamedTuple):
     Attributes:
         track: Which track.
         box: Which box.
-        overlap: Intersection over union, above 0.
-        height_overlap: Intersection over union of the vertical extents, above 0.
+        overlap: Intersection over union; 0 only where a track has no size.
+        height_overlap: Intersection over union of the vertical extents.
         distance: Square of the distance over cx, cy, w, h, square pixels.
     """
 
@@ -42,7 +42,7 @@ def overlapping(tracks: Array, boxes: Array) -> Pairs:
     """All pairs that overlap.
 
     Args:
-        tracks: (9, n), as `corners` gives them; a box of no size overlaps nothing.
+        tracks: (9, n), as `corners` gives them.
         boxes: (9, m), likewise.
     """
     meet = tracks[0][:, None] < boxes[2]

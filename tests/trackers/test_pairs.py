@@ -26,7 +26,9 @@ def test_all_that_overlap_are_there_with_the_figures_of_the_plain_formulas() -> 
 def test_touching_is_no_overlap_and_a_box_of_no_size_has_none() -> None:
     tracks = np.array([[10.0, 10.0, 10.0, 10.0], [30.0, 10.0, -4.0, 10.0]]).T
     found = np.array([[20.0, 10.0, 10.0, 10.0], [30.0, 10.0, 8.0, 10.0]]).T
-    assert len(overlapping(corners(tracks), corners(found)).track) == 0
+    pairs = overlapping(corners(tracks), corners(found))
+    assert pairs.overlap.tolist() == [0.0]
+    assert (pairs.track[0], pairs.box[0]) == (1, 1)
 
 
 def test_the_greatest_value_of_each_place_is_found() -> None:
