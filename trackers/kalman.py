@@ -1,5 +1,6 @@
 """Constant-velocity Kalman filter over boxes: all tracks in one set of arrays, time in seconds."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,14 +155,24 @@ class WalkFilter:
     and one set of P, C, V (see `BoxFilter`) serves all; the equations are the same. A measurement's noise can be
     scaled: a box that the detector is less sure of corrects less.
 
+    Sizes are steadier than places, how much so each stream teaches: of the gains above, w and h get a share. The share
+    of an optimal filter leaves innovations that do not resemble those before (Mehra 1970); detectors, though, err alike
+    in successive frames, so a correlation of `_WANTED` is left to them. Where people change their height (they dance)
+    innovations go on resembling each other and the share stays near 1, where boxes jitter it falls to `_LEAST_SHARE`.
+
     Attributes:
-        state: (12, n): cx, cy, w, h in pixels; their velocities in pixels per second; P, C, V; the square of the
-            height at the last measurement.
+        state: (13, n): cx, cy, w, h in pixels; their velocities in pixels per second; P, C, V; the square of the
+            height at the last measurement; and how far that was from what was expected, in standard deviations.
+        size_share: Of the gain, that corrects a size.
     """
+
+    _WANTED, _LEAST_SHARE, _FIRST_SHARE = 0.55, 0.15, 0.5
+    _RATE, _STEP = 0.02, 0.3
 
     def __init__(self, noise: MotionNoise) -> None:
         self._noise = noise
-        self.state: Array = np.empty((12, 0))
+        self.state: Array = np.empty((13, 0))
+        self.size_share = self._FIRST_SHARE
 
     def __len__(self) -> int:
         return len(self.state[0])
@@ -184,7 +195,7 @@ class WalkFilter:
 
     def append(self, cxcywh: Array) -> None:
         """Start a track at each of the boxes (n, 4), at rest and of uncertain velocity."""
-        born = np.zeros((12, len(cxcywh)))
+        born = np.zeros((13, len(cxcywh)))
         born[:4] = cxcywh.T
         born[11] = born[3] ** 2
         born[8] = self._noise.initial_position**2 * born[11]
@@ -201,21 +212,35 @@ class WalkFilter:
         a = noise.acceleration**2
         of_p = [1.0, 2 * dt, dt * dt, dt * noise.position**2 + dt**3 / 3 * a]
         state[:4] += dt * state[4:8]
-        state[8:11] = np.array([of_p, [0.0, 1.0, dt, dt * dt / 2 * a], [0.0, 0.0, 1.0, dt * a]]) @ state[8:]
+        state[8:11] = np.array([of_p, [0.0, 1.0, dt, dt * dt / 2 * a], [0.0, 0.0, 1.0, dt * a]]) @ state[8:12]
 
     def update(self, tracks: NDArray[np.int64], cxcywh: Array, noise: Array | float = 1.0) -> None:
         """Correct the tracks (m,), each at most once, by boxes (m, 4) of `noise` times the usual noise."""
         old, boxes = self.state[:, tracks], cxcywh.T
         square = boxes[3] * boxes[3]
         wrong = noise * self._noise.measurement
-        gain = old[8:10] / (old[8] + wrong * wrong * square)
+        innovation = old[8] + wrong * wrong * square
+        gain = old[8:10] / innovation
         residual = boxes - old[:4]
+        deviation = np.clip(residual[3] / np.sqrt(innovation), -2.0, 2.0)
+        self._learn_share(old[12], deviation)
+        residual[2:] *= self.size_share
         old[:4] += gain[0] * residual
         old[4:8] += gain[1] * residual
         old[10] -= gain[1] * old[9]
         old[8:10] *= 1 - gain[0]
-        old[11] = square
+        old[11], old[12] = square, deviation
         self.state[:, tracks] = old
+
+    def _learn_share(self, before: Array, now: Array) -> None:
+        """Raise the share where deviations of heights (m,) resemble those before more than is wanted."""
+        known = before != 0
+        again = now * known
+        spread = float(again @ again) * float(before @ before)
+        if spread > 0:
+            excess = float(again @ before) / math.sqrt(spread) - self._WANTED
+            share = self.size_share * math.exp(min(self._RATE * np.count_nonzero(known), self._STEP) * excess)
+            self.size_share = min(max(share, self._LEAST_SHARE), 1.0)
 
     def shift(self, xy: Array) -> None:
         """Move every track by (2,) pixels: the camera turned."""
