@@ -20,6 +20,7 @@ from trackers.association import assign_pairs
 from trackers.boxes import iou_matrix
 from trackers.calibration import ScoreCalibration
 from trackers.camera_motion import common_shift
+from trackers.ground import FloorFilter, GroundedFilter, GroundPlane
 from trackers.kalman import MotionNoise, WalkFilter
 from trackers.pairs import Pairs, corners, greatest, overlapping
 from trackers.purity import CutRules, Evidence, risk
@@ -40,8 +41,11 @@ _SCALE_RANGE, _SCALE_RATE, _SCALE_STEP = (0.5, 3.0), 0.04, 0.6
 _MEMORY_OF_SCORES = 20.0  # seconds
 _APPEARANCE_MEMORY = 0.9  # share of a track's embedding that stays when a box is added
 
+_STATURE_POWER = 8  # of the ratio of statures, under the root
+_GROUND_MARGIN = 0.5  # share of the margin of revival where statures tell people apart
+
 _SETTLED = 0.3  # likeness times confidence from which on a living track has found its box
-_SETTLED_RIVALRY = 0.5  # how much such a track, or such a box, counts as the rival of others
+_SETTLED_RIVALRY = 0.75  # how much such a track, or such a box, counts as the rival of others
 _SHARES = ("_confidence", "likeness", "_margin", "_overlap", "_weight")  # endings of settings in [0, 1]
 _STATE, _TRACK, _TRACKLET, _HITS, _OVERLAPPED = range(5)  # rows of integers, a column a track
 _JUST_SEEN = -1  # a state within a frame
@@ -72,6 +76,8 @@ class CautiousSettings:
         appearance_weight: How much of the likeness goes with the embeddings, where given: 1 leaves none of it for
             opposite ones.
         static_camera: The camera never turns; nothing is compensated.
+        ground: The floor, of a camera that never turns: people are compared by where they stand and how tall they are.
+        estimate_ground: The same with a floor that is learnt from the boxes.
     """
 
     low_confidence: float = 0.1
@@ -88,6 +94,8 @@ class CautiousSettings:
     new_overlap: float = 0.5
     appearance_weight: float = 0.5
     static_camera: bool = False
+    ground: GroundPlane | None = None
+    estimate_ground: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -105,6 +113,8 @@ class CautiousSettings:
             raise ValueError(f"lost_seconds must be a positive number, got {self.lost_seconds}")
         if not (math.isfinite(self.calibration_strength) and self.calibration_strength >= 0):
             raise ValueError(f"calibration_strength must be a number not below 0, got {self.calibration_strength}")
+        if self.ground is not None and self.estimate_ground:
+            raise ValueError("estimate_ground must be false where ground is given")
 
 
 DEFAULT_SETTINGS = CautiousSettings()
@@ -158,7 +168,8 @@ class CautiousTracker:
             strength=settings.calibration_strength,
             memory_seconds=_MEMORY_OF_SCORES,
         )
-        self._filter = WalkFilter(_NOISE)
+        grounded = settings.ground is not None or settings.estimate_ground
+        self._filter = GroundedFilter(_NOISE, settings.ground) if grounded else WalkFilter(_NOISE)
         self._lives = np.empty((5, 0), np.int64)
         self._seen_at = np.empty(0)  # time of the last box
         self._embeddings: Matrix | None = None  # (tracks, d), unit length; NaN where none is known
@@ -249,7 +260,7 @@ class CautiousTracker:
             self._filter.predict(dt)
 
     def _follow_camera(self, frame: _Frame) -> None:
-        if self.settings.static_camera:
+        if self.settings.static_camera or isinstance(self._filter, GroundedFilter):
             return
         state, hits = self._lives[_STATE], self._lives[_HITS]
         steady = (state == CONFIRMED) & (hits >= 2)
@@ -260,13 +271,21 @@ class CautiousTracker:
     def _compare(self, frame: _Frame) -> _Likeness:
         pairs = overlapping(corners(self._filter.state[:4]), frame.boxes)
         surprise = pairs.distance / (self._filter.innovation * self._surprise_scale)[pairs.track]
-        like = np.sqrt(pairs.height_overlap / (1 + surprise / _SURPRISE_HALF))
-        like *= pairs.overlap
+        like = pairs.overlap * self._steadiness(pairs, surprise, frame)
         if frame.embeddings is not None and self._embeddings is not None:
             like *= self._resemblance(self._embeddings[pairs.track], frame.embeddings[pairs.box])
         fused = like * frame.confidence[pairs.box]
         self._guard_revivals(fused, pairs, len(frame.rows))
         return _Likeness(pairs, surprise, like, fused)
+
+    def _steadiness(self, pairs: Pairs, surprise: Matrix, frame: _Frame) -> Matrix:
+        """What is left of an overlap in [0, 1]: less for other heights and surprising places, on the floor if known."""
+        tall: Matrix = pairs.height_overlap
+        if self._floor is not None:
+            distance, stature = self._floor.fit(pairs, frame.cxcywh)
+            tall = stature**_STATURE_POWER / (1 + distance / _SURPRISE_HALF)
+        left: Matrix = np.sqrt(tall / (1 + surprise / _SURPRISE_HALF))
+        return left
 
     def _resemblance(self, known: Matrix, embeddings: Matrix) -> Matrix:
         """1 for equal embeddings and where one is unknown, ``1 - appearance_weight`` for opposite ones."""
@@ -277,7 +296,7 @@ class CautiousTracker:
     def _guard_revivals(self, fused: Matrix, pairs: Pairs, boxes: int) -> None:
         """Forbid lost tracks all boxes but those that fit by a margin better than any other pairing of either.
 
-        A living track and a box that are each other's best are settled, and count half as rivals of others.
+        A living track and a box that are each other's best are settled, and count three quarters as rivals of others.
         """
         lost = self._lives[_STATE, pairs.track] == LOST
         if not lost.any():
@@ -298,9 +317,16 @@ class CautiousTracker:
         rival = np.maximum(
             greatest(rivals, track, len(self))[track[hopeful]], greatest(rivals, box, boxes)[box[hopeful]]
         )
-        margin = self.settings.revival_margin * (self._now - self._seen_at[track[hopeful]])
+        margin = self._revival_margin() * (self._now - self._seen_at[track[hopeful]])
         fused[lost] = 0.0
         fused[hopeful] = np.where(found < np.maximum(rival + margin, self.settings.revival_likeness), 0.0, found)
+
+    def _revival_margin(self) -> float:
+        return self.settings.revival_margin * (1.0 if self._floor is None else _GROUND_MARGIN)
+
+    @property
+    def _floor(self) -> FloorFilter | None:
+        return self._filter.floor if isinstance(self._filter, GroundedFilter) else None
 
     def _associate(self, likeness: _Likeness, frame: _Frame) -> Rows:
         """Which of the pairs are made."""
