@@ -129,9 +129,9 @@ class GroundEstimator:
         if high < self._LEAST_RATIO * low:
             return None
         terms = np.stack([np.ones(len(x)), x, self._boxes[:, 1] + tall / 2], axis=1)
-        weight: Array = 1 / tall
-        error: Array = tall
-        slope: Array = np.zeros(3)
+        weight: NDArray[np.floating] = 1 / tall
+        error: NDArray[np.floating] = tall
+        slope: NDArray[np.floating] = np.zeros(3)
         for _ in range(10):
             slope = np.linalg.lstsq(terms * weight[:, None], tall * weight, rcond=None)[0]
             expected = np.maximum(terms @ slope, 1.0)
