@@ -1,4 +1,4 @@
-"""Which boxes of a frame show one whole person well enough to be cut out: the others stay in their tracklet uncropped."""
+"""Which boxes of a frame show one whole person well enough to be cut out; the others stay in their tracklet."""
 
 from dataclasses import dataclass
 
