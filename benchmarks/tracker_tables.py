@@ -35,6 +35,29 @@ def accuracy_table(report: dict[str, Any]) -> str:
     return _table([" / ".join(COLUMNS), *sets], rows)
 
 
+def gate_table(report: dict[str, Any]) -> str:
+    """What the crop gate leaves of the default's tracklets."""
+    keys = ("kept_percent", "Pur", "MixTrk", "Trk/Id", "FPbox")
+    rows = [
+        [name, *(f"{each['gate'][key]:.{1 if key == 'kept_percent' else 2}f}" for key in keys)]
+        for name, each in report["sets"].items()
+    ]
+    return _table(["boxes that pass the gate", "% of the boxes", *keys[1:]], rows)
+
+
+def floor_table(report: dict[str, Any]) -> str:
+    """The fixed camera with and without a floor."""
+    by_sequence: dict[str, Any] = report["fixed_camera"]
+    rows = [
+        [
+            f"`{label}`" if "," in label else label,
+            *(" / ".join(f"{each[label][c]:.1f}" for c in COLUMNS) for each in by_sequence.values()),
+        ]
+        for label in next(iter(by_sequence.values()))
+    ]
+    return _table([" / ".join(COLUMNS), *by_sequence], rows)
+
+
 def speed_table(report: dict[str, Any]) -> str:
     """Milliseconds a frame, and how many times as long as the default."""
     speed = report["speed"]
@@ -64,7 +87,8 @@ def vtest_table(report: dict[str, Any]) -> str:
 def tables() -> list[str]:
     """All of them."""
     trackers = read("trackers")
-    return [accuracy_table(trackers), speed_table(trackers), vtest_table(read("vtest_tracks"))]
+    accuracy = [accuracy_table(trackers), gate_table(trackers), floor_table(trackers)]
+    return [*accuracy, speed_table(trackers), vtest_table(read("vtest_tracks"))]
 
 
 if __name__ == "__main__":

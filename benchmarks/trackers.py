@@ -3,7 +3,9 @@
 Accuracy: every tracker of `trackers.algorithms`, default settings, on the MOTChallenge sequences in ../shared/data/mot
 (or SURVEILLANCE_DATA/mot), beside the peers' figures of its peers.json from the same detections. The metrics are those
 of `trackers.metrics`, which equal TrackEval's (tests/trackers/metrics). A tracker that gives pure tracklets has a
-second row, with the tracklets as its tracks.
+second row, with the tracklets as its tracks, and the default a third: those of its tracklets' boxes that
+`trackers.crop_gate` lets pass. Apart from the sets stands the fixed camera, with a floor that the default learns from
+the boxes, beside the peer that is given one.
 
 Speed: processor time inside the tracker on one core, each tracker in a process of its own, all of them in turns over
 the same detections; a peer's ratio is the median over the turns of its time and the default's. Ultralytics is skipped
@@ -21,6 +23,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +36,12 @@ sys.path[:] = [str(ROOT), *(each for each in sys.path if Path(each or ".").resol
 
 from benchmarks.machine import describe  # noqa: E402
 from trackers.algorithms import DEFAULT, TRACKERS  # noqa: E402
+from trackers.crop_gate import CropGate  # noqa: E402
 from trackers.evaluate import TrueSequence, load_truth  # noqa: E402
 from trackers.metrics.scores import COLUMNS, COUNTS, Scores  # noqa: E402
 from trackers.mot import rows_of  # noqa: E402
 from trackers.run import DetectedSequence, load, track  # noqa: E402
-from trackers.structures import Detections  # noqa: E402
+from trackers.structures import Detections, Tracks  # noqa: E402
 
 ROBOFLOW = ("trackers==2.6.1", "supervision==0.31.2", "pydeprecate==0.14.0", "defusedxml==0.7.1")
 NAMESAKES = {
@@ -46,6 +51,7 @@ NAMESAKES = {
     "botsort": "robo-botsort",
 }
 FIXED_CAMERA = "MOT17-02"  # peers.json has it under STATIC
+GROUND_PEER = "ucmctrack"
 Row = dict[str, float]
 
 
@@ -63,6 +69,7 @@ def accuracy(data: Path) -> dict[str, Any]:
             print(f"{set_name}: {name} HOTA {ours[name]['ALL']['HOTA']}", flush=True)
         report[set_name] = {
             "ours": ours,
+            "gate": gated(sequences, detected),
             "peers": peers.get(set_name, {}),
             "minus_namesake": {
                 name: {c: round(ours[name]["ALL"][c] - peers[set_name][peer]["ALL"][c], 2) for c in ("HOTA", "IDF1")}
@@ -92,6 +99,41 @@ def score_tracker(
         name + suffix: {key: rounded(scores.row()) for key, scores in totals[suffix].items()}
         for suffix in (("", " tracklets") if differ else ("",))
     }
+
+
+def gated(sequences: list[TrueSequence], detected: dict[str, DetectedSequence]) -> Row:
+    """What the default's tracklets are when only boxes that pass the crop gate are looked at."""
+    gate, total, kept, boxes = CropGate(), [], 0, 0
+    for sequence in sequences:
+        each = detected[sequence.name]
+        tracks, _ = track(each, TRACKERS[DEFAULT].build())
+        passing = {frame: only(of, gate.passes(of, each.info.resolution_wh)) for frame, of in tracks.items()}
+        boxes += sum(map(len, tracks.values()))
+        kept += sum(map(len, passing.values()))
+        total.append(sequence.score(rows_of(passing, ids="tracklet")))
+    row = rounded(reduce(add, total).row())
+    return {"kept_percent": round(100 * kept / boxes, 1)} | {c: row[c] for c in ("Pur", "MixTrk", "Trk/Id", "FPbox")}
+
+
+def only(tracks: Tracks, rows: np.ndarray) -> Tracks:
+    """These rows."""
+    return Tracks(
+        tracks.xyxy[rows], tracks.confidence[rows], tracks.track_id[rows], tracks.tracklet_id[rows], tracks.risk[rows]
+    )
+
+
+def on_the_floor(data: Path) -> dict[str, dict[str, Row]]:
+    """The fixed camera of every set that has it: the default, the default with a floor, and the peer that has one."""
+    peers = json.loads((data / "peers.json").read_text())
+    report: dict[str, dict[str, Row]] = {}
+    for sequence in load_truth(data):
+        if sequence.name.startswith(FIXED_CAMERA):
+            detected, rows = load(data / sequence.name), {}
+            for label, settings in ((DEFAULT, {}), (f"{DEFAULT}, estimate_ground", {"estimate_ground": True})):
+                tracks, _ = track(detected, TRACKERS[DEFAULT].build(**settings))
+                rows[label] = rounded(sequence.score(rows_of(tracks)).row())
+            report[sequence.name] = rows | {GROUND_PEER: peers[sequence.set_name][GROUND_PEER]["STATIC"]}
+    return report
 
 
 def rounded(row: Row) -> Row:
@@ -274,6 +316,7 @@ def main() -> None:
     report = json.loads(options.output.read_text()) if options.only and options.output.is_file() else {}
     if options.only != "speed":
         report["sets"] = accuracy(options.data)
+        report["fixed_camera"] = on_the_floor(options.data)
         report["accuracy_machine"] = describe()
     if options.only != "accuracy":
         report["speed"] = speed(options.data, options.roboflow, repeats=options.repeats)

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pipeline.config import Config, DetectorConfig
+import numpy as np
+
+from pipeline.config import Config, DetectorConfig, GroundConfig
 from pipeline.detectors.base import Detector, NetworkSettings
 from pipeline.errors import ResourceError, SourceError, UsageError
 from pipeline.identify import Identifier, IdentifyRules
@@ -15,13 +17,12 @@ from pipeline.surveil import Line
 from pipeline.thermal import ThermalWindow, Windows
 from pipeline.tracklets import TrackletBuilder, TrackletRules
 from reid.modality import Modality
+from trackers.algorithms import TRACKERS
 from trackers.base import Tracker
-from trackers.cautious import CautiousSettings, CautiousTracker
+from trackers.ground import GroundPlane
 
 if TYPE_CHECKING:  # torch takes seconds to import: only commands that embed should wait for it
     from reid.extractor import XReIDExtractor
-
-TRACKERS = {"cautious": (CautiousTracker, CautiousSettings)}  # tracker.name: its class and that of its settings
 
 
 def build_sources(config: Config) -> tuple[list[Source], dict[str, SourceInfo]]:
@@ -135,10 +136,38 @@ def build_builders(config: Config, cameras: Sequence[str]) -> dict[str, Tracklet
 
 
 def build_trackers(config: Config, cameras: Sequence[str]) -> dict[str, Tracker]:
-    """A tracker a camera."""
-    tracker, settings = TRACKERS[config.tracker.name]
-    chosen = settings(**config.tracker.model_dump(exclude={"name"}))
-    return {camera_id: tracker(chosen) for camera_id in cameras}
+    """A tracker a camera; one that the config does not know has no floor.
+
+    Raises:
+        UsageError: When a camera's homography maps no plane.
+    """
+    trackers: dict[str, Tracker] = {}
+    for camera_id in cameras:
+        camera = config.cameras.get(camera_id)
+        floor = {} if camera is None else build_floor(camera_id, camera.ground)
+        trackers[camera_id] = TRACKERS[config.tracker.name].build(**config.tracker.settings(), **floor)
+    return trackers
+
+
+def build_floor(camera_id: str, ground: GroundConfig) -> dict[str, Any]:
+    """What the tracker is told of a camera's floor: nothing where the config says nothing.
+
+    Raises:
+        UsageError: When the homography maps no plane.
+    """
+    if ground.estimate:
+        return {"estimate_ground": True}
+    try:
+        if ground.homography is not None:
+            return {"ground": GroundPlane(np.array(ground.homography))}
+        height, tilt, focal, centre = ground.height_metres, ground.tilt_degrees, ground.focal_px, ground.centre_px
+        if height is None or tilt is None or focal is None or centre is None:
+            return {}
+        x, y = centre
+        plane = GroundPlane.of_camera(height_metres=height, tilt_degrees=tilt, focal_pixels=focal, centre_xy=(x, y))
+        return {"ground": plane}
+    except ValueError as error:
+        raise UsageError(f"cameras.{camera_id}.ground: {error}") from error
 
 
 def build_line(config: Config, detector: Detector, extractor: "XReIDExtractor", store: Store) -> Line:

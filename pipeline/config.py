@@ -102,6 +102,50 @@ class ThermalConfig(Section):
         return self
 
 
+class GroundConfig(Section):
+    """The floor under a fixed camera, on which people are followed in metres; at most one way to know it.
+
+    Attributes:
+        estimate: Learn it from people's boxes.
+        homography: Maps pixels to metres on the floor, 3 rows of 3.
+        height_metres: Of the camera above the floor; with it tilt_degrees, focal_px and centre_px.
+        tilt_degrees: How far it looks down.
+        focal_px: Focal length in pixels.
+        centre_px: Where the optical axis meets the picture, x and y; usually its middle.
+    """
+
+    estimate: bool = False
+    homography: list[list[float]] | None = None
+    height_metres: Positive | None = None
+    tilt_degrees: Annotated[float, Field(ge=0, lt=90)] | None = None
+    focal_px: Positive | None = None
+    centre_px: list[float] | None = None
+
+    @model_validator(mode="after")
+    def _check_one_way(self) -> Self:
+        place = (self.height_metres, self.tilt_degrees, self.focal_px, self.centre_px)
+        given = [each is not None for each in place]
+        if any(given) and not all(given):
+            raise ValueError("height_metres, tilt_degrees, focal_px and centre_px must be given together")
+        if self.estimate + (self.homography is not None) + all(given) > 1:
+            raise ValueError("give estimate, homography, or the camera's height_metres and tilt_degrees; only one")
+        return self
+
+    @model_validator(mode="after")
+    def _check_shapes(self) -> Self:
+        rows = self.homography
+        if rows is not None and (len(rows) != 3 or any(len(row) != 3 for row in rows)):
+            raise ValueError(f"homography: must be 3 rows of 3 numbers, got {rows}")
+        if self.centre_px is not None and len(self.centre_px) != 2:
+            raise ValueError(f"centre_px: must be x and y, got {self.centre_px}")
+        return self
+
+    @property
+    def given(self) -> bool:
+        """Whether there is to be a floor at all."""
+        return self.estimate or self.homography is not None or self.height_metres is not None
+
+
 class CameraConfig(Section):
     """One camera.
 
@@ -111,6 +155,7 @@ class CameraConfig(Section):
         start: Capture time of the first frame; without it: the file's name, the container, the file's date.
         fps: Frames a second of image sequences; refused for videos, which have times of their own.
         thermal: Only for thermal cameras.
+        ground: The floor, of a camera that never moves.
     """
 
     source: Annotated[str, StringConstraints(min_length=1)]
@@ -118,6 +163,7 @@ class CameraConfig(Section):
     start: Moment | None = None
     fps: Positive = 10.0
     thermal: ThermalConfig = ThermalConfig()
+    ground: GroundConfig = GroundConfig()
 
     @model_validator(mode="after")
     def _check_thermal(self) -> Self:
@@ -197,8 +243,72 @@ class DetectorConfig(Section):
         return self
 
 
+def _check_confidences(low: float, high: float, new: float) -> None:
+    if not low <= high <= new:
+        raise ValueError(
+            f"low_confidence <= high_confidence <= new_confidence must hold, got {low:g}, {high:g}, {new:g}"
+        )
+
+
+class ByteTrackConfig(Section):
+    """Settings of bytetrack, and of botsort (see ``trackers.bytetrack.ByteTrackSettings``).
+
+    Attributes:
+        high_confidence: Boxes from here on are matched first, and to lost tracks too.
+        low_confidence: Boxes below are not looked at.
+        new_confidence: A box that no track claims starts one from here on.
+        first_overlap: Overlap, times the confidence, that the first association must exceed.
+        second_overlap: Overlap that the association of weak boxes must exceed.
+        new_overlap: Like first_overlap, for tracks seen only once.
+        lost_seconds: How long an unseen track waits to be found again.
+        fuse_confidence: Whether confident boxes are preferred where overlaps are alike.
+    """
+
+    high_confidence: Share = 0.6
+    low_confidence: Share = 0.1
+    new_confidence: Share = 0.7
+    first_overlap: Share = 0.2
+    second_overlap: Share = 0.5
+    new_overlap: Share = 0.3
+    lost_seconds: Positive = 1.0
+    fuse_confidence: bool = True
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        _check_confidences(self.low_confidence, self.high_confidence, self.new_confidence)
+        return self
+
+
+class SortConfig(Section):
+    """Settings of sort (see ``trackers.sort.SortSettings``).
+
+    Attributes:
+        min_confidence: Boxes below are not looked at.
+        min_overlap: Overlap that a match must exceed.
+        lost_seconds: How long an unseen track waits to be found again.
+        confirm_hits: In how many frames running a track must be seen before it is given out.
+    """
+
+    min_confidence: Share = 0.6
+    min_overlap: Share = 0.3
+    lost_seconds: Positive = 1.0
+    confirm_hits: Count = 3
+
+
+class OCSortConfig(SortConfig):
+    """Settings of ocsort: those of sort, and two more (see ``trackers.ocsort.OCSortSettings``).
+
+    Attributes:
+        direction_seconds: Over how long a track's direction is measured.
+        direction_weight: What consistency of direction counts beside overlap.
+    """
+
+    direction_seconds: Positive = 0.1
+    direction_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.2
+
+
 class TrackerConfig(Section):
-    """Who joins boxes to tracks (see ``trackers.cautious.CautiousSettings``).
+    """Who joins boxes to tracks; the settings are those of cautious (see ``trackers.cautious.CautiousSettings``).
 
     Attributes:
         name: The algorithm.
@@ -215,9 +325,13 @@ class TrackerConfig(Section):
         lost_seconds: How long an unseen track waits to be found again.
         new_overlap: A box that overlaps a living track this much starts none.
         static_camera: Whether no camera ever turns.
+        bytetrack: Settings of that algorithm.
+        botsort: Settings of that algorithm.
+        sort: Settings of that algorithm.
+        ocsort: Settings of that algorithm.
     """
 
-    name: Literal["cautious"] = "cautious"
+    name: Literal["cautious", "bytetrack", "botsort", "sort", "ocsort"] = "cautious"
     low_confidence: Share = 0.1
     high_confidence: Share = 0.6
     new_confidence: Share = 0.65
@@ -231,15 +345,41 @@ class TrackerConfig(Section):
     lost_seconds: Positive = 1.0
     new_overlap: Share = 0.5
     static_camera: bool = False
+    bytetrack: ByteTrackConfig = ByteTrackConfig()
+    botsort: ByteTrackConfig = ByteTrackConfig()
+    sort: SortConfig = SortConfig()
+    ocsort: OCSortConfig = OCSortConfig()
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
-        if not self.low_confidence <= self.high_confidence <= self.new_confidence:
-            raise ValueError(
-                "low_confidence <= high_confidence <= new_confidence must hold, got "
-                f"{self.low_confidence:g}, {self.high_confidence:g}, {self.new_confidence:g}"
-            )
+        _check_confidences(self.low_confidence, self.high_confidence, self.new_confidence)
         return self
+
+    @model_validator(mode="after")
+    def _check_nothing_is_given_in_vain(self) -> Self:
+        for name in self.model_fields_set - {"name", self.name}:
+            of_another = name in _TRACKER_SECTIONS
+            if of_another and getattr(self, name) != type(getattr(self, name))():
+                raise ValueError(f"{name}: its settings are given, but tracker.name is {self.name}")
+            if (
+                not of_another
+                and self.name != "cautious"
+                and getattr(self, name) != type(self).model_fields[name].default
+            ):
+                raise ValueError(
+                    f"{name}: is a setting of cautious; those of {self.name} are below tracker.{self.name}"
+                )
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """Of the algorithm that is named."""
+        if self.name == "cautious":
+            return self.model_dump(exclude={"name", *_TRACKER_SECTIONS})
+        chosen: Section = getattr(self, self.name)
+        return chosen.model_dump()
+
+
+_TRACKER_SECTIONS = {"bytetrack", "botsort", "sort", "ocsort"}
 
 
 class TrackletsConfig(Section):
@@ -327,11 +467,23 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_memory(self) -> Self:
-        if self.tracklets.max_gap_seconds < self.tracker.lost_seconds:
+        lost = self.tracker.settings()["lost_seconds"]
+        name = "" if self.tracker.name == "cautious" else f"{self.tracker.name}."
+        if self.tracklets.max_gap_seconds < lost:
             raise ValueError(
                 f"tracklets.max_gap_seconds ({self.tracklets.max_gap_seconds:g}) must be at least "
-                f"tracker.lost_seconds ({self.tracker.lost_seconds:g}): a track found again continues its tracklet"
+                f"tracker.{name}lost_seconds ({lost:g}): a track found again continues its tracklet"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_floors(self) -> Self:
+        for camera_id, camera in self.cameras.items():
+            if camera.ground.given and self.tracker.name != "cautious":
+                raise ValueError(
+                    f"cameras.{camera_id}.ground: only the tracker cautious looks at the floor, and tracker.name is "
+                    f"{self.tracker.name}"
+                )
         return self
 
 

@@ -14,6 +14,7 @@ from ulid import ULID
 
 from pipeline.frame import Frame, Image, TimeSource
 from reid.modality import Modality
+from trackers.crop_gate import CropGate
 from trackers.structures import Tracks
 
 
@@ -242,7 +243,7 @@ class TrackletBuilder:
     """
 
     def __init__(self, rules: TrackletRules) -> None:
-        self._rules = rules
+        self._rules, self._gate = rules, CropGate()
         self._open: dict[int, _OpenTracklet] = {}  # by the tracker's tracklet_id
 
     def update(self, frame: Frame, tracks: Tracks) -> Iterator[Tracklet | RejectedTracklet]:
@@ -254,6 +255,7 @@ class TrackletBuilder:
         """
         yield from self._close_finished(frame)
         qualities = view_quality(tracks, frame.resolution_wh)
+        qualities[~self._gate.passes(tracks, frame.resolution_wh)] = -1.0  # no view, whatever the least quality is
         for row, piece in enumerate(tracks.tracklet_id.tolist()):
             if piece in self._open and tracks.risk[row] > self._rules.max_risk:
                 yield self._close(piece)

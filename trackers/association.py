@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-import lap
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 
 class Assignment(NamedTuple):
@@ -25,8 +25,8 @@ def assign(cost: NDArray[np.float64], *, gate: float) -> Assignment:
     """Pair tracks with detections so that the sum of ``gate - cost`` over the pairs is greatest.
 
     Only pairs of cost strictly below the gate can be made; leaving a track or a detection alone costs nothing. So a
-    pair beyond the gate can neither be returned nor push another pair aside (Jonker and Volgenant 1987, on the costs
-    clipped at the gate, which has the same optimum and needs no extended matrix).
+    pair beyond the gate can neither be returned nor push another pair aside (the costs are clipped at the gate, which
+    has the same optimum and needs no extended matrix).
 
     Args:
         cost: (tracks, detections); infinity forbids a pair.
@@ -46,19 +46,35 @@ def assign(cost: NDArray[np.float64], *, gate: float) -> Assignment:
     n, m = cost.shape
     if least >= gate:
         return Assignment(np.empty((0, 2), np.int64), np.arange(n), np.arange(m))
-    clipped -= gate
-    column_of = _solve(clipped)
-    rows = np.flatnonzero(column_of >= 0)
-    columns = column_of[rows]
+    rows, columns = linear_sum_assignment(clipped)
     real = cost[rows, columns] < gate
     rows, columns = rows[real], columns[real]
     return Assignment(np.stack([rows, columns], axis=1), _others(n, rows), _others(m, columns))
 
 
-def _solve(cost: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Column of each row, -1 for none."""
-    _, column_of, _ = lap.lapjv(cost, extend_cost=True)
-    return np.asarray(column_of, dtype=np.int64)
+def assign_pairs(
+    tracks: NDArray[np.int64], detections: NDArray[np.int64], gain: NDArray[np.float64], *, shape: tuple[int, int]
+) -> NDArray[np.int64]:
+    """Choose among a few possible pairs, no track and no detection twice, so that the sum of their gains is greatest.
+
+    Args:
+        tracks: Of each pair, (k,).
+        detections: Of each pair, (k,); no pair twice.
+        gain: Of each pair, (k,); those not above 0 are never chosen.
+        shape: How many tracks and detections there are.
+
+    Returns:
+        Indices of the chosen pairs, (c,), ascending.
+    """
+    possible = np.flatnonzero(gain > 0)
+    rows, columns = tracks[possible], detections[possible]
+    cost = np.zeros(shape)
+    cost[rows, columns] = -gain[possible]
+    taken = np.full(shape[0], -1)
+    row, column = linear_sum_assignment(cost)
+    taken[row] = column
+    chosen: NDArray[np.int64] = possible[taken[rows] == columns]
+    return chosen
 
 
 def _others(count: int, taken: NDArray[np.int64]) -> NDArray[np.int64]:

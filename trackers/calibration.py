@@ -50,7 +50,7 @@ class ScoreCalibration:
         """Learn from a frame's confidences (n,), dt seconds after the last, and return them on the common scale."""
         decay = math.exp(-dt / self._memory)
         squares = confidence * confidence
-        self._squares = self._squares * decay + float(squares.sum())
+        self._squares = self._squares * decay + float(confidence @ confidence)
         self._cubes = self._cubes * decay + float(squares @ confidence)
         if self._squares < 1e-9:  # an hour without a box
             self.reset()

@@ -30,15 +30,15 @@ def common_shift(predicted: Array, detected: Array) -> Array | None:
         return None
     distance = squared_distance(predicted, detected)
     nearest = distance.argmin(axis=1)
-    rows = np.arange(len(predicted))
-    mutual = distance.argmin(axis=0)[nearest] == rows
-    rows = rows[mutual & (distance[rows, nearest] < (predicted[:, 3] / 2) ** 2)]
-    if len(rows) < _LEAST_PAIRS:
+    rows = np.flatnonzero(distance.argmin(axis=0)[nearest] == np.arange(len(predicted)))
+    residual = detected[nearest[rows]] - predicted[rows]
+    near = 2 * np.sqrt(np.einsum("ij,ij->i", residual, residual)) < predicted[rows, 3]
+    residual = residual[near, :2]
+    if len(residual) < _LEAST_PAIRS:
         return None
-    residual = detected[nearest[rows], :2] - predicted[rows, :2]
     shift = _median(residual)
     deviation = _median(np.abs(residual - shift))
-    shift[np.abs(shift) <= max(_ROBUST_ERROR / math.sqrt(len(rows)), 1.0) * deviation] = 0.0
+    shift[np.abs(shift) <= max(_ROBUST_ERROR / math.sqrt(len(residual)), 1.0) * deviation] = 0.0
     return shift if shift.any() else None
 
 
@@ -51,10 +51,10 @@ def _median(values: Array) -> Array:
 
 
 def squared_distance(first: Array, second: Array) -> Array:
-    """Between the rows of (n, k) and of (m, k), (n, m); both are centred before, so that no precision is lost."""
-    centre = first.sum(axis=0) / max(len(first), 1)
-    a, b = first - centre, second - centre
+    """Between the rows of (n, k) and of (m, k), (n, m), from a near origin, so that no precision is lost."""
+    origin = first[0]
+    a, b = first - origin, second - origin
     result: Array = (-2 * a) @ b.T
-    result += (a * a).sum(axis=1)[:, None]
-    result += (b * b).sum(axis=1)
-    return np.maximum(result, 0.0, out=result)
+    result += np.einsum("ij,ij->i", a, a)[:, None]
+    result += np.einsum("ij,ij->i", b, b)
+    return result

@@ -16,11 +16,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trackers.association import assign
+from trackers.association import assign_pairs
 from trackers.boxes import iou_matrix
 from trackers.calibration import ScoreCalibration
-from trackers.camera_motion import common_shift, squared_distance
+from trackers.camera_motion import common_shift
+from trackers.ground import FloorFilter, GroundedFilter, GroundPlane
 from trackers.kalman import MotionNoise, WalkFilter
+from trackers.pairs import Pairs, corners, greatest, overlapping
 from trackers.purity import CutRules, Evidence, risk
 from trackers.structures import Detections, Tracks
 
@@ -39,10 +41,16 @@ _SCALE_RANGE, _SCALE_RATE, _SCALE_STEP = (0.5, 3.0), 0.04, 0.6
 _MEMORY_OF_SCORES = 20.0  # seconds
 _APPEARANCE_MEMORY = 0.9  # share of a track's embedding that stays when a box is added
 
+_STATURE_POWER = 8  # of the ratio of statures, under the root
+_GROUND_MARGIN = 0.5  # share of the margin of revival where statures tell people apart
+
 _SETTLED = 0.3  # likeness times confidence from which on a living track has found its box
-_SETTLED_RIVALRY = 0.5  # how much such a track, or such a box, counts as the rival of others
+_SETTLED_RIVALRY = 0.75  # how much such a track, or such a box, counts as the rival of others
 _SHARES = ("_confidence", "likeness", "_margin", "_overlap", "_weight")  # endings of settings in [0, 1]
-_STATE, _TRACK, _TRACKLET, _SEEN_AS, _HITS, _OVERLAPPED = range(6)  # columns; _SEEN_AS is a row of this frame or -1
+_STATE, _TRACK, _TRACKLET, _HITS, _OVERLAPPED = range(5)  # rows of integers, a column a track
+_JUST_SEEN = -1  # a state within a frame
+_ORDER = np.array([1.0, 2.0, 3.0, 5.0]) ** 0.5
+_NOBODY, _NO_RISK = np.empty(0, np.int64), np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,8 @@ class CautiousSettings:
         appearance_weight: How much of the likeness goes with the embeddings, where given: 1 leaves none of it for
             opposite ones.
         static_camera: The camera never turns; nothing is compensated.
+        ground: The floor, of a camera that never turns: people are compared by where they stand and how tall they are.
+        estimate_ground: The same with a floor that is learnt from the boxes.
     """
 
     low_confidence: float = 0.1
@@ -84,6 +94,8 @@ class CautiousSettings:
     new_overlap: float = 0.5
     appearance_weight: float = 0.5
     static_camera: bool = False
+    ground: GroundPlane | None = None
+    estimate_ground: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -101,6 +113,8 @@ class CautiousSettings:
             raise ValueError(f"lost_seconds must be a positive number, got {self.lost_seconds}")
         if not (math.isfinite(self.calibration_strength) and self.calibration_strength >= 0):
             raise ValueError(f"calibration_strength must be a number not below 0, got {self.calibration_strength}")
+        if self.ground is not None and self.estimate_ground:
+            raise ValueError("estimate_ground must be false where ground is given")
 
 
 DEFAULT_SETTINGS = CautiousSettings()
@@ -111,17 +125,21 @@ class _Frame(NamedTuple):
     """The boxes of a frame that are looked at, the most confident first."""
 
     rows: Rows  # into the detections as they came
-    xyxy: Matrix
-    cxcywh: Matrix
+    boxes: Matrix  # (9, m), see `trackers.pairs.corners`
     confidence: Matrix  # on the common scale
     high: int  # so many reach `high_confidence`
     embeddings: Matrix | None
 
+    @property
+    def cxcywh(self) -> Matrix:
+        """(m, 4), a view."""
+        return self.boxes[4:8].T
+
 
 class _Likeness(NamedTuple):
-    """Of every track (rows) with every box (columns)."""
+    """Of the pairs of a track and a box that overlap, (k,) each."""
 
-    overlap: Matrix  # IoU
+    pairs: Pairs
     surprise: Matrix  # squared distance in the stream's variances
     like: Matrix
     fused: Matrix  # like, times the confidence, 0 where a lost track must not be taken up again
@@ -133,7 +151,7 @@ class CautiousTracker:
     A track is tentative, without id, until the frame after its first, where it is confirmed or dropped; tracks of the
     very first frame are confirmed at once. A confirmed track that no box continues is lost, and dropped after
     `lost_seconds`. Ids count from 1 in the order of confirmation, tracklet ids in the order in which pieces begin.
-    The state is a handful of arrays with a row a track: it can be pickled, and it does not grow with time. The order
+    The state is a handful of arrays with a column a track: it can be pickled, and it does not grow with time. The order
     of a frame's boxes does not matter, nor does the unit of length or the origin, nor that of time.
     """
 
@@ -150,17 +168,17 @@ class CautiousTracker:
             strength=settings.calibration_strength,
             memory_seconds=_MEMORY_OF_SCORES,
         )
-        self._filter = WalkFilter(_NOISE)
-        self._lives = np.empty((0, 6), np.int64)
+        grounded = settings.ground is not None or settings.estimate_ground
+        self._filter = GroundedFilter(_NOISE, settings.ground) if grounded else WalkFilter(_NOISE)
+        self._lives = np.empty((5, 0), np.int64)
         self._seen_at = np.empty(0)  # time of the last box
-        self._risk = np.empty(0, np.float32)
         self._embeddings: Matrix | None = None  # (tracks, d), unit length; NaN where none is known
         self._surprise_scale = 1.0
         self._now = -math.inf  # before the first frame
 
     def __len__(self) -> int:
         """Tracks held, the tentative and the lost included."""
-        return len(self._lives)
+        return len(self._seen_at)
 
     def update(
         self, detections: Detections, *, pts_seconds: float, embeddings: NDArray[np.floating] | None = None
@@ -180,16 +198,23 @@ class CautiousTracker:
         frame = self._look(detections, embeddings, dt)
         self._advance(pts_seconds, dt)
         first_frame, self._now = self._now == -math.inf, pts_seconds
-        unclaimed = np.arange(frame.high)
-        self._lives[:, _SEEN_AS] = -1
+        seen, boxes, doubt = _NOBODY, _NOBODY, _NO_RISK
         if len(self) and len(frame.rows):
             self._follow_camera(frame)
             likeness = self._compare(frame)
-            unclaimed = self._associate(likeness, frame)
-            self._continue(likeness, frame)
-        self._retire()
-        self._start(self._births(unclaimed, frame), frame, confirmed=first_frame)
-        return self._tracks(detections, frame)
+            chosen = self._associate(likeness, frame)
+            seen, boxes = likeness.pairs.track[chosen], likeness.pairs.box[chosen]
+            doubt = self._continue(chosen, likeness, frame)
+        ids = self._lives[_TRACK : _TRACKLET + 1, seen]
+        self._retire(seen)
+        born = self._births(boxes, frame)
+        if len(born):
+            self._start(born, frame, confirmed=first_frame)
+            if first_frame:
+                boxes, ids, doubt = born, self._lives[_TRACK : _TRACKLET + 1], np.zeros(len(born), np.float32)
+        rows = frame.rows[boxes]
+        order = rows.argsort()
+        return Tracks.of(detections, rows[order], ids[0, order], ids[1, order], doubt[order])
 
     def _step(self, pts_seconds: float) -> float:
         """Seconds since the last frame, 0 at the first."""
@@ -204,14 +229,17 @@ class CautiousTracker:
     def _look(self, detections: Detections, embeddings: NDArray[np.floating] | None, dt: float) -> _Frame:
         vectors = None if embeddings is None else self._unit(embeddings, len(detections))
         confidence = self._calibration.calibrate(detections.confidence.astype(np.float64), dt=dt)
-        index = np.flatnonzero(confidence >= self.settings.low_confidence)
-        xyxy, confidence = detections.xyxy[index].astype(np.float64), confidence[index]
-        order = np.lexsort((xyxy[:, 3], xyxy[:, 2], xyxy[:, 1], xyxy[:, 0], -confidence))
-        index, xyxy, confidence = index[order], xyxy[order], confidence[order]
-        size = xyxy[:, 2:] - xyxy[:, :2]
-        cxcywh = np.concatenate([xyxy[:, :2] + size / 2, size], axis=1)
-        high = int(np.searchsorted(-confidence, -self.settings.high_confidence, side="right"))
-        return _Frame(index, xyxy, cxcywh, confidence, high, None if vectors is None else vectors[index])
+        # Boxes of one confidence are put in an order that is their own, so that the order in which they came is none.
+        rows = np.lexsort((detections.xyxy @ _ORDER, -confidence))
+        sinking = -confidence[rows]
+        rows = rows[: sinking.searchsorted(-self.settings.low_confidence, "right")]
+        high = int(sinking.searchsorted(-self.settings.high_confidence, "right"))
+        boxes = np.empty((9, len(rows)))
+        boxes[:4] = detections.xyxy[rows].T
+        np.subtract(boxes[2:4], boxes[:2], out=boxes[6:8])
+        np.add(boxes[:2], boxes[6:8] / 2, out=boxes[4:6])
+        np.multiply(boxes[6], boxes[7], out=boxes[8])
+        return _Frame(rows, boxes, -sinking[: len(rows)], high, None if vectors is None else vectors[rows])
 
     def _unit(self, embeddings: NDArray[np.floating], count: int) -> Matrix:
         vectors = np.asarray(embeddings, dtype=np.float64)
@@ -226,125 +254,127 @@ class CautiousTracker:
     def _advance(self, pts_seconds: float, dt: float) -> None:
         """Move all tracks to this time, without those unseen for too long."""
         if len(self):
-            self._keep(pts_seconds - self._seen_at <= self.settings.lost_seconds + _TIME_SLACK)
+            waiting = pts_seconds - self._seen_at <= self.settings.lost_seconds + _TIME_SLACK
+            if not waiting.all():
+                self._keep(waiting)
             self._filter.predict(dt)
 
     def _follow_camera(self, frame: _Frame) -> None:
-        if self.settings.static_camera:
+        if self.settings.static_camera or isinstance(self._filter, GroundedFilter):
             return
-        steady = (self._lives[:, _STATE] == CONFIRMED) & (self._lives[:, _HITS] >= 2)
+        state, hits = self._lives[_STATE], self._lives[_HITS]
+        steady = (state == CONFIRMED) & (hits >= 2)
         shift = common_shift(self._filter.mean[steady], frame.cxcywh[: frame.high])
         if shift is not None:
             self._filter.shift(shift)
 
     def _compare(self, frame: _Frame) -> _Likeness:
-        mean, boxes = self._filter.mean, frame.cxcywh
-        half = np.maximum(mean[:, 2:], 0.0) / 2
-        left_top, right_bottom = (mean[:, :2] - half).T[:, :, None], (mean[:, :2] + half).T[:, :, None]
-        left, top, right, bottom = frame.xyxy.T[:, None, :]
-        # A few matrices, used over and over: fresh ones cost more than the arithmetic where people are many.
-        scratch = np.maximum(left_top[0], left)
-        overlap = np.minimum(right_bottom[0], right)
-        overlap -= scratch
-        np.maximum(overlap, 0.0, out=overlap)
-        same_height = np.minimum(right_bottom[1], bottom)
-        same_height -= np.maximum(left_top[1], top, out=scratch)
-        np.maximum(same_height, 0.0, out=same_height)
-        overlap *= same_height
-        tall = 2 * half[:, 1]
-        overlap /= np.subtract((2 * half[:, 0] * tall)[:, None] + boxes[:, 2] * boxes[:, 3], overlap, out=scratch)
-        same_height /= np.subtract(tall[:, None] + boxes[:, 3], same_height, out=scratch)
-        surprise = squared_distance(mean, boxes)
-        surprise /= (self._filter.innovation * self._surprise_scale)[:, None]
-        np.divide(surprise, _SURPRISE_HALF, out=scratch)
-        scratch += 1
-        same_height /= scratch
-        like = np.sqrt(same_height, out=same_height)
-        like *= overlap
+        pairs = overlapping(corners(self._filter.state[:4]), frame.boxes)
+        surprise = pairs.distance / (self._filter.innovation * self._surprise_scale)[pairs.track]
+        like = pairs.overlap * self._steadiness(pairs, surprise, frame)
         if frame.embeddings is not None and self._embeddings is not None:
-            like *= self._resemblance(self._embeddings, frame.embeddings)
-        fused = like * frame.confidence
-        self._guard_revivals(fused)
-        return _Likeness(overlap, surprise, like, fused)
+            like *= self._resemblance(self._embeddings[pairs.track], frame.embeddings[pairs.box])
+        fused = like * frame.confidence[pairs.box]
+        self._guard_revivals(fused, pairs, len(frame.rows))
+        return _Likeness(pairs, surprise, like, fused)
+
+    def _steadiness(self, pairs: Pairs, surprise: Matrix, frame: _Frame) -> Matrix:
+        """What is left of an overlap in [0, 1]: less for other heights and surprising places, on the floor if known."""
+        tall: Matrix = pairs.height_overlap
+        if self._floor is not None:
+            distance, stature = self._floor.fit(pairs, frame.cxcywh)
+            tall = stature**_STATURE_POWER / (1 + distance / _SURPRISE_HALF)
+        left: Matrix = np.sqrt(tall / (1 + surprise / _SURPRISE_HALF))
+        return left
 
     def _resemblance(self, known: Matrix, embeddings: Matrix) -> Matrix:
         """1 for equal embeddings and where one is unknown, ``1 - appearance_weight`` for opposite ones."""
-        cosine = np.nan_to_num(known @ embeddings.T, nan=1.0)
+        cosine = np.nan_to_num(np.einsum("ij,ij->i", known, embeddings), nan=1.0)
         factor: Matrix = 1 - self.settings.appearance_weight * (1 - cosine) / 2
         return factor
 
-    def _guard_revivals(self, fused: Matrix) -> None:
+    def _guard_revivals(self, fused: Matrix, pairs: Pairs, boxes: int) -> None:
         """Forbid lost tracks all boxes but those that fit by a margin better than any other pairing of either.
 
-        A living track and a box that are each other's best are settled, and count half as rivals of others.
+        A living track and a box that are each other's best are settled, and count three quarters as rivals of others.
         """
-        state = self._lives[:, _STATE]
-        lost = np.flatnonzero(state == LOST)
-        if not len(lost):
+        lost = self._lives[_STATE, pairs.track] == LOST
+        if not lost.any():
             return
-        best = fused.argmax(axis=1)
-        rows = np.arange(len(fused))
-        settled = rows[(state == CONFIRMED) & (fused.argmax(axis=0)[best] == rows) & (fused[rows, best] > _SETTLED)]
-        rivals = fused.copy()
-        rivals[settled] *= _SETTLED_RIVALRY
-        rivals[:, best[settled]] *= _SETTLED_RIVALRY
-        mine = fused[lost]
-        mine[:, best[settled]] = 0.0
+        track, box = pairs.track, pairs.box
+        best = greatest(fused, track, len(self))[track]
+        best = np.maximum(best, greatest(fused, box, boxes)[box])
+        settled = (fused >= best) & (fused > _SETTLED) & (self._lives[_STATE, track] == CONFIRMED)
+        of_track, of_box = np.ones(len(self)), np.ones(boxes)
+        of_track[track[settled]] = _SETTLED_RIVALRY
+        of_box[box[settled]] = _SETTLED_RIVALRY
+        taken = of_box[box]
+        rivals = fused * of_track[track] * taken
+        best = np.maximum(greatest(rivals, track, len(self))[track], greatest(rivals, box, boxes)[box])
+        hopeful = np.flatnonzero(lost & (taken == 1) & (rivals >= best))
+        found = fused[hopeful]
+        rivals[hopeful] = 0.0
         rival = np.maximum(
-            _rivals_by_column(rivals, lost), _rivals_by_column(rivals[lost].T, np.arange(fused.shape[1])).T
+            greatest(rivals, track, len(self))[track[hopeful]], greatest(rivals, box, boxes)[box[hopeful]]
         )
-        margin = self.settings.revival_margin * (self._now - self._seen_at[lost])
-        mine[mine < np.maximum(rival + margin[:, None], self.settings.revival_likeness)] = 0.0
-        fused[lost] = mine
+        margin = self._revival_margin() * (self._now - self._seen_at[track[hopeful]])
+        fused[lost] = 0.0
+        fused[hopeful] = np.where(found < np.maximum(rival + margin, self.settings.revival_likeness), 0.0, found)
+
+    def _revival_margin(self) -> float:
+        return self.settings.revival_margin * (1.0 if self._floor is None else _GROUND_MARGIN)
+
+    @property
+    def _floor(self) -> FloorFilter | None:
+        return self._filter.floor if isinstance(self._filter, GroundedFilter) else None
 
     def _associate(self, likeness: _Likeness, frame: _Frame) -> Rows:
-        """Give tracks their boxes, and return the high-confidence boxes that none claims."""
-        settings, state, high = self.settings, self._lives[:, _STATE], frame.high
-        cost = np.empty_like(likeness.like)
+        """Which of the pairs are made."""
+        settings, pairs, state = self.settings, likeness.pairs, self._lives[_STATE]
         floor = np.where(state == TENTATIVE, settings.new_likeness, settings.likeness)
-        np.subtract(floor[:, None], likeness.fused[:, :high], out=cost[:, :high])
-        np.subtract(settings.weak_likeness, likeness.like[:, high:], out=cost[:, high:])
-        cost[state != CONFIRMED, high:] = np.inf
-        result = assign(cost, gate=0.0)
-        self._lives[result.matches[:, 0], _SEEN_AS] = result.matches[:, 1]
-        return result.unmatched_detections[result.unmatched_detections < high]
+        weak = np.where(state == CONFIRMED, settings.weak_likeness, np.inf)
+        gain = np.where(pairs.box < frame.high, likeness.fused - floor[pairs.track], likeness.like - weak[pairs.track])
+        return assign_pairs(pairs.track, pairs.box, gain, shape=(len(self), len(frame.rows)))
 
-    def _continue(self, likeness: _Likeness, frame: _Frame) -> None:
-        """Update what was seen, and confirm the tentative of it."""
-        seen = np.flatnonzero(self._lives[:, _SEEN_AS] >= 0)
-        boxes = self._lives[seen, _SEEN_AS]
-        self._learn_surprise(likeness.surprise[seen, boxes], self._lives[seen, _HITS] >= 2)
-        self._judge(seen, boxes, likeness)
+    def _continue(self, chosen: Rows, likeness: _Likeness, frame: _Frame) -> NDArray[np.float32]:
+        """Update what was seen, confirm the tentative of it, and say how doubtful each of these pairs is."""
+        seen, boxes = likeness.pairs.track[chosen], likeness.pairs.box[chosen]
+        state, hits = self._lives[_STATE], self._lives[_HITS]
+        self._learn_surprise(likeness.surprise[chosen], hits[seen] >= 2)
+        evidence = self._evidence(chosen, likeness, len(frame.rows))
+        cut, overlapped = self.rules.cut(evidence, was_overlapped=self._lives[_OVERLAPPED, seen] > 0)
+        new = state[seen] == TENTATIVE
+        self._begin_tracklets(seen[cut & ~new])
+        self._lives[_OVERLAPPED, seen] = overlapped
         self._filter.update(seen, frame.cxcywh[boxes], 1 + _DISTRUST * (1 - frame.confidence[boxes]))
         self._see(seen, boxes, frame)
-        self._lives[seen, _HITS] += 1
-        self._confirm(seen[self._lives[seen, _STATE] == TENTATIVE])
-        self._lives[seen, _STATE] = CONFIRMED
+        hits[seen] += 1
+        self._confirm(seen[new])
         self._seen_at[seen] = self._now
+        return risk(evidence, lost_seconds=self.settings.lost_seconds).astype(np.float32)
 
     def _learn_surprise(self, surprise: Matrix, steady: Mask) -> None:
         """Scale the variances until the usual share of distances is below the limit."""
         count = np.count_nonzero(steady)
         if not count:
             return
-        excess = np.count_nonzero(surprise[steady] > _SURPRISE_LIMIT) / count - (1 - _SURPRISE_QUANTILE)
+        excess = np.count_nonzero(steady & (surprise > _SURPRISE_LIMIT)) / count - (1 - _SURPRISE_QUANTILE)
         rate = min(_SCALE_STEP, _SCALE_RATE * count)
         scale = self._surprise_scale * math.exp(rate * excess / _SURPRISE_QUANTILE)
         self._surprise_scale = min(max(scale, _SCALE_RANGE[0]), _SCALE_RANGE[1])
 
-    def _judge(self, seen: Rows, boxes: Rows, likeness: _Likeness) -> None:
-        """Set the risk of each pair, and begin a new tracklet where the rules say so."""
-        state = self._lives[:, _STATE]
-        others, places = likeness.fused, likeness.overlap  # needed no more for anything else
-        others[seen, boxes] = 0.0
-        rival = np.maximum(others.max(axis=1)[seen], others.max(axis=0)[boxes]) / likeness.like[seen, boxes]
-        places[state == TENTATIVE], places[seen, boxes] = 0.0, 0.0
+    def _evidence(self, chosen: Rows, likeness: _Likeness, boxes: int) -> Evidence:
+        """What speaks against each of these pairs."""
+        track, box, overlap, _, _ = likeness.pairs
+        seen, found, state = track[chosen], box[chosen], self._lives[_STATE]
+        others = likeness.fused.copy()
+        others[chosen] = 0.0
+        rival = np.maximum(greatest(others, track, len(self))[seen], greatest(others, box, boxes)[found])
+        places = np.where(state[track] == TENTATIVE, 0.0, overlap)
+        places[chosen] = 0.0
         missed = np.where(state[seen] == LOST, self._now - self._seen_at[seen], 0.0)
-        evidence = Evidence(missed, places.max(axis=0)[boxes], rival, likeness.surprise[seen, boxes])
-        cut, overlapped = self.rules.cut(evidence, was_overlapped=self._lives[seen, _OVERLAPPED] > 0)
-        self._lives[seen, _OVERLAPPED] = overlapped
-        self._risk[seen] = risk(evidence, lost_seconds=self.settings.lost_seconds)
-        self._begin_tracklets(seen[cut & (state[seen] != TENTATIVE)])
+        beside = greatest(places, box, boxes)[found]
+        return Evidence(missed, beside, rival / likeness.like[chosen], likeness.surprise[chosen])
 
     def _see(self, seen: Rows, boxes: Rows, frame: _Frame) -> None:
         """Mix the boxes' embeddings into those of their tracks."""
@@ -358,44 +388,51 @@ class CautiousTracker:
         length = np.linalg.norm(mixed, axis=1, keepdims=True)
         self._embeddings[seen] = np.divide(mixed, length, out=mixed, where=length > 0)
 
-    def _confirm(self, rows: Rows) -> None:
-        self._lives[rows, _TRACK] = self._ids_given + 1 + np.arange(len(rows))
-        self._ids_given += len(rows)
-        self._begin_tracklets(rows)
+    def _confirm(self, tracks: Rows) -> None:
+        if len(tracks):
+            self._lives[_TRACK, tracks] = self._ids_given + 1 + np.arange(len(tracks))
+            self._ids_given += len(tracks)
+            self._begin_tracklets(tracks)
 
-    def _begin_tracklets(self, rows: Rows) -> None:
-        self._lives[rows, _TRACKLET] = self._tracklets_given + 1 + np.arange(len(rows))
-        self._tracklets_given += len(rows)
+    def _begin_tracklets(self, tracks: Rows) -> None:
+        if len(tracks):
+            self._lives[_TRACKLET, tracks] = self._tracklets_given + 1 + np.arange(len(tracks))
+            self._tracklets_given += len(tracks)
 
-    def _retire(self) -> None:
+    def _retire(self, seen: Rows) -> None:
         """Lose the confirmed that were not seen, and drop the tentative."""
-        state, unseen = self._lives[:, _STATE], self._lives[:, _SEEN_AS] < 0
-        missed = unseen & (state == CONFIRMED)
+        if len(seen) == len(self):
+            self._lives[_STATE] = CONFIRMED
+            return
+        state = self._lives[_STATE]
+        state[seen] = _JUST_SEEN
+        missed = state == CONFIRMED
         state[missed] = LOST
         self._filter.stop_growth(missed)
-        self._keep(~(unseen & (state == TENTATIVE)))
+        keep = state != TENTATIVE
+        state[seen] = CONFIRMED
+        if not keep.all():
+            self._keep(keep)
 
-    def _births(self, unclaimed: Rows, frame: _Frame) -> Rows:
-        """Of the boxes that no track claims, those that start one: confident, and not on top of a living track."""
-        born = unclaimed[frame.confidence[unclaimed] >= self.settings.new_confidence]
-        taken = self._lives[:, _SEEN_AS]
-        taken = taken[taken >= 0]
-        if len(born) and len(taken):
-            overlap = iou_matrix(frame.xyxy[born], frame.xyxy[taken]).max(axis=1)
+    def _births(self, boxes: Rows, frame: _Frame) -> Rows:
+        """Of the boxes that no track took, those that start one: confident, and not on top of a living track."""
+        free = frame.confidence >= self.settings.new_confidence
+        free[boxes] = False
+        born = np.flatnonzero(free)
+        if len(born) and len(boxes):
+            corner = frame.boxes[:4].T
+            overlap = iou_matrix(corner[born], corner[boxes]).max(axis=1)
             born = born[(overlap < self.settings.new_overlap) | (self.settings.new_overlap == 1)]
         return born
 
     def _start(self, born: Rows, frame: _Frame, *, confirmed: bool) -> None:
         count = len(born)
-        if not count:
-            return
-        lives = np.zeros((count, 6), np.int64)
-        lives[:, _SEEN_AS], lives[:, _HITS] = born, 1
-        lives[:, _STATE] = CONFIRMED if confirmed else TENTATIVE
+        lives = np.zeros((5, count), np.int64)
+        lives[_HITS] = 1
+        lives[_STATE] = CONFIRMED if confirmed else TENTATIVE
         self._filter.append(frame.cxcywh[born])
-        self._lives = np.concatenate([self._lives, lives])
+        self._lives = np.concatenate([self._lives, lives], axis=1)
         self._seen_at = np.concatenate([self._seen_at, np.full(count, self._now)])
-        self._risk = np.concatenate([self._risk, np.zeros(count, np.float32)])
         if frame.embeddings is not None and self._embeddings is None:
             self._embeddings = np.full((len(self) - count, frame.embeddings.shape[1]), np.nan)
         if self._embeddings is not None:
@@ -405,35 +442,8 @@ class CautiousTracker:
         if confirmed:
             self._confirm(np.arange(len(self) - count, len(self)))
 
-    def _keep(self, rows: Mask) -> None:
-        if rows.all():
-            return
-        self._filter.keep(rows)
-        self._lives, self._seen_at, self._risk = self._lives[rows], self._seen_at[rows], self._risk[rows]
+    def _keep(self, tracks: Mask) -> None:
+        self._filter.keep(tracks)
+        self._lives, self._seen_at = self._lives[:, tracks], self._seen_at[tracks]
         if self._embeddings is not None:
-            self._embeddings = self._embeddings[rows]
-
-    def _tracks(self, detections: Detections, frame: _Frame) -> Tracks:
-        rows = np.flatnonzero((self._lives[:, _SEEN_AS] >= 0) & (self._lives[:, _STATE] == CONFIRMED))
-        index = frame.rows[self._lives[rows, _SEEN_AS]]
-        order = np.argsort(index)
-        rows, index = rows[order], index[order]
-        return Tracks(
-            detections.xyxy[index],
-            detections.confidence[index],
-            self._lives[rows, _TRACK],
-            self._lives[rows, _TRACKLET],
-            self._risk[rows],
-        )
-
-
-def _rivals_by_column(fused: Matrix, rows: Rows) -> Matrix:
-    """For every entry of these rows, the greatest other entry of its column; 0 where there is none."""
-    columns = np.arange(fused.shape[1])
-    best = fused.argmax(axis=0)
-    greatest = fused[best, columns]
-    fused[best, columns] = 0.0
-    second = fused.max(axis=0)
-    fused[best, columns] = greatest
-    rivals: Matrix = np.where(best == rows[:, None], second, greatest)
-    return rivals
+            self._embeddings = self._embeddings[tracks]

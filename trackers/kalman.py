@@ -1,5 +1,6 @@
 """Constant-velocity Kalman filter over boxes: all tracks in one set of arrays, time in seconds."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,88 +149,103 @@ class BoxFilter:
 
 
 class WalkFilter:
-    """The filter of `BoxFilter` where all four coordinates share their variances: a row a track, in one array.
+    """The filter of `BoxFilter` where all four coordinates share their variances: a column a track, in one array.
 
     As every coordinate's noise is a share of the height, the covariances of the four coordinates stay equal for ever,
     and one set of P, C, V (see `BoxFilter`) serves all; the equations are the same. A measurement's noise can be
     scaled: a box that the detector is less sure of corrects less.
 
+    Sizes are steadier than places, how much so each stream teaches: of the gains above, w and h get a share. The share
+    of an optimal filter leaves innovations that do not resemble those before (Mehra 1970); detectors, though, err alike
+    in successive frames, so a correlation of `_WANTED` is left to them. Where people change their height (they dance)
+    innovations go on resembling each other and the share stays near 1, where boxes jitter it falls to `_LEAST_SHARE`.
+
     Attributes:
-        rows: (n, 12): cx, cy, w, h in pixels; their velocities in pixels per second; P, C, V; the height at the last
-            measurement.
+        state: (13, n): cx, cy, w, h in pixels; their velocities in pixels per second; P, C, V; the square of the
+            height at the last measurement; and how far that was from what was expected, in standard deviations.
+        size_share: Of the gain, that corrects a size.
     """
+
+    _WANTED, _LEAST_SHARE, _FIRST_SHARE = 0.55, 0.15, 0.5
+    _RATE, _STEP = 0.02, 0.3
 
     def __init__(self, noise: MotionNoise) -> None:
         self._noise = noise
-        self.rows: Array = np.empty((0, 12))
+        self.state: Array = np.empty((13, 0))
+        self.size_share = self._FIRST_SHARE
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.state[0])
 
     @property
     def mean(self) -> Array:
         """Cx, cy, w, h, (n, 4), a view."""
-        return self.rows[:, :4]
+        return self.state[:4].T
 
     @property
     def velocity(self) -> Array:
         """Of cx, cy, w, h in pixels per second, (n, 4), a view."""
-        return self.rows[:, 4:8]
-
-    @property
-    def height(self) -> Array:
-        """At the last measurement, (n,), a view."""
-        return self.rows[:, 11]
+        return self.state[4:8].T
 
     @property
     def innovation(self) -> Array:
         """Variance of the next measurement about the mean, square pixels, one for all four coordinates, (n,)."""
-        measured: Array = self.rows[:, 8] + (self._noise.measurement * self.height) ** 2
+        measured: Array = self.state[8] + self._noise.measurement**2 * self.state[11]
         return measured
 
     def append(self, cxcywh: Array) -> None:
         """Start a track at each of the boxes (n, 4), at rest and of uncertain velocity."""
-        born = np.zeros((len(cxcywh), 12))
-        born[:, :4] = cxcywh
-        born[:, 8] = (self._noise.initial_position * cxcywh[:, 3]) ** 2
-        born[:, 10] = (self._noise.initial_velocity * cxcywh[:, 3]) ** 2
-        born[:, 11] = cxcywh[:, 3]
-        self.rows = np.concatenate([self.rows, born])
+        born = np.zeros((13, len(cxcywh)))
+        born[:4] = cxcywh.T
+        born[11] = born[3] ** 2
+        born[8] = self._noise.initial_position**2 * born[11]
+        born[10] = self._noise.initial_velocity**2 * born[11]
+        self.state = np.concatenate([self.state, born], axis=1)
 
-    def keep(self, rows: NDArray[np.bool_]) -> None:
-        """Forget the tracks whose row is False, (n,)."""
-        self.rows = self.rows[rows]
+    def keep(self, tracks: NDArray[np.bool_] | NDArray[np.int64]) -> None:
+        """Forget all other tracks."""
+        self.state = self.state[:, tracks]
 
     def predict(self, dt: float) -> None:
         """Move every track dt seconds on, dt not below 0."""
-        noise = self._noise
-        p, c, v = self.rows[:, 8], self.rows[:, 9], self.rows[:, 10]
-        acceleration = (noise.acceleration * self.height) ** 2
-        self.mean[:] += dt * self.velocity
-        p += dt * (2 * c + dt * v + (noise.position * self.height) ** 2 + dt**2 / 3 * acceleration)
-        c += dt * (v + dt / 2 * acceleration)
-        v += dt * acceleration
+        noise, state = self._noise, self.state
+        a = noise.acceleration**2
+        of_p = [1.0, 2 * dt, dt * dt, dt * noise.position**2 + dt**3 / 3 * a]
+        state[:4] += dt * state[4:8]
+        state[8:11] = np.array([of_p, [0.0, 1.0, dt, dt * dt / 2 * a], [0.0, 0.0, 1.0, dt * a]]) @ state[8:12]
 
-    def update(self, rows: NDArray[np.int64], cxcywh: Array, noise: Array | float = 1.0) -> None:
-        """Correct the tracks of `rows` (m,), each at most once, by boxes (m, 4) of `noise` times the usual noise."""
-        old = self.rows[rows]
-        height = cxcywh[:, 3]
-        p, c, v = old[:, 8], old[:, 9], old[:, 10]
-        innovation = p + (self._noise.measurement * noise * height) ** 2
-        gain_position, gain_velocity = p / innovation, c / innovation
-        residual = cxcywh - old[:, :4]
-        old[:, :4] += gain_position[:, None] * residual
-        old[:, 4:8] += gain_velocity[:, None] * residual
-        v -= gain_velocity * c
-        p *= 1 - gain_position
-        c *= 1 - gain_position
-        old[:, 11] = height
-        self.rows[rows] = old
+    def update(self, tracks: NDArray[np.int64], cxcywh: Array, noise: Array | float = 1.0) -> None:
+        """Correct the tracks (m,), each at most once, by boxes (m, 4) of `noise` times the usual noise."""
+        old, boxes = self.state[:, tracks], cxcywh.T
+        square = boxes[3] * boxes[3]
+        wrong = noise * self._noise.measurement
+        innovation = old[8] + wrong * wrong * square
+        gain = old[8:10] / innovation
+        residual = boxes - old[:4]
+        deviation = np.clip(residual[3] / np.sqrt(innovation), -2.0, 2.0)
+        self._learn_share(old[12], deviation)
+        residual[2:] *= self.size_share
+        old[:4] += gain[0] * residual
+        old[4:8] += gain[1] * residual
+        old[10] -= gain[1] * old[9]
+        old[8:10] *= 1 - gain[0]
+        old[11], old[12] = square, deviation
+        self.state[:, tracks] = old
+
+    def _learn_share(self, before: Array, now: Array) -> None:
+        """Raise the share where deviations of heights (m,) resemble those before more than is wanted."""
+        known = before != 0
+        again = now * known
+        spread = float(again @ again) * float(before @ before)
+        if spread > 0:
+            excess = float(again @ before) / math.sqrt(spread) - self._WANTED
+            share = self.size_share * math.exp(min(self._RATE * np.count_nonzero(known), self._STEP) * excess)
+            self.size_share = min(max(share, self._LEAST_SHARE), 1.0)
 
     def shift(self, xy: Array) -> None:
         """Move every track by (2,) pixels: the camera turned."""
-        self.rows[:, :2] += xy
+        self.state[:2] += xy[:, None]
 
-    def stop_growth(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> None:
+    def stop_growth(self, tracks: NDArray[np.int64] | NDArray[np.bool_]) -> None:
         """Hold the size of these tracks: without a measurement a drifting size soon is a wrong one."""
-        self.rows[rows, 6:8] = 0.0
+        self.state[6:8, tracks] = 0.0

@@ -1,26 +1,49 @@
 """What goes into a tracker and what comes out: frozen, row-aligned arrays."""
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
-def _check_boxes(xyxy: NDArray[np.float32], confidence: NDArray[np.float32]) -> None:
+def _check_shapes(xyxy: NDArray[np.float32], confidence: NDArray[np.float32]) -> None:
     if xyxy.ndim != 2 or xyxy.shape[1] != 4:
         raise ValueError(f"xyxy must be (n, 4), got {xyxy.shape}")
     if confidence.shape != (len(xyxy),):
         raise ValueError(f"confidence must be ({len(xyxy)},), one a box, got {confidence.shape}")
+
+
+def _check_boxes(xyxy: NDArray[np.float32], confidence: NDArray[np.float32]) -> None:
+    _check_shapes(xyxy, confidence)
     if not (np.isfinite(xyxy).all() and np.isfinite(confidence).all()):
         raise ValueError("xyxy and confidence must be finite, got NaN or infinity")
     if (xyxy[:, 2:] <= xyxy[:, :2]).any():
         raise ValueError("xyxy must have right > left and bottom > top in every row")
 
 
+class Dropped(NamedTuple):
+    """How many boxes were left out, each counted once, by the first reason that holds.
+
+    Attributes:
+        not_finite: A coordinate or the confidence is NaN or infinite.
+        inverted: The right edge is not right of the left one, or the lower not below the upper.
+        off_screen: No pixel of it is in the picture.
+        no_confidence: The confidence is not in [0, 1].
+    """
+
+    not_finite: int
+    inverted: int
+    off_screen: int
+    no_confidence: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
     """Person boxes of one frame.
+
+    What is no box is an error here, for it is one of the program; `usable` takes what a detector may give. Boxes that
+    reach beyond the picture, with negative coordinates too, are boxes like any other.
 
     Attributes:
         xyxy: Left, top, right, bottom in pixels, (n, 4) float32.
@@ -37,6 +60,34 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.xyxy)
+
+    @classmethod
+    def usable(
+        cls, xyxy: ArrayLike, confidence: ArrayLike, *, resolution_wh: tuple[int, int] | None = None
+    ) -> tuple[Self, Dropped]:
+        """The boxes that are boxes, in their order, and how many were none.
+
+        Args:
+            xyxy: (n, 4).
+            confidence: (n,).
+            resolution_wh: Of the frame; without it no box is off screen.
+
+        Raises:
+            ValueError: When the arrays are not of these shapes.
+        """
+        boxes, scores = np.asarray(xyxy, dtype=np.float32), np.asarray(confidence, dtype=np.float32)
+        _check_shapes(boxes, scores)
+        finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+        upright = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        seen = np.ones(len(boxes), bool)
+        if resolution_wh is not None:
+            seen = (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, :2] < np.array(resolution_wh)).all(axis=1)
+        likely = (scores >= 0) & (scores <= 1)
+        left, dropped = np.ones(len(boxes), bool), []
+        for good in (finite, upright, seen, likely):
+            dropped.append(int(np.count_nonzero(left & ~good)))
+            left &= good
+        return cls(boxes[left], scores[left]), Dropped(*dropped)
 
     @classmethod
     def empty(cls) -> Self:
@@ -92,6 +143,24 @@ class Tracks:
 
     def __len__(self) -> int:
         return len(self.xyxy)
+
+    @classmethod
+    def of(
+        cls,
+        detections: Detections,
+        rows: NDArray[np.int64],
+        track_id: NDArray[np.int64],
+        tracklet_id: NDArray[np.int64],
+        risk: NDArray[np.float32],
+    ) -> Self:
+        """These rows of the detections, which were checked when they were made, with ids that a tracker gave once."""
+        tracks = object.__new__(cls)
+        object.__setattr__(tracks, "xyxy", detections.xyxy[rows])
+        object.__setattr__(tracks, "confidence", detections.confidence[rows])
+        object.__setattr__(tracks, "track_id", track_id)
+        object.__setattr__(tracks, "tracklet_id", tracklet_id)
+        object.__setattr__(tracks, "risk", risk)
+        return tracks
 
     @classmethod
     def empty(cls) -> Self:

@@ -127,6 +127,51 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
             "a track found again continues its tracklet",
         ),
         (
+            SMALLEST + "tracker: {name: sort, sort: {lost_seconds: 5}}\n",
+            "site.yaml:1: tracklets.max_gap_seconds (2) must be at least tracker.sort.lost_seconds (5): "
+            "a track found again continues its tracklet",
+        ),
+        (
+            SMALLEST + "tracker: {name: bytetrac}\n",
+            "site.yaml:5: tracker.name: 'bytetrac' is not one of cautious, bytetrack, botsort, sort, ocsort; "
+            "did you mean bytetrack?",
+        ),
+        (
+            SMALLEST + "tracker: {name: bytetrack, high_confidence: 0.5}\n",
+            "site.yaml:5: tracker.high_confidence: is a setting of cautious; those of bytetrack are below "
+            "tracker.bytetrack",
+        ),
+        (
+            SMALLEST + "tracker: {sort: {min_overlap: 0.2}}\n",
+            "site.yaml:5: tracker.sort: its settings are given, but tracker.name is cautious",
+        ),
+        (
+            SMALLEST + "tracker: {name: botsort, botsort: {high_confidence: 0.9}}\n",
+            "site.yaml:5: tracker.botsort: low_confidence <= high_confidence <= new_confidence must hold, got "
+            "0.1, 0.9, 0.7",
+        ),
+        (
+            SMALLEST.replace("modality: rgb", "modality: rgb, ground: {height_metres: 3}"),
+            "site.yaml:3: cameras.gate.ground: height_metres, tilt_degrees, focal_px and centre_px must be given "
+            "together",
+        ),
+        (
+            SMALLEST.replace(
+                "modality: rgb",
+                "modality: rgb, ground: {estimate: true, homography: [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}",
+            ),
+            "site.yaml:3: cameras.gate.ground: give estimate, homography, or the camera's height_metres and "
+            "tilt_degrees; only one",
+        ),
+        (
+            SMALLEST.replace("modality: rgb", "modality: rgb, ground: {homography: [[1, 0], [0, 1]]}"),
+            "site.yaml:3: cameras.gate.ground.homography: must be 3 rows of 3 numbers, got [[1.0, 0.0], [0.0, 1.0]]",
+        ),
+        (
+            SMALLEST.replace("modality: rgb", "modality: rgb, ground: {estimate: true}") + "tracker: {name: sort}\n",
+            "site.yaml:1: cameras.gate.ground: only the tracker cautious looks at the floor, and tracker.name is sort",
+        ),
+        (
             SMALLEST + "version: 1\n",
             "site.yaml:5: version: given twice; the first is at ",
         ),
@@ -313,7 +358,7 @@ def test_default_yaml_names_every_key_and_its_true_default() -> None:
 def test_every_line_of_default_yaml_with_a_value_has_a_comment() -> None:
     lines = (REPOSITORY / "configs/default.yaml").read_text().splitlines()
     bare = [line for line in lines if line.strip() and not line.strip().endswith(":") and "#" not in line]
-    assert bare == ["version: 1", "  name: cautious"]
+    assert bare == ["version: 1"]
 
 
 def test_all_shipped_configs_load() -> None:

@@ -147,6 +147,18 @@ def test_the_nearer_of_two_overlapping_people_keeps_the_better_view() -> None:
     assert near > far
 
 
+def test_who_is_mostly_covered_or_cut_off_has_boxes_but_no_view_even_where_any_quality_will_do() -> None:
+    builder = TrackletBuilder(TrackletRules(min_quality=0.0))
+    covered, front, cut = (100, 60, 140, 160), (105, 70, 145, 180), (-5, 60, 35, 160)
+    run(builder, list(range(10)), tracks_of((1, covered), (2, front), (3, cut)))
+    hidden, seen, off = builder.flush()
+    assert isinstance(seen, Tracklet)
+    for made in (hidden, off):
+        assert isinstance(made, RejectedTracklet)
+        assert made.reason is Rejection.NO_USABLE_CROP
+        assert len(made.tracklet.frame_index) == 10
+
+
 def test_no_tracks_have_no_quality() -> None:
     assert view_quality(Tracks.empty(), (640, 360)).shape == (0,)
 

@@ -110,6 +110,51 @@ def test_when_the_clock_started_changes_no_id(name: str, seed: int, start: float
     assert paths(name, crowd(seed)).keys() == paths(name, crowd(seed), start=start).keys()
 
 
+def lanes(times: np.ndarray, seed: int) -> list[Detections]:
+    """People on lanes of their own, walking up to a height a second, as they are at these times."""
+    rng = np.random.default_rng(seed)
+    start, speed = rng.uniform(0, 300, 4), rng.uniform(-100, 100, 4)
+    top = np.arange(4) * 150.0
+    frames = []
+    for time in times:
+        left = start + speed * time
+        frames.append(Detections(np.stack([left, top, left + 40, top + 100], axis=1), np.full(4, 0.9)))
+    return frames
+
+
+@every_tracker
+@few
+@given(seed=st.integers(0, 10_000), stretch=st.sampled_from([0.5, 1.0, 2.0]), start=st.sampled_from([0.0, 3600.0]))
+def test_how_often_how_regularly_and_how_fast_time_goes_changes_no_id(
+    name: str, seed: int, stretch: float, start: float
+) -> None:
+    """Rates are per second: time stretched is people who walk slower or faster, and those are followed as well."""
+    times = np.cumsum(np.random.default_rng(seed).uniform(1 / 30, 1 / 6, 30))
+    tracker = build(name)
+    seen = [
+        tracker.update(frame, pts_seconds=start + stretch * float(time)).track_id.tolist()
+        for frame, time in zip(lanes(times, seed), times, strict=True)
+    ]
+    assert sorted(seen[0]) == [1, 2, 3, 4]
+    assert seen == seen[:1] * 30
+
+
+@every_tracker
+@few
+@given(seed=st.integers(0, 10_000), fps=st.sampled_from([6, 12, 30]))
+def test_a_gap_of_so_many_seconds_is_bridged_or_not_at_any_frame_rate(name: str, seed: int, fps: int) -> None:
+    def after(gap: float) -> list[int]:
+        tracker, ids = build(name), []
+        times = np.concatenate([np.arange(fps), np.arange(fps) + (gap - 1 / fps) * fps + fps]) / fps
+        still = lanes(np.zeros(len(times)), seed)
+        for frame, time in zip(still, times, strict=True):
+            ids = tracker.update(frame, pts_seconds=float(time)).track_id.tolist()
+        return sorted(ids)
+
+    assert after(0.9) == [1, 2, 3, 4]
+    assert after(1.1 + 1 / fps) == [5, 6, 7, 8]
+
+
 @every_tracker
 def test_no_boxes_at_any_time_are_frames_like_any_other(name: str) -> None:
     tracker = build(name)

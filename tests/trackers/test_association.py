@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from trackers.association import assign
+from trackers.association import assign, assign_pairs
 
 COSTS = arrays(
     np.float64,
@@ -80,3 +80,19 @@ def test_what_is_no_cost_matrix_is_refused() -> None:
         assign(np.array([[np.nan]]), gate=1.0)
     with pytest.raises(ValueError, match="gate must be finite"):
         assign(np.zeros((1, 1)), gate=np.inf)
+
+
+def test_pairs_are_chosen_as_the_whole_matrix_would_be() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        gain = np.where(rng.random((7, 9)) < 0.3, rng.uniform(-0.5, 1.0, (7, 9)), 0.0)
+        track, box = np.nonzero(gain)
+        chosen = assign_pairs(track, box, gain[track, box], shape=gain.shape)
+        whole = assign(-gain, gate=0.0).matches
+        np.testing.assert_array_equal(np.stack([track[chosen], box[chosen]], axis=1), whole)
+
+
+def test_of_no_pairs_none_is_chosen() -> None:
+    none = np.empty(0, np.int64)
+    assert len(assign_pairs(none, none, np.empty(0), shape=(3, 0))) == 0
+    assert len(assign_pairs(np.array([0]), np.array([0]), np.array([0.0]), shape=(1, 1))) == 0
