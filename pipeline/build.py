@@ -1,13 +1,14 @@
 """From config to objects: the only place where names in a config meet classes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.config import Config, DetectorConfig
 from pipeline.detectors.base import Detector, NetworkSettings
 from pipeline.errors import ResourceError, SourceError, UsageError
 from pipeline.identify import Identifier, IdentifyRules
+from pipeline.retention import Retention, RetentionRules, Shortage
 from pipeline.sources.base import Source, SourceInfo
 from pipeline.sources.open import open_source
 from pipeline.store import Store
@@ -126,6 +127,12 @@ def build_identifier(config: Config, store: Store) -> Identifier:
         known=store.known(),
         next_person_id=store.next_person_id,
     )
+
+
+def build_retention(config: Config, store: Store, on_shortage: Callable[[Shortage], None]) -> Retention:
+    """What ages the store, and keeps what comes in when the disk is full."""
+    rules = RetentionRules(**config.retention.model_dump(), low_water_mb=config.storage.low_water_mb)
+    return Retention(store, rules, on_shortage=on_shortage)
 
 
 def build_builders(config: Config, cameras: Sequence[str]) -> dict[str, TrackletBuilder]:

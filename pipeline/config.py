@@ -296,6 +296,45 @@ class IdentityConfig(Section):
     max_links: Count = 5
 
 
+Limit: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+
+
+class StorageConfig(Section):
+    """How the gallery is kept.
+
+    Attributes:
+        low_water_mb: What should be free on the disk, but never more than a tenth of it; below, the oldest goes.
+        purpose_required: Whether a search, an export, a merge or an erasure must say what it is for.
+    """
+
+    low_water_mb: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 200.0
+    purpose_required: bool = False
+
+
+class RetentionConfig(Section):
+    """How long, and how much of each class is kept (see ``pipeline.retention``); null keeps it for ever.
+
+    Attributes:
+        tracklets_days: Days after its last box until a tracklet goes, with all that belongs to it.
+        tracklets_mb: Most megabytes of the database.
+        crops_days: Days until the images of a tracklet go; it stays searchable.
+        crops_mb: Most megabytes of all images.
+        clips_days: Days until an annotated video goes.
+        clips_mb: Most megabytes of all videos.
+        audit_days: Days until a row of the audit goes.
+        audit_mb: Most megabytes of the audit.
+    """
+
+    tracklets_days: Limit = None
+    tracklets_mb: Limit = None
+    crops_days: Limit = None
+    crops_mb: Limit = None
+    clips_days: Limit = None
+    clips_mb: Limit = None
+    audit_days: Limit = None
+    audit_mb: Limit = None
+
+
 class OutputConfig(Section):
     """What is written. Events, store and report are always written.
 
@@ -323,6 +362,8 @@ class Config(Section):
     tracklets: TrackletsConfig = TrackletsConfig()
     reid: ReidConfig
     identity: IdentityConfig = IdentityConfig()
+    storage: StorageConfig = StorageConfig()
+    retention: RetentionConfig = RetentionConfig()
     output: OutputConfig = OutputConfig()
 
     @model_validator(mode="after")

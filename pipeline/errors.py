@@ -13,6 +13,10 @@ class UsageError(PipelineError):
     exit_code = 2
 
 
+class DamagedGalleryError(UsageError):
+    """A gallery's database that cannot be read as one; see ``pipeline.recovery``."""
+
+
 class SourceError(PipelineError):
     """A camera, video or image sequence that cannot be opened or read."""
 
