@@ -15,9 +15,19 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, cast, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
+from pipeline.address import is_live, without_secrets
 from pipeline.errors import UsageError
 from pipeline.frame import IMAGE_SUFFIXES
 from reid.modality import Modality
@@ -102,22 +112,80 @@ class ThermalConfig(Section):
         return self
 
 
+class StreamConfig(Section):
+    """How a live source is connected, and how long anything may take.
+
+    Attributes:
+        transport: Of RTSP.
+        timeout_seconds: From connecting to the first frame.
+        stall_seconds: Without a frame for so long, the connection is given up and made anew.
+        backoff_seconds: First wait before connecting again; doubles with every failure.
+        backoff_cap_seconds: It never waits longer.
+        hardware: Whether to decode on a GPU where there is one (auto), or never (none).
+    """
+
+    transport: Literal["tcp", "udp"] = "tcp"
+    timeout_seconds: Positive = 10.0
+    stall_seconds: Positive = 10.0
+    backoff_seconds: Positive = 1.0
+    backoff_cap_seconds: Positive = 30.0
+    hardware: Literal["auto", "none"] = "auto"
+
+    @model_validator(mode="after")
+    def _check_backoff(self) -> Self:
+        if self.backoff_seconds > self.backoff_cap_seconds:
+            raise ValueError(
+                f"backoff_seconds ({self.backoff_seconds:g}) must not exceed backoff_cap_seconds "
+                f"({self.backoff_cap_seconds:g})"
+            )
+        return self
+
+
+_LIVE_KEYS = ("stream", "target_fps", "max_staleness_ms")
+
+
 class CameraConfig(Section):
     """One camera.
 
     Attributes:
-        source: A video file, a folder of images, or a glob of images.
+        source: A video file, a folder of images, a glob of images, or a live stream's address.
         modality: What it measures.
         start: Capture time of the first frame; without it: the file's name, the container, the file's date.
-        fps: Frames a second of image sequences; refused for videos, which have times of their own.
+        fps: Frames a second of image sequences; refused for videos and streams, which have times of their own.
+        pair_id: Shared by two cameras of different modality that stand at one place and look the same way.
+        target_fps: Of a live stream, frames a second that are processed; None for all.
+        max_staleness_ms: Of a live stream, frames older than this are dropped rather than processed.
+        stream: Only for live streams.
         thermal: Only for thermal cameras.
     """
 
-    source: Annotated[str, StringConstraints(min_length=1)]
+    source: Annotated[str, StringConstraints(min_length=1)] = Field(repr=False)
     modality: Annotated[Modality, Field(strict=False)]
     start: Moment | None = None
     fps: Positive = 10.0
+    pair_id: Annotated[str, StringConstraints(pattern="^[a-z0-9_-]+$")] | None = None
+    target_fps: Positive | None = None
+    max_staleness_ms: Positive = 1000.0
+    stream: StreamConfig = StreamConfig()
     thermal: ThermalConfig = ThermalConfig()
+
+    @property
+    def live(self) -> bool:
+        """Whether the source is a live stream."""
+        return is_live(self.source)
+
+    @field_serializer("source")
+    def _hide(self, source: str) -> str:
+        return without_secrets(source)
+
+    @model_validator(mode="after")
+    def _check_live(self) -> Self:
+        for name in _LIVE_KEYS:
+            if not self.live and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: is for live streams only; of a recording, every frame is processed")
+        if self.start is not None and self.live:
+            raise ValueError("start: is for recordings only; a live stream's frames are stamped as they come")
+        return self
 
     @model_validator(mode="after")
     def _check_thermal(self) -> Self:
@@ -127,6 +195,8 @@ class CameraConfig(Section):
 
     @model_validator(mode="after")
     def _check_fps(self) -> Self:
+        if "fps" in self.model_fields_set and self.live:
+            raise ValueError("fps is for image sequences only; to process fewer frames of a stream, set target_fps")
         path = Path(self.source.removeprefix("file://"))
         if "fps" in self.model_fields_set and path.suffix.lower() not in IMAGE_SUFFIXES and path.is_file():
             raise ValueError(
