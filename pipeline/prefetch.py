@@ -1,8 +1,8 @@
-"""Hand-over: frames of all cameras, decoded ahead in one thread a source, given out in batches; it looks like an iterator.
+"""Hand-over: frames of all cameras, decoded ahead in one thread a source; it looks like an iterator of batches.
 
 Recordings wait to be read: none of their frames is dropped, and they are merged in order of ``pts_seconds``. Live
-streams do not wait: whichever frame came first goes first, and one that would be too old once it is processed is
-dropped. Each frame that a source gave out is processed, dropped for a cause, or on the way; after `Intake.close` none
+streams do not wait for one another: what has come goes, each camera in its turn, and a frame that would be too old once
+it is processed is dropped. Each frame that a source gave out is processed, dropped for a cause, or on the way; after `Intake.close` none
 is on the way. A source that breaks ends alone, and leaving the ``with`` ends all threads, also when the consumer
 raised.
 """
@@ -92,8 +92,10 @@ class _Channel:
     depth: int
     frames: deque[tuple[float, Frame]] = field(default_factory=deque)  # each with its arrival, seconds
     processed: int = 0
+    turn: int = 0  # when it was served last, in turns of the intake
     ended: bool = False
     closed_for: str | None = None  # the cause for which whatever still comes is dropped
+    interrupted: bool = False  # closed before its source had ended
     thread: Thread | None = None
 
     @property
@@ -116,9 +118,7 @@ class Intake:
     when the intake closes.
     """
 
-    def __init__(
-        self, *, depth: int = 8, live_depth: int = 16, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, *, depth: int = 8, live_depth: int = 16, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing is read yet.
 
         Args:
@@ -133,7 +133,7 @@ class Intake:
         self._leaving: list[_Channel] = []
         self._past: dict[str, Ledger] = {}
         self._out: dict[int, tuple[_Channel, float, Frame]] = {}  # by id(frame): given out, not answered for
-        self._live_streak = 0
+        self._turn = 0
         self._costs: deque[float] = deque(maxlen=_RECENT_BATCHES)
         self._changed = Condition()
 
@@ -230,6 +230,11 @@ class Intake:
         with self._changed:
             return {camera_id: channel.source for camera_id, channel in self._channels.items()}
 
+    def interrupted(self) -> frozenset[str]:
+        """Cameras whose source was closed before its end."""
+        with self._changed:
+            return frozenset(camera_id for camera_id, channel in self._channels.items() if channel.interrupted)
+
     def queued(self) -> dict[str, int]:
         """Frames that wait, by camera."""
         with self._changed:
@@ -257,6 +262,7 @@ class Intake:
 
     def _shut(self, channel: _Channel, cause: str) -> None:
         channel.closed_for = channel.closed_for or cause
+        channel.interrupted = channel.interrupted or not channel.ended
         while channel.frames:
             channel.drop_oldest(cause)
         self._changed.notify_all()
@@ -279,7 +285,7 @@ class Intake:
         finally:
             account = source.account
             if account.state is SourceState.FAILED:
-                logger.error("camera %s failed after %d frames: %s", source.camera_id, account.decoded, account.error)
+                logger.info("camera %s failed after %d frames", source.camera_id, account.decoded)
             with self._changed:
                 channel.ended = True
                 self._changed.notify_all()
@@ -333,21 +339,27 @@ class Intake:
     def _take(self, size: int, max_wait_seconds: float) -> Frame | None:
         """The frame whose turn it is; None when there is none yet.
 
-        Recordings together are one more camera in the round of the live ones: neither starves the other.
+        Recordings together are one more camera beside the live ones, and each camera has its turn: under overload the
+        longest unserved goes first, so that none starves.
         """
-        live = self._next_live(size, max_wait_seconds)
-        recorded = self._next_recorded()
-        turns = sum(channel.live and not channel.ended for channel in self._channels.values())
-        chosen = recorded if recorded and (live is None or self._live_streak >= turns) else live
+        chosen = min(
+            [*self._ready_live(size, max_wait_seconds), *self._ready_recorded()],
+            key=lambda channel: (channel.turn, channel.frames[0][0]),
+            default=None,
+        )
         if chosen is None:
             return None
-        self._live_streak = self._live_streak + 1 if chosen is live else 0
+        self._turn += 1
+        for channel in [chosen] if chosen.live else self._channels.values():
+            if channel.live == chosen.live:
+                channel.turn = self._turn
         arrived, frame = chosen.frames.popleft()
         self._out[id(frame)] = (chosen, arrived, frame)
         self._changed.notify_all()
         return frame
 
-    def _next_live(self, size: int, max_wait_seconds: float) -> _Channel | None:
+    def _ready_live(self, size: int, max_wait_seconds: float) -> list[_Channel]:
+        """Live cameras with a frame that will not be too old once a batch of ``size`` is processed."""
         now, takes = self._clock(), size * max(self._costs, default=0.0) + max_wait_seconds
         waiting = []
         for channel in self._channels.values():
@@ -358,17 +370,17 @@ class Intake:
                     channel.drop_oldest(STALE)
                 if channel.frames:
                     waiting.append(channel)
-        return min(waiting, key=lambda channel: channel.frames[0][0], default=None)
+        return waiting
 
-    def _next_recorded(self) -> _Channel | None:
-        """The recording whose next frame is the earliest; None unless the next frame of each is known."""
+    def _ready_recorded(self) -> list[_Channel]:
+        """The recording whose next frame is the earliest; none unless the next frame of each is known."""
         waiting = []
         for channel in self._channels.values():
             if not channel.live and channel.frames:
                 waiting.append(channel)
             elif not channel.live and not channel.ended:
-                return None
-        return min(waiting, key=lambda channel: channel.frames[0][1].pts_seconds, default=None)
+                return []
+        return [min(waiting, key=lambda channel: channel.frames[0][1].pts_seconds)] if waiting else []
 
 
 def side_by_side(jobs: Sequence[Callable[[], T]]) -> list[T]:
