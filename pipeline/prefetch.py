@@ -2,9 +2,9 @@
 
 Recordings wait to be read: none of their frames is dropped, and they are merged in order of ``pts_seconds``. Live
 streams do not wait for one another: what has come goes, each camera in its turn, and a frame that would be too old once
-it is processed is dropped. Each frame that a source gave out is processed, dropped for a cause, or on the way; after `Intake.close` none
-is on the way. A source that breaks ends alone, and leaving the ``with`` ends all threads, also when the consumer
-raised.
+it is processed is dropped. Each frame that a source gave out is processed, dropped for a cause, or on the way; after
+`Intake.close` none is on the way. A source that breaks ends alone, and leaving the ``with`` ends all threads, also when
+the consumer raised.
 """
 
 import logging
