@@ -123,6 +123,9 @@ class StreamConfig(Section):
         stall_seconds: Without a frame for so long, the connection is given up and made anew.
         backoff_seconds: First wait before connecting again; doubles with every failure.
         backoff_cap_seconds: It never waits longer.
+        max_clock_error_seconds: A camera's own clock that is further from this machine's is not believed.
+        ca_file: Certificates, PEM, that those of rtsps and https must be signed by; without it, whom the camera is
+            stays unchecked.
         hardware: Whether to decode on a GPU where there is one (auto), or never (none).
     """
 
@@ -131,6 +134,8 @@ class StreamConfig(Section):
     stall_seconds: Positive = 10.0
     backoff_seconds: Positive = 1.0
     backoff_cap_seconds: Positive = 30.0
+    max_clock_error_seconds: Positive = 5.0
+    ca_file: FilePath | None = None
     hardware: Literal["auto", "none"] = "auto"
 
     @model_validator(mode="after")
