@@ -12,14 +12,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from pipeline.errors import PipelineError, ResourceError, SourceError, UsageError
+from pipeline.gallery_options import add_commands, add_purpose
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_search(commands.add_parser("search", help="find a person in the gallery of a run"))
     _add_evaluate(commands.add_parser("evaluate", help="compare a run with ground truth"))
     _add_export(commands.add_parser("export", help="tracklets with confirmed identities, as a data set to train on"))
+    add_commands(commands, _add_common, _answered)
     _add_validate(commands.add_parser("validate", help="check a config file without running it"))
     _add_doctor(commands.add_parser("doctor", help="check this machine: decoder, GPU, weights, disk, clock"))
     return parser
@@ -112,6 +115,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--camera", action="append", metavar="ID", help="only this camera; repeatable")
     parser.add_argument("--from", dest="start", metavar="TIME", help="not before, e.g. 2026-06-01T20:00:00Z")
     parser.add_argument("--to", dest="end", metavar="TIME", help="not after")
+    add_purpose(parser)
     parser.add_argument("--top-k", type=_positive, default=10, metavar="N", help="answers at most (default 10)")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N")
@@ -141,6 +145,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         default="hitsz_vcm",
         help="that of HITSZ-VCM (RGB and near-infrared), or a tracklet folder (thermal too)",
     )
+    add_purpose(parser)
     parser.add_argument("--held-out", type=_share, default=0.2, metavar="SHARE", help="of persons, not to train on")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
     _add_common(parser)
@@ -210,16 +215,20 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _search(options: argparse.Namespace) -> int:
+    from pipeline.gallery_commands import actor_of, recorded
     from pipeline.query import QueryFile, search
 
     modality = _modality(options.query_modality, "--query-modality") if options.query_modality else None
-    result = search(
-        options.gallery,
-        options.query,
-        _search_filter(options),
-        file=QueryFile(modality=modality, camera=options.query_camera, whole=options.whole),
-        device=options.device,
-    )
+    wanted = _search_filter(options)
+    with recorded(options.gallery, actor_of(options)) as record:
+        result = search(
+            options.gallery,
+            options.query,
+            wanted,
+            file=QueryFile(modality=modality, camera=options.query_camera, whole=options.whole),
+            device=options.device,
+        )
+        record("search", *_search_record(options.query, wanted, result))
     lines = [f"query: {result.query.description} ({result.query.modality.value})", result.explanation]
     if result.answers:
         lines.append(_table(
@@ -249,22 +258,22 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from pipeline.export import draft, export, read_confirmed
+    from pipeline.gallery_commands import actor_of, recorded
 
     if options.draft:
-        rows = draft(options.gallery, options.draft)
+        with recorded(options.gallery, actor_of(options)) as record:
+            rows = draft(options.gallery, options.draft)
+            record("export", {"output": str(options.draft), "tracklets": rows}, [])
         _show(
             {"table": str(options.draft), "tracklets": rows}, options, f"{options.draft}: {rows} tracklets to look at"
         )
         return 0
     if options.output is None:
         raise UsageError("--output DIR is missing: where the data set goes")
-    done = export(
-        options.gallery,
-        read_confirmed(options.confirmed),
-        options.output,
-        layout=options.layout,
-        held_out=options.held_out,
-    )
+    confirmed = read_confirmed(options.confirmed)
+    with recorded(options.gallery, actor_of(options)) as record:
+        done = export(options.gallery, confirmed, options.output, layout=options.layout, held_out=options.held_out)
+        record("export", {"output": str(options.output), "tracklets": sorted(confirmed)}, sorted(confirmed))
     counts = {modality.value: count for modality, count in done.tracklets.items()}
     text = (
         f"{options.output}: {done.persons} persons ({done.both_modalities} seen in visible light and infrared,"
@@ -304,6 +313,19 @@ def _doctor(options: argparse.Namespace) -> int:
     width = max(len(each["name"]) for each in plain)
     _show(plain, options, "\n".join(f"{each['status']:4}  {each['name']:{width}}  {each['detail']}" for each in plain))
     return 1 if any(each["status"] == "fail" for each in plain) else 0
+
+
+def _answered(name: str) -> Callable[[argparse.Namespace], int]:
+    """A command about a gallery, printing what it has to say."""
+
+    def run(options: argparse.Namespace) -> int:
+        from pipeline.gallery_commands import COMMANDS
+
+        outcome = COMMANDS[name](options)
+        _show(outcome.plain, options, outcome.text)
+        return outcome.code
+
+    return run
 
 
 # --- what they share ---------------------------------------------------------
@@ -346,6 +368,15 @@ def _search_filter(options: argparse.Namespace) -> Any:
         end=moment(options.end, "--to"),
         top_k=options.top_k,
     )
+
+
+def _search_record(query: str, wanted: Any, result: Any) -> tuple[dict[str, Any], list[str]]:
+    """What the audit keeps of a search: query, filters, answers; and the tracklets that it names."""
+    plain = result.to_json()
+    answers = [{key: each[key] for key in ("tracklet_id", "person", "probability")} for each in plain["answers"]]
+    filters = {key: value for key, value in asdict(wanted).items() if value is not None}
+    named = [answer["tracklet_id"] for answer in answers]
+    return {"query": plain["query"]["description"], "filters": filters, "answers": answers}, [query, *named]
 
 
 def _modality(text: str, flag: str) -> Any:
