@@ -374,9 +374,18 @@ def _search_record(query: str, wanted: Any, result: Any) -> tuple[dict[str, Any]
     """What the audit keeps of a search: query, filters, answers; and the tracklets that it names."""
     plain = result.to_json()
     answers = [{key: each[key] for key in ("tracklet_id", "person", "probability")} for each in plain["answers"]]
-    filters = {key: value for key, value in asdict(wanted).items() if value is not None}
+    filters = {key: _plain(value) for key, value in asdict(wanted).items() if value is not None}
     named = [answer["tracklet_id"] for answer in answers]
     return {"query": plain["query"]["description"], "filters": filters, "answers": answers}, [query, *named]
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it."""
+    if isinstance(value, frozenset | list | tuple):
+        return [_plain(each) for each in (sorted(value) if isinstance(value, frozenset) else value)]
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return value if isinstance(value, bool | int | float | None) else str(value)
 
 
 def _modality(text: str, flag: str) -> Any:

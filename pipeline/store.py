@@ -35,6 +35,7 @@ from pipeline.schema import (
     check_pages,
     check_version,
     connect,
+    database_errors,
     gallery_errors,
     migrate,
     snapshot,
@@ -540,7 +541,7 @@ class Store:
             ResourceError: When the disk is full or fails, or the store was opened for reading only.
             UsageError: When the file turns out to be damaged.
         """
-        with self._reading(), transaction(self._db):
+        with database_errors(self.root / DATABASE), transaction(self._db):
             yield self._db
 
     def _reading(self) -> AbstractContextManager[None]:
