@@ -181,6 +181,14 @@ def test_old_rows_age_away_and_the_chain_goes_on(tmp_path: Path) -> None:
     assert findings(tmp_path) != ()
 
 
+def test_a_row_of_megabytes_is_copied_like_any_other(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        for size in (3_000_000, 10, 70_000, 10):
+            Audit(store).record(EVE, "export", {"tracklets": "x" * size})
+        assert Audit(store).verify() == Audit(store).verify(head=Audit(store).verify().head)
+        assert (Audit(store).verify().findings, Audit(store).verify().notes) == ((), ())
+
+
 def test_rows_of_several_processes_make_one_chain(tmp_path: Path) -> None:
     audited(tmp_path, rows=1)
     with Store.edit(tmp_path) as one, Store.edit(tmp_path) as other, open_store(tmp_path) as filler:
