@@ -24,6 +24,7 @@ UNIT_TOLERANCE = 1e-3
 # float32 dot products of unit vectors are off by far less than this at any dimension in use.
 _FLOAT32_MARGIN = 1e-4
 _BLOCK = 4096  # rows
+_MOST_ALLOWED = 0.6  # share of a block's rows
 _DEAD_SHARE = 0.25  # of removed rows, from which on the rest is written anew
 
 
@@ -310,7 +311,7 @@ class Gallery:
         found = []
         for row in range(len(rows)):
             for part in parts:
-                part.look(rows[row : row + 1], k + 8)
+                part.begin(rows[row : row + 1], k + 8)
             floor, cosines = -np.inf, tail_cosines[row]
             shallow = parts
             while shallow:
@@ -318,7 +319,7 @@ class Gallery:
                 floor = _kth(cosines, k) - _FLOAT32_MARGIN
                 shallow = [part for part in parts if part.hides(floor)]
                 for part in shallow:
-                    part.look(rows[row : row + 1], 4 * len(part.cosines))
+                    part.look(rows[row : row + 1], 4 * max(k, len(part.cosines)))
             places = np.concatenate([tail + now.sealed, *(part.places for part in parts)])
             found.append(places[cosines >= floor].astype(np.int64))
         return found
@@ -365,27 +366,47 @@ class Gallery:
 
 
 class _Part:
-    """What one query has been told of one block so far."""
+    """What one query has been told of one block so far.
+
+    Where most rows are allowed, it is quicker to fetch a few more of all rows and drop the others than to have FAISS
+    ask for each row; a query that finds too few this way asks.
+    """
 
     def __init__(self, block: Any, begin: int, mask: Mask) -> None:
-        own = mask[begin : begin + _BLOCK]
-        self.available = int(np.count_nonzero(own))
+        self._own = mask[begin : begin + _BLOCK]
+        self.available = int(np.count_nonzero(self._own))
         self.cosines: Floats = np.empty(0, np.float32)
         self.places: Ids = np.empty(0, np.int64)
         self._block, self._begin = block, begin
-        self._how = None
-        if self.available < _BLOCK:
-            selector = _FAISS.IDSelectorBitmap(np.packbits(own, bitorder="little"))
-            self._how = _FAISS.SearchParameters(sel=selector)
+        self._last = np.inf  # no row that was not fetched has more
+        self._complete = False
+        self._how: Any = None
+
+    def begin(self, query: Floats, depth: int) -> None:
+        """Fetch about the best `depth` rows."""
+        share = self.available / _BLOCK
+        if share < _MOST_ALLOWED:
+            self.look(query, depth)
+            return
+        cosines, rows = self._block.search(query, min(round(1.5 * depth / share) + 8, _BLOCK))
+        allowed = self._own[rows[0]]
+        self.cosines, self.places = cosines[0][allowed], rows[0][allowed] + self._begin
+        self._complete = len(self.cosines) == self.available
+        self._last = float(cosines[0][-1])
 
     def look(self, query: Floats, depth: int) -> None:
         """Fetch the best `depth` rows."""
+        if self._how is None:
+            selector = _FAISS.IDSelectorBitmap(np.packbits(self._own, bitorder="little"))
+            self._how = _FAISS.SearchParameters(sel=selector)
         cosines, rows = self._block.search(query, min(depth, self.available), params=self._how)
         self.cosines, self.places = cosines[0], rows[0] + self._begin
+        self._complete = len(self.cosines) == self.available
+        self._last = float(self.cosines[-1])
 
     def hides(self, floor: float) -> bool:
         """Whether a row not fetched yet may reach `floor`."""
-        return len(self.cosines) < self.available and bool(self.cosines[-1] >= floor)
+        return not self._complete and self._last >= floor
 
 
 def _new_block(dimension: int) -> Any:
