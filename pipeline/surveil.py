@@ -12,6 +12,7 @@ from pipeline.detectors.base import Detector
 from pipeline.frame import Frame
 from pipeline.identify import Sighting
 from pipeline.tracklets import RejectedTracklet, Tracklet, TrackletBuilder
+from reid.embedding import rounded
 from trackers.base import Tracker
 from trackers.structures import Detections, Tracks
 
@@ -106,7 +107,7 @@ def identify(finished: Iterable[Tracklet | RejectedTracklet], line: Line) -> Ite
         tracklets = [item for item in batch if isinstance(item, Tracklet)]
         if tracklets:
             clips = [[crop.image for crop in tracklet.crops] for tracklet in tracklets]
-            embeddings = line.extractor.extract(clips, [tracklet.modality for tracklet in tracklets])
+            embeddings = rounded(line.extractor.extract(clips, [tracklet.modality for tracklet in tracklets]))
             yield from line.identifier.identify(tracklets, embeddings)
 
 
