@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config import Config, DetectorConfig
@@ -14,6 +15,8 @@ from pipeline.store import Store
 from pipeline.surveil import Line
 from pipeline.thermal import ThermalWindow, Windows
 from pipeline.tracklets import TrackletBuilder, TrackletRules
+from pipeline.ways import Way, Ways
+from reid.gallery import Approximation
 from reid.modality import Modality
 from trackers.base import Tracker
 from trackers.cautious import CautiousSettings, CautiousTracker
@@ -56,8 +59,13 @@ def build_windows(config: Config) -> Windows:
     )
 
 
-def build_extractor(weights: str, device: str) -> "XReIDExtractor":
+def build_extractor(weights: str, device: str, *, calibration: Path | None = None) -> "XReIDExtractor":
     """Load a checkpoint.
+
+    Args:
+        weights: A file, or the name of embedded weights.
+        device: Where to compute.
+        calibration: A file whose curves take the place of those that the weights carry.
 
     Raises:
         UsageError: When it is missing, damaged, or does not fit the model.
@@ -65,7 +73,11 @@ def build_extractor(weights: str, device: str) -> "XReIDExtractor":
     from reid import checkpoint
 
     try:
-        return checkpoint.load(weights, device=resolve_device(device))
+        made = checkpoint.load(weights, device=resolve_device(device))
+        if calibration is not None:
+            own = checkpoint.read_calibration(calibration)
+            made.calibration = made.calibration.replaced(own) if made.calibration else own
+        return made
     except checkpoint.CheckpointError as error:
         raise UsageError(f"reid.weights: {error}") from error
 
@@ -126,6 +138,19 @@ def build_identifier(config: Config, store: Store) -> Identifier:
         known=store.known(),
         next_person_id=store.next_person_id,
     )
+
+
+def build_ways(config: Config) -> Ways:
+    """What the config knows of the ways between cameras."""
+    return Ways(Way((way.between[0], way.between[1]), way.min_seconds, way.typical_seconds) for way in config.ways)
+
+
+def build_approximation(config: Config) -> Approximation | None:
+    """When a search stops looking at everything; None is never."""
+    chosen = config.search
+    if chosen.approximate_beyond is None:
+        return None
+    return Approximation(chosen.approximate_beyond, chosen.approximate_probes)
 
 
 def build_builders(config: Config, cameras: Sequence[str]) -> dict[str, TrackletBuilder]:

@@ -1,26 +1,46 @@
 """A search from the outside: whatever names the person in question becomes a query over a run's gallery."""
 
 import difflib
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+import logging
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.build import build_builders, build_detector, build_extractor, build_trackers, build_windows
+from pipeline.audit import Actor, Audit
+from pipeline.build import (
+    build_approximation,
+    build_builders,
+    build_detector,
+    build_extractor,
+    build_trackers,
+    build_ways,
+    build_windows,
+)
+from pipeline.clips import Query, Spot, clip_from_image, clip_from_spot, clip_from_video
 from pipeline.config import CameraConfig, Config, load
 from pipeline.errors import UsageError
+from pipeline.filters import SearchFilter, TimeOfDay
 from pipeline.frame import IMAGE_SUFFIXES, Frame, Image
-from pipeline.search import Query, Searcher, SearchFilter, SearchResult, clip_from_image, clip_from_video
+from pipeline.search import Example, Searcher, SearchResult, SearchRules, plain
 from pipeline.sinks import write_whole
 from pipeline.sources.open import open_source
-from pipeline.store import Store
+from pipeline.store import DATABASE, Store
 from pipeline.surveil import gather, tracked
 from pipeline.thermal import Windows
 from pipeline.tracklets import Tracklet
 from reid.modality import Modality
 from trackers.structures import Detections
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from reid.extractor import Extractor
+
+logger = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 QUERY_CAMERA = "query"
@@ -59,36 +79,170 @@ class QueryFile:
     whole: bool = False
 
 
-def search(
-    root: Path, query: str, wanted: SearchFilter, *, file: QueryFile | None = None, device: str = "auto"
-) -> SearchResult:
-    """Find a person in the gallery of a run.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who is searched for, as the outside names them.
+
+    Attributes:
+        examples: At least one: a tracklet id of the gallery, an image, a video file that shows the person, or, with
+            a spot, a camera of the run.
+        negatives: The same, of people who are not that person.
+        file: What is known of those that are files.
+        spot: The person stands there in the first example, a video file or what a camera of the run recorded.
+    """
+
+    examples: tuple[str, ...]
+    negatives: tuple[str, ...] = ()
+    file: QueryFile = QueryFile()
+    spot: Spot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How a search is made.
+
+    Attributes:
+        rerank: Whether common neighbours order the answers within each modality; None: as the site's config says.
+        false_match_rate: Leave out what more strangers are alike to; None: as the site's config says.
+        device: For embedding a file's person.
+        actor: Who searches, and why; None is the user of this process.
+    """
+
+    rerank: bool | None = None
+    false_match_rate: float | None = None
+    device: str = "auto"
+    actor: Actor | None = None
+
+
+def search(root: Path, asked: Asked, wanted: SearchFilter, options: SearchOptions | None = None) -> SearchResult:
+    """Find a person in the gallery of a run, and record in its audit who searched for whom.
+
+    A gallery that cannot be written, such as one on a read-only disk, is searched without a record, which the log says.
 
     Args:
         root: The run's folder.
-        query: A tracklet id of that gallery; or an image, or a video file, that shows the person.
+        asked: Examples of the person, and of others.
         wanted: Which tracklets may be answers.
-        file: What is known of the query where it is a file.
-        device: For embedding a file's person.
+        options: How.
 
     Raises:
-        UsageError: When the query is neither, shows nobody, or a camera is named that the gallery or the run does not
-            have.
+        UsageError: When a query is of no kind, shows nobody, or a camera, zone or person is named that the gallery or
+            the run does not have; when the site asks for a purpose and none is given.
     """
-    with Store.read(root) as store:
+    options = options or SearchOptions()
+    config = read_config(root) if (root / CONFIG).is_file() else None
+    with _opened(root) as (store, writable):
+        actor = options.actor or Actor.here()
+        audit = Audit(store, purpose_required=purpose_required(config))
+        audit.require(actor)
         for camera in sorted(wanted.cameras or ()):
             _check_camera("--camera", camera, store.cameras())
-        path = Path(query)
-        if path.is_dir():
-            raise UsageError(f"{query}: is a folder; a query is a tracklet id, an image or a video file")
-        if not path.is_file():
-            if path.suffix or len(path.parts) > 1:
-                raise UsageError(f"{query}: no such file, and no tracklet id either")
-            return Searcher(store, store.calibration).by_tracklet(query, wanted)
-        config = read_config(root)
-        config = config.model_copy(update={"detector": config.detector.model_copy(update={"device": device})})
-        searcher = Searcher(store, store.calibration, extractor=lambda: build_extractor(config.reid.weights, device))
-        return searcher.by_clip(*_clip(path, file or QueryFile(), config), wanted)
+        searcher = Searcher(
+            store, store.calibration, extractor=_extractor(root, options.device), rules=search_rules(config, options)
+        )
+        examples = [
+            _example(searcher, store, text, asked.file, asked.spot if place == 0 else None, options.device)
+            for place, text in enumerate(asked.examples)
+        ]
+        negatives = [_example(searcher, store, text, asked.file, None, options.device) for text in asked.negatives]
+        result = searcher.by_examples(examples, wanted, negatives=negatives)
+        if writable:
+            _record(audit, actor, result, wanted, options)
+        return result
+
+
+@contextmanager
+def _opened(root: Path) -> Iterator[tuple[Store, bool]]:
+    """The gallery, to search and to record that it was searched; only to search where nothing can be written."""
+    writable = os.access(root, os.W_OK) and os.access(root / DATABASE, os.W_OK)
+    if not writable and (root / DATABASE).is_file():
+        logger.warning("%s cannot be written: this search is not recorded in its audit", root)
+    with Store.edit(root) if writable else Store.read(root) as store:
+        yield store, writable
+
+
+def _record(audit: Audit, actor: Actor, result: SearchResult, wanted: SearchFilter, options: SearchOptions) -> None:
+    """Who, why, for whom, with which filters, and what came out."""
+    asked_for = [each.description for each in (result.query, *result.examples)]
+    not_these = [each.description for each in result.negatives]
+    filters = {
+        name: str(value) if isinstance(value, TimeOfDay) else plain(value)
+        for name, value in ((each.name, getattr(wanted, each.name)) for each in fields(wanted))
+        if value not in (None, False)
+    }
+    answers = [{"tracklet": each.tracklet_id, "p": round(each.probability, 4)} for each in result.answers]
+    names = [*asked_for, *not_these, *(each.tracklet_id for each in result.answers)]
+    details = {
+        "query": asked_for,
+        "negatives": not_these,
+        "filters": filters,
+        "rerank": options.rerank,
+        "false_match_rate": options.false_match_rate,
+        "searched": result.searched,
+        "answers": answers,
+    }
+    audit.record(actor, "search", details, subjects=names)
+
+
+def purpose_required(config: Config | None) -> bool:
+    """Whether the site asks why."""
+    return bool(getattr(getattr(config, "storage", None), "purpose_required", False))
+
+
+def search_rules(config: Config | None, options: SearchOptions) -> SearchRules:
+    """What the site's config says of a search, and what this one asks for instead."""
+    if config is None:
+        return SearchRules(rerank=bool(options.rerank), false_match_rate=options.false_match_rate)
+    chosen = config.search
+    return SearchRules(
+        zone=config.site.zone,
+        ways=build_ways(config),
+        rerank=chosen.rerank if options.rerank is None else options.rerank,
+        false_match_rate=options.false_match_rate or chosen.false_match_rate,
+        approximation=build_approximation(config),
+    )
+
+
+def _extractor(root: Path, device: str) -> "Callable[[], Extractor]":
+    return lambda: build_extractor(read_config(root).reid.weights, device)
+
+
+def _example(searcher: Searcher, store: Store, text: str, file: QueryFile, spot: Spot | None, device: str) -> Example:
+    """Whatever names a person, as an example to search by."""
+    path = Path(text)
+    if spot is not None:
+        config = _config_for_files(store.root, device)
+        return searcher.example_from(*_clip_of_spot(text, spot, file, config))
+    if path.is_dir():
+        raise UsageError(f"{text}: is a folder; a query is a tracklet id, an image or a video file")
+    if path.is_file():
+        return searcher.example_from(*_clip(path, file, _config_for_files(store.root, device)))
+    if path.suffix or len(path.parts) > 1:
+        raise UsageError(f"{text}: no such file, and no tracklet id either")
+    return searcher.example_of(text)
+
+
+def _config_for_files(root: Path, device: str) -> Config:
+    config = read_config(root)
+    return config.model_copy(update={"detector": config.detector.model_copy(update={"device": device})})
+
+
+def _clip_of_spot(text: str, spot: Spot, file: QueryFile, config: Config) -> tuple[list[Image], Query]:
+    """The crop at a spot of a video file, or of what a camera of the run recorded."""
+    path = Path(text)
+    known = text if text in config.cameras and not path.exists() else file.camera
+    if known is None and not path.is_file():
+        raise UsageError(f"{text}: neither a file nor one of the run's cameras: {', '.join(config.cameras)}")
+    camera = config.cameras[known] if known in config.cameras else _camera_of(path, file, config)
+    if camera is None:
+        camera = CameraConfig(source=text, modality=file.modality or _modality_of_video(path))
+    elif path.is_file():
+        camera = camera.model_copy(update={"source": text})
+    name = known or next((name for name, each in config.cameras.items() if each.source == camera.source), QUERY_CAMERA)
+    source = open_source(name, camera)
+    source.probe()
+    clip, query = clip_from_spot(source, spot, name=text)
+    return clip, query if name in config.cameras else replace(query, camera_id=None, start=None, end=None)
 
 
 def _check_camera(flag: str, camera: str, known: Collection[str]) -> None:

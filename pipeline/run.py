@@ -78,7 +78,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
     if options.existing == "refuse":
         _refuse_earlier_run(root)
     sources, infos = build_sources(config)
-    extractor = build_extractor(config.reid.weights, config.reid.device)
+    extractor = build_extractor(config.reid.weights, config.reid.device, calibration=config.reid.calibration)
     if extractor.calibration is None:
         raise UsageError(
             f"reid.weights: {config.reid.weights} carries no calibration, so its similarities cannot be told as "

@@ -282,6 +282,10 @@ class Store:
             rows = self._db.execute(f"{_SELECT} WHERE {condition} ORDER BY t.start_us, t.tracklet_id", values)
             return [self._stored(row) for row in rows]
 
+    def accepted(self, rows: Sequence[int]) -> list[StoredTracklet]:
+        """Those of these rows that still exist, in their order."""
+        return self._accepted_among(rows)
+
     def boxes(self, camera_id: str, *, after_row: int = 0) -> list[TrackletBoxes]:
         """Boxes of all tracklets of a camera, rejected ones included, by start time.
 

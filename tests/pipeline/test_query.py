@@ -8,10 +8,11 @@ import pytest
 
 from pipeline.build import build_extractor
 from pipeline.cli import main
+from pipeline.clips import Query
 from pipeline.config import from_sources
 from pipeline.errors import UsageError
+from pipeline.filters import SearchFilter
 from pipeline.query import QueryFile, search, write_config
-from pipeline.search import Query, SearchFilter
 from pipeline.store import Store
 from reid.modality import Modality
 from tests.pipeline.footage import write_images, write_video
