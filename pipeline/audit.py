@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from pipeline.crop_files import write_whole
 from pipeline.errors import UsageError
 from pipeline.record import from_us, to_us
 from pipeline.store import Store
@@ -175,6 +176,43 @@ class Audit:
                 file.write((json.dumps(list(row), ensure_ascii=False) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
+
+    def age(self, *, before: datetime | None = None, most_bytes: int | None = None) -> int:
+        """Remove the oldest rows: older than a moment, or until the rest is no larger; returns how many went.
+
+        The chain goes on: the hash of the last row that went is kept, in the database and in a row of the audit.
+        """
+        with self._store.reading() as db:
+            rows = db.execute("SELECT number, at_us, hash, details, LENGTH(details) + 300 FROM audit ORDER BY number")
+            found = rows.fetchall()
+        total, gone = sum(row[4] for row in found), []
+        for row in found:
+            too_old = before is not None and row[1] < to_us(before)
+            if not too_old and (most_bytes is None or total <= most_bytes):
+                break
+            total -= row[4]
+            gone.append(row)
+        if not gone:
+            return 0
+        last, digest = gone[-1][0], gone[-1][2]
+        text = "\n".join(row[3] for row in gone)
+        with self._store.writing() as db:
+            tokens = [token for (token,) in db.execute("SELECT token FROM audit_subjects") if token in text]
+            db.executemany("DELETE FROM audit_subjects WHERE token = ?", [(token,) for token in tokens])
+            db.execute("DELETE FROM audit WHERE number <= ?", [last])
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('audit_start', ?)", [f"{last + 1}:{digest}"])
+            self.append(db, PROGRAM, "audit_aged", {"until_row": last, "hash": digest})
+        self._forget_copies(last)
+        self.copy()
+        return len(gone)
+
+    def _forget_copies(self, last: int) -> None:
+        path = self._store.root / AUDIT_COPY
+        if path.is_file():
+            with _exclusive(path):
+                lines = path.read_bytes().splitlines(keepends=True)
+                kept = [line for line in lines if line.endswith(b"\n") and int(line[1 : line.index(b",")]) > last]
+                write_whole(path, b"".join(kept))
 
     def rows(self, *, limit: int | None = None) -> list[AuditRow]:
         """The last rows, oldest first."""

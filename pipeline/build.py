@@ -1,15 +1,17 @@
 """From config to objects: the only place where names in a config meet classes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.config import Config, DetectorConfig
+from pipeline.config import CameraConfig, Config, DetectorConfig
 from pipeline.detectors.base import Detector, NetworkSettings
 from pipeline.errors import ResourceError, SourceError, UsageError
 from pipeline.identify import Identifier, IdentifyRules
-from pipeline.sources.base import Source, SourceInfo
+from pipeline.prefetch import Policy
+from pipeline.retention import Retention, RetentionRules, Shortage
+from pipeline.sources.base import Source
 from pipeline.sources.open import open_source
 from pipeline.store import Store
 from pipeline.surveil import Line
@@ -27,35 +29,48 @@ if TYPE_CHECKING:  # torch takes seconds to import: only commands that embed sho
 TRACKERS = {"cautious": (CautiousTracker, CautiousSettings)}  # tracker.name: its class and that of its settings
 
 
-def build_sources(config: Config) -> tuple[list[Source], dict[str, SourceInfo]]:
-    """Open and probe every camera's source, before anything is written.
+def build_sources(config: Config, cameras: Collection[str] | None = None) -> list[Source]:
+    """Open cameras (all unless told), and probe the recordings among them, before anything is written.
+
+    A live camera may be down: it is left to connect by itself.
 
     Raises:
         SourceError: With a line for each source that cannot be read.
     """
-    sources, infos, errors = [], {}, []
-    for camera_id, camera in config.cameras.items():
+    sources, errors = [], []
+    for camera_id in config.cameras if cameras is None else cameras:
         try:
-            source = open_source(camera_id, camera)
-            infos[camera_id] = source.probe()
+            source = open_source(camera_id, config.cameras[camera_id])
+            if not source.live:
+                source.probe()
             sources.append(source)
         except SourceError as error:
             errors.append(str(error))
     if errors:
         raise SourceError("\n".join(errors))
-    return sources, infos
+    return sources
+
+
+def policy_of(camera: CameraConfig) -> Policy:
+    """How a camera's frames are handed over."""
+    return Policy(max_staleness_seconds=camera.max_staleness_ms / 1000, target_fps=camera.target_fps)
 
 
 def build_windows(config: Config) -> Windows:
     """The 8-bit windows of the thermal cameras."""
     return Windows(
         {
-            camera_id: ThermalWindow(
-                low=camera.thermal.low, high=camera.thermal.high, white_hot=camera.thermal.polarity == "white_hot"
-            )
+            camera_id: build_window(camera)
             for camera_id, camera in config.cameras.items()
             if camera.modality is Modality.THERMAL
         }
+    )
+
+
+def build_window(camera: CameraConfig) -> ThermalWindow:
+    """The 8-bit window of a thermal camera."""
+    return ThermalWindow(
+        low=camera.thermal.low, high=camera.thermal.high, white_hot=camera.thermal.polarity == "white_hot"
     )
 
 
@@ -153,6 +168,12 @@ def build_approximation(config: Config) -> Approximation | None:
     return Approximation(chosen.approximate_beyond, chosen.approximate_probes)
 
 
+def build_retention(config: Config, store: Store, on_shortage: Callable[[Shortage], None]) -> Retention:
+    """What ages the store, and keeps what comes in when the disk is full."""
+    rules = RetentionRules(**config.retention.model_dump(), low_water_mb=config.storage.low_water_mb)
+    return Retention(store, rules, on_shortage=on_shortage)
+
+
 def build_builders(config: Config, cameras: Sequence[str]) -> dict[str, TrackletBuilder]:
     """A tracklet builder a camera."""
     rules = TrackletRules(**config.tracklets.model_dump())
@@ -166,8 +187,10 @@ def build_trackers(config: Config, cameras: Sequence[str]) -> dict[str, Tracker]
     return {camera_id: tracker(chosen) for camera_id in cameras}
 
 
-def build_line(config: Config, detector: Detector, extractor: "XReIDExtractor", store: Store) -> Line:
-    """All stages, for all configured cameras."""
+def build_line(
+    config: Config, detector: Detector, extractor: "XReIDExtractor", store: Store, *, live: Collection[str] = ()
+) -> Line:
+    """All stages, for all configured cameras, of which those in ``live`` are streams."""
     cameras = list(config.cameras)
     return Line(
         detector=detector,
@@ -175,6 +198,8 @@ def build_line(config: Config, detector: Detector, extractor: "XReIDExtractor", 
         builders=build_builders(config, cameras),
         extractor=extractor,
         identifier=build_identifier(config, store),
-        frames_a_batch=config.detector.batch,
         tracklets_a_batch=config.reid.batch,
+        live=live,
+        max_wait_seconds=config.reid.max_wait_ms / 1000,
+        silence_seconds=config.tracklets.max_gap_seconds,
     )

@@ -1,15 +1,18 @@
 """Cases and what they hold: a tracklet in an open case is neither aged nor erased."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.audit import Actor, Audit
+from pipeline.crop_files import write_whole
 from pipeline.errors import UsageError
 from pipeline.record import from_us, to_us
 from pipeline.store import Store
 
+CASES_COPY = "cases.json"
 _CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -67,6 +70,7 @@ class Cases:
             )
             self._audit.append(db, actor, "case_open", {"case": case_id, "title": title})
         self._audit.copy()
+        self.write_copy()
 
     def close(self, case_id: str, actor: Actor) -> None:
         """End a case: its items are held no longer.
@@ -83,6 +87,7 @@ class Cases:
                 raise UsageError(f"no open case {case_id!r}")
             self._audit.append(db, actor, "case_close", {"case": case_id})
         self._audit.copy()
+        self.write_copy()
 
     def hold(self, case_id: str, tracklet_ids: Sequence[str], actor: Actor, *, note: str | None = None) -> None:
         """Put tracklets into an open case; one that is in it already stays as it is.
@@ -101,6 +106,7 @@ class Cases:
             details = {"case": case_id, "tracklets": list(tracklet_ids)}
             self._audit.append(db, actor, "hold", details, subjects=tracklet_ids)
         self._audit.copy()
+        self.write_copy()
 
     def release(self, case_id: str, tracklet_ids: Sequence[str], actor: Actor) -> None:
         """Take tracklets out of a case."""
@@ -112,6 +118,7 @@ class Cases:
             details = {"case": case_id, "tracklets": list(tracklet_ids)}
             self._audit.append(db, actor, "release", details, subjects=tracklet_ids)
         self._audit.copy()
+        self.write_copy()
 
     def items(self, case_id: str) -> list[str]:
         """Tracklet ids of a case, in order of time."""
@@ -132,6 +139,18 @@ class Cases:
                     " WHERE closed_us IS NULL GROUP BY tracklet_row"
                 ).fetchall()
             )
+
+    def write_copy(self) -> None:
+        """Keep a copy beside the database: damage to that must not end a hold."""
+        path = self._store.root / CASES_COPY
+        with self._store.reading() as db:
+            cases = db.execute("SELECT case_id, title, opened_us, closed_us FROM cases ORDER BY case_id").fetchall()
+            items = db.execute(
+                "SELECT case_id, tracklet_id, added_us, added_by, note FROM case_items"
+                " JOIN tracklets ON row = tracklet_row ORDER BY case_id, tracklet_id"
+            ).fetchall()
+        if cases or path.is_file():
+            write_whole(path, json.dumps({"cases": cases, "items": items}, indent=1).encode() + b"\n")
 
     def _require_open(self, case_id: str) -> None:
         if case_id not in {each.case_id for each in self.all() if each.closed is None}:

@@ -1,7 +1,8 @@
 """The command line. Results go to stdout, logs and progress to stderr; every failure is one message and an exit code.
 
 Exit codes: 0 done, 1 failed, 2 usage or config, 3 a source cannot be read, 4 gallery of another model, 5 out of disk or
-device, 130 interrupted.
+device, 130 interrupted by SIGINT; SIGTERM ends a run of live cameras with 0, and one of recordings, which is not done,
+with 143.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from pipeline.errors import PipelineError, ResourceError, SourceError, UsageError
+from pipeline.gallery_options import add_commands, add_purpose
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_search(commands.add_parser("search", help="find a person in the gallery of a run"))
     _add_evaluate(commands.add_parser("evaluate", help="compare a run with ground truth"))
     _add_export(commands.add_parser("export", help="tracklets with confirmed identities, as a data set to train on"))
+    add_commands(commands, _add_common, _answered)
     _add_validate(commands.add_parser("validate", help="check a config file without running it"))
     _add_doctor(commands.add_parser("doctor", help="check this machine: decoder, GPU, weights, disk, clock"))
     return parser
@@ -127,8 +130,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rerank", action=argparse.BooleanOptionalAction, help="order by common neighbours (k-reciprocal)"
     )
-    parser.add_argument("--purpose", metavar="TEXT", help="why, for the audit")
-    parser.add_argument("--case", metavar="ID", help="for which case, for the audit")
+    add_purpose(parser)
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N")
     _add_common(parser)
@@ -172,6 +174,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         default="hitsz_vcm",
         help="that of HITSZ-VCM (RGB and near-infrared), or a tracklet folder (thermal too)",
     )
+    add_purpose(parser)
     parser.add_argument("--held-out", type=_share, default=0.2, metavar="SHARE", help="of persons, not to train on")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
     _add_common(parser)
@@ -222,15 +225,17 @@ def _rate(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pipeline.run import RunOptions, incomplete_sources, run
+    from pipeline.run import RunOptions, run
+    from pipeline.tally import incomplete_sources
 
     config = _configured(options)
     existing = "overwrite" if options.overwrite else "append" if options.append else "refuse"
-    with _stop_on_signals() as stopped, _progress(options) as on_progress:
+    with _stop_on_signals() as stopped, _reload_on_signal(options) as new_config, _progress(options) as on_progress:
         choices = RunOptions(
             existing=existing,
             max_frames=options.max_frames,
             should_stop=lambda: bool(stopped),
+            new_config=new_config,
             on_progress=on_progress,
         )
         try:
@@ -242,12 +247,14 @@ def _run(options: argparse.Namespace) -> int:
     for line in incomplete_sources(report):
         _complain(line)
     if stopped:
-        return 128 + stopped[0]
+        # A run of live cameras has no other end than being told to stop; one of recordings is not done.
+        asked_for = stopped[0] == signal.SIGTERM and any(camera.live for camera in config.cameras.values())
+        return 0 if asked_for else 128 + stopped[0]
     return SourceError.exit_code if incomplete_sources(report) else 0
 
 
 def _search(options: argparse.Namespace) -> int:
-    from pipeline.audit import Actor
+    from pipeline.gallery_commands import actor_of, recorded
     from pipeline.query import Asked, QueryFile, SearchOptions, search
 
     modality = _modality(options.query_modality, "--query-modality") if options.query_modality else None
@@ -257,13 +264,11 @@ def _search(options: argparse.Namespace) -> int:
         file=QueryFile(modality=modality, camera=options.query_camera, whole=options.whole),
         spot=_spot(options),
     )
-    how = SearchOptions(
-        rerank=options.rerank,
-        false_match_rate=options.fmr,
-        device=options.device,
-        actor=Actor.here(case_id=options.case, purpose=options.purpose),
-    )
-    result = search(options.gallery, asked, _search_filter(options), how)
+    wanted = _search_filter(options)
+    how = SearchOptions(rerank=options.rerank, false_match_rate=options.fmr, device=options.device)
+    with recorded(options.gallery, actor_of(options)) as record:
+        result = search(options.gallery, asked, wanted, how)
+        record("search", *_search_record(wanted, how, result))
     _show(result.to_json(), options, _answers_text(result))
     return 0
 
@@ -320,22 +325,22 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from pipeline.export import draft, export, read_confirmed
+    from pipeline.gallery_commands import actor_of, recorded
 
     if options.draft:
-        rows = draft(options.gallery, options.draft)
+        with recorded(options.gallery, actor_of(options)) as record:
+            rows = draft(options.gallery, options.draft)
+            record("export", {"output": str(options.draft), "tracklets": rows}, [])
         _show(
             {"table": str(options.draft), "tracklets": rows}, options, f"{options.draft}: {rows} tracklets to look at"
         )
         return 0
     if options.output is None:
         raise UsageError("--output DIR is missing: where the data set goes")
-    done = export(
-        options.gallery,
-        read_confirmed(options.confirmed),
-        options.output,
-        layout=options.layout,
-        held_out=options.held_out,
-    )
+    confirmed = read_confirmed(options.confirmed)
+    with recorded(options.gallery, actor_of(options)) as record:
+        done = export(options.gallery, confirmed, options.output, layout=options.layout, held_out=options.held_out)
+        record("export", {"output": str(options.output), "tracklets": sorted(confirmed)}, sorted(confirmed))
     counts = {modality.value: count for modality, count in done.tracklets.items()}
     text = (
         f"{options.output}: {done.persons} persons ({done.both_modalities} seen in visible light and infrared,"
@@ -375,6 +380,19 @@ def _doctor(options: argparse.Namespace) -> int:
     width = max(len(each["name"]) for each in plain)
     _show(plain, options, "\n".join(f"{each['status']:4}  {each['name']:{width}}  {each['detail']}" for each in plain))
     return 1 if any(each["status"] == "fail" for each in plain) else 0
+
+
+def _answered(name: str) -> Callable[[argparse.Namespace], int]:
+    """A command about a gallery, printing what it has to say."""
+
+    def run(options: argparse.Namespace) -> int:
+        from pipeline.gallery_commands import COMMANDS
+
+        outcome = COMMANDS[name](options)
+        _show(outcome.plain, options, outcome.text)
+        return outcome.code
+
+    return run
 
 
 # --- what they share ---------------------------------------------------------
@@ -431,6 +449,25 @@ def _person(text: str) -> int:
     return int(digits)
 
 
+def _search_record(wanted: Any, how: Any, result: Any) -> tuple[dict[str, Any], list[str]]:
+    """What the audit keeps of a search: query, filters, answers; and the tracklets that it names."""
+    plain = result.to_json()
+    answers = [{key: each[key] for key in ("tracklet_id", "person", "probability")} for each in plain["answers"]]
+    asked = [each["description"] for each in (plain["query"], *plain["examples"])]
+    negatives = [each["description"] for each in plain["negatives"]]
+    details = {
+        "query": asked if len(asked) > 1 else asked[0],
+        "negatives": negatives,
+        "filters": wanted.to_json(),
+        "false_match_rate": how.false_match_rate,
+        "rerank": how.rerank,
+        "answers": answers,
+    }
+    return {key: value for key, value in details.items() if value not in (None, [])}, [
+        *asked, *negatives, *(answer["tracklet_id"] for answer in answers)
+    ]  # fmt: skip
+
+
 def _modality(text: str, flag: str) -> Any:
     from reid.modality import Modality
 
@@ -444,7 +481,8 @@ def _run_summary(report: dict[str, Any], root: Path) -> str:
     rows = [
         [
             camera_id, camera["modality"], camera["state"], str(camera["frames_processed"]),
-            str(sum(camera["frames_skipped"].values())), str(camera["tracklets"]),
+            str(sum(camera["frames_dropped"].values())), str(sum(camera["frames_skipped"].values())),
+            str(camera["tracklets"]),
         ]
         for camera_id, camera in report["cameras"].items()
     ]  # fmt: skip
@@ -452,7 +490,7 @@ def _run_summary(report: dict[str, Any], root: Path) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in report["tracklets"]["rejected"].items())
     return "\n".join(
         [
-            _table(["camera", "modality", "state", "frames", "skipped", "tracklets"], rows),
+            _table(["camera", "modality", "state", "frames", "dropped", "skipped", "tracklets"], rows),
             f"{report['tracklets']['accepted']} tracklets, {rejected} rejected"
             + (f" ({reasons})" if reasons else "")
             + f"; people in the gallery: {report['persons']}",
@@ -497,6 +535,28 @@ def _stop_on_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _reload_on_signal(options: argparse.Namespace) -> Iterator[Any]:
+    """Read the config file again after a SIGHUP; without a file, SIGHUP does what it does."""
+    if not options.config:
+        yield lambda: None
+        return
+    asked: list[int] = []
+
+    def new_config() -> Any:
+        if not asked:
+            return None
+        asked.clear()
+        logger.info("SIGHUP: reading %s again", options.config)
+        return _configured(options)
+
+    before = signal.signal(signal.SIGHUP, lambda number, frame: asked.append(number))
+    try:
+        yield new_config
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @contextmanager

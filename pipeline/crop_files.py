@@ -1,6 +1,7 @@
 """The files of tracklets: crops and records, written so that a name stands for whole content or for nothing."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -32,11 +33,27 @@ def write_record(root: Path, record: Record) -> None:
     """Write or replace the file of a tracklet, durably, and whole or not at all."""
     folder = root / record.folder
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{RECORD}.part"
-    part.write_bytes(record.to_json())
-    sync(part)
-    part.replace(folder / RECORD)
-    sync(folder)
+    write_whole(folder / RECORD, record.to_json())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that at any moment its name stands for the old or the new content, never for a part."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+def bytes_of(folder: Path) -> int:
+    """Size of the files in a tracklet's folder."""
+    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def write_images(folder: Path, tracklet: Tracklet) -> list[Path]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -100,6 +100,19 @@ class SearchFilter:
                 )
         if self.start and self.end and self.start >= self.end:
             raise UsageError(f"from must be before to, got {rfc3339(self.start)} and {rfc3339(self.end)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Those that are set, as strings, numbers and lists."""
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: _plain(value) for name, value in found.items() if value not in (None, False)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    return str(value) if isinstance(value, TimeOfDay) else value
 
 
 class Catalogue:

@@ -292,7 +292,17 @@ class Persons:
                 said = {"decision": number, **(details or {})}
                 self._audit.append(db, actor, kind, said, subjects=subjects)
         self._audit.copy()
+        self._store.rewrite_records(self._names(effects))
         return next(each for each in self.decisions() if each.decision_id == number)
+
+    def _names(self, effects: _Effects) -> list[str]:
+        """Of those whose person changed: their records are brought up to it."""
+        with self._store.reading() as db:
+            found = (
+                db.execute("SELECT tracklet_id FROM tracklets WHERE row = ?", [row]).fetchone()
+                for row, _, _ in effects.tracklets
+            )
+            return [each[0] for each in found if each is not None]
 
     def _row(self, decision_id: int) -> dict[str, Any]:
         with self._store.reading() as db:

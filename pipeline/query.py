@@ -2,17 +2,14 @@
 
 import difflib
 import logging
-import os
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.audit import Actor, Audit
 from pipeline.build import (
     build_approximation,
     build_builders,
@@ -25,12 +22,12 @@ from pipeline.build import (
 from pipeline.clips import Query, Spot, clip_from_image, clip_from_spot, clip_from_video
 from pipeline.config import CameraConfig, Config, load
 from pipeline.errors import UsageError
-from pipeline.filters import SearchFilter, TimeOfDay
+from pipeline.filters import SearchFilter
 from pipeline.frame import IMAGE_SUFFIXES, Frame, Image
-from pipeline.search import Example, Searcher, SearchResult, SearchRules, plain
+from pipeline.search import Example, Searcher, SearchResult, SearchRules
 from pipeline.sinks import write_whole
 from pipeline.sources.open import open_source
-from pipeline.store import DATABASE, Store
+from pipeline.store import Store
 from pipeline.surveil import gather, tracked
 from pipeline.thermal import Windows
 from pipeline.tracklets import Tracklet
@@ -105,19 +102,15 @@ class SearchOptions:
         rerank: Whether common neighbours order the answers within each modality; None: as the site's config says.
         false_match_rate: Leave out what more strangers are alike to; None: as the site's config says.
         device: For embedding a file's person.
-        actor: Who searches, and why; None is the user of this process.
     """
 
     rerank: bool | None = None
     false_match_rate: float | None = None
     device: str = "auto"
-    actor: Actor | None = None
 
 
 def search(root: Path, asked: Asked, wanted: SearchFilter, options: SearchOptions | None = None) -> SearchResult:
-    """Find a person in the gallery of a run, and record in its audit who searched for whom.
-
-    A gallery that cannot be written, such as one on a read-only disk, is searched without a record, which the log says.
+    """Find a person in the gallery of a run. Whoever calls this records it (``gallery_commands.recorded``).
 
     Args:
         root: The run's folder.
@@ -127,14 +120,11 @@ def search(root: Path, asked: Asked, wanted: SearchFilter, options: SearchOption
 
     Raises:
         UsageError: When a query is of no kind, shows nobody, or a camera, zone or person is named that the gallery or
-            the run does not have; when the site asks for a purpose and none is given.
+            the run does not have.
     """
     options = options or SearchOptions()
     config = read_config(root) if (root / CONFIG).is_file() else None
-    with _opened(root) as (store, writable):
-        actor = options.actor or Actor.here()
-        audit = Audit(store, purpose_required=purpose_required(config))
-        audit.require(actor)
+    with Store.read(root) as store:
         for camera in sorted(wanted.cameras or ()):
             _check_camera("--camera", camera, store.cameras())
         searcher = Searcher(
@@ -145,48 +135,7 @@ def search(root: Path, asked: Asked, wanted: SearchFilter, options: SearchOption
             for place, text in enumerate(asked.examples)
         ]
         negatives = [_example(searcher, store, text, asked.file, None, options.device) for text in asked.negatives]
-        result = searcher.by_examples(examples, wanted, negatives=negatives)
-        if writable:
-            _record(audit, actor, result, wanted, options)
-        return result
-
-
-@contextmanager
-def _opened(root: Path) -> Iterator[tuple[Store, bool]]:
-    """The gallery, to search and to record that it was searched; only to search where nothing can be written."""
-    writable = os.access(root, os.W_OK) and os.access(root / DATABASE, os.W_OK)
-    if not writable and (root / DATABASE).is_file():
-        logger.warning("%s cannot be written: this search is not recorded in its audit", root)
-    with Store.edit(root) if writable else Store.read(root) as store:
-        yield store, writable
-
-
-def _record(audit: Audit, actor: Actor, result: SearchResult, wanted: SearchFilter, options: SearchOptions) -> None:
-    """Who, why, for whom, with which filters, and what came out."""
-    asked_for = [each.description for each in (result.query, *result.examples)]
-    not_these = [each.description for each in result.negatives]
-    filters = {
-        name: str(value) if isinstance(value, TimeOfDay) else plain(value)
-        for name, value in ((each.name, getattr(wanted, each.name)) for each in fields(wanted))
-        if value not in (None, False)
-    }
-    answers = [{"tracklet": each.tracklet_id, "p": round(each.probability, 4)} for each in result.answers]
-    names = [*asked_for, *not_these, *(each.tracklet_id for each in result.answers)]
-    details = {
-        "query": asked_for,
-        "negatives": not_these,
-        "filters": filters,
-        "rerank": options.rerank,
-        "false_match_rate": options.false_match_rate,
-        "searched": result.searched,
-        "answers": answers,
-    }
-    audit.record(actor, "search", details, subjects=names)
-
-
-def purpose_required(config: Config | None) -> bool:
-    """Whether the site asks why."""
-    return bool(getattr(getattr(config, "storage", None), "purpose_required", False))
+        return searcher.by_examples(examples, wanted, negatives=negatives)
 
 
 def search_rules(config: Config | None, options: SearchOptions) -> SearchRules:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import ResourceError, UsageError
+from pipeline.errors import DamagedGalleryError, ResourceError, UsageError
 from reid.embedding import checksum, to_bytes
 
 DATABASE = "gallery.sqlite"
@@ -81,6 +81,7 @@ _VERSION_2 = """
     ALTER TABLE tracklets ADD COLUMN quality REAL NOT NULL DEFAULT 0;  -- of the best view; outlives its image
     UPDATE tracklets SET quality =
         COALESCE((SELECT MAX(quality) FROM crops WHERE tracklet_row = tracklets.row), 0);
+    ALTER TABLE tracklets ADD COLUMN disk_bytes INTEGER NOT NULL DEFAULT 0;  -- of its folder
     CREATE INDEX tracklets_by_end ON tracklets (end_us);
     CREATE TABLE counterparts (  -- the same place and time through a camera of another modality
         tracklet_row INTEGER NOT NULL REFERENCES tracklets ON DELETE CASCADE,
@@ -170,7 +171,7 @@ def gallery_errors(path: Path) -> Iterator[None]:
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
         raise  # these are ours, not the file's
     except (sqlite3.DatabaseError, ValueError, TypeError, OverflowError) as error:
-        raise UsageError(f"{path}: not a gallery, or a damaged one: {error}") from error
+        raise DamagedGalleryError(f"{path}: not a gallery, or a damaged one: {error}") from error
 
 
 @contextmanager
@@ -270,6 +271,24 @@ def migrate(connection: sqlite3.Connection, path: Path, meta: dict[str, str]) ->
                 connection.execute("ROLLBACK")
             raise
     return 0 < version < len(MIGRATIONS)
+
+
+def check_pages(connection: sqlite3.Connection, path: Path, *, thorough: bool = False) -> None:
+    """Walk every page of the file.
+
+    Args:
+        connection: To the file.
+        path: Of the file, for the message.
+        thorough: Also compare every index with its table.
+
+    Raises:
+        DamagedGalleryError: When one does not hold what the others say it holds.
+    """
+    with gallery_errors(path):
+        how = "integrity_check" if thorough else "quick_check"
+        found = [text for (text,) in connection.execute(f"PRAGMA {how}(10)")]
+        if found != ["ok"]:
+            raise DamagedGalleryError(f"{path}: not a gallery, or a damaged one: {'; '.join(found)}")
 
 
 def _half(vector: bytes) -> bytes:

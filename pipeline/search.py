@@ -464,7 +464,7 @@ class Searcher:
             why = self._why(examples, example, modality, scored, at)
             if before != at:
                 why += f" Common neighbours put it at place {at + 1} of its modality, likeness at {before + 1}."
-            stored = self._store.accepted([int(scored.rows[at])])
+            stored = self._store.by_rows([int(scored.rows[at])])
             if stored:  # else it was erased a moment ago
                 answers.append(self._answer(len(answers) + 1, stored[0], scored, at, why))
         return tuple(answers), below

@@ -15,7 +15,7 @@ import logging
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,11 +25,21 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.crop_files import part_of, read_crop, sync, write_images, write_record
+from pipeline.crop_files import bytes_of, part_of, read_crop, sync, write_images, write_record, write_whole
 from pipeline.errors import GalleryMismatchError, ResourceError, UsageError
 from pipeline.identify import KnownTracklet, Sighting
 from pipeline.record import CROPS, RECORD, Record, crop_path, from_us
-from pipeline.schema import DATABASE, MIGRATIONS, check_version, connect, gallery_errors, migrate, snapshot, transaction
+from pipeline.schema import (
+    DATABASE,
+    MIGRATIONS,
+    check_pages,
+    check_version,
+    connect,
+    gallery_errors,
+    migrate,
+    snapshot,
+    transaction,
+)
 from pipeline.stored import (
     Changes,
     Counts,
@@ -50,6 +60,7 @@ from reid.modality import Modality
 
 __all__ = [
     "DATABASE",
+    "IDENTITY",
     "LOCK",
     "Changes",
     "Counts",
@@ -70,6 +81,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 LOCK = "gallery.lock"
+IDENTITY = "gallery.json"
 _RUN = "run:"  # and the greatest row before it: a key of the table meta, whose value is when the run began
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -155,6 +167,11 @@ class Store:
         return cls._beside(root, read_only=True)
 
     @classmethod
+    def over(cls, root: Path, connection: sqlite3.Connection) -> Self:
+        """Over a connection that the caller keeps: for a database that is being rebuilt."""
+        return cls(root, connection, None)
+
+    @classmethod
     def _locked(cls, root: Path, meta: dict[str, str]) -> Self:
         try:
             (root / CROPS).mkdir(parents=True, exist_ok=True)
@@ -164,12 +181,14 @@ class Store:
         try:
             connection = connect(root / DATABASE, read_only=False)
             try:
+                check_pages(connection, root / DATABASE)
                 with gallery_errors(root / DATABASE):
                     if migrate(connection, root / DATABASE, meta):
                         connection.execute("VACUUM")  # what the older version deleted may lie in free pages
                     store = cls(root, connection, lock)
                 store._remove_orphans()
-                store._write_missing_records()
+                store.write_missing_records()
+                store.write_identity()
             except BaseException:
                 connection.close()
                 raise
@@ -282,9 +301,10 @@ class Store:
             rows = self._db.execute(f"{_SELECT} WHERE {condition} ORDER BY t.start_us, t.tracklet_id", values)
             return [self._stored(row) for row in rows]
 
-    def accepted(self, rows: Sequence[int]) -> list[StoredTracklet]:
-        """Those of these rows that still exist, in their order."""
-        return self._accepted_among(rows)
+    def by_rows(self, rows: Iterable[int]) -> list[StoredTracklet]:
+        """Tracklets of these rows, accepted or rejected, in this order; rows that are gone are left out."""
+        found = (self._first(f"{_SELECT} WHERE t.row = ?", row) for row in rows)
+        return [self._stored(each) for each in found if each is not None]
 
     def boxes(self, camera_id: str, *, after_row: int = 0) -> list[TrackletBoxes]:
         """Boxes of all tracklets of a camera, rejected ones included, by start time.
@@ -410,7 +430,7 @@ class Store:
             now = Cursor(self.last_row, self._last_change(), generation)
             if now == cursor:
                 return Changes(False, (), np.empty((0, self.dimension), np.float32), (), (), now)
-            self._follow_model()
+            self.follow_model()
             befell = self._db.execute(
                 "SELECT tracklet_row, kind FROM changes WHERE change > ? ORDER BY change", [since.change]
             ).fetchall()
@@ -427,7 +447,7 @@ class Store:
                 cursor=now,
             )
 
-    def _follow_model(self) -> None:
+    def follow_model(self) -> None:
         """A reindexing of another process may have changed model and dimension."""
         self.model_id, self.dimension = self._meta("model_id"), int(self._meta("dimension"))
 
@@ -440,8 +460,7 @@ class Store:
         return [self._stored(each) for each in found]
 
     def _accepted_among(self, rows: Sequence[int]) -> list[StoredTracklet]:
-        found = (self._first(f"{_SELECT} WHERE t.row = ? AND t.rejected IS NULL", row) for row in rows)
-        return [self._stored(each) for each in found if each is not None]
+        return [each for each in self.by_rows(rows) if each.rejected is None]
 
     def _vectors_of(self, tracklets: Sequence[StoredTracklet], *, whole: bool) -> NDArray[np.float32]:
         if not whole:
@@ -579,25 +598,35 @@ class Store:
         for parent in {folder.parent for folder in folders}:
             sync(parent)
 
-    def insert(self, record: Record) -> int:
-        """Put the rows of one tracklet in, within the caller's transaction; returns its row."""
+    def insert(self, record: Record, *, row: int | None = None) -> int:
+        """Put the rows of one tracklet in, whose files are in place, within the caller's transaction.
+
+        Args:
+            record: What to put in.
+            row: Its number; by default the next.
+
+        Returns:
+            Its number.
+        """
         self._db.execute(
             "INSERT OR IGNORE INTO cameras VALUES (?, ?, ?, ?)",
             [record.camera_id, record.modality, record.width, record.height],
         )
         if record.person_id is not None:
             self._db.execute("INSERT OR IGNORE INTO persons (person_id) VALUES (?)", [record.person_id])
-        row = self._db.execute(
-            "INSERT INTO tracklets (tracklet_id, camera_id, track_id, start_us, end_us, time_source, frames,"
-            " frame_index, xyxy, confidence, rejected, person_id, zones, quality)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        inserted = self._db.execute(
+            "INSERT INTO tracklets (row, tracklet_id, camera_id, track_id, start_us, end_us, time_source, frames,"
+            " frame_index, xyxy, confidence, rejected, person_id, zones, quality, disk_bytes)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
+                row,
                 record.tracklet_id, record.camera_id, record.track_id, record.start_us, record.end_us,
                 record.time_source, record.frames, record.frame_index, record.xyxy, record.confidence,
                 record.rejected, record.person_id, json.dumps(record.zones), record.quality,
+                bytes_of(self.root / record.folder),
             ],
         ).lastrowid  # fmt: skip
-        number = int(row or 0)
+        number = int(inserted or 0)
         crops = [(number, *crop) for crop in record.crops]
         self._db.executemany("INSERT INTO crops VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", crops)
         beside = [(number, *each) for each in record.counterparts]
@@ -613,6 +642,11 @@ class Store:
             self._db.executemany(
                 "INSERT INTO links (tracklet_row, to_tracklet_id, cosine, probability) VALUES (?, ?, ?, ?)", links
             )
+
+    def rewrite_records(self, tracklet_ids: Iterable[str]) -> None:
+        """Bring the files beside the crops up to what the database says, after it changed."""
+        for name in tracklet_ids:
+            write_record(self.root, self.record(name))
 
     def record(self, tracklet_id: str) -> Record:
         """All that the database has of a tracklet, as its file beside the crops should have it.
@@ -663,6 +697,16 @@ class Store:
                 zones=tuple(json.loads(zones)),
             )
 
+    def write_identity(self) -> None:
+        """Keep model, dimension and calibration in a file too: a damaged database cannot say them."""
+        with self._reading():
+            keys = ("model_id", "dimension", "calibration")
+            known = dict(self._db.execute("SELECT key, value FROM meta WHERE key IN (?, ?, ?)", keys))
+        text = json.dumps(known, indent=2, sort_keys=True).encode() + b"\n"
+        path = self.root / IDENTITY
+        if not path.is_file() or path.read_bytes() != text:
+            write_whole(path, text)
+
     def _remove_orphans(self) -> None:
         with self._reading():
             known = {row[0] for row in self._db.execute("SELECT tracklet_id FROM tracklets")}
@@ -671,16 +715,17 @@ class Store:
                 logger.warning("removing crops that no tracklet names, left by a crash: %s", folder)
                 shutil.rmtree(folder)
 
-    def _write_missing_records(self) -> None:
+    def write_missing_records(self) -> None:
         """A gallery of version 1 had no records beside its crops."""
         if self._first("SELECT 1 FROM meta WHERE key = 'records'"):
             return
         with self._reading():
             names = [name for (name,) in self._db.execute("SELECT tracklet_id FROM tracklets ORDER BY row")]
-        for name in names:
-            write_record(self.root, self.record(name))
-        with self._reading(), transaction(self._db):
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('records', '1')")
+        self.rewrite_records(names)
+        sizes = [(bytes_of(self.root / self.record(name).folder), name) for name in names]
+        with self.writing() as db:
+            db.executemany("UPDATE tracklets SET disk_bytes = ? WHERE tracklet_id = ?", sizes)
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('records', '1')")
 
 
 def _require(root: Path) -> None:

@@ -112,6 +112,7 @@ class Rejection(StrEnum):
     TOO_FEW_FRAMES = "too_few_frames"
     TOO_SMALL = "too_small"
     NO_USABLE_CROP = "no_usable_crop"
+    NOT_EMBEDDED = "not_embedded"  # the model failed on it; the log has the error
 
 
 @dataclass(frozen=True, slots=True)
