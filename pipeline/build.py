@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config import CameraConfig, Config, DetectorConfig
 from pipeline.detectors.base import Detector, NetworkSettings
 from pipeline.errors import ResourceError, SourceError, UsageError
+from pipeline.evidence import Evidence
 from pipeline.identify import Identifier, IdentifyRules
 from pipeline.prefetch import Policy
 from pipeline.retention import Retention, RetentionRules, Shortage
@@ -147,11 +149,11 @@ def build_detector(config: DetectorConfig, windows: Windows) -> Detector:
 def build_identifier(config: Config, store: Store) -> Identifier:
     """An identifier that goes on where the store's last run stopped."""
     return Identifier(
-        store.calibration,
+        Evidence(store.calibration, build_ways(config), travel_share=config.identity.travel_share),
         dimension=store.dimension,
-        rules=IdentifyRules(**config.identity.model_dump()),
+        rules=IdentifyRules(**config.identity.model_dump(exclude={"travel_share"})),
         known=store.known(),
-        next_person_id=store.next_person_id,
+        next_person_id=partial(store.reserve_persons, 1),
     )
 
 

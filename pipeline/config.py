@@ -412,14 +412,23 @@ class IdentityConfig(Section):
     Attributes:
         threshold: Least probability for joining a known person.
         evidence: A person's score is the mean over their best so many tracklets.
-        candidates: Nearest tracklets looked at in each modality.
         max_links: Links kept of each tracklet.
+        travel_share: How much a travel time near the typical one of ``ways`` speaks for one person: of the pairs of one
+            person's tracklets, the share that follow each other. 0: ways speak against only.
+        revise_seconds: Time between two looks back that may give earlier tracklets to other persons; 0: never.
+        window_seconds: How far a look back reaches.
+        window_tracklets: How many tracklets it reaches at most.
+        memory: Tracklets that new ones are compared with; the oldest are forgotten first.
     """
 
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     evidence: Count = 3
-    candidates: Count = 64
     max_links: Count = 5
+    travel_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    revise_seconds: NotNegative = 300.0
+    window_seconds: Positive = 14_400.0
+    window_tracklets: Count = 1_000
+    memory: Count = 20_000
 
 
 Limit: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
