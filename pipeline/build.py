@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pipeline.config import CameraConfig, Config, DetectorConfig
 from pipeline.detectors.base import Detector, NetworkSettings
@@ -13,6 +13,7 @@ from pipeline.evidence import Evidence
 from pipeline.identify import Identifier, IdentifyRules
 from pipeline.prefetch import Policy
 from pipeline.retention import Retention, RetentionRules, Shortage
+from pipeline.revision import Reviser
 from pipeline.sources.base import Source
 from pipeline.sources.open import open_source
 from pipeline.store import Store
@@ -155,6 +156,11 @@ def build_identifier(config: Config, store: Store) -> Identifier:
         known=store.known(),
         next_person_id=partial(store.reserve_persons, 1),
     )
+
+
+def build_reviser(line: Line, store: Store) -> Reviser:
+    """What keeps the line's identifier and the store of one mind."""
+    return Reviser(store, cast("Identifier", line.identifier))
 
 
 def build_ways(config: Config) -> Ways:

@@ -245,16 +245,14 @@ class Identifier:
         """Remembered tracklets of a person."""
         return [each.tracklet_id for each in self._memory.of(person_id)]
 
-    def look_back(self, *, now: datetime | None = None) -> list[Revision]:
-        """Put the tracklets of the window together anew, when it is time to; `now` says that it is.
+    def look_back(self, *, at_once: bool = False) -> list[Revision]:
+        """Put the tracklets of the window together anew, when it is time to, or at once (unless that is never wanted).
 
         Returns:
             Tracklets whose person changed; those that an operator decided on are never among them.
         """
-        latest = now or self._memory.latest
-        if latest is None:
-            return []
-        if now is None and not self._is_due(latest):
+        latest = self._memory.latest
+        if latest is None or not self._is_due(latest, at_once=at_once):
             return []
         self._looked_back = latest
         since = latest - timedelta(seconds=self._rules.window_seconds)
@@ -262,9 +260,9 @@ class Identifier:
         anchors = self._anchors({each.tracklet_id for each in recent})
         return self._regrouped([*anchors, *recent], len(anchors))
 
-    def _is_due(self, latest: datetime) -> bool:
-        if not self._rules.revise_seconds:
-            return False
+    def _is_due(self, latest: datetime, *, at_once: bool) -> bool:
+        if not self._rules.revise_seconds or at_once:
+            return bool(self._rules.revise_seconds)
         if self._looked_back is None:
             self._looked_back = latest
         return (latest - self._looked_back).total_seconds() >= self._rules.revise_seconds
