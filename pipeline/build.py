@@ -2,20 +2,26 @@
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from pipeline.config import CameraConfig, Config, DetectorConfig
 from pipeline.detectors.base import Detector, NetworkSettings
 from pipeline.errors import ResourceError, SourceError, UsageError
+from pipeline.evidence import Evidence
 from pipeline.identify import Identifier, IdentifyRules
 from pipeline.prefetch import Policy
 from pipeline.retention import Retention, RetentionRules, Shortage
+from pipeline.revision import Reviser
 from pipeline.sources.base import Source
 from pipeline.sources.open import open_source
 from pipeline.store import Store
 from pipeline.surveil import Line
 from pipeline.thermal import ThermalWindow, Windows
 from pipeline.tracklets import TrackletBuilder, TrackletRules
+from pipeline.ways import Way, Ways
+from reid.gallery import Approximation
 from reid.modality import Modality
 from trackers.base import Tracker
 from trackers.cautious import CautiousSettings, CautiousTracker
@@ -71,8 +77,13 @@ def build_window(camera: CameraConfig) -> ThermalWindow:
     )
 
 
-def build_extractor(weights: str, device: str) -> "XReIDExtractor":
+def build_extractor(weights: str, device: str, *, calibration: Path | None = None) -> "XReIDExtractor":
     """Load a checkpoint.
+
+    Args:
+        weights: A file, or the name of embedded weights.
+        device: Where to compute.
+        calibration: A file whose curves take the place of those that the weights carry.
 
     Raises:
         UsageError: When it is missing, damaged, or does not fit the model.
@@ -80,7 +91,11 @@ def build_extractor(weights: str, device: str) -> "XReIDExtractor":
     from reid import checkpoint
 
     try:
-        return checkpoint.load(weights, device=resolve_device(device))
+        made = checkpoint.load(weights, device=resolve_device(device))
+        if calibration is not None:
+            own = checkpoint.read_calibration(calibration)
+            made.calibration = made.calibration.replaced(own) if made.calibration else own
+        return made
     except checkpoint.CheckpointError as error:
         raise UsageError(f"reid.weights: {error}") from error
 
@@ -135,12 +150,30 @@ def build_detector(config: DetectorConfig, windows: Windows) -> Detector:
 def build_identifier(config: Config, store: Store) -> Identifier:
     """An identifier that goes on where the store's last run stopped."""
     return Identifier(
-        store.calibration,
+        Evidence(store.calibration, build_ways(config), travel_share=config.identity.travel_share),
         dimension=store.dimension,
-        rules=IdentifyRules(**config.identity.model_dump()),
+        rules=IdentifyRules(**config.identity.model_dump(exclude={"travel_share"})),
         known=store.known(),
-        next_person_id=store.next_person_id,
+        next_person_id=partial(store.reserve_persons, 1),
     )
+
+
+def build_reviser(line: Line, store: Store) -> Reviser:
+    """What keeps the line's identifier and the store of one mind."""
+    return Reviser(store, cast("Identifier", line.identifier))
+
+
+def build_ways(config: Config) -> Ways:
+    """What the config knows of the ways between cameras."""
+    return Ways(Way((way.between[0], way.between[1]), way.min_seconds, way.typical_seconds) for way in config.ways)
+
+
+def build_approximation(config: Config) -> Approximation | None:
+    """When a search stops looking at everything; None is never."""
+    chosen = config.search
+    if chosen.approximate_beyond is None:
+        return None
+    return Approximation(chosen.approximate_beyond, chosen.approximate_probes)
 
 
 def build_retention(config: Config, store: Store, on_shortage: Callable[[Shortage], None]) -> Retention:

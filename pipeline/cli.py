@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -98,11 +97,23 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("query", help="a tracklet id, or an image or video file that shows the person")
+    parser.add_argument(
+        "query", nargs="+",
+        help="a tracklet id, or an image or video file that shows the person; several are examples of one person",
+    )  # fmt: skip
     parser.add_argument(
         "-g", "--gallery", type=Path, default=Path("runs/latest"), metavar="DIR",
         help="a run's folder (default: runs/latest, where run writes unless told otherwise)",
     )  # fmt: skip
+    parser.add_argument(
+        "--not", dest="negatives", action="append", default=[], metavar="QUERY",
+        help="a tracklet or file that shows somebody else: answers like it fall back; repeatable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--at", metavar="TIME",
+        help="with --box: the moment, as a time or in seconds of the recording; the query is a video file or a camera",
+    )  # fmt: skip
+    parser.add_argument("--box", metavar="X1,Y1,X2,Y2", help="with --at: where the person stands, in pixels")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--query-modality", metavar="M", help="what the query file shows: rgb, nir or thermal")
     shown.add_argument(
@@ -111,16 +122,34 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         help="the run's camera that recorded the query file: its modality and its thermal settings are the file's",
     )
     parser.add_argument("--whole", action="store_true", help="the query image shows one person: take it as it is")
-    parser.add_argument("--modality", action="append", metavar="M", help="only cameras of this modality; repeatable")
-    parser.add_argument("--camera", action="append", metavar="ID", help="only this camera; repeatable")
-    parser.add_argument("--from", dest="start", metavar="TIME", help="not before, e.g. 2026-06-01T20:00:00Z")
-    parser.add_argument("--to", dest="end", metavar="TIME", help="not after")
+    _add_filters(parser)
+    parser.add_argument(
+        "--fmr", type=_rate, metavar="RATE",
+        help="leave out what more than this share of strangers is alike to, e.g. 0.01",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rerank", action=argparse.BooleanOptionalAction, help="order by common neighbours (k-reciprocal)"
+    )
     add_purpose(parser)
-    parser.add_argument("--top-k", type=_positive, default=10, metavar="N", help="answers at most (default 10)")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N")
     _add_common(parser)
     parser.set_defaults(command=_search)
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--modality", action="append", metavar="M", help="only cameras of this modality; repeatable")
+    parser.add_argument("--camera", action="append", metavar="ID", help="only this camera; repeatable")
+    parser.add_argument("--from", dest="start", metavar="TIME", help="not before, e.g. 2026-06-01T20:00:00Z")
+    parser.add_argument("--to", dest="end", metavar="TIME", help="not after")
+    parser.add_argument("--time-of-day", metavar="HH:MM-HH:MM", help="only then, by the site's clock, e.g. 22:00-06:00")
+    parser.add_argument("--zone", action="append", metavar="NAME", help="only who stood in this zone; repeatable")
+    parser.add_argument("--min-quality", type=float, metavar="Q", help="only where the best view is as good, 0 to 1")
+    parser.add_argument("--person", action="append", metavar="P0007", help="only this person's; repeatable")
+    parser.add_argument(
+        "--include-own", action="store_true", help="also the query itself, and its camera at the same moment"
+    )
+    parser.add_argument("--top-k", type=_positive, default=10, metavar="N", help="answers at most (default 10)")
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -182,6 +211,16 @@ def _share(text: str) -> float:
     return share
 
 
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 < rate < 1:
+        raise argparse.ArgumentTypeError(f"expected a rate between 0 and 1, got {text!r}")
+    return rate
+
+
 # --- commands ----------------------------------------------------------------
 
 
@@ -216,34 +255,62 @@ def _run(options: argparse.Namespace) -> int:
 
 def _search(options: argparse.Namespace) -> int:
     from pipeline.gallery_commands import actor_of, recorded
-    from pipeline.query import QueryFile, search
+    from pipeline.query import Asked, QueryFile, SearchOptions, search
 
     modality = _modality(options.query_modality, "--query-modality") if options.query_modality else None
+    asked = Asked(
+        examples=tuple(options.query),
+        negatives=tuple(options.negatives),
+        file=QueryFile(modality=modality, camera=options.query_camera, whole=options.whole),
+        spot=_spot(options),
+    )
     wanted = _search_filter(options)
+    how = SearchOptions(rerank=options.rerank, false_match_rate=options.fmr, device=options.device)
     with recorded(options.gallery, actor_of(options)) as record:
-        result = search(
-            options.gallery,
-            options.query,
-            wanted,
-            file=QueryFile(modality=modality, camera=options.query_camera, whole=options.whole),
-            device=options.device,
-        )
-        record("search", *_search_record(options.query, wanted, result))
-    lines = [f"query: {result.query.description} ({result.query.modality.value})", result.explanation]
-    if result.answers:
-        lines.append(_table(
-            ["rank", "person", "p(same)", "cosine", "camera", "modality", "from (UTC)", "to", "tracklet", "best crop"],
-            [
-                [
-                    str(answer.rank), f"P{answer.person_id:04d}", f"{answer.probability:.2f}", f"{answer.cosine:.3f}",
-                    answer.camera_id, answer.modality.value, f"{answer.start:%Y-%m-%d %H:%M:%S}",
-                    f"{answer.end:%H:%M:%S}", answer.tracklet_id, str(answer.best_crop),
-                ]
-                for answer in result.answers
-            ],
-        ))  # fmt: skip
-    _show(result.to_json(), options, "\n".join(lines))
+        result = search(options.gallery, asked, wanted, how)
+        record("search", *_search_record(wanted, how, result))
+    _show(result.to_json(), options, _answers_text(result))
     return 0
+
+
+def _answers_text(result: Any) -> str:
+    """One block an answer: who, where, when by the clock on the wall, and why it stands there."""
+    queries = [result.query, *result.examples]
+    lines = [f"query: {each.description} ({each.modality.value})" for each in queries]
+    lines += [f"not:   {each.description} ({each.modality.value})" for each in result.negatives]
+    lines.append(result.explanation)
+    for answer in result.answers:
+        local = f"{answer.start_local:%Y-%m-%d %H:%M:%S} to {answer.end_local:%H:%M:%S %Z}"
+        utc = f" ({answer.start:%H:%M:%S} UTC)" if answer.start_local.utcoffset() else ""
+        lines += [
+            "",
+            f"{answer.rank}. P{answer.person_id:04d} at {answer.camera_id} ({answer.modality.value}), {local}{utc}:"
+            f" p = {answer.probability:.2f}",
+            f"   {answer.why}",
+            f"   tracklet {answer.tracklet_id}" + (f", zones {', '.join(answer.zones)}" if answer.zones else ""),
+            f"   crop {answer.best_crop or 'aged away'}",
+        ]
+        lines += [f"   {each.modality.value} of {each.camera_id}: {each.crop}" for each in answer.counterparts]
+    return "\n".join(lines)
+
+
+def _spot(options: argparse.Namespace) -> Any:
+    from pipeline.clips import Spot
+    from pipeline.config import parse_time
+
+    if (options.at is None) != (options.box is None):
+        raise UsageError("--at and --box belong together: a moment of a recording, and where the person stands then")
+    if options.at is None:
+        return None
+    at: Any
+    try:
+        at = float(options.at)
+    except ValueError:
+        try:
+            at = parse_time(options.at)
+        except ValueError as error:
+            raise UsageError(f"--at {error}, or seconds of the recording") from error
+    return Spot.parse(at, options.box)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -353,7 +420,7 @@ def _configured(options: argparse.Namespace) -> Any:
 
 def _search_filter(options: argparse.Namespace) -> Any:
     from pipeline.config import parse_time
-    from pipeline.search import SearchFilter
+    from pipeline.filters import SearchFilter, TimeOfDay
 
     def moment(text: str | None, flag: str) -> Any:
         try:
@@ -367,25 +434,38 @@ def _search_filter(options: argparse.Namespace) -> Any:
         start=moment(options.start, "--from"),
         end=moment(options.end, "--to"),
         top_k=options.top_k,
+        time_of_day=TimeOfDay.parse(options.time_of_day) if options.time_of_day else None,
+        zones=frozenset(options.zone) if options.zone else None,
+        min_quality=options.min_quality,
+        persons=frozenset(_person(each) for each in options.person) if options.person else None,
+        include_own=options.include_own,
     )
 
 
-def _search_record(query: str, wanted: Any, result: Any) -> tuple[dict[str, Any], list[str]]:
+def _person(text: str) -> int:
+    digits = text.removeprefix("P")
+    if not digits.isdigit():
+        raise UsageError(f"--person {text!r}: expected a person as the answers name them, such as P0007")
+    return int(digits)
+
+
+def _search_record(wanted: Any, how: Any, result: Any) -> tuple[dict[str, Any], list[str]]:
     """What the audit keeps of a search: query, filters, answers; and the tracklets that it names."""
     plain = result.to_json()
     answers = [{key: each[key] for key in ("tracklet_id", "person", "probability")} for each in plain["answers"]]
-    filters = {key: _plain(value) for key, value in asdict(wanted).items() if value is not None}
-    named = [answer["tracklet_id"] for answer in answers]
-    return {"query": plain["query"]["description"], "filters": filters, "answers": answers}, [query, *named]
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it."""
-    if isinstance(value, frozenset | list | tuple):
-        return [_plain(each) for each in (sorted(value) if isinstance(value, frozenset) else value)]
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    return value if isinstance(value, bool | int | float | None) else str(value)
+    asked = [each["description"] for each in (plain["query"], *plain["examples"])]
+    negatives = [each["description"] for each in plain["negatives"]]
+    details = {
+        "query": asked if len(asked) > 1 else asked[0],
+        "negatives": negatives,
+        "filters": wanted.to_json(),
+        "false_match_rate": how.false_match_rate,
+        "rerank": how.rerank,
+        "answers": answers,
+    }
+    return {key: value for key, value in details.items() if value not in (None, [])}, [
+        *asked, *negatives, *(answer["tracklet_id"] for answer in answers)
+    ]  # fmt: skip
 
 
 def _modality(text: str, flag: str) -> Any:

@@ -61,6 +61,8 @@ def _parse_timezone(value: Any) -> Any:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 FilePath = Annotated[Path, Field(strict=False)]
 Moment = Annotated[datetime, BeforeValidator(parse_time)]
@@ -350,15 +352,58 @@ class ReidConfig(Section):
 
     Attributes:
         weights: A checkpoint file, or xreid-tiny for the one that comes with the program; there is no default.
+        calibration: A file that ``calibrate`` wrote, whose curves take the place of those of the weights.
         device: auto, cpu, cuda or cuda:N.
         batch: Tracklets embedded together.
         max_wait_ms: With live cameras, a finished tracklet waits no longer for others to go with.
     """
 
     weights: Annotated[str, StringConstraints(min_length=1)]
+    calibration: FilePath | None = None
     device: Device = "auto"
     batch: Count = 8
     max_wait_ms: Positive = 500.0
+
+
+class WayConfig(Section):
+    """How long people need between two cameras, in either direction (see ``pipeline.ways``).
+
+    Attributes:
+        between: The two cameras.
+        min_seconds: Nobody is quicker; 0 where their views overlap.
+        typical_seconds: Most people need about as long.
+    """
+
+    between: Annotated[list[CameraId], Field(min_length=2, max_length=2)]
+    min_seconds: NotNegative
+    typical_seconds: NotNegative
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.between[0] == self.between[1]:
+            raise ValueError(f"between: names {self.between[0]} twice; a way is between two cameras")
+        if self.min_seconds > self.typical_seconds:
+            raise ValueError(
+                f"min_seconds: {self.min_seconds:g} is more than typical_seconds, {self.typical_seconds:g}"
+            )
+        return self
+
+
+class SearchConfig(Section):
+    """How answers to a search are made (see ``pipeline.search.SearchRules``).
+
+    Attributes:
+        false_match_rate: Leave out answers that more than this share of strangers is alike to; without it, none.
+        rerank: Whether common neighbours (k-reciprocal) order the answers within each modality.
+        approximate_beyond: From so many tracklets on, an inverted file looks at a share of them only; without it, the
+            search is exact at any size.
+        approximate_probes: That share.
+    """
+
+    false_match_rate: Rate | None = None
+    rerank: bool = False
+    approximate_beyond: Count | None = None
+    approximate_probes: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
 class IdentityConfig(Section):
@@ -367,14 +412,23 @@ class IdentityConfig(Section):
     Attributes:
         threshold: Least probability for joining a known person.
         evidence: A person's score is the mean over their best so many tracklets.
-        candidates: Nearest tracklets looked at in each modality.
         max_links: Links kept of each tracklet.
+        travel_share: How much a travel time near the typical one of ``ways`` speaks for one person: of the pairs of one
+            person's tracklets, the share that follow each other. 0: ways speak against only.
+        revise_seconds: Time between two looks back that may give earlier tracklets to other persons; 0: never.
+        window_seconds: How far a look back reaches.
+        window_tracklets: How many tracklets it reaches at most.
+        memory: Tracklets that new ones are compared with; the oldest are forgotten first.
     """
 
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     evidence: Count = 3
-    candidates: Count = 64
     max_links: Count = 5
+    travel_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    revise_seconds: NotNegative = 300.0
+    window_seconds: Positive = 14_400.0
+    window_tracklets: Count = 1_000
+    memory: Count = 20_000
 
 
 Limit: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
@@ -466,6 +520,8 @@ class Config(Section):
     tracklets: TrackletsConfig = TrackletsConfig()
     reid: ReidConfig
     identity: IdentityConfig = IdentityConfig()
+    search: SearchConfig = SearchConfig()
+    ways: list[WayConfig] = []
     storage: StorageConfig = StorageConfig()
     retention: RetentionConfig = RetentionConfig()
     output: OutputConfig = OutputConfig()
@@ -497,6 +553,19 @@ class Config(Section):
                     f"pairs: {pair_id}: its two cameras must differ in modality, got {' and '.join(names)}, both "
                     f"{modalities.pop().value}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_ways(self) -> Self:
+        known: set[frozenset[str]] = set()
+        for way in self.ways:
+            for camera in way.between:
+                if camera not in self.cameras:
+                    raise ValueError(f"ways: {camera!r} is not one of the cameras{_suggestion(camera, self.cameras)}")
+            pair = frozenset(way.between)
+            if pair in known:
+                raise ValueError(f"ways: {' and '.join(way.between)} have two ways; one serves both directions")
+            known.add(pair)
         return self
 
     @model_validator(mode="after")
@@ -777,8 +846,9 @@ def _section_at(key: Key) -> type[BaseModel]:
             section = _FREE_KEYS[key[:position]]
             continue
         field = section.model_fields.get(str(part))
-        if field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            section = field.annotation
+        for kind in (field.annotation, *get_args(field.annotation)) if field else ():
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                section = kind  # of the key, or of each entry of its list
     return section
 
 
@@ -798,7 +868,7 @@ def _bad_pattern(details: ErrorDetails, key: Key) -> str:
     given = details["input"]
     if key[-1:] == ("pair_id",) or key[:1] == ("pairs",):
         return f"pair id {given!r} must be of a-z, 0-9, _ and -"
-    if key[:1] == ("cameras",):
+    if key[:1] in (("cameras",), ("ways",)):
         return f"camera id {given!r} must be of a-z, 0-9 and _"
     return f"{given!r} is not one of auto, cpu, cuda, cuda:0"
 

@@ -18,6 +18,7 @@ from pipeline.build import (
     build_extractor,
     build_line,
     build_retention,
+    build_reviser,
     build_sources,
     build_trackers,
     build_window,
@@ -36,6 +37,7 @@ from pipeline.prefetch import SHUTDOWN, Intake
 from pipeline.query import CONFIG, write_config
 from pipeline.recovery import open_store
 from pipeline.retention import RESERVE, Retention
+from pipeline.revision import Reviser
 from pipeline.sinks import EventLog, MotWriters, write_report
 from pipeline.sources.base import Source
 from pipeline.store import DATABASE, IDENTITY, LOCK, Store, take_lock
@@ -98,7 +100,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
     if options.existing == "refuse":
         _refuse_earlier_run(root)
     sources = build_sources(config)
-    extractor = build_extractor(config.reid.weights, config.reid.device)
+    extractor = build_extractor(config.reid.weights, config.reid.device, calibration=config.reid.calibration)
     if extractor.calibration is None:
         raise UsageError(
             f"reid.weights: {config.reid.weights} carries no calibration, so its similarities cannot be told as "
@@ -134,7 +136,10 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         line = build_line(config, detector, extractor, store, live=live)
         with ExitStack() as reading:
             mot = reading.enter_context(MotWriters(root)) if config.output.mot else None
-            going = _Run(config, options, store, retention, keeper, intake, tally, metrics, line, windows, mot, live)
+            going = _Run(
+                config, options, store, retention, keeper, intake, tally, metrics, line, windows, mot, live,
+                build_reviser(line, store),
+            )  # fmt: skip
             going.process(sources)
         tally.stop()
         going.tell_accounts()
@@ -212,6 +217,7 @@ class _Run:
     windows: Windows
     mot: MotWriters | None
     live: set[str]  # the line's own
+    reviser: Reviser
     faults: Counter[str] = field(default_factory=Counter)  # in a row, by camera
     processed: int = 0
     expected: int | None = None
@@ -227,7 +233,10 @@ class _Run:
             for item in self.retention.keep(found):
                 self.events.write(item)
                 self.tally.finished(item, self.metrics)
+            self.reviser.look_back()
             self._count_gallery()
+        self.reviser.look_back(finally_=True)
+        self._count_gallery()
         self.intake.close()
 
     def tracked(self, item: TrackedFrame) -> None:
