@@ -335,6 +335,7 @@ class _Run:
                 self.line.trackers.update(build_trackers(new, [camera_id]))
                 self.line.builders.update(build_builders(new, [camera_id]))
             camera = new.cameras[camera_id]
+            self.line.builders[camera_id].zones = camera.zones
             if camera.modality is Modality.THERMAL:
                 self.windows.replace(camera_id, build_window(camera))
         for source in sources:
