@@ -7,7 +7,8 @@ import argparse
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.search import Searcher, SearchFilter
+from pipeline.filters import SearchFilter
+from pipeline.search import Searcher
 from pipeline.store import Store, TrackletFilter
 from reid.modality import Modality
 

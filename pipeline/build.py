@@ -1,21 +1,29 @@
 """From config to objects: the only place where names in a config meet classes."""
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from pipeline.config import Config, DetectorConfig, GroundConfig
+from pipeline.config import CameraConfig, Config, DetectorConfig, GroundConfig
 from pipeline.detectors.base import Detector, NetworkSettings
 from pipeline.errors import ResourceError, SourceError, UsageError
+from pipeline.evidence import Evidence
 from pipeline.identify import Identifier, IdentifyRules
-from pipeline.sources.base import Source, SourceInfo
+from pipeline.prefetch import Policy
+from pipeline.retention import Retention, RetentionRules, Shortage
+from pipeline.revision import Reviser
+from pipeline.sources.base import Source
 from pipeline.sources.open import open_source
 from pipeline.store import Store
 from pipeline.surveil import Line
 from pipeline.thermal import ThermalWindow, Windows
 from pipeline.tracklets import TrackletBuilder, TrackletRules
+from pipeline.ways import Way, Ways
+from reid.gallery import Approximation
 from reid.modality import Modality
 from trackers.algorithms import TRACKERS
 from trackers.base import Tracker
@@ -25,40 +33,58 @@ if TYPE_CHECKING:  # torch takes seconds to import: only commands that embed sho
     from reid.extractor import XReIDExtractor
 
 
-def build_sources(config: Config) -> tuple[list[Source], dict[str, SourceInfo]]:
-    """Open and probe every camera's source, before anything is written.
+def build_sources(config: Config, cameras: Collection[str] | None = None) -> list[Source]:
+    """Open cameras (all unless told), and probe the recordings among them, before anything is written.
+
+    A live camera may be down: it is left to connect by itself.
 
     Raises:
         SourceError: With a line for each source that cannot be read.
     """
-    sources, infos, errors = [], {}, []
-    for camera_id, camera in config.cameras.items():
+    sources, errors = [], []
+    for camera_id in config.cameras if cameras is None else cameras:
         try:
-            source = open_source(camera_id, camera)
-            infos[camera_id] = source.probe()
+            source = open_source(camera_id, config.cameras[camera_id])
+            if not source.live:
+                source.probe()
             sources.append(source)
         except SourceError as error:
             errors.append(str(error))
     if errors:
         raise SourceError("\n".join(errors))
-    return sources, infos
+    return sources
+
+
+def policy_of(camera: CameraConfig) -> Policy:
+    """How a camera's frames are handed over."""
+    return Policy(max_staleness_seconds=camera.max_staleness_ms / 1000, target_fps=camera.target_fps)
 
 
 def build_windows(config: Config) -> Windows:
     """The 8-bit windows of the thermal cameras."""
     return Windows(
         {
-            camera_id: ThermalWindow(
-                low=camera.thermal.low, high=camera.thermal.high, white_hot=camera.thermal.polarity == "white_hot"
-            )
+            camera_id: build_window(camera)
             for camera_id, camera in config.cameras.items()
             if camera.modality is Modality.THERMAL
         }
     )
 
 
-def build_extractor(weights: str, device: str) -> "XReIDExtractor":
+def build_window(camera: CameraConfig) -> ThermalWindow:
+    """The 8-bit window of a thermal camera."""
+    return ThermalWindow(
+        low=camera.thermal.low, high=camera.thermal.high, white_hot=camera.thermal.polarity == "white_hot"
+    )
+
+
+def build_extractor(weights: str, device: str, *, calibration: Path | None = None) -> "XReIDExtractor":
     """Load a checkpoint.
+
+    Args:
+        weights: A file, or the name of embedded weights.
+        device: Where to compute.
+        calibration: A file whose curves take the place of those that the weights carry.
 
     Raises:
         UsageError: When it is missing, damaged, or does not fit the model.
@@ -66,7 +92,11 @@ def build_extractor(weights: str, device: str) -> "XReIDExtractor":
     from reid import checkpoint
 
     try:
-        return checkpoint.load(weights, device=resolve_device(device))
+        made = checkpoint.load(weights, device=resolve_device(device))
+        if calibration is not None:
+            own = checkpoint.read_calibration(calibration)
+            made.calibration = made.calibration.replaced(own) if made.calibration else own
+        return made
     except checkpoint.CheckpointError as error:
         raise UsageError(f"reid.weights: {error}") from error
 
@@ -121,18 +151,43 @@ def build_detector(config: DetectorConfig, windows: Windows) -> Detector:
 def build_identifier(config: Config, store: Store) -> Identifier:
     """An identifier that goes on where the store's last run stopped."""
     return Identifier(
-        store.calibration,
+        Evidence(store.calibration, build_ways(config), travel_share=config.identity.travel_share),
         dimension=store.dimension,
-        rules=IdentifyRules(**config.identity.model_dump()),
+        rules=IdentifyRules(**config.identity.model_dump(exclude={"travel_share"})),
         known=store.known(),
-        next_person_id=store.next_person_id,
+        next_person_id=partial(store.reserve_persons, 1),
     )
+
+
+def build_reviser(line: Line, store: Store) -> Reviser:
+    """What keeps the line's identifier and the store of one mind."""
+    return Reviser(store, cast("Identifier", line.identifier))
+
+
+def build_ways(config: Config) -> Ways:
+    """What the config knows of the ways between cameras."""
+    return Ways(Way((way.between[0], way.between[1]), way.min_seconds, way.typical_seconds) for way in config.ways)
+
+
+def build_approximation(config: Config) -> Approximation | None:
+    """When a search stops looking at everything; None is never."""
+    chosen = config.search
+    if chosen.approximate_beyond is None:
+        return None
+    return Approximation(chosen.approximate_beyond, chosen.approximate_probes)
+
+
+def build_retention(config: Config, store: Store, on_shortage: Callable[[Shortage], None]) -> Retention:
+    """What ages the store, and keeps what comes in when the disk is full."""
+    rules = RetentionRules(**config.retention.model_dump(), low_water_mb=config.storage.low_water_mb)
+    return Retention(store, rules, on_shortage=on_shortage)
 
 
 def build_builders(config: Config, cameras: Sequence[str]) -> dict[str, TrackletBuilder]:
     """A tracklet builder a camera."""
     rules = TrackletRules(**config.tracklets.model_dump())
-    return {camera_id: TrackletBuilder(rules) for camera_id in cameras}
+    zones = {camera_id: camera.zones for camera_id, camera in config.cameras.items()}
+    return {camera_id: TrackletBuilder(rules, zones.get(camera_id)) for camera_id in cameras}
 
 
 def build_trackers(config: Config, cameras: Sequence[str]) -> dict[str, Tracker]:
@@ -170,8 +225,10 @@ def build_floor(camera_id: str, ground: GroundConfig) -> dict[str, Any]:
         raise UsageError(f"cameras.{camera_id}.ground: {error}") from error
 
 
-def build_line(config: Config, detector: Detector, extractor: "XReIDExtractor", store: Store) -> Line:
-    """All stages, for all configured cameras."""
+def build_line(
+    config: Config, detector: Detector, extractor: "XReIDExtractor", store: Store, *, live: Collection[str] = ()
+) -> Line:
+    """All stages, for all configured cameras, of which those in ``live`` are streams."""
     cameras = list(config.cameras)
     return Line(
         detector=detector,
@@ -179,6 +236,8 @@ def build_line(config: Config, detector: Detector, extractor: "XReIDExtractor", 
         builders=build_builders(config, cameras),
         extractor=extractor,
         identifier=build_identifier(config, store),
-        frames_a_batch=config.detector.batch,
         tracklets_a_batch=config.reid.batch,
+        live=live,
+        max_wait_seconds=config.reid.max_wait_ms / 1000,
+        silence_seconds=config.tracklets.max_gap_seconds,
     )

@@ -1,7 +1,8 @@
 """The command line. Results go to stdout, logs and progress to stderr; every failure is one message and an exit code.
 
 Exit codes: 0 done, 1 failed, 2 usage or config, 3 a source cannot be read, 4 gallery of another model, 5 out of disk or
-device, 130 interrupted.
+device, 130 interrupted by SIGINT; SIGTERM ends a run of live cameras with 0, and one of recordings, which is not done,
+with 143.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from pipeline.errors import PipelineError, ResourceError, SourceError, UsageError
+from pipeline.gallery_options import add_commands, add_purpose
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_search(commands.add_parser("search", help="find a person in the gallery of a run"))
     _add_evaluate(commands.add_parser("evaluate", help="compare a run with ground truth"))
     _add_export(commands.add_parser("export", help="tracklets with confirmed identities, as a data set to train on"))
+    add_commands(commands, _add_common, _answered)
     _add_validate(commands.add_parser("validate", help="check a config file without running it"))
     _add_doctor(commands.add_parser("doctor", help="check this machine: decoder, GPU, weights, disk, clock"))
     return parser
@@ -94,11 +97,23 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("query", help="a tracklet id, or an image or video file that shows the person")
+    parser.add_argument(
+        "query", nargs="+",
+        help="a tracklet id, or an image or video file that shows the person; several are examples of one person",
+    )  # fmt: skip
     parser.add_argument(
         "-g", "--gallery", type=Path, default=Path("runs/latest"), metavar="DIR",
         help="a run's folder (default: runs/latest, where run writes unless told otherwise)",
     )  # fmt: skip
+    parser.add_argument(
+        "--not", dest="negatives", action="append", default=[], metavar="QUERY",
+        help="a tracklet or file that shows somebody else: answers like it fall back; repeatable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--at", metavar="TIME",
+        help="with --box: the moment, as a time or in seconds of the recording; the query is a video file or a camera",
+    )  # fmt: skip
+    parser.add_argument("--box", metavar="X1,Y1,X2,Y2", help="with --at: where the person stands, in pixels")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--query-modality", metavar="M", help="what the query file shows: rgb, nir or thermal")
     shown.add_argument(
@@ -107,15 +122,34 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         help="the run's camera that recorded the query file: its modality and its thermal settings are the file's",
     )
     parser.add_argument("--whole", action="store_true", help="the query image shows one person: take it as it is")
-    parser.add_argument("--modality", action="append", metavar="M", help="only cameras of this modality; repeatable")
-    parser.add_argument("--camera", action="append", metavar="ID", help="only this camera; repeatable")
-    parser.add_argument("--from", dest="start", metavar="TIME", help="not before, e.g. 2026-06-01T20:00:00Z")
-    parser.add_argument("--to", dest="end", metavar="TIME", help="not after")
-    parser.add_argument("--top-k", type=_positive, default=10, metavar="N", help="answers at most (default 10)")
+    _add_filters(parser)
+    parser.add_argument(
+        "--fmr", type=_rate, metavar="RATE",
+        help="leave out what more than this share of strangers is alike to, e.g. 0.01",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rerank", action=argparse.BooleanOptionalAction, help="order by common neighbours (k-reciprocal)"
+    )
+    add_purpose(parser)
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N")
     _add_common(parser)
     parser.set_defaults(command=_search)
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--modality", action="append", metavar="M", help="only cameras of this modality; repeatable")
+    parser.add_argument("--camera", action="append", metavar="ID", help="only this camera; repeatable")
+    parser.add_argument("--from", dest="start", metavar="TIME", help="not before, e.g. 2026-06-01T20:00:00Z")
+    parser.add_argument("--to", dest="end", metavar="TIME", help="not after")
+    parser.add_argument("--time-of-day", metavar="HH:MM-HH:MM", help="only then, by the site's clock, e.g. 22:00-06:00")
+    parser.add_argument("--zone", action="append", metavar="NAME", help="only who stood in this zone; repeatable")
+    parser.add_argument("--min-quality", type=float, metavar="Q", help="only where the best view is as good, 0 to 1")
+    parser.add_argument("--person", action="append", metavar="P0007", help="only this person's; repeatable")
+    parser.add_argument(
+        "--include-own", action="store_true", help="also the query itself, and its camera at the same moment"
+    )
+    parser.add_argument("--top-k", type=_positive, default=10, metavar="N", help="answers at most (default 10)")
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -140,6 +174,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         default="hitsz_vcm",
         help="that of HITSZ-VCM (RGB and near-infrared), or a tracklet folder (thermal too)",
     )
+    add_purpose(parser)
     parser.add_argument("--held-out", type=_share, default=0.2, metavar="SHARE", help="of persons, not to train on")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
     _add_common(parser)
@@ -176,19 +211,31 @@ def _share(text: str) -> float:
     return share
 
 
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 < rate < 1:
+        raise argparse.ArgumentTypeError(f"expected a rate between 0 and 1, got {text!r}")
+    return rate
+
+
 # --- commands ----------------------------------------------------------------
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pipeline.run import RunOptions, incomplete_sources, run
+    from pipeline.run import RunOptions, run
+    from pipeline.tally import incomplete_sources
 
     config = _configured(options)
     existing = "overwrite" if options.overwrite else "append" if options.append else "refuse"
-    with _stop_on_signals() as stopped, _progress(options) as on_progress:
+    with _stop_on_signals() as stopped, _reload_on_signal(options) as new_config, _progress(options) as on_progress:
         choices = RunOptions(
             existing=existing,
             max_frames=options.max_frames,
             should_stop=lambda: bool(stopped),
+            new_config=new_config,
             on_progress=on_progress,
         )
         try:
@@ -200,36 +247,70 @@ def _run(options: argparse.Namespace) -> int:
     for line in incomplete_sources(report):
         _complain(line)
     if stopped:
-        return 128 + stopped[0]
+        # A run of live cameras has no other end than being told to stop; one of recordings is not done.
+        asked_for = stopped[0] == signal.SIGTERM and any(camera.live for camera in config.cameras.values())
+        return 0 if asked_for else 128 + stopped[0]
     return SourceError.exit_code if incomplete_sources(report) else 0
 
 
 def _search(options: argparse.Namespace) -> int:
-    from pipeline.query import QueryFile, search
+    from pipeline.gallery_commands import actor_of, recorded
+    from pipeline.query import Asked, QueryFile, SearchOptions, search
 
     modality = _modality(options.query_modality, "--query-modality") if options.query_modality else None
-    result = search(
-        options.gallery,
-        options.query,
-        _search_filter(options),
+    asked = Asked(
+        examples=tuple(options.query),
+        negatives=tuple(options.negatives),
         file=QueryFile(modality=modality, camera=options.query_camera, whole=options.whole),
-        device=options.device,
+        spot=_spot(options),
     )
-    lines = [f"query: {result.query.description} ({result.query.modality.value})", result.explanation]
-    if result.answers:
-        lines.append(_table(
-            ["rank", "person", "p(same)", "cosine", "camera", "modality", "from (UTC)", "to", "tracklet", "best crop"],
-            [
-                [
-                    str(answer.rank), f"P{answer.person_id:04d}", f"{answer.probability:.2f}", f"{answer.cosine:.3f}",
-                    answer.camera_id, answer.modality.value, f"{answer.start:%Y-%m-%d %H:%M:%S}",
-                    f"{answer.end:%H:%M:%S}", answer.tracklet_id, str(answer.best_crop),
-                ]
-                for answer in result.answers
-            ],
-        ))  # fmt: skip
-    _show(result.to_json(), options, "\n".join(lines))
+    wanted = _search_filter(options)
+    how = SearchOptions(rerank=options.rerank, false_match_rate=options.fmr, device=options.device)
+    with recorded(options.gallery, actor_of(options)) as record:
+        result = search(options.gallery, asked, wanted, how)
+        record("search", *_search_record(wanted, how, result))
+    _show(result.to_json(), options, _answers_text(result))
     return 0
+
+
+def _answers_text(result: Any) -> str:
+    """One block an answer: who, where, when by the clock on the wall, and why it stands there."""
+    queries = [result.query, *result.examples]
+    lines = [f"query: {each.description} ({each.modality.value})" for each in queries]
+    lines += [f"not:   {each.description} ({each.modality.value})" for each in result.negatives]
+    lines.append(result.explanation)
+    for answer in result.answers:
+        local = f"{answer.start_local:%Y-%m-%d %H:%M:%S} to {answer.end_local:%H:%M:%S %Z}"
+        utc = f" ({answer.start:%H:%M:%S} UTC)" if answer.start_local.utcoffset() else ""
+        lines += [
+            "",
+            f"{answer.rank}. P{answer.person_id:04d} at {answer.camera_id} ({answer.modality.value}), {local}{utc}:"
+            f" p = {answer.probability:.2f}",
+            f"   {answer.why}",
+            f"   tracklet {answer.tracklet_id}" + (f", zones {', '.join(answer.zones)}" if answer.zones else ""),
+            f"   crop {answer.best_crop or 'aged away'}",
+        ]
+        lines += [f"   {each.modality.value} of {each.camera_id}: {each.crop}" for each in answer.counterparts]
+    return "\n".join(lines)
+
+
+def _spot(options: argparse.Namespace) -> Any:
+    from pipeline.clips import Spot
+    from pipeline.config import parse_time
+
+    if (options.at is None) != (options.box is None):
+        raise UsageError("--at and --box belong together: a moment of a recording, and where the person stands then")
+    if options.at is None:
+        return None
+    at: Any
+    try:
+        at = float(options.at)
+    except ValueError:
+        try:
+            at = parse_time(options.at)
+        except ValueError as error:
+            raise UsageError(f"--at {error}, or seconds of the recording") from error
+    return Spot.parse(at, options.box)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -244,22 +325,22 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from pipeline.export import draft, export, read_confirmed
+    from pipeline.gallery_commands import actor_of, recorded
 
     if options.draft:
-        rows = draft(options.gallery, options.draft)
+        with recorded(options.gallery, actor_of(options)) as record:
+            rows = draft(options.gallery, options.draft)
+            record("export", {"output": str(options.draft), "tracklets": rows}, [])
         _show(
             {"table": str(options.draft), "tracklets": rows}, options, f"{options.draft}: {rows} tracklets to look at"
         )
         return 0
     if options.output is None:
         raise UsageError("--output DIR is missing: where the data set goes")
-    done = export(
-        options.gallery,
-        read_confirmed(options.confirmed),
-        options.output,
-        layout=options.layout,
-        held_out=options.held_out,
-    )
+    confirmed = read_confirmed(options.confirmed)
+    with recorded(options.gallery, actor_of(options)) as record:
+        done = export(options.gallery, confirmed, options.output, layout=options.layout, held_out=options.held_out)
+        record("export", {"output": str(options.output), "tracklets": sorted(confirmed)}, sorted(confirmed))
     counts = {modality.value: count for modality, count in done.tracklets.items()}
     text = (
         f"{options.output}: {done.persons} persons ({done.both_modalities} seen in visible light and infrared,"
@@ -301,6 +382,19 @@ def _doctor(options: argparse.Namespace) -> int:
     return 1 if any(each["status"] == "fail" for each in plain) else 0
 
 
+def _answered(name: str) -> Callable[[argparse.Namespace], int]:
+    """A command about a gallery, printing what it has to say."""
+
+    def run(options: argparse.Namespace) -> int:
+        from pipeline.gallery_commands import COMMANDS
+
+        outcome = COMMANDS[name](options)
+        _show(outcome.plain, options, outcome.text)
+        return outcome.code
+
+    return run
+
+
 # --- what they share ---------------------------------------------------------
 
 
@@ -326,7 +420,7 @@ def _configured(options: argparse.Namespace) -> Any:
 
 def _search_filter(options: argparse.Namespace) -> Any:
     from pipeline.config import parse_time
-    from pipeline.search import SearchFilter
+    from pipeline.filters import SearchFilter, TimeOfDay
 
     def moment(text: str | None, flag: str) -> Any:
         try:
@@ -340,7 +434,38 @@ def _search_filter(options: argparse.Namespace) -> Any:
         start=moment(options.start, "--from"),
         end=moment(options.end, "--to"),
         top_k=options.top_k,
+        time_of_day=TimeOfDay.parse(options.time_of_day) if options.time_of_day else None,
+        zones=frozenset(options.zone) if options.zone else None,
+        min_quality=options.min_quality,
+        persons=frozenset(_person(each) for each in options.person) if options.person else None,
+        include_own=options.include_own,
     )
+
+
+def _person(text: str) -> int:
+    digits = text.removeprefix("P")
+    if not digits.isdigit():
+        raise UsageError(f"--person {text!r}: expected a person as the answers name them, such as P0007")
+    return int(digits)
+
+
+def _search_record(wanted: Any, how: Any, result: Any) -> tuple[dict[str, Any], list[str]]:
+    """What the audit keeps of a search: query, filters, answers; and the tracklets that it names."""
+    plain = result.to_json()
+    answers = [{key: each[key] for key in ("tracklet_id", "person", "probability")} for each in plain["answers"]]
+    asked = [each["description"] for each in (plain["query"], *plain["examples"])]
+    negatives = [each["description"] for each in plain["negatives"]]
+    details = {
+        "query": asked if len(asked) > 1 else asked[0],
+        "negatives": negatives,
+        "filters": wanted.to_json(),
+        "false_match_rate": how.false_match_rate,
+        "rerank": how.rerank,
+        "answers": answers,
+    }
+    return {key: value for key, value in details.items() if value not in (None, [])}, [
+        *asked, *negatives, *(answer["tracklet_id"] for answer in answers)
+    ]  # fmt: skip
 
 
 def _modality(text: str, flag: str) -> Any:
@@ -356,7 +481,8 @@ def _run_summary(report: dict[str, Any], root: Path) -> str:
     rows = [
         [
             camera_id, camera["modality"], camera["state"], str(camera["frames_processed"]),
-            str(sum(camera["frames_skipped"].values())), str(camera["tracklets"]),
+            str(sum(camera["frames_dropped"].values())), str(sum(camera["frames_skipped"].values())),
+            str(camera["tracklets"]),
         ]
         for camera_id, camera in report["cameras"].items()
     ]  # fmt: skip
@@ -364,7 +490,7 @@ def _run_summary(report: dict[str, Any], root: Path) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in report["tracklets"]["rejected"].items())
     return "\n".join(
         [
-            _table(["camera", "modality", "state", "frames", "skipped", "tracklets"], rows),
+            _table(["camera", "modality", "state", "frames", "dropped", "skipped", "tracklets"], rows),
             f"{report['tracklets']['accepted']} tracklets, {rejected} rejected"
             + (f" ({reasons})" if reasons else "")
             + f"; people in the gallery: {report['persons']}",
@@ -409,6 +535,28 @@ def _stop_on_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _reload_on_signal(options: argparse.Namespace) -> Iterator[Any]:
+    """Read the config file again after a SIGHUP; without a file, SIGHUP does what it does."""
+    if not options.config:
+        yield lambda: None
+        return
+    asked: list[int] = []
+
+    def new_config() -> Any:
+        if not asked:
+            return None
+        asked.clear()
+        logger.info("SIGHUP: reading %s again", options.config)
+        return _configured(options)
+
+    before = signal.signal(signal.SIGHUP, lambda number, frame: asked.append(number))
+    try:
+        yield new_config
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @contextmanager

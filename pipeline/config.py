@@ -15,9 +15,19 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, cast, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
+from pipeline.address import is_live, without_secrets
 from pipeline.errors import UsageError
 from pipeline.frame import IMAGE_SUFFIXES
 from reid.modality import Modality
@@ -26,6 +36,7 @@ Key: TypeAlias = tuple[str | int, ...]
 Origins: TypeAlias = dict[Key, str]
 
 CAMERA_ID_PATTERN = "^[a-z0-9_]+$"
+PAIR_ID_PATTERN = "^[a-z0-9_-]+$"
 
 
 def parse_time(value: Any) -> datetime:
@@ -50,10 +61,15 @@ def _parse_timezone(value: Any) -> Any:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 FilePath = Annotated[Path, Field(strict=False)]
 Moment = Annotated[datetime, BeforeValidator(parse_time)]
+ZoneName = Annotated[str, StringConstraints(pattern=CAMERA_ID_PATTERN)]
+Corner = Annotated[list[Share], Field(min_length=2, max_length=2)]
 CameraId = Annotated[str, StringConstraints(pattern=CAMERA_ID_PATTERN)]
+PairId = Annotated[str, StringConstraints(pattern=PAIR_ID_PATTERN)]
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 
@@ -146,24 +162,89 @@ class GroundConfig(Section):
         return self.estimate or self.homography is not None or self.height_metres is not None
 
 
+class StreamConfig(Section):
+    """How a live source is connected, and how long anything may take.
+
+    Attributes:
+        transport: Of RTSP.
+        timeout_seconds: From connecting to the first frame.
+        stall_seconds: Without a frame for so long, the connection is given up and made anew.
+        backoff_seconds: First wait before connecting again; doubles with every failure.
+        backoff_cap_seconds: It never waits longer.
+        max_clock_error_seconds: A camera's own clock that is further from this machine's is not believed.
+        ca_file: Certificates, PEM, that those of rtsps and https must be signed by; without it, whom the camera is
+            stays unchecked.
+        hardware: Whether to decode on a GPU where there is one (auto), or never (none).
+    """
+
+    transport: Literal["tcp", "udp"] = "tcp"
+    timeout_seconds: Positive = 10.0
+    stall_seconds: Positive = 10.0
+    backoff_seconds: Positive = 1.0
+    backoff_cap_seconds: Positive = 30.0
+    max_clock_error_seconds: Positive = 5.0
+    ca_file: FilePath | None = None
+    hardware: Literal["auto", "none"] = "auto"
+
+    @model_validator(mode="after")
+    def _check_backoff(self) -> Self:
+        if self.backoff_seconds > self.backoff_cap_seconds:
+            raise ValueError(
+                f"backoff_seconds ({self.backoff_seconds:g}) must not exceed backoff_cap_seconds "
+                f"({self.backoff_cap_seconds:g})"
+            )
+        return self
+
+
+_LIVE_KEYS = ("stream", "target_fps", "max_staleness_ms")
+
+
 class CameraConfig(Section):
     """One camera.
 
     Attributes:
-        source: A video file, a folder of images, or a glob of images.
+        source: A video file, a folder of images, a glob of images, or a live stream's address.
         modality: What it measures.
         start: Capture time of the first frame; without it: the file's name, the container, the file's date.
-        fps: Frames a second of image sequences; refused for videos, which have times of their own.
+        fps: Frames a second of image sequences; refused for videos and streams, which have times of their own.
+        pair_id: Shared by two cameras of different modality that stand at one place and look the same way.
+        target_fps: Of a live stream, frames a second that are processed; None for all.
+        max_staleness_ms: Of a live stream, frames older than this are dropped rather than processed.
+        stream: Only for live streams.
+        zones: Named parts of the view, each of at least three corners, x and y as shares of width and height.
         thermal: Only for thermal cameras.
         ground: The floor, of a camera that never moves.
     """
 
-    source: Annotated[str, StringConstraints(min_length=1)]
+    source: Annotated[str, StringConstraints(min_length=1)] = Field(repr=False)
     modality: Annotated[Modality, Field(strict=False)]
     start: Moment | None = None
     fps: Positive = 10.0
+    pair_id: PairId | None = None
+    target_fps: Positive | None = None
+    max_staleness_ms: Positive = 1000.0
+    stream: StreamConfig = StreamConfig()
+    zones: dict[ZoneName, Annotated[list[Corner], Field(min_length=3)]] = {}
     thermal: ThermalConfig = ThermalConfig()
     ground: GroundConfig = GroundConfig()
+
+    @property
+    def live(self) -> bool:
+        """Whether the source is a live stream."""
+        return is_live(self.source)
+
+    @field_serializer("source")
+    def _hide(self, source: str) -> str:
+        return without_secrets(source)
+
+    @model_validator(mode="after")
+    def _check_live(self) -> Self:
+        for name in _LIVE_KEYS:
+            if not self.live and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: is for live streams only; of a recording, every frame is processed")
+        if self.start is not None and self.live:
+            raise ValueError("start: is for recordings only; a live stream's frames are stamped as they come")
+        return self
 
     @model_validator(mode="after")
     def _check_thermal(self) -> Self:
@@ -173,6 +254,8 @@ class CameraConfig(Section):
 
     @model_validator(mode="after")
     def _check_fps(self) -> Self:
+        if "fps" in self.model_fields_set and self.live:
+            raise ValueError("fps is for image sequences only; to process fewer frames of a stream, set target_fps")
         path = Path(self.source.removeprefix("file://"))
         if "fps" in self.model_fields_set and path.suffix.lower() not in IMAGE_SUFFIXES and path.is_file():
             raise ValueError(
@@ -213,7 +296,8 @@ class DetectorConfig(Section):
         iou: Boxes that overlap more than this are one person.
         input_size: Longer side of the network's input in pixels; without it, what the weights were exported for.
             Refused with motion.
-        batch: Frames that go through the detector together.
+        batch: Frames, of any cameras, that go through the detector together.
+        max_wait_ms: A live frame waits no longer for others to go with.
         device: auto, cpu, cuda or cuda:N.
         invert_thermal: Whether networks trained on colour photographs are shown thermal images black-hot.
         motion: Settings of the motion backend.
@@ -225,6 +309,7 @@ class DetectorConfig(Section):
     iou: Share = 0.6
     input_size: Annotated[int, Field(ge=32, le=4096, multiple_of=32)] | None = None
     batch: Count = 8
+    max_wait_ms: Positive = 50.0
     device: Device = "auto"
     invert_thermal: bool = True
     motion: MotionConfig = MotionConfig()
@@ -411,13 +496,58 @@ class ReidConfig(Section):
 
     Attributes:
         weights: A checkpoint file, or xreid-tiny for the one that comes with the program; there is no default.
+        calibration: A file that ``calibrate`` wrote, whose curves take the place of those of the weights.
         device: auto, cpu, cuda or cuda:N.
         batch: Tracklets embedded together.
+        max_wait_ms: With live cameras, a finished tracklet waits no longer for others to go with.
     """
 
     weights: Annotated[str, StringConstraints(min_length=1)]
+    calibration: FilePath | None = None
     device: Device = "auto"
     batch: Count = 8
+    max_wait_ms: Positive = 500.0
+
+
+class WayConfig(Section):
+    """How long people need between two cameras, in either direction (see ``pipeline.ways``).
+
+    Attributes:
+        between: The two cameras.
+        min_seconds: Nobody is quicker; 0 where their views overlap.
+        typical_seconds: Most people need about as long.
+    """
+
+    between: Annotated[list[CameraId], Field(min_length=2, max_length=2)]
+    min_seconds: NotNegative
+    typical_seconds: NotNegative
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.between[0] == self.between[1]:
+            raise ValueError(f"between: names {self.between[0]} twice; a way is between two cameras")
+        if self.min_seconds > self.typical_seconds:
+            raise ValueError(
+                f"min_seconds: {self.min_seconds:g} is more than typical_seconds, {self.typical_seconds:g}"
+            )
+        return self
+
+
+class SearchConfig(Section):
+    """How answers to a search are made (see ``pipeline.search.SearchRules``).
+
+    Attributes:
+        false_match_rate: Leave out answers that more than this share of strangers is alike to; without it, none.
+        rerank: Whether common neighbours (k-reciprocal) order the answers within each modality.
+        approximate_beyond: From so many tracklets on, an inverted file looks at a share of them only; without it, the
+            search is exact at any size.
+        approximate_probes: That share.
+    """
+
+    false_match_rate: Rate | None = None
+    rerank: bool = False
+    approximate_beyond: Count | None = None
+    approximate_probes: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
 class IdentityConfig(Section):
@@ -426,14 +556,62 @@ class IdentityConfig(Section):
     Attributes:
         threshold: Least probability for joining a known person.
         evidence: A person's score is the mean over their best so many tracklets.
-        candidates: Nearest tracklets looked at in each modality.
         max_links: Links kept of each tracklet.
+        travel_share: How much a travel time near the typical one of ``ways`` speaks for one person: of the pairs of one
+            person's tracklets, the share that follow each other. 0: ways speak against only.
+        revise_seconds: Time between two looks back that may give earlier tracklets to other persons; 0: never.
+        window_seconds: How far a look back reaches.
+        window_tracklets: How many tracklets it reaches at most.
+        memory: Tracklets that new ones are compared with; the oldest are forgotten first.
     """
 
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     evidence: Count = 3
-    candidates: Count = 64
     max_links: Count = 5
+    travel_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    revise_seconds: NotNegative = 300.0
+    window_seconds: Positive = 14_400.0
+    window_tracklets: Count = 1_000
+    memory: Count = 20_000
+
+
+Limit: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+
+
+class StorageConfig(Section):
+    """How the gallery is kept.
+
+    Attributes:
+        low_water_mb: What should be free on the disk, but never more than a tenth of it; below, the oldest goes.
+        purpose_required: Whether a search, an export, a merge or an erasure must say what it is for.
+    """
+
+    low_water_mb: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 200.0
+    purpose_required: bool = False
+
+
+class RetentionConfig(Section):
+    """How long, and how much of each class is kept (see ``pipeline.retention``); null keeps it for ever.
+
+    Attributes:
+        tracklets_days: Days after its last box until a tracklet goes, with all that belongs to it.
+        tracklets_mb: Most megabytes of the database.
+        crops_days: Days until the images of a tracklet go; it stays searchable.
+        crops_mb: Most megabytes of all images.
+        clips_days: Days until an annotated video goes.
+        clips_mb: Most megabytes of all videos.
+        audit_days: Days until a row of the audit goes.
+        audit_mb: Most megabytes of the audit.
+    """
+
+    tracklets_days: Limit = None
+    tracklets_mb: Limit = None
+    crops_days: Limit = None
+    crops_mb: Limit = None
+    clips_days: Limit = None
+    clips_mb: Limit = None
+    audit_days: Limit = None
+    audit_mb: Limit = None
 
 
 class OutputConfig(Section):
@@ -452,18 +630,87 @@ class OutputConfig(Section):
     contact_sheet: bool = True
 
 
+class PairConfig(Section):
+    """Two cameras of one ``pair_id``: an RGB and a thermal (or near-infrared) one at one place.
+
+    Attributes:
+        max_skew_ms: Frames further apart than this, after the measured skew is taken out, are no pair.
+    """
+
+    max_skew_ms: Positive = 100.0
+
+
+class MonitoringConfig(Section):
+    """Metrics and health over HTTP, for this machine only.
+
+    Attributes:
+        host: An address of the loopback interface.
+        port: Where ``/metrics``, ``/healthz`` and ``/readyz`` are served; None for nowhere, 0 for any free port.
+    """
+
+    host: Literal["127.0.0.1", "::1", "localhost"] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+
+
 class Config(Section):
     """The whole file. See ``configs/default.yaml`` for every key with its meaning."""
 
     version: Literal[1]
     site: SiteConfig = SiteConfig()
     cameras: Annotated[dict[CameraId, CameraConfig], Field(min_length=1)]
+    pairs: dict[PairId, PairConfig] = {}
     detector: DetectorConfig = DetectorConfig()
     tracker: TrackerConfig = TrackerConfig()
     tracklets: TrackletsConfig = TrackletsConfig()
     reid: ReidConfig
     identity: IdentityConfig = IdentityConfig()
+    search: SearchConfig = SearchConfig()
+    ways: list[WayConfig] = []
+    storage: StorageConfig = StorageConfig()
+    retention: RetentionConfig = RetentionConfig()
     output: OutputConfig = OutputConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
+
+    def pair_members(self) -> dict[str, tuple[str, str]]:
+        """The two cameras of each pair, in the order of the file."""
+        members: dict[str, list[str]] = {}
+        for camera_id, camera in self.cameras.items():
+            if camera.pair_id is not None:
+                members.setdefault(camera.pair_id, []).append(camera_id)
+        return {pair_id: (names[0], names[1]) for pair_id, names in members.items()}
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> Self:
+        members: dict[str, list[str]] = {pair_id: [] for pair_id in self.pairs}
+        for camera_id, camera in self.cameras.items():
+            if camera.pair_id is not None:
+                members.setdefault(camera.pair_id, []).append(camera_id)
+        for pair_id, names in members.items():
+            if len(names) != 2:
+                raise ValueError(
+                    f"pairs: {pair_id} must be the pair_id of two cameras, got {len(names)}"
+                    f"{': ' + ', '.join(names) if names else ''}"
+                )
+            modalities = {self.cameras[name].modality for name in names}
+            if len(modalities) < 2:
+                raise ValueError(
+                    f"pairs: {pair_id}: its two cameras must differ in modality, got {' and '.join(names)}, both "
+                    f"{modalities.pop().value}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_ways(self) -> Self:
+        known: set[frozenset[str]] = set()
+        for way in self.ways:
+            for camera in way.between:
+                if camera not in self.cameras:
+                    raise ValueError(f"ways: {camera!r} is not one of the cameras{_suggestion(camera, self.cameras)}")
+            pair = frozenset(way.between)
+            if pair in known:
+                raise ValueError(f"ways: {' and '.join(way.between)} have two ways; one serves both directions")
+            known.add(pair)
+        return self
 
     @model_validator(mode="after")
     def _check_memory(self) -> Self:
@@ -744,16 +991,20 @@ def _suggestion(given: str, choices: Iterable[str]) -> str:
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
+_FREE_KEYS: dict[Key, type[BaseModel]] = {("cameras",): CameraConfig, ("pairs",): PairConfig}
+
+
 def _section_at(key: Key) -> type[BaseModel]:
     """The model of the section at ``key``, or of the last section above it."""
     section: type[BaseModel] = Config
     for position, part in enumerate(key):
-        if key[:position] == ("cameras",):
-            section = CameraConfig  # the only mapping whose keys are free
+        if key[:position] in _FREE_KEYS:
+            section = _FREE_KEYS[key[:position]]
             continue
         field = section.model_fields.get(str(part))
-        if field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            section = field.annotation
+        for kind in (field.annotation, *get_args(field.annotation)) if field else ():
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                section = kind  # of the key, or of each entry of its list
     return section
 
 
@@ -771,7 +1022,9 @@ def _not_one_of(details: ErrorDetails, key: Key) -> str:
 
 def _bad_pattern(details: ErrorDetails, key: Key) -> str:
     given = details["input"]
-    if key[:1] == ("cameras",):
+    if key[-1:] == ("pair_id",) or key[:1] == ("pairs",):
+        return f"pair id {given!r} must be of a-z, 0-9, _ and -"
+    if key[:1] in (("cameras",), ("ways",)):
         return f"camera id {given!r} must be of a-z, 0-9 and _"
     return f"{given!r} is not one of auto, cpu, cuda, cuda:0"
 

@@ -1,27 +1,29 @@
-"""Who is who across cameras: each new tracklet joins a known person, or is a new one.
+"""Who is who across cameras: each new tracklet joins a known person, or is a new one; late evidence may revise that.
 
 Evidence is the calibrated log odds of a pair of tracklets, so that cosines of different pairs of modalities can be
-compared. The odds hold at the prior of a match that the calibration was fitted with (see ``reid.calibration``): where
-matches are rarer than that, raise the threshold. A link is always "probable": nothing here is proof.
+compared, and what place and time say (``pipeline.evidence``). The odds hold at the prior of a match that the
+calibration was fitted with (see ``reid.calibration``): where matches are rarer than that, raise the threshold. A link
+is always "probable": nothing here is proof, and what an operator decided is never undone.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logit
+from scipy.optimize import linear_sum_assignment
+from scipy.special import expit, logit
 
+from pipeline.evidence import Evidence, Seen, gaps
+from pipeline.grouping import group
 from pipeline.tracklets import Tracklet
 from reid.calibration import Calibration
-from reid.gallery import Gallery
 from reid.modality import Modality
 from trackers.association import assign
 
-# Log odds are clipped here: a calibration fitted on some thousands of pairs can claim no more.
-_MOST_LOG_ODDS = 12.0
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,23 @@ class KnownTracklet:
 
 
 @dataclass(frozen=True, slots=True)
+class Revision:
+    """Late evidence: a tracklet is given to another person.
+
+    Attributes:
+        tracklet_id: Which.
+        before: The person so far.
+        person_id: The person from now on.
+        links: To other tracklets of that person, most probable first.
+    """
+
+    tracklet_id: str
+    before: int
+    person_id: int
+    links: tuple[Link, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class IdentifyRules:
     """When two tracklets are taken for one person.
 
@@ -93,30 +112,32 @@ class IdentifyRules:
         threshold: Least probability, in (0, 1), for joining a known person.
         evidence: A person's score is the mean log odds of their best ``evidence`` tracklets: one chance likeness among
             many does not make a match, and a person seen once is not at a disadvantage.
-        candidates: Nearest tracklets looked at in each modality.
         max_links: Links kept of each tracklet.
+        revise_seconds: Time between two looks back, on the clock of the tracklets; 0 never looks back.
+        window_seconds: How far a look back reaches.
+        window_tracklets: How many tracklets it reaches at most; the time that it takes grows with their square.
+        memory: Tracklets remembered; the oldest are forgotten first, and with the last of them their person.
     """
 
     threshold: float = 0.5
     evidence: int = 3
-    candidates: int = 64
     max_links: int = 5
+    revise_seconds: float = 300.0
+    window_seconds: float = 14_400.0
+    window_tracklets: int = 1_000
+    memory: int = 20_000
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
             raise ValueError(f"threshold must be in (0, 1), got {self.threshold}")
-        for name in ("evidence", "candidates", "max_links"):
+        for name in ("evidence", "max_links", "window_tracklets", "memory"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Likeness:
-    """A tracklet in question beside a known one."""
-
-    known: KnownTracklet
-    cosine: float
-    log_odds: float
+        if self.revise_seconds < 0 or self.window_seconds <= 0:
+            raise ValueError(
+                f"revise_seconds must be at least 0 and window_seconds above 0, got {self.revise_seconds:g} and"
+                f" {self.window_seconds:g}"
+            )
 
 
 def person_name(person_id: int) -> str:
@@ -130,40 +151,46 @@ def overlap_in_camera(a: Tracklet | KnownTracklet, b: Tracklet | KnownTracklet) 
 
 
 class Identifier:
-    """Links tracklets across cameras, online: what was said of a tracklet is not taken back.
+    """Links tracklets across cameras: at once when they come, and again when more is known.
 
     Tracklets that one camera saw at the same time are assigned to people together, one to one, so that the total
-    evidence is greatest; they are never one person, and nobody joins a person whom the same camera saw elsewhere in its
-    view at that moment.
+    evidence is greatest; they are never one person, and nobody joins a person who was elsewhere at that moment.
     """
 
     def __init__(
         self,
-        calibration: Calibration,
+        evidence: Evidence | Calibration,
         *,
         dimension: int,
         rules: IdentifyRules | None = None,
         known: Iterable[KnownTracklet] = (),
-        next_person_id: int = 1,
+        next_person_id: int | Callable[[], int] = 1,
     ) -> None:
         """Start anew, or resume.
 
         Args:
-            calibration: For every pair of modalities that will occur.
+            evidence: Or a calibration alone, for every pair of modalities that will occur.
             dimension: Of the embeddings.
             rules: Thresholds.
             known: What was identified before (``Store.known``).
-            next_person_id: Least number for a new person (``Store.next_person_id``).
+            next_person_id: Least number for a new person, or what gives one (``Store.reserve_persons``).
         """
-        self._calibration = calibration
+        self._evidence = Evidence(evidence) if isinstance(evidence, Calibration) else evidence
         self._dimension = dimension
         self._rules = rules or IdentifyRules()
-        self._galleries: dict[Modality, Gallery] = {}
-        self._known: list[KnownTracklet] = []
-        self._times: dict[tuple[int, str], list[KnownTracklet]] = defaultdict(list)
-        self._next_person_id = next_person_id
+        self._memory = _Memory(dimension)
+        self._pinned: set[str] = set()
+        self._apart: dict[str, set[str]] = defaultdict(set)
+        self._looked_back: datetime | None = None
+        self._next = next_person_id
         for each in known:
-            self._remember(each)
+            self._memory.add(each)
+            self._note_number(each.person_id)
+        self._forget()
+
+    def __len__(self) -> int:
+        """Tracklets remembered."""
+        return len(self._memory)
 
     def identify(self, tracklets: Sequence[Tracklet], embeddings: NDArray[np.float32]) -> list[Sighting]:
         """Give each tracklet its person.
@@ -182,74 +209,271 @@ class Identifier:
         if embeddings.shape != (len(tracklets), self._dimension):
             raise ValueError(f"embeddings must be ({len(tracklets)}, {self._dimension}), got {embeddings.shape}")
         sightings: dict[int, Sighting] = {}
-        for group in simultaneous(tracklets):
-            found = self._identify_group([tracklets[i] for i in group], embeddings[group])
-            sightings.update(zip(group, found, strict=True))
+        for positions in simultaneous(tracklets):
+            found = self._identify_group([tracklets[i] for i in positions], embeddings[positions])
+            sightings.update(zip(positions, found, strict=True))
+        self._forget()
         return [sightings[position] for position in range(len(tracklets))]
+
+    def move(self, tracklet_id: str, person_id: int) -> None:
+        """Follow a decision that was made elsewhere; a tracklet that is not remembered has no effect."""
+        self._memory.move(tracklet_id, person_id)
+        self._note_number(person_id)
+
+    def pin(self, tracklet_ids: Iterable[str]) -> None:
+        """An operator has looked at these: they stay with the person that they have."""
+        self._pinned.update(tracklet_ids)
+
+    def unpin(self, tracklet_ids: Iterable[str]) -> None:
+        """What an operator said of these was taken back."""
+        self._pinned.difference_update(tracklet_ids)
+
+    def forget(self, tracklet_ids: Collection[str]) -> None:
+        """Of what was erased, or is too old, nothing is remembered."""
+        gone = set(tracklet_ids)
+        self._memory.forget(lambda each: each.tracklet_id in gone)
+        self._pinned -= gone
+
+    def keep_apart(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """All pairs that an operator said are two people; they take the place of those before."""
+        self._apart = defaultdict(set)
+        for a, b in pairs:
+            self._apart[a].add(b)
+            self._apart[b].add(a)
+
+    def members(self, person_id: int) -> list[str]:
+        """Remembered tracklets of a person."""
+        return [each.tracklet_id for each in self._memory.of(person_id)]
+
+    def look_back(self, *, at_once: bool = False) -> list[Revision]:
+        """Put the tracklets of the window together anew, when it is time to, or at once (unless that is never wanted).
+
+        Returns:
+            Tracklets whose person changed; those that an operator decided on are never among them.
+        """
+        latest = self._memory.latest
+        if latest is None or not self._is_due(latest, at_once=at_once):
+            return []
+        self._looked_back = latest
+        since = latest - timedelta(seconds=self._rules.window_seconds)
+        recent = [each for each in self._memory.all if each.end >= since][-self._rules.window_tracklets :]
+        anchors = self._anchors({each.tracklet_id for each in recent})
+        return self._regrouped([*anchors, *recent], len(anchors))
+
+    def _is_due(self, latest: datetime, *, at_once: bool) -> bool:
+        if not self._rules.revise_seconds or at_once:
+            return bool(self._rules.revise_seconds)
+        if self._looked_back is None:
+            self._looked_back = latest
+        return (latest - self._looked_back).total_seconds() >= self._rules.revise_seconds
+
+    def _forget(self) -> None:
+        """The oldest, a tenth at a time."""
+        if len(self._memory) <= 1.1 * self._rules.memory:
+            return
+        old = {each.tracklet_id for each in self._memory.all[: -self._rules.memory]}
+        self.forget(old)
+
+    # --- when they come ---
 
     def _identify_group(self, tracklets: list[Tracklet], embeddings: NDArray[np.float32]) -> list[Sighting]:
         """Assign tracklets that exclude each other."""
-        likenesses = [self._likenesses(*pair) for pair in zip(tracklets, embeddings, strict=True)]
-        scores = [self._score_people(tracklet, found) for tracklet, found in zip(tracklets, likenesses, strict=True)]
-        people = sorted({person for score in scores for person in score})
-        cost = np.full((len(tracklets), len(people)), np.inf)
-        for row, score in enumerate(scores):
-            for person, log_odds in score.items():
-                cost[row, people.index(person)] = -log_odds
-        matches = assign(cost, gate=-float(logit(self._rules.threshold))).matches
-        person_of = {int(row): people[column] for row, column in matches}
+        known, persons, there = self._memory.all, self._memory.persons, self._memory.seen
+        new = [_known(tracklet, vector, 0) for tracklet, vector in zip(tracklets, embeddings, strict=True)]
+        here = _seen(new, self._dimension)
+        cosines, likeness = self._evidence.likeness(here, there)
+        circumstances = self._evidence.circumstances(here, there)
+        people, scores = _scores(likeness, circumstances, gaps(here, there), persons, self._rules.evidence)
+        matches = assign(-scores, gate=-float(logit(self._rules.threshold))).matches
+        person_of = {int(row): int(people[column]) for row, column in matches}
         sightings = []
         for row, (tracklet, embedding) in enumerate(zip(tracklets, embeddings, strict=True)):
-            person = person_of.get(row) or self._next_person_id
-            links = self._links(tracklet, [each for each in likenesses[row] if each.known.person_id == person])
+            person = person_of.get(row) or self._new_person()
+            own = np.flatnonzero(persons == person)
+            links = self._links(new[row], [known[i] for i in own], cosines[row, own], likeness[row, own])
             sightings.append(Sighting(tracklet, embedding, person, links))
-            self._remember(_known(sightings[-1]))
+        for sighting in sightings:
+            self._memory.add(_known(sighting.tracklet, sighting.embedding, sighting.person_id))
         return sightings
 
-    def _likenesses(self, tracklet: Tracklet, embedding: NDArray[np.float32]) -> list[_Likeness]:
-        """The nearest known tracklets of every modality."""
-        found = []
-        for modality, gallery in self._galleries.items():
-            ids, cosines = gallery.search(embedding[None], min(self._rules.candidates, len(gallery)))
-            probability = self._calibration.probability(cosines[0], tracklet.modality, modality)
-            with np.errstate(divide="ignore"):
-                log_odds = np.clip(logit(probability), -_MOST_LOG_ODDS, _MOST_LOG_ODDS)
-            found += [
-                _Likeness(self._known[number], float(cosine), float(odds))
-                for number, cosine, odds in zip(ids[0], cosines[0], log_odds, strict=True)
-            ]
-        return found
-
-    def _score_people(self, tracklet: Tracklet, found: list[_Likeness]) -> dict[int, float]:
-        by_person: dict[int, list[float]] = defaultdict(list)
-        for each in found:
-            by_person[each.known.person_id].append(each.log_odds)
-        return {
-            person: float(np.mean(sorted(odds, reverse=True)[: self._rules.evidence]))
-            for person, odds in by_person.items()
-            if not any(overlap_in_camera(tracklet, other) for other in self._times[person, tracklet.camera_id])
-        }
-
-    def _links(self, tracklet: Tracklet, found: list[_Likeness]) -> tuple[Link, ...]:
-        best = sorted(found, key=lambda each: (-each.log_odds, -each.cosine, each.known.tracklet_id))
+    def _links(
+        self, own: KnownTracklet, others: Sequence[KnownTracklet], cosines: Floats, likeness: Floats
+    ) -> tuple[Link, ...]:
+        order = sorted(range(len(others)), key=lambda i: (-likeness[i], -cosines[i], others[i].tracklet_id))
         return tuple(
             Link(
-                tracklet_id=each.known.tracklet_id,
-                camera_id=each.known.camera_id,
-                modality=each.known.modality,
-                cosine=each.cosine,
-                probability=float(1 / (1 + np.exp(-each.log_odds))),
-                cross_modality=each.known.modality is not tracklet.modality,
+                tracklet_id=others[i].tracklet_id,
+                camera_id=others[i].camera_id,
+                modality=others[i].modality,
+                cosine=float(np.clip(cosines[i], -1, 1)),
+                probability=float(expit(likeness[i])),
+                cross_modality=others[i].modality is not own.modality,
             )
-            for each in best[: self._rules.max_links]
+            for i in order[: self._rules.max_links]
         )
 
-    def _remember(self, known: KnownTracklet) -> None:
-        gallery = self._galleries.setdefault(known.modality, Gallery(self._dimension))
-        gallery.add([len(self._known)], known.embedding[None])
-        self._known.append(known)
-        self._times[known.person_id, known.camera_id].append(known)
-        self._next_person_id = max(self._next_person_id, known.person_id + 1)
+    def _new_person(self) -> int:
+        if callable(self._next):
+            return self._next()
+        self._next += 1
+        return self._next - 1
+
+    def _note_number(self, person_id: int) -> None:
+        if not callable(self._next):
+            self._next = max(self._next, person_id + 1)
+
+    # --- when more is known ---
+
+    def _anchors(self, recent: set[str]) -> list[KnownTracklet]:
+        """The last few tracklets, from before the window, of each person; whoever was seen last comes first."""
+        found: dict[int, list[KnownTracklet]] = defaultdict(list)
+        for each in reversed(self._memory.all):
+            if each.tracklet_id not in recent and len(found[each.person_id]) < self._rules.evidence:
+                found[each.person_id].append(each)
+        anchors: list[KnownTracklet] = []
+        for own in found.values():
+            if len(anchors) + len(own) > self._rules.window_tracklets:
+                break
+            anchors += own
+        return anchors
+
+    def _regrouped(self, members: list[KnownTracklet], anchors: int) -> list[Revision]:
+        """Put members together anew; the first so many are anchors, which stay with their persons."""
+        seen = _seen(members, self._dimension)
+        cosines, likeness = self._evidence.likeness(seen, seen)
+        log_odds = likeness + self._evidence.circumstances(seen, seen)
+        self._set_apart(log_odds, [each.tracklet_id for each in members])
+        fixed = np.array(
+            [
+                each.person_id if i < anchors or each.tracklet_id in self._pinned else -1
+                for i, each in enumerate(members)
+            ]
+        )
+        labels = group(log_odds, threshold=float(logit(self._rules.threshold)), together=fixed)
+        person_of = self._named(labels, np.array([each.person_id for each in members]), fixed)
+        revisions = []
+        for i, member in enumerate(members):
+            person = person_of[int(labels[i])]
+            if person != member.person_id:
+                own = [j for j in np.flatnonzero(labels == labels[i]).tolist() if j != i]
+                links = self._links(member, [members[j] for j in own], cosines[i, own], likeness[i, own])
+                revisions.append(Revision(member.tracklet_id, member.person_id, person, links))
+        for each in revisions:
+            self._memory.move(each.tracklet_id, each.person_id)
+        return revisions
+
+    def _set_apart(self, log_odds: Floats, names: Sequence[str]) -> None:
+        place = {name: i for i, name in enumerate(names)}
+        for a in self._apart.keys() & place.keys():
+            for b in self._apart[a] & place.keys():
+                log_odds[place[a], place[b]] = -np.inf
+
+    def _named(self, labels: NDArray[np.int64], before: NDArray[np.int64], fixed: NDArray[np.int64]) -> dict[int, int]:
+        """The person of each group: that of its fixed members; else, one to one, whose tracklets it mostly has."""
+        person_of = {int(label): int(person) for label, person in zip(labels, fixed, strict=True) if person >= 0}
+        free = [label for label in range(int(labels.max()) + 1) if label not in person_of]
+        known = [person for person in np.unique(before).tolist() if person not in set(person_of.values())]
+        counts = np.array([[np.count_nonzero((labels == label) & (before == person)) for person in known]
+                           for label in free]).reshape(len(free), len(known))  # fmt: skip
+        for row, column in zip(*linear_sum_assignment(counts, maximize=True), strict=True):
+            if counts[row, column]:
+                person_of[free[row]] = known[column]
+        for label in free:
+            if label not in person_of:
+                person_of[label] = self._new_person()
+        return person_of
+
+
+class _Memory:
+    """Known tracklets in order of arrival, and the same as rows of arrays."""
+
+    def __init__(self, dimension: int) -> None:
+        self.all: list[KnownTracklet] = []
+        self._cameras: dict[str, int] = {}
+        self._rows = np.empty((64, 5))  # camera, modality, start, end, person
+        self._vectors = np.empty((64, dimension), np.float32)
+        self._place: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    @property
+    def persons(self) -> NDArray[np.int64]:
+        """(n,) whose each is."""
+        return self._rows[: len(self), 4].astype(np.int64)
+
+    @property
+    def seen(self) -> Seen:
+        """All, row by row."""
+        rows = self._rows[: len(self)]
+        return Seen(rows[:, 0].astype(np.int64), list(self._cameras), rows[:, 1].astype(np.int64), rows[:, 2],
+                    rows[:, 3], self._vectors[: len(self)])  # fmt: skip
+
+    @property
+    def latest(self) -> datetime | None:
+        """End of the one that was seen last."""
+        return max((each.end for each in self.all[-64:]), default=None)
+
+    def add(self, known: KnownTracklet) -> None:
+        """Remember one more."""
+        count = len(self)
+        if count == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+            self._vectors = np.concatenate([self._vectors, np.empty_like(self._vectors)])
+        camera = self._cameras.setdefault(known.camera_id, len(self._cameras))
+        times = known.start.timestamp(), known.end.timestamp()
+        self._rows[count] = camera, list(Modality).index(known.modality), *times, known.person_id
+        self._vectors[count] = known.embedding
+        self._place[known.tracklet_id] = count
+        self.all.append(known)
+
+    def of(self, person_id: int) -> list[KnownTracklet]:
+        """Those of one person."""
+        return [self.all[i] for i in np.flatnonzero(self.persons == person_id)]
+
+    def move(self, tracklet_id: str, person_id: int) -> None:
+        """Give one to another person; without effect where it is not remembered."""
+        place = self._place.get(tracklet_id)
+        if place is not None:
+            self.all[place] = replace(self.all[place], person_id=person_id)
+            self._rows[place, 4] = person_id
+
+    def forget(self, names: Callable[[KnownTracklet], bool]) -> None:
+        """Forget those for which the answer is yes."""
+        left = [i for i, each in enumerate(self.all) if not names(each)]
+        self._rows[: len(left)], self._vectors[: len(left)] = self._rows[left], self._vectors[left]
+        self.all = [self.all[i] for i in left]
+        self._place = {each.tracklet_id: i for i, each in enumerate(self.all)}
+
+
+def _scores(
+    likeness: Floats, circumstances: Floats, gap: Floats, persons: NDArray[np.int64], evidence: int
+) -> tuple[NDArray[np.int64], Floats]:
+    """People, and how much speaks for each row being each of them, (rows, people).
+
+    The mean of the best likenesses, and what the tracklet that is nearest in time says of the way; -inf where any of
+    the person's tracklets makes it impossible.
+    """
+    people, where = np.unique(persons, return_inverse=True)
+    scores = np.full((len(likeness), len(people)), -np.inf)
+    for row in range(len(likeness)):
+        order = np.lexsort((-likeness[row], where))
+        place = np.arange(len(order)) - np.searchsorted(where[order], where[order])
+        best = order[place < evidence]
+        sums = np.bincount(where[best], weights=likeness[row, best], minlength=len(people))
+        nearest = np.lexsort((gap[row], where))
+        nearest = nearest[np.searchsorted(where[nearest], np.arange(len(people)))]
+        mean = sums / np.bincount(where[best], minlength=len(people)) + circumstances[row, nearest]
+        barred = np.bincount(where, weights=~np.isfinite(circumstances[row]), minlength=len(people)) > 0
+        scores[row] = np.where(barred, -np.inf, mean)
+    return people, scores
+
+
+def _seen(known: Sequence[KnownTracklet], dimension: int) -> Seen:
+    memory = _Memory(dimension)
+    for each in known:
+        memory.add(each)
+    return memory.seen
 
 
 def simultaneous(tracklets: Sequence[Tracklet]) -> Iterator[list[int]]:
@@ -266,14 +490,13 @@ def simultaneous(tracklets: Sequence[Tracklet]) -> Iterator[list[int]]:
     yield from groups
 
 
-def _known(sighting: Sighting) -> KnownTracklet:
-    tracklet = sighting.tracklet
+def _known(tracklet: Tracklet, embedding: NDArray[np.float32], person_id: int) -> KnownTracklet:
     return KnownTracklet(
         tracklet_id=tracklet.tracklet_id,
         camera_id=tracklet.camera_id,
         modality=tracklet.modality,
         start=tracklet.start,
         end=tracklet.end,
-        person_id=sighting.person_id,
-        embedding=sighting.embedding,
+        person_id=person_id,
+        embedding=embedding,
     )

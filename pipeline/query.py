@@ -1,18 +1,30 @@
 """A search from the outside: whatever names the person in question becomes a query over a run's gallery."""
 
 import difflib
+import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.build import build_builders, build_detector, build_extractor, build_trackers, build_windows
+from pipeline.build import (
+    build_approximation,
+    build_builders,
+    build_detector,
+    build_extractor,
+    build_trackers,
+    build_ways,
+    build_windows,
+)
+from pipeline.clips import Query, Spot, clip_from_image, clip_from_spot, clip_from_video
 from pipeline.config import CameraConfig, Config, load
 from pipeline.errors import UsageError
+from pipeline.filters import SearchFilter
 from pipeline.frame import IMAGE_SUFFIXES, Frame, Image
-from pipeline.search import Query, Searcher, SearchFilter, SearchResult, clip_from_image, clip_from_video
+from pipeline.search import Example, Searcher, SearchResult, SearchRules
 from pipeline.sinks import write_whole
 from pipeline.sources.open import open_source
 from pipeline.store import Store
@@ -21,6 +33,11 @@ from pipeline.thermal import Windows
 from pipeline.tracklets import Tracklet
 from reid.modality import Modality
 from trackers.structures import Detections
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from reid.extractor import Extractor
+
+logger = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 QUERY_CAMERA = "query"
@@ -59,36 +76,122 @@ class QueryFile:
     whole: bool = False
 
 
-def search(
-    root: Path, query: str, wanted: SearchFilter, *, file: QueryFile | None = None, device: str = "auto"
-) -> SearchResult:
-    """Find a person in the gallery of a run.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who is searched for, as the outside names them.
+
+    Attributes:
+        examples: At least one: a tracklet id of the gallery, an image, a video file that shows the person, or, with
+            a spot, a camera of the run.
+        negatives: The same, of people who are not that person.
+        file: What is known of those that are files.
+        spot: The person stands there in the first example, a video file or what a camera of the run recorded.
+    """
+
+    examples: tuple[str, ...]
+    negatives: tuple[str, ...] = ()
+    file: QueryFile = QueryFile()
+    spot: Spot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How a search is made.
+
+    Attributes:
+        rerank: Whether common neighbours order the answers within each modality; None: as the site's config says.
+        false_match_rate: Leave out what more strangers are alike to; None: as the site's config says.
+        device: For embedding a file's person.
+    """
+
+    rerank: bool | None = None
+    false_match_rate: float | None = None
+    device: str = "auto"
+
+
+def search(root: Path, asked: Asked, wanted: SearchFilter, options: SearchOptions | None = None) -> SearchResult:
+    """Find a person in the gallery of a run. Whoever calls this records it (``gallery_commands.recorded``).
 
     Args:
         root: The run's folder.
-        query: A tracklet id of that gallery; or an image, or a video file, that shows the person.
+        asked: Examples of the person, and of others.
         wanted: Which tracklets may be answers.
-        file: What is known of the query where it is a file.
-        device: For embedding a file's person.
+        options: How.
 
     Raises:
-        UsageError: When the query is neither, shows nobody, or a camera is named that the gallery or the run does not
-            have.
+        UsageError: When a query is of no kind, shows nobody, or a camera, zone or person is named that the gallery or
+            the run does not have.
     """
+    options = options or SearchOptions()
+    config = read_config(root) if (root / CONFIG).is_file() else None
     with Store.read(root) as store:
         for camera in sorted(wanted.cameras or ()):
             _check_camera("--camera", camera, store.cameras())
-        path = Path(query)
-        if path.is_dir():
-            raise UsageError(f"{query}: is a folder; a query is a tracklet id, an image or a video file")
-        if not path.is_file():
-            if path.suffix or len(path.parts) > 1:
-                raise UsageError(f"{query}: no such file, and no tracklet id either")
-            return Searcher(store, store.calibration).by_tracklet(query, wanted)
-        config = read_config(root)
-        config = config.model_copy(update={"detector": config.detector.model_copy(update={"device": device})})
-        searcher = Searcher(store, store.calibration, extractor=lambda: build_extractor(config.reid.weights, device))
-        return searcher.by_clip(*_clip(path, file or QueryFile(), config), wanted)
+        searcher = Searcher(
+            store, store.calibration, extractor=_extractor(root, options.device), rules=search_rules(config, options)
+        )
+        examples = [
+            _example(searcher, store, text, asked.file, asked.spot if place == 0 else None, options.device)
+            for place, text in enumerate(asked.examples)
+        ]
+        negatives = [_example(searcher, store, text, asked.file, None, options.device) for text in asked.negatives]
+        return searcher.by_examples(examples, wanted, negatives=negatives)
+
+
+def search_rules(config: Config | None, options: SearchOptions) -> SearchRules:
+    """What the site's config says of a search, and what this one asks for instead."""
+    if config is None:
+        return SearchRules(rerank=bool(options.rerank), false_match_rate=options.false_match_rate)
+    chosen = config.search
+    return SearchRules(
+        zone=config.site.zone,
+        ways=build_ways(config),
+        rerank=chosen.rerank if options.rerank is None else options.rerank,
+        false_match_rate=options.false_match_rate or chosen.false_match_rate,
+        approximation=build_approximation(config),
+    )
+
+
+def _extractor(root: Path, device: str) -> "Callable[[], Extractor]":
+    return lambda: build_extractor(read_config(root).reid.weights, device)
+
+
+def _example(searcher: Searcher, store: Store, text: str, file: QueryFile, spot: Spot | None, device: str) -> Example:
+    """Whatever names a person, as an example to search by."""
+    path = Path(text)
+    if spot is not None:
+        config = _config_for_files(store.root, device)
+        return searcher.example_from(*_clip_of_spot(text, spot, file, config))
+    if path.is_dir():
+        raise UsageError(f"{text}: is a folder; a query is a tracklet id, an image or a video file")
+    if path.is_file():
+        return searcher.example_from(*_clip(path, file, _config_for_files(store.root, device)))
+    if path.suffix or len(path.parts) > 1:
+        raise UsageError(f"{text}: no such file, and no tracklet id either")
+    return searcher.example_of(text)
+
+
+def _config_for_files(root: Path, device: str) -> Config:
+    config = read_config(root)
+    return config.model_copy(update={"detector": config.detector.model_copy(update={"device": device})})
+
+
+def _clip_of_spot(text: str, spot: Spot, file: QueryFile, config: Config) -> tuple[list[Image], Query]:
+    """The crop at a spot of a video file, or of what a camera of the run recorded."""
+    path = Path(text)
+    known = text if text in config.cameras and not path.exists() else file.camera
+    if known is None and not path.is_file():
+        raise UsageError(f"{text}: neither a file nor one of the run's cameras: {', '.join(config.cameras)}")
+    camera = config.cameras[known] if known in config.cameras else _camera_of(path, file, config)
+    if camera is None:
+        camera = CameraConfig(source=text, modality=file.modality or _modality_of_video(path))
+    elif path.is_file():
+        camera = camera.model_copy(update={"source": text})
+    name = known or next((name for name, each in config.cameras.items() if each.source == camera.source), QUERY_CAMERA)
+    source = open_source(name, camera)
+    source.probe()
+    clip, query = clip_from_spot(source, spot, name=text)
+    return clip, query if name in config.cameras else replace(query, camera_id=None, start=None, end=None)
 
 
 def _check_camera(flag: str, camera: str, known: Collection[str]) -> None:

@@ -1,82 +1,101 @@
-"""A person in question in, tracklets that probably show the same person out."""
+"""A person in question in, tracklets that probably show the same person out.
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+The score of a tracklet is made of calibrated log odds, so that cosines of different modalities can be compared and
+added:
+
+    L = mean over the examples of L(example, tracklet)
+        - max(0, the greatest L(negative, tracklet))
+        - the doubt of the ways between the cameras (``pipeline.ways``)
+
+and its probability is 1 / (1 + exp(-L)). L is linear in the cosine, so the mean over the examples is the inner product
+with one vector a modality, as in Rocchio's feedback (1971), and exact search finds its greatest. What follows only
+lowers it; so the search goes on until nothing that was not looked at could come before what was found.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
+from pipeline.clips import Query
 from pipeline.errors import GalleryMismatchError, UsageError
-from pipeline.frame import Frame, Image, TimeSource
+from pipeline.filters import Catalogue, SearchFilter
+from pipeline.frame import Image
 from pipeline.identify import person_name
 from pipeline.sinks import rfc3339
-from pipeline.sources.images import as_mono
-from pipeline.store import Store, StoredTracklet
-from pipeline.tracklets import Tracklet, cut_out
-from reid.calibration import Calibration
+from pipeline.store import Cursor, Store, StoredTracklet
+from pipeline.ways import Stay, Ways, gap_seconds
+from reid.calibration import Calibration, FalseMatchRateError
+from reid.embedding import rounded
+from reid.gallery import Approximation, Gallery
 from reid.modality import Modality
-from trackers.structures import Detections
+from reid.reranking import Reranking, rerank
 
 if TYPE_CHECKING:  # a search by tracklet needs no model, and should not wait for torch
     from reid.extractor import Extractor
 
-MIN_CROP_WH = (8, 16)
-_CROP_PADDING = 0.03
-_UPRIGHT = 1.2
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_MOST_RERANKED = 100  # of the best in each modality
+_RERANKING = Reranking(k1=10, k2=3, original=0.3)
 
 
 @dataclass(frozen=True, slots=True)
-class SearchFilter:
-    """Which tracklets may be answers; None means any.
+class SearchRules:
+    """What a site knows, and how its answers are made.
 
     Attributes:
-        modalities: Only these.
-        cameras: Only these.
-        start: Only tracklets that end at or after this time, UTC.
-        end: Only tracklets that start before this time, UTC.
-        top_k: Most answers to give.
+        zone: Of the clock on the wall.
+        ways: Between cameras.
+        rerank: Whether k-reciprocal neighbours order the answers within each modality.
+        false_match_rate: Answers whose likeness more than this share of strangers has are left out; None keeps all.
+        approximation: Of the index; None is exact at any size.
     """
 
-    modalities: frozenset[Modality] | None = None
-    cameras: frozenset[str] | None = None
-    start: datetime | None = None
-    end: datetime | None = None
-    top_k: int = 10
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    ways: Ways = field(default_factory=Ways)
+    rerank: bool = False
+    false_match_rate: float | None = None
+    approximation: Approximation | None = None
 
-    def __post_init__(self) -> None:
-        if self.top_k < 1:
-            raise UsageError(f"top-k must be at least 1, got {self.top_k}")
-        for name in ("start", "end"):
-            moment = getattr(self, name)
-            if moment is not None and moment.tzinfo is None:
-                raise UsageError(
-                    f"{name} must say its offset from UTC, such as ...T14:00:00Z, got {moment.isoformat()}"
-                )
-        if self.start and self.end and self.start >= self.end:
-            raise UsageError(f"from must be before to, got {rfc3339(self.start)} and {rfc3339(self.end)}")
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """One picture of the person in question, or of somebody who is not that person.
+
+    Attributes:
+        query: What it is.
+        vector: Unit length, float32 (d,).
+        row: Of a stored tracklet; None for a file.
+    """
+
+    query: Query
+    vector: NDArray[np.float32]
+    row: int | None = None
+
+    @property
+    def stay(self) -> Stay | None:
+        """Where and when, as far as that is known."""
+        query = self.query
+        if query.camera_id is None or query.start is None or query.end is None:
+            return None
+        return Stay(query.camera_id, query.start, query.end)
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """What was searched for.
+class Counterpart:
+    """The same moment through a camera of another modality that looks at the same scene."""
 
-    Attributes:
-        description: A tracklet id, or the file and what was taken from it.
-        modality: Of the query.
-        camera_id: None for a file.
-        start: None for a file.
-        end: None for a file.
-    """
-
-    description: str
+    camera_id: str
     modality: Modality
-    camera_id: str | None = None
-    start: datetime | None = None
-    end: datetime | None = None
+    crop: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +109,16 @@ class Answer:
         modality: What that camera measures.
         start: First box, UTC.
         end: Last box, UTC.
-        person_id: To whom the run gave it.
-        cosine: In [-1, 1]; to be compared only within one pair of modalities.
-        probability: Calibrated, comparable across pairs; answers are ranked by it.
-        best_crop: Image file, below the folder of the gallery as that was named.
+        start_local: The same by the site's clock.
+        end_local: The same by the site's clock.
+        person_id: To whom it was given.
+        zones: It stood in these.
+        quality: Of its best view.
+        cosine: To the example that is most alike, in [-1, 1]; to be compared only within one pair of modalities.
+        probability: Calibrated, comparable across pairs; answers are ranked by it, but for re-ranking.
+        best_crop: Image file, below the folder of the gallery as that was named; None when it has aged away.
+        counterparts: The same moment in other modalities.
+        why: Why it stands where it does, in one or more sentences.
     """
 
     rank: int
@@ -102,10 +127,16 @@ class Answer:
     modality: Modality
     start: datetime
     end: datetime
+    start_local: datetime
+    end_local: datetime
     person_id: int
+    zones: tuple[str, ...]
+    quality: float
     cosine: float
     probability: float
     best_crop: Path | None
+    counterparts: tuple[Counterpart, ...]
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,64 +144,154 @@ class SearchResult:
     """Answers, best first, and what became of the rest of the gallery.
 
     Attributes:
-        query: What was searched for.
+        query: What was searched for; the first of several examples.
         answers: At most top-k.
         searched: How many tracklets were compared.
         excluded_by: How many each filter removed; one that several would remove counts for the first of them.
+        examples: The further examples.
+        negatives: Examples of other people.
+        below_threshold: How many of the nearest top-k were left out for the false-match rate.
+        exact: Whether every tracklet that passed was compared; an approximate index may miss one.
     """
 
     query: Query
     answers: tuple[Answer, ...]
     searched: int
     excluded_by: dict[str, int]
+    examples: tuple[Query, ...] = ()
+    negatives: tuple[Query, ...] = ()
+    below_threshold: int = 0
+    exact: bool = True
 
     @property
     def explanation(self) -> str:
-        """One sentence: how many were compared, and which filter removed how many."""
+        """How many were compared, which filter removed how many, and what else shortened the list."""
         total = self.searched + sum(self.excluded_by.values())
         if not total:
             return "The gallery is empty: no tracklet was accepted yet."
         removed = ", ".join(f"{count} by {name}" for name, count in self.excluded_by.items() if count)
-        return f"{self.searched} of {total} tracklets compared" + (f"; removed: {removed}." if removed else ".")
+        text = f"{self.searched} of {total} tracklets compared" + (f"; removed: {removed}." if removed else ".")
+        if self.below_threshold:
+            text += f" {self.below_threshold} of the nearest are less alike than the false-match rate asks for."
+        if not self.exact:
+            text += " The index is approximate: it may have missed some."
+        return text
 
     def to_json(self) -> dict[str, Any]:
-        """Strings and numbers; times RFC 3339 UTC, people as P0007."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        for answer in plain["answers"]:
+        """Strings and numbers; times RFC 3339, UTC but for those called local; people as P0007."""
+        content: dict[str, Any] = plain(asdict(self))
+        for answer in content["answers"]:
             answer["person"] = person_name(answer.pop("person_id"))
-        return {"schema": "xreid.search/1", **plain, "explanation": self.explanation}
+        return {"schema": "xreid.search/1", **content, "explanation": self.explanation}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """As JSON can hold it."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | frozenset):
+        return [plain(each) for each in (sorted(value) if isinstance(value, frozenset) else value)]
     if isinstance(value, datetime):
         return rfc3339(value)
     return str(value) if isinstance(value, Path | Modality) else value
 
 
-class Searcher:
-    """Answers queries over a store as it was when the searcher was made."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scored:
+    """Tracklets of one modality, best first: row, the log odds of their likeness, and what lowered them.
 
-    def __init__(self, store: Store, calibration: Calibration, *, extractor: "Callable[[], Extractor] | None" = None):
+    Attributes:
+        rows: (n,).
+        cosines: To the example that is most alike, (n,).
+        nearest: Which example that is, (n,).
+        likeness: Mean log odds over the examples, (n,).
+        negative: Taken off for the negatives, (n,).
+        doubt: Taken off for the ways, (n,).
+    """
+
+    rows: Ints
+    cosines: Floats
+    nearest: Ints
+    likeness: Floats
+    negative: Floats
+    doubt: Floats
+
+    @property
+    def score(self) -> Floats:
+        """L of the head of this module."""
+        return self.likeness - self.negative - self.doubt
+
+    def taken(self, order: Ints) -> "_Scored":
+        """These, in this order."""
+        return _Scored(*(getattr(self, name)[order] for name in self.__slots__))
+
+
+class Searcher:
+    """Answers queries over a store, and follows what another process adds to it, takes out and revises."""
+
+    def __init__(
+        self,
+        store: Store,
+        calibration: Calibration,
+        *,
+        extractor: "Callable[[], Extractor] | None" = None,
+        rules: SearchRules | None = None,
+    ) -> None:
         """Read the store and build the index.
 
         Args:
             store: To be searched; must stay open.
             calibration: Of the model that filled it.
             extractor: Loads that model; called at the first query that is not a stored tracklet.
+            rules: Of the site.
         """
         self._store = store
         self._calibration = calibration
         self._make_extractor = extractor
         self._extractor: Extractor | None = None
-        self._gallery = store.gallery()
-        self._tracklets = {each.row: each for each in store.tracklets()}
+        self._rules = rules or SearchRules()
+        self._cursor = Cursor()
+        self._begin()
+        self.refresh()
+
+    def _begin(self) -> None:
+        self._gallery = Gallery(self._store.dimension, approximation=self._rules.approximation)
+        self._catalogue = Catalogue()
+
+    def __len__(self) -> int:
+        return len(self._gallery)
+
+    def refresh(self) -> None:
+        """Catch up with the store; every search does so first, and it costs next to nothing when nothing changed."""
+        changes = self._store.changes_since(self._cursor)
+        if changes.rebuilt:
+            self._begin()
+        gone = [row for row in (*changes.removed, *changes.revised) if row in self._gallery]
+        self._gallery.remove(gone)
+        self._catalogue.drop(gone)
+        self._gallery.add([each.row for each in changes.added], changes.vectors)
+        self._catalogue.put(changes.added)
+        self._cursor = changes.cursor
 
     def by_tracklet(self, tracklet_id: str, wanted: SearchFilter | None = None) -> SearchResult:
-        """Search for the person of a stored tracklet, by its stored vector; the tracklet itself is never an answer.
+        """Search for the person of a stored tracklet, by its stored vector.
+
+        Raises:
+            UsageError: When the store has no such tracklet, or it was rejected and has no vector.
+        """
+        return self.by_examples([self.example_of(tracklet_id)], wanted)
+
+    def by_clip(self, clip: Sequence[Image], query: Query, wanted: SearchFilter | None = None) -> SearchResult:
+        """Search for the person of these crops (one person, in order of time).
+
+        Raises:
+            UsageError: When there is no model to embed them.
+            GalleryMismatchError: When the model is not the one that filled the store.
+        """
+        return self.by_examples([self.example_from(clip, query)], wanted)
+
+    def example_of(self, tracklet_id: str) -> Example:
+        """A stored tracklet as an example.
 
         Raises:
             UsageError: When the store has no such tracklet, or it was rejected and has no vector.
@@ -181,19 +302,49 @@ class Searcher:
                 f"tracklet {tracklet_id} was rejected ({own.rejected.value}) and has no vector to search by"
             )
         query = Query(tracklet_id, own.modality, own.camera_id, own.start, own.end)
-        return self._search(query, self._store.embeddings([own.row]), wanted or SearchFilter(), own=own)
+        return Example(query, self._store.embeddings([own.row])[0], own.row)
 
-    def by_clip(self, clip: Sequence[Image], query: Query, wanted: SearchFilter | None = None) -> SearchResult:
-        """Search for the person of these crops (one person, in order of time).
-
-        Raises:
-            UsageError: When there is no model to embed them.
-            GalleryMismatchError: When the model is not the one that filled the store.
-        """
+    def example_from(self, clip: Sequence[Image], query: Query) -> Example:
+        """Crops as an example; see `by_clip`."""
         if self._extractor is None:
             self._extractor = self._load()
-        vector = self._extractor.extract([clip], [query.modality])
-        return self._search(query, vector, wanted or SearchFilter(), own=None)
+        return Example(query, rounded(self._extractor.extract([clip], [query.modality]))[0])
+
+    def by_examples(
+        self, examples: Sequence[Example], wanted: SearchFilter | None = None, *, negatives: Sequence[Example] = ()
+    ) -> SearchResult:
+        """Search by several pictures of one person, and pictures of people who are not that person.
+
+        Raises:
+            UsageError: When there is no example, or a false-match rate is asked for that the calibration cannot tell.
+        """
+        if not examples:
+            raise UsageError("a search needs at least one example of the person")
+        self.refresh()
+        wanted = wanted or SearchFilter()
+        allowed, excluded_by = self._catalogue.select(
+            wanted,
+            zone=self._rules.zone,
+            own_rows=frozenset(each.row for each in (*examples, *negatives) if each.row is not None),
+            stays=[each.stay for each in examples if each.stay is not None],
+        )
+        rows_of = {modality: self._catalogue.rows_of(modality, allowed) for modality in Modality}
+        found = [
+            (modality, self._best(examples, negatives, rows, modality, wanted.top_k))
+            for modality, rows in rows_of.items()
+            if len(rows)
+        ]
+        answers, below = self._answers(found, examples, negatives, wanted.top_k)
+        return SearchResult(
+            query=examples[0].query,
+            answers=answers,
+            searched=int(np.count_nonzero(allowed)),
+            excluded_by=excluded_by,
+            examples=tuple(each.query for each in examples[1:]),
+            negatives=tuple(each.query for each in negatives),
+            below_threshold=below,
+            exact=self._gallery.is_exact,
+        )
 
     def _load(self) -> "Extractor":
         if self._make_extractor is None:
@@ -206,166 +357,186 @@ class Searcher:
             )
         return extractor
 
-    def _search(
-        self, query: Query, vector: NDArray[np.float32], wanted: SearchFilter, *, own: StoredTracklet | None
-    ) -> SearchResult:
-        allowed, excluded_by = apply_filters(self._tracklets.values(), query, wanted, own=own)
-        found: list[tuple[float, float, StoredTracklet]] = []
-        for modality in Modality:
-            rows = np.array([each.row for each in allowed if each.modality is modality], np.int64)
-            if len(rows):
-                found += self._nearest(query, vector, rows, modality, wanted.top_k)
-        found.sort(key=lambda each: (-each[0], -each[1], each[2].tracklet_id))
-        answers = tuple(_answer(rank, *each) for rank, each in enumerate(found[: wanted.top_k], start=1))
-        return SearchResult(query, answers, len(allowed), excluded_by)
+    # --- one modality ---
 
-    def _nearest(
-        self, query: Query, vector: NDArray[np.float32], rows: NDArray[np.int64], modality: Modality, top_k: int
-    ) -> list[tuple[float, float, StoredTracklet]]:
-        """Probability, cosine and tracklet of the best within one modality."""
-        ids, cosines = self._gallery.search(vector, min(top_k, len(rows)), rows)
-        probabilities = self._calibration.probability(cosines[0], query.modality, modality)
-        return [
-            (float(probability), float(cosine), self._tracklets[row])
-            for row, cosine, probability in zip(ids[0].tolist(), cosines[0], probabilities, strict=True)
-        ]
+    def _best(
+        self,
+        examples: Sequence[Example],
+        negatives: Sequence[Example],
+        rows: Ints,
+        modality: Modality,
+        top_k: int,
+    ) -> _Scored:
+        """The best of these rows by score: top-k of them, or as many as are re-ranked."""
+        count = min(max(top_k, _MOST_RERANKED) if self._rules.rerank else top_k, len(rows))
+        direction, length, constant = self._direction(examples, modality)
+        depth = count
+        while True:
+            ids, cosines = self._gallery.search(direction[None], depth, rows)
+            ids, cosines = ids[0][ids[0] >= 0], cosines[0][ids[0] >= 0]
+            scored = self._scored(examples, negatives, ids, modality)
+            order = np.lexsort((scored.rows, -scored.cosines, -scored.score))
+            scored = scored.taken(order[:count])
+            bound = length * float(cosines[-1]) + constant
+            if depth == len(rows) or len(ids) < depth or scored.score[-1] > bound:
+                break
+            if not negatives and not self._doubts(examples):
+                break
+            depth = min(4 * depth, len(rows))
+        return self._reranked(direction, scored) if self._rules.rerank else scored
 
+    def _doubts(self, examples: Sequence[Example]) -> bool:
+        return bool(self._rules.ways) and any(each.stay is not None for each in examples)
 
-def _answer(rank: int, probability: float, cosine: float, found: StoredTracklet) -> Answer:
-    if found.person_id is None:
-        raise ValueError(f"tracklet {found.tracklet_id} was rejected and cannot be an answer")
-    return Answer(
-        rank=rank,
-        tracklet_id=found.tracklet_id,
-        camera_id=found.camera_id,
-        modality=found.modality,
-        start=found.start,
-        end=found.end,
-        person_id=found.person_id,
-        cosine=cosine,
-        probability=probability,
-        best_crop=found.best_crop,
-    )
+    def _direction(self, examples: Sequence[Example], modality: Modality) -> tuple[NDArray[np.float32], float, float]:
+        """The vector, of length 1, that the mean log odds are linear in; its factor, and the constant."""
+        curves = [self._calibration.curve(each.query.modality, modality) for each in examples]
+        if len(examples) == 1:
+            return examples[0].vector, curves[0].slope, curves[0].intercept
+        total = np.mean([c.slope * e.vector.astype(np.float64) for c, e in zip(curves, examples, strict=True)], axis=0)
+        length = float(np.linalg.norm(total))
+        if length < 1e-9:
+            raise UsageError("the examples contradict each other: their vectors add up to nothing")
+        return (total / length).astype(np.float32), length, float(np.mean([curve.intercept for curve in curves]))
 
+    def _scored(
+        self, examples: Sequence[Example], negatives: Sequence[Example], rows: Ints, modality: Modality
+    ) -> _Scored:
+        vectors = self._gallery.vectors(rows).astype(np.float64)
 
-def apply_filters(
-    tracklets: Iterable[StoredTracklet], query: Query, wanted: SearchFilter, *, own: StoredTracklet | None
-) -> tuple[list[StoredTracklet], dict[str, int]]:
-    """Those that pass, and how many each filter removed, in the order in which the filters are applied."""
+        def log_odds(of: Sequence[Example]) -> tuple[Floats, Floats]:
+            cosines = np.stack([np.add.reduce(vectors * each.vector.astype(np.float64), axis=1) for each in of])
+            kinds = [each.query.modality for each in of]
+            odds = [self._calibration.log_odds(*pair, modality) for pair in zip(cosines, kinds, strict=True)]
+            return np.clip(cosines, -1, 1), np.stack(odds)
 
-    def same_moment(each: StoredTracklet) -> bool:
-        if query.start is None or query.end is None:
+        cosines, odds = log_odds(examples)
+        nearest = np.argmax(odds, axis=0)
+        negative = np.zeros(len(rows))
+        if negatives:
+            negative = np.maximum(log_odds(negatives)[1].max(axis=0), 0)
+        return _Scored(
+            rows=rows,
+            cosines=cosines[nearest, np.arange(len(rows))],
+            nearest=nearest,
+            likeness=odds.mean(axis=0),
+            negative=negative,
+            doubt=np.array([self._doubt(examples, int(row)) for row in rows]),
+        )
+
+    def _doubt(self, examples: Sequence[Example], row: int) -> float:
+        if not self._rules.ways:
+            return 0.0
+        there = self._catalogue.stay_of(row)
+        stays = [each.stay for each in examples if each.stay is not None]
+        return max((self._rules.ways.doubt(stay, there) for stay in stays), default=0.0)
+
+    def _reranked(self, direction: NDArray[np.float32], scored: _Scored) -> _Scored:
+        """In order of k-reciprocal likeness; the scores stay what they are."""
+        similarity = rerank(direction[None], self._gallery.vectors(scored.rows), _RERANKING)[0]
+        return scored.taken(np.lexsort((np.arange(len(similarity)), -similarity)))
+
+    # --- all modalities ---
+
+    def _answers(
+        self,
+        found: Sequence[tuple[Modality, _Scored]],
+        examples: Sequence[Example],
+        negatives: Sequence[Example],
+        top_k: int,
+    ) -> tuple[tuple[Answer, ...], int]:
+        """The best of all modalities by score; within each, the order it came in."""
+        places = [(-score, -cosine, row, of) for of, (_, scored) in enumerate(found)
+                  for score, cosine, row in zip(*_by_score(scored), strict=True)]  # fmt: skip
+        places.sort()
+        following = [0] * len(found)
+        answers: list[Answer] = []
+        below = 0
+        for *_, of in places[:top_k]:
+            modality, scored = found[of]
+            at = following[of]
+            following[of] += 1
+            example = examples[int(scored.nearest[at])]
+            if self._is_below(float(scored.cosines[at]), example.query.modality, modality):
+                below += 1
+                continue
+            before = int(np.count_nonzero(scored.score > scored.score[at])) if self._rules.rerank else at
+            why = self._why(examples, example, modality, scored, at)
+            if before != at:
+                why += f" Common neighbours put it at place {at + 1} of its modality, likeness at {before + 1}."
+            stored = self._store.by_rows([int(scored.rows[at])])
+            if stored:  # else it was erased a moment ago
+                answers.append(self._answer(len(answers) + 1, stored[0], scored, at, why))
+        return tuple(answers), below
+
+    def _is_below(self, cosine: float, of: Modality, modality: Modality) -> bool:
+        rate = self._rules.false_match_rate
+        if rate is None:
             return False
-        return each.camera_id == query.camera_id and each.start <= query.end and query.start <= each.end
+        try:
+            return cosine < self._calibration.threshold(rate, of, modality)
+        except FalseMatchRateError as error:
+            raise UsageError(f"--fmr: {error}") from None
 
-    filters: dict[str, Callable[[StoredTracklet], bool]] = {
-        "query itself": lambda each: own is not None and each.row == own.row,
-        "same camera at the same time": same_moment,
-        "modality": lambda each: wanted.modalities is not None and each.modality not in wanted.modalities,
-        "camera": lambda each: wanted.cameras is not None and each.camera_id not in wanted.cameras,
-        "from": lambda each: wanted.start is not None and each.end < wanted.start,
-        "to": lambda each: wanted.end is not None and each.start >= wanted.end,
-    }
-    allowed, excluded_by = [], dict.fromkeys(filters, 0)
-    for each in tracklets:
-        removed_by = next((name for name, removes in filters.items() if removes(each)), None)
-        if removed_by is None:
-            allowed.append(each)
-        else:
-            excluded_by[removed_by] += 1
-    return allowed, excluded_by
-
-
-def clip_from_image(
-    path: Path,
-    modality: Modality | None,
-    *,
-    whole: bool = False,
-    detect: Callable[[Frame], Detections] | None = None,
-) -> tuple[list[Image], Query]:
-    """One crop from an image file.
-
-    The rule: with ``whole``, or when the image is upright (at least 1.2 times as high as wide), the whole image is
-    taken for one person. Otherwise ``detect`` finds people and the largest box is taken.
-
-    Args:
-        path: Any format that OpenCV reads.
-        modality: None to infer it: 16-bit grey is thermal, colour is RGB; 8-bit grey could be either and is refused.
-        whole: The image shows one person and little else.
-        detect: Boxes of one frame; None when the configured detector cannot work on a still image.
-
-    Raises:
-        UsageError: When the file is no image, is too small, its modality is not obvious, or nobody is found in it.
-    """
-    image, modality = _read_image(path, modality)
-    height, width = image.shape[:2]
-    if whole or height >= _UPRIGHT * width:
-        return [image], Query(f"{path} (whole image)", modality)
-    if detect is None:
-        raise UsageError(
-            f"{path}: the image is wide and may show several people, and this detector cannot work on a still image;"
-            " crop the person, or pass --whole to take the image as it is"
+    def _answer(self, rank: int, found: StoredTracklet, scored: _Scored, at: int, why: str) -> Answer:
+        if found.person_id is None:
+            raise ValueError(f"tracklet {found.tracklet_id} was rejected and cannot be an answer")
+        beside = self._store.counterparts(found.tracklet_id)
+        return Answer(
+            rank=rank,
+            tracklet_id=found.tracklet_id,
+            camera_id=found.camera_id,
+            modality=found.modality,
+            start=found.start,
+            end=found.end,
+            start_local=found.start.astimezone(self._rules.zone),
+            end_local=found.end.astimezone(self._rules.zone),
+            person_id=found.person_id,
+            zones=found.zones,
+            quality=found.quality,
+            cosine=float(scored.cosines[at]),
+            probability=float(expit(scored.score[at])),
+            best_crop=found.best_crop,
+            counterparts=tuple(Counterpart(each.camera_id, each.modality, each.crop) for each in beside),
+            why=why,
         )
-    frame = Frame(image, "query", modality, 0, 0.0, datetime.now(UTC), TimeSource.FILE_MODIFIED)
-    boxes = detect(frame).xyxy
-    if not len(boxes):
-        raise UsageError(f"{path}: nobody found in the image; crop the person, or pass --whole to take it as it is")
-    largest = boxes[np.argmax((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))]
-    crop = cut_out(frame, largest, padding=_CROP_PADDING)
-    if crop is None:
-        raise UsageError(f"{path}: the person found lies outside the image")
-    return [crop], Query(
-        f"{path} (largest of {len(boxes)} people, box {largest.round().astype(int).tolist()})", modality
-    )
 
-
-def clip_from_video(
-    path: Path, modality: Modality, tracklets_of: Callable[[Path], Sequence[Tracklet]]
-) -> tuple[list[Image], Query]:
-    """The crops of the person who is longest in view in a video file.
-
-    Args:
-        path: Whatever ``tracklets_of`` reads.
-        modality: Of the video.
-        tracklets_of: Detects, tracks and gathers; gives accepted tracklets.
-
-    Raises:
-        UsageError: When no tracklet is found.
-    """
-    found = list(tracklets_of(path))
-    if not found:
-        raise UsageError(f"{path}: nobody was tracked in the video for long enough to be searched for")
-    longest = max(found, key=lambda each: (len(each.frame_index), each.tracklet_id))
-    text = f"{path} (longest of {len(found)} tracklets, {longest.duration_seconds:.1f} s)"
-    return [crop.image for crop in longest.crops], Query(text, modality)
-
-
-def _read_image(path: Path, modality: Modality | None) -> tuple[Image, Modality]:
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
-    data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise UsageError(f"{path}: not an image that can be read (8 or 16 bits, such as JPEG, PNG or TIFF)")
-    if image.shape[1] < MIN_CROP_WH[0] or image.shape[0] < MIN_CROP_WH[1]:
-        raise UsageError(
-            f"{path}: {image.shape[1]}x{image.shape[0]} pixels are too few for a person;"
-            f" at least {MIN_CROP_WH[0]}x{MIN_CROP_WH[1]} are needed"
+    def _why(self, examples: Sequence[Example], example: Example, modality: Modality, scored: _Scored, at: int) -> str:
+        curve = self._calibration.curve(example.query.modality, modality)
+        cosine = float(scored.cosines[at])
+        now = float(scored.likeness[at])
+        of = f" (the nearest of {len(examples)} examples: {example.query.description})" if len(examples) > 1 else ""
+        text = (
+            f"Cosine {cosine:.3f} between {example.query.modality.value} and {modality.value}{of} is worth"
+            f" p = {expit(now):.2f}"
         )
-    rgb = image[..., :3][..., ::-1] if image.ndim == 3 else None
-    is_colour = rgb is not None and not (np.ptp(rgb.astype(np.int32), axis=2) <= 2).all()
-    modality = modality or _obvious_modality(path, image.dtype == np.uint16, is_colour)
-    if modality is Modality.RGB:
-        if image.dtype != np.uint8:
-            raise UsageError(f"{path}: an rgb image must have 8 bits, got 16")
-        whole = rgb if rgb is not None else np.repeat(image[..., None], 3, axis=2)
-        return np.ascontiguousarray(whole, dtype=np.uint8), modality
-    return as_mono(cast("Image", image)), modality
+        rate = curve.false_match_rate(cosine)
+        text += "." if rate is None else f"; {_one_in(rate, least=curve.strangers[-1][0])} strangers are so alike."
+        if scored.negative[at] > 0:
+            lowered = now - float(scored.negative[at])
+            text += f" Alike to a negative example: lowered from {expit(now):.2f} to {expit(lowered):.2f}."
+            now = lowered
+        if scored.doubt[at] > 0:
+            text += f" {self._too_soon(examples, int(scored.rows[at]))}: lowered from {expit(now):.2f} to" \
+                    f" {expit(now - scored.doubt[at]):.2f}."  # fmt: skip
+        return text
+
+    def _too_soon(self, examples: Sequence[Example], row: int) -> str:
+        there = self._catalogue.stay_of(row)
+        stays = [each.stay for each in examples if each.stay is not None]
+        worst = max(stays, key=lambda stay: self._rules.ways.doubt(stay, there))
+        gap, least = gap_seconds(worst, there), self._rules.ways.least_seconds(worst.camera_id, there.camera_id) or 0.0
+        when = "at the same time as" if gap <= 0 else f"{gap:.0f} s apart from"
+        return f"Seen {when} {worst.camera_id}, from where the way takes at least {least:.0f} s"
 
 
-def _obvious_modality(path: Path, is_16_bit: bool, is_colour: bool) -> Modality:
-    if is_colour:
-        return Modality.RGB
-    if is_16_bit:
-        return Modality.THERMAL
-    raise UsageError(f"{path}: a grey image may be nir, thermal or rgb; say which with --query-modality")
+def _by_score(scored: _Scored) -> tuple[list[float], list[float], list[int]]:
+    """Score, cosine and row, best first, whatever the order within."""
+    order = np.lexsort((scored.rows, -scored.cosines, -scored.score))
+    best = scored.taken(order)
+    return best.score.tolist(), best.cosines.tolist(), best.rows.tolist()
+
+
+def _one_in(rate: float, *, least: float) -> str:
+    few = "fewer than " if rate <= least else ""
+    return f"{few}1 in {round(1 / rate):,}"

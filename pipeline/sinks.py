@@ -5,20 +5,24 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter
 from ulid import ULID
 
+from pipeline.crop_files import write_whole as write_whole  # others know it by this name
+from pipeline.event_files import EVENTS, append_line
 from pipeline.frame import Image, TimeSource
 from pipeline.identify import Link, Sighting, person_name
-from pipeline.store import crop_path
+from pipeline.record import crop_path
+from pipeline.recovery import Rebuilt
+from pipeline.retention import Shortage
 from pipeline.tracklets import Crop, RejectedTracklet, Rejection, Tracklet
 from reid.modality import Modality
 from trackers.boxes import xyxy_to_xywh
@@ -112,9 +116,37 @@ class Event(_Model):
     links: list[EventLink]
 
 
+class DiskLow(_Model):
+    """The disk was nearly full, and the oldest tracklets that no case holds went to make room."""
+
+    schema_: Annotated[Literal["xreid.event/1"], Field(alias="schema")] = EVENT_SCHEMA
+    type: Literal["disk_low"] = "disk_low"
+    event_id: Annotated[str, Field(pattern="^[0-9A-HJKMNP-TV-Z]{26}$", description="ULID, never given twice")]
+    site: str | None
+    end: Annotated[Moment, Field(description="when it was noticed")]
+    free_bytes: Annotated[int, Field(ge=0, description="after room was made")]
+    wanted_bytes: Annotated[int, Field(ge=0, description="what should be free")]
+    removed: Annotated[dict[str, int], Field(description="by class: tracklets, crops, clips")]
+    removed_until: Annotated[Moment | None, Field(description="end of the newest tracklet that went")]
+
+
+class GalleryRebuilt(_Model):
+    """The database was damaged: it was set aside and rebuilt from the records beside the crops."""
+
+    schema_: Annotated[Literal["xreid.event/1"], Field(alias="schema")] = EVENT_SCHEMA
+    type: Literal["gallery_rebuilt"] = "gallery_rebuilt"
+    event_id: Annotated[str, Field(pattern="^[0-9A-HJKMNP-TV-Z]{26}$", description="ULID, never given twice")]
+    site: str | None
+    end: Annotated[Moment, Field(description="when it was done")]
+    set_aside: Annotated[str, Field(description="folder of the damaged files, relative to the run's")]
+    tracklets: Annotated[int, Field(ge=0, description="rebuilt")]
+    lost: Annotated[dict[str, int], Field(description="what could not be read any more, by kind")]
+
+
 def event_json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a line of the event log; ``docs/event.schema.json`` holds it."""
-    schema = Event.model_json_schema(mode="serialization", by_alias=True)
+    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[Event | DiskLow | GalleryRebuilt, Field(discriminator="type")])
+    schema = adapter.json_schema(mode="serialization", by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": EVENT_SCHEMA, **schema}
 
 
@@ -122,16 +154,15 @@ class EventLog:
     """Appends events as JSON Lines, one file a UTC day of the tracklet's end: ``events/2026-09-20.jsonl``.
 
     Every line is handed to the system as soon as it is written. A line torn by a crash is cut off when the day's file
-    is next opened; the store still has its tracklet.
+    is next written to; the store still has its tracklet.
     """
 
     def __init__(self, root: Path, *, model_id: str, dimension: int, site: str | None = None) -> None:
-        self._folder = root / "events"
+        self._root = root
         self._model_id = model_id
         self._dimension = dimension
         self._site = site
-        self._files: dict[str, IO[bytes]] = {}
-        self._folder.mkdir(parents=True, exist_ok=True)  # also where nobody comes: whoever waits for events finds it
+        (root / EVENTS).mkdir(parents=True, exist_ok=True)  # also where nobody comes: whoever waits for events finds it
 
     def __enter__(self) -> Self:
         return self
@@ -143,17 +174,43 @@ class EventLog:
 
     def write(self, item: Sighting | RejectedTracklet) -> None:
         """Append one event."""
-        event = self.event_of(item)
+        self.append(self.event_of(item))
+
+    def append(self, event: "Event | DiskLow | GalleryRebuilt") -> None:
+        """Append any event, to the file of the day of its end."""
         line = event.model_dump_json(by_alias=True) + "\n"
-        file = self._file(event.end.strftime("%Y-%m-%d"))
-        file.write(line.encode())
-        file.flush()
+        append_line(self._root, event.end.strftime("%Y-%m-%d"), line.encode())
+
+    def tell_shortage(self, shortage: Shortage) -> None:
+        """The disk was nearly full. On one that is quite full, the log says it: an event must not end the run."""
+        event = DiskLow(
+            event_id=str(ULID()),
+            site=self._site,
+            end=datetime.now(UTC),
+            free_bytes=shortage.free_bytes,
+            wanted_bytes=shortage.wanted_bytes,
+            removed=dict(shortage.aged.counts),
+            removed_until=shortage.aged.until,
+        )
+        try:
+            self.append(event)
+        except OSError as error:
+            logger.error("the event disk_low could not be written: %s", error)
+
+    def tell_rebuilt(self, rebuilt: Rebuilt) -> None:
+        """The database was damaged, and is a new one."""
+        event = GalleryRebuilt(
+            event_id=str(ULID()),
+            site=self._site,
+            end=datetime.now(UTC),
+            set_aside=rebuilt.set_aside.relative_to(self._root).as_posix(),
+            tracklets=rebuilt.tracklets,
+            lost=rebuilt.lost,
+        )
+        self.append(event)
 
     def close(self) -> None:
-        """Close the files."""
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
+        """Nothing stays open between two events."""
 
     def event_of(self, item: Sighting | RejectedTracklet) -> Event:
         """The event of a finished tracklet, under a new id."""
@@ -179,18 +236,6 @@ class EventLog:
             else None,
             links=[_event_link(link) for link in item.links] if isinstance(item, Sighting) else [],
         )
-
-    def _file(self, day: str) -> IO[bytes]:
-        if day not in self._files:
-            path = self._folder / f"{day}.jsonl"
-            file = path.open("r+b" if path.exists() else "w+b")
-            whole = _length_of_whole_lines(file)
-            if whole < file.seek(0, os.SEEK_END):
-                logger.warning("%s: cutting off a last line that a crash left unfinished", path)
-                file.truncate(whole)
-            file.seek(whole)
-            self._files[day] = file
-        return self._files[day]
 
 
 def _best_view(tracklet: Tracklet) -> BestView:
@@ -244,19 +289,6 @@ def _event_link(link: Link) -> EventLink:
         cosine=round(link.cosine, 6),
         cross_modality=link.cross_modality,
     )
-
-
-def _length_of_whole_lines(file: IO[bytes]) -> int:
-    """Bytes up to and with the last line end; read from the back, for a day's file can be long."""
-    position = file.seek(0, os.SEEK_END)
-    while position:
-        start = max(0, position - 65536)
-        file.seek(start)
-        found = file.read(position - start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        position = start
-    return 0
 
 
 class MotWriter:
@@ -326,21 +358,6 @@ class MotWriters:
             writer = MotWriter(self._root / kind / f"{camera_id}.txt")
             self._writers[kind, camera_id] = self._open.enter_context(writer)
         return self._writers[kind, camera_id]
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that at any moment its name stands for the old or the new content, never for a part."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:

@@ -1,243 +1,102 @@
 """The truth on disk: tracklets, crops, embeddings and people in one SQLite file beside a folder of images.
 
-A tracklet's crops are written to a hidden folder, synced and renamed before the transaction that names them commits.
-So a row never points at a missing image; images that no row names are what a crash left, and the next writer removes
-them.
+A tracklet's crops and its record (``pipeline.record``) are written to a hidden folder, synced and renamed before the
+transaction that names them commits. So a row never points at a missing image; images that no row names are what a crash
+left, and the next writer removes them.
 
 ``synchronous=FULL``: a committed tracklet survives a power cut, and not only ``kill -9``. It costs one more sync a
-batch of tracklets, which is little beside those of the crops. Embeddings are kept as float32, bit by bit: half
-precision would save little beside the crops and could change who is nearest after a restart.
+batch of tracklets, which is little beside those of the crops. Embeddings have half precision, to which they were
+rounded before anybody compared them (``reid.embedding``): who is nearest does not change after a restart.
 """
 
 import fcntl
 import json
 import logging
-import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.crop_files import bytes_of, part_of, read_crop, sync, write_images, write_record, write_whole
 from pipeline.errors import GalleryMismatchError, ResourceError, UsageError
-from pipeline.frame import Image, TimeSource
 from pipeline.identify import KnownTracklet, Sighting
+from pipeline.record import CROPS, RECORD, Record, crop_path, from_us
+from pipeline.schema import (
+    DATABASE,
+    MIGRATIONS,
+    check_pages,
+    check_version,
+    connect,
+    database_errors,
+    gallery_errors,
+    migrate,
+    snapshot,
+    transaction,
+)
+from pipeline.stored import (
+    Changes,
+    Counts,
+    Cursor,
+    LinkState,
+    PersonState,
+    StoredCounterpart,
+    StoredLink,
+    StoredTracklet,
+    TrackletBoxes,
+    TrackletFilter,
+)
 from pipeline.tracklets import RejectedTracklet, Rejection, Tracklet
 from reid.calibration import Calibration
+from reid.embedding import checksum, from_bytes
 from reid.gallery import Gallery
 from reid.modality import Modality
 
+__all__ = [
+    "DATABASE",
+    "IDENTITY",
+    "LOCK",
+    "Changes",
+    "Counts",
+    "Cursor",
+    "LinkState",
+    "PersonState",
+    "Store",
+    "StoredCounterpart",
+    "StoredLink",
+    "StoredTracklet",
+    "TrackletBoxes",
+    "TrackletFilter",
+    "crop_path",
+    "read_crop",
+    "take_lock",
+]
+
 logger = logging.getLogger(__name__)
 
-DATABASE = "gallery.sqlite"
-CROPS = "crops"
-JPEG_QUALITY = 95
 LOCK = "gallery.lock"
+IDENTITY = "gallery.json"
 _RUN = "run:"  # and the greatest row before it: a key of the table meta, whose value is when the run began
-_APPLICATION_ID = 0x58524944  # "XRID", in the header of the file
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
-# The n-th entry takes a database from user_version n to n + 1. Entries are only ever appended.
-_MIGRATIONS = (
-    """
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE cameras (
-        camera_id TEXT PRIMARY KEY,
-        modality TEXT NOT NULL CHECK (modality IN ('rgb', 'nir', 'thermal')),
-        width INTEGER NOT NULL,
-        height INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    CREATE TABLE persons (
-        person_id INTEGER PRIMARY KEY AUTOINCREMENT  -- a number is never given twice, even after its person is erased
-    );
-    CREATE TABLE tracklets (
-        row INTEGER PRIMARY KEY AUTOINCREMENT,  -- the vector's id in the index
-        tracklet_id TEXT NOT NULL UNIQUE,
-        camera_id TEXT NOT NULL REFERENCES cameras,
-        track_id INTEGER NOT NULL,
-        start_us INTEGER NOT NULL,  -- microseconds since 1970, UTC
-        end_us INTEGER NOT NULL CHECK (end_us >= start_us),
-        time_source TEXT NOT NULL,
-        frames INTEGER NOT NULL,
-        frame_index BLOB NOT NULL,  -- int64, little-endian
-        xyxy BLOB NOT NULL,  -- float32 (frames, 4), pixels
-        confidence BLOB NOT NULL,  -- float32
-        rejected TEXT,  -- the reason; NULL means accepted
-        person_id INTEGER REFERENCES persons,
-        CHECK ((rejected IS NULL) = (person_id IS NOT NULL))
-    );
-    CREATE INDEX tracklets_by_time ON tracklets (start_us);
-    CREATE INDEX tracklets_by_person ON tracklets (person_id);
-    CREATE TABLE crops (
-        tracklet_row INTEGER NOT NULL REFERENCES tracklets ON DELETE CASCADE,
-        position INTEGER NOT NULL,
-        path TEXT NOT NULL,  -- relative to the folder of this file
-        quality REAL NOT NULL,
-        captured_us INTEGER NOT NULL,
-        frame_index INTEGER NOT NULL,
-        x1 REAL NOT NULL, y1 REAL NOT NULL, x2 REAL NOT NULL, y2 REAL NOT NULL,
-        PRIMARY KEY (tracklet_row, position)
-    ) WITHOUT ROWID;
-    CREATE TABLE embeddings (
-        tracklet_row INTEGER PRIMARY KEY REFERENCES tracklets ON DELETE CASCADE,
-        vector BLOB NOT NULL  -- float32 (dimension,), little-endian, unit length
-    );
-    CREATE TABLE links (
-        tracklet_row INTEGER NOT NULL REFERENCES tracklets ON DELETE CASCADE,
-        to_tracklet_id TEXT NOT NULL,
-        cosine REAL NOT NULL,
-        probability REAL NOT NULL,
-        PRIMARY KEY (tracklet_row, to_tracklet_id)
-    ) WITHOUT ROWID;
-    """,
-)
-
+_RECORD_COLUMNS = (
+    "tracklet_id", "camera_id", "modality", "width", "height", "track_id", "start_us", "end_us", "time_source",
+    "frames", "frame_index", "xyxy", "confidence", "rejected", "person_id", "zones", "quality",
+)  # fmt: skip
 _SELECT = """
     SELECT t.row, t.tracklet_id, t.camera_id, c.modality, t.start_us, t.end_us, t.person_id, t.rejected, t.frames,
-           b.path, b.quality
+           b.path, t.quality, t.zones
     FROM tracklets t JOIN cameras c USING (camera_id)
     LEFT JOIN crops b ON b.tracklet_row = t.row AND b.position =
         (SELECT position FROM crops WHERE tracklet_row = t.row ORDER BY quality DESC, position LIMIT 1)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class TrackletFilter:
-    """Which tracklets are meant; None means any.
-
-    Attributes:
-        cameras: Only these.
-        modalities: Only these.
-        start: Only tracklets that end at or after this time, UTC.
-        end: Only tracklets that start before this time, UTC.
-        person_id: Only this person's.
-        rejected: True for rejected ones only, False for accepted ones only.
-    """
-
-    cameras: frozenset[str] | None = None
-    modalities: frozenset[Modality] | None = None
-    start: datetime | None = None
-    end: datetime | None = None
-    person_id: int | None = None
-    rejected: bool | None = False
-
-    def __post_init__(self) -> None:
-        for name in ("start", "end"):
-            moment = getattr(self, name)
-            if moment is not None and moment.tzinfo is None:
-                raise ValueError(f"{name} must be timezone-aware (UTC), got a naive datetime")
-
-    def to_sql(self) -> tuple[str, list[Any]]:
-        """A condition over ``_SELECT`` and its parameters."""
-        terms: list[str] = ["1"]
-        values: list[Any] = []
-        for column, allowed in (("t.camera_id", self.cameras), ("c.modality", self.modalities)):
-            if allowed is not None:
-                terms.append(f"{column} IN ({','.join('?' * len(allowed))})")
-                values += sorted(allowed)
-        bounds = (
-            ("t.end_us >= ?", self.start and _to_us(self.start)),
-            ("t.start_us < ?", self.end and _to_us(self.end)),
-            ("t.person_id = ?", self.person_id),
-        )
-        for term, value in bounds:
-            if value is not None:
-                terms.append(term)
-                values.append(value)
-        if self.rejected is not None:
-            terms.append(f"t.rejected IS {'NOT NULL' if self.rejected else 'NULL'}")
-        return " AND ".join(terms), values
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTracklet:
-    """A tracklet as the store knows it, without its boxes and images.
-
-    Attributes:
-        row: Its number in the store and in the index.
-        tracklet_id: ``<camera>-<ULID>``.
-        camera_id: Which camera.
-        modality: What it measures.
-        start: Capture time of the first box, UTC.
-        end: Capture time of the last box, UTC.
-        person_id: None when it was rejected.
-        rejected: Why, or None when it was accepted.
-        frames: Number of boxes.
-        best_crop: Image of the best view, absolute; None when no view was usable.
-        quality: Of that view, in [0, 1]; 0 when there is none.
-    """
-
-    row: int
-    tracklet_id: str
-    camera_id: str
-    modality: Modality
-    start: datetime
-    end: datetime
-    person_id: int | None
-    rejected: Rejection | None
-    frames: int
-    best_crop: Path | None
-    quality: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TrackletBoxes:
-    """Where a tracklet was in its camera's frames.
-
-    Attributes:
-        tracklet_id: Whose.
-        person_id: None when it was rejected.
-        frame_index: (n,) int64.
-        xyxy: (n, 4) float32, pixels.
-        confidence: (n,) float32.
-    """
-
-    tracklet_id: str
-    person_id: int | None
-    frame_index: NDArray[np.int64]
-    xyxy: NDArray[np.float32]
-    confidence: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How much is in a store."""
-
-    accepted: int
-    rejected: int
-    persons: int
-    crops: int
-
-
-def crop_path(tracklet: Tracklet, position: int) -> str:
-    """Where a crop is kept, relative to the store's folder; JPEG for 8 bits, PNG (lossless) for 16."""
-    suffix = "png" if tracklet.crops[position].image.dtype == np.uint16 else "jpg"
-    return f"{CROPS}/{tracklet.camera_id}/{tracklet.tracklet_id}/{position:03d}.{suffix}"
-
-
-def read_crop(path: Path) -> Image:
-    """Read a crop as it was stored: RGB (h, w, 3) or mono (h, w), 8 or 16 bits.
-
-    Raises:
-        ResourceError: When it is gone or damaged.
-    """
-    data = np.frombuffer(path.read_bytes(), np.uint8) if path.is_file() else np.empty(0, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    if image is None:
-        raise ResourceError(f"{path}: the crop is missing or damaged")
-    result: Image = np.ascontiguousarray(image[..., ::-1] if image.ndim == 3 else image)  # type: ignore[assignment]
-    return result
 
 
 class Store:
@@ -255,7 +114,7 @@ class Store:
 
     @classmethod
     def open(cls, root: Path, *, model_id: str, dimension: int, calibration: Calibration | None = None) -> Self:
-        """Open to write; make the store when there is none, and clear up after a crash.
+        """Open to fill; make the store when there is none, and clear up after a crash.
 
         Args:
             root: Folder of the database and the crops; made when absent.
@@ -265,25 +124,72 @@ class Store:
 
         Raises:
             GalleryMismatchError: When another model filled it.
-            ResourceError: When another process writes to it, or the folder cannot be written.
-            UsageError: When the file is not a gallery, or is one of a newer version.
+            ResourceError: When another process fills it, or the folder cannot be written.
+            UsageError: When the file is not a gallery, is a damaged one, or is one of a newer version.
         """
+        meta = {"model_id": model_id, "dimension": str(dimension)}
+        if calibration is not None:
+            meta["calibration"] = json.dumps(calibration.to_dict())
+        store = cls._locked(root, meta)
+        try:
+            store._check_model(model_id, dimension)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def maintain(cls, root: Path) -> Self:
+        """Open an existing store alone, as `open` does, but whatever model filled it: to erase, age or merge.
+
+        Raises:
+            ResourceError: When another process fills it, or the folder cannot be written.
+            UsageError: When there is none, or the file is not a gallery, a damaged one, or one of a newer version.
+        """
+        _require(root)
+        return cls._locked(root, {})
+
+    @classmethod
+    def edit(cls, root: Path) -> Self:
+        """Open an existing store for what an operator decides and for the audit, beside a process that fills it.
+
+        Raises:
+            UsageError: When there is none, the file is not a gallery, or is one of another version.
+        """
+        return cls._beside(root, read_only=False)
+
+    @classmethod
+    def read(cls, root: Path) -> Self:
+        """Open an existing store for reading only.
+
+        Raises:
+            UsageError: When there is none, the file is not a gallery, or is one of another version.
+        """
+        return cls._beside(root, read_only=True)
+
+    @classmethod
+    def over(cls, root: Path, connection: sqlite3.Connection) -> Self:
+        """Over a connection that the caller keeps: for a database that is being rebuilt."""
+        return cls(root, connection, None)
+
+    @classmethod
+    def _locked(cls, root: Path, meta: dict[str, str]) -> Self:
         try:
             (root / CROPS).mkdir(parents=True, exist_ok=True)
             lock = take_lock(root / LOCK)
         except OSError as error:
             raise ResourceError(f"{root}: the gallery cannot be written: {error.strerror or error}") from error
         try:
-            connection = _connect(root / DATABASE, read_only=False)
+            connection = connect(root / DATABASE, read_only=False)
             try:
-                with _gallery_errors(root / DATABASE):
-                    meta = {"model_id": model_id, "dimension": str(dimension)}
-                    if calibration is not None:
-                        meta["calibration"] = json.dumps(calibration.to_dict())
-                    _migrate(connection, root / DATABASE, meta)
+                check_pages(connection, root / DATABASE)
+                with gallery_errors(root / DATABASE):
+                    if migrate(connection, root / DATABASE, meta):
+                        connection.execute("VACUUM")  # what the older version deleted may lie in free pages
                     store = cls(root, connection, lock)
-                store._check_model(model_id, dimension)
                 store._remove_orphans()
+                store.write_missing_records()
+                store.write_identity()
             except BaseException:
                 connection.close()
                 raise
@@ -293,19 +199,13 @@ class Store:
         return store
 
     @classmethod
-    def read(cls, root: Path) -> Self:
-        """Open an existing store for reading only.
-
-        Raises:
-            UsageError: When there is none, the file is not a gallery, or is one of another version.
-        """
+    def _beside(cls, root: Path, *, read_only: bool) -> Self:
+        _require(root)
         path = root / DATABASE
-        if not path.is_file():
-            raise UsageError(f"{root}: no gallery there ({DATABASE} is missing); fill one with the run command")
-        connection = _connect(path, read_only=True)
+        connection = connect(path, read_only=read_only)
         try:
-            with _gallery_errors(path):
-                _check_version(connection, path, least=len(_MIGRATIONS))
+            with gallery_errors(path):
+                check_version(connection, path, least=len(MIGRATIONS))
                 return cls(root, connection, None)
         except BaseException:
             connection.close()
@@ -335,7 +235,7 @@ class Store:
             ResourceError: When the disk is full or fails.
         """
         before = self.last_row
-        with self._reading(), self._db:
+        with self._reading(), transaction(self._db):
             self._db.execute(
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)", [f"{_RUN}{before}", datetime.now(UTC).isoformat()]
             )
@@ -367,15 +267,17 @@ class Store:
             raise ValueError("a tracklet appears twice among those to be stored")
         for item in items:
             self._check(item)
+        records = [Record.of(item, self.model_id) for item in items]
         try:
-            self._write_crops([item.tracklet for item in items])
-            with self._db:
-                for item in items:
-                    self._insert(item)
+            self._write_files([item.tracklet for item in items], records)
+            with transaction(self._db):
+                for item, record in zip(items, records, strict=True):
+                    row = self.insert(record)
+                    self._insert_links(row, item)
         except BaseException as error:
-            for item in items:
-                shutil.rmtree(self._folder(item.tracklet), ignore_errors=True)
-                shutil.rmtree(_part(self._folder(item.tracklet)), ignore_errors=True)
+            for record in records:
+                shutil.rmtree(self.root / record.folder, ignore_errors=True)
+                shutil.rmtree(part_of(self.root / record.folder), ignore_errors=True)
             if isinstance(error, OSError | sqlite3.OperationalError):
                 raise ResourceError(f"{self.root}: the gallery cannot be written: {error}") from error
             if type(error) is sqlite3.DatabaseError:  # no subclass: the file itself is malformed
@@ -399,6 +301,11 @@ class Store:
         with self._reading():
             rows = self._db.execute(f"{_SELECT} WHERE {condition} ORDER BY t.start_us, t.tracklet_id", values)
             return [self._stored(row) for row in rows]
+
+    def by_rows(self, rows: Iterable[int]) -> list[StoredTracklet]:
+        """Tracklets of these rows, accepted or rejected, in this order; rows that are gone are left out."""
+        found = (self._first(f"{_SELECT} WHERE t.row = ?", row) for row in rows)
+        return [self._stored(each) for each in found if each is not None]
 
     def boxes(self, camera_id: str, *, after_row: int = 0) -> list[TrackletBoxes]:
         """Boxes of all tracklets of a camera, rejected ones included, by start time.
@@ -438,6 +345,34 @@ class Store:
             )
             return [self.root / path for (path,) in rows]
 
+    def counterparts(self, tracklet_id: str) -> list[StoredCounterpart]:
+        """The tracklet's best view through cameras of other modalities, by camera."""
+        with self._reading():
+            rows = self._db.execute(
+                "SELECT p.camera_id, p.modality, captured_us, path FROM counterparts p"
+                " JOIN tracklets ON row = tracklet_row WHERE tracklet_id = ? ORDER BY p.camera_id",
+                [tracklet_id],
+            )
+            return [
+                StoredCounterpart(camera, Modality(modality), from_us(when), self.root / path)
+                for camera, modality, when, path in rows
+            ]
+
+    def links(self, tracklet_id: str | None = None) -> list[StoredLink]:
+        """Links of a tracklet, in both directions, or all; by row, then by the other's name."""
+        with self._reading():
+            rows = self._db.execute(
+                "SELECT l.tracklet_row, t.tracklet_id, l.to_tracklet_id, l.cosine, l.probability, l.state"
+                " FROM links l JOIN tracklets t ON t.row = l.tracklet_row"
+                " WHERE ?1 IS NULL OR t.tracklet_id = ?1 OR l.to_tracklet_id = ?1"
+                " ORDER BY l.tracklet_row, l.to_tracklet_id",
+                [tracklet_id],
+            )
+            return [
+                StoredLink(row, name, to, cosine, probability, LinkState(state))
+                for row, name, to, cosine, probability, state in rows
+            ]
+
     def embeddings(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """Vectors of these rows, in their order, (n, dimension) float32.
 
@@ -446,40 +381,112 @@ class Store:
         """
         vectors = np.empty((len(rows), self.dimension), np.float32)
         for position, row in enumerate(rows):
-            found = self._first("SELECT vector FROM embeddings WHERE tracklet_row = ?", int(row))
+            found = self._first("SELECT vector, crc FROM embeddings WHERE tracklet_row = ?", int(row))
             if found is None:
                 raise KeyError(f"row {row} has no embedding")
             with self._reading():
-                vectors[position] = np.frombuffer(found[0], "<f4").reshape(self.dimension)
+                vectors[position] = self._vector(*found)
         return vectors
 
     def gallery(self) -> Gallery:
         """Build the index of all accepted tracklets; ids are rows."""
         with self._reading():
-            pairs = self._db.execute("SELECT tracklet_row, vector FROM embeddings ORDER BY tracklet_row").fetchall()
+            rows, vectors = self._all_vectors()
             gallery = Gallery(self.dimension)
-            if pairs:
-                gallery.add([row for row, _ in pairs], np.stack([np.frombuffer(vector, "<f4") for _, vector in pairs]))
+            if rows:
+                gallery.add(rows, vectors)
             return gallery
 
     def known(self) -> Iterator[KnownTracklet]:
         """Every accepted tracklet with person and vector, in order of arrival: what an `Identifier` resumes from."""
         with self._reading():
             rows = self._db.execute(
-                "SELECT t.tracklet_id, t.camera_id, c.modality, t.start_us, t.end_us, t.person_id, e.vector"
+                "SELECT t.tracklet_id, t.camera_id, c.modality, t.start_us, t.end_us, t.person_id, e.vector, e.crc"
                 " FROM tracklets t JOIN cameras c USING (camera_id) JOIN embeddings e ON e.tracklet_row = t.row"
                 " ORDER BY t.row"
             )
-            for tracklet_id, camera_id, modality, start, end, person_id, vector in rows:
+            for tracklet_id, camera_id, modality, start, end, person_id, vector, crc in rows:
                 yield KnownTracklet(
                     tracklet_id=tracklet_id,
                     camera_id=camera_id,
                     modality=Modality(modality),
-                    start=_from_us(start),
-                    end=_from_us(end),
+                    start=from_us(start),
+                    end=from_us(end),
                     person_id=person_id,
-                    embedding=np.frombuffer(vector, "<f4").reshape(self.dimension).astype(np.float32),
+                    embedding=self._vector(vector, crc),
                 )
+
+    def changes_since(self, cursor: Cursor) -> Changes:
+        """What was added, removed and revised since; with an empty cursor, the whole store.
+
+        One snapshot, cheap when nothing changed: an index that asks every 50 ms follows another process's inserts.
+
+        Raises:
+            UsageError: When the file turns out to be damaged.
+        """
+        with self._reading(), snapshot(self._db):
+            generation = int(self._meta("generation"))
+            rebuilt = generation != cursor.generation
+            since = Cursor() if rebuilt else cursor
+            now = Cursor(self.last_row, self._last_change(), generation)
+            if now == cursor:
+                return Changes(False, (), np.empty((0, self.dimension), np.float32), (), (), now)
+            self.follow_model()
+            befell = self._db.execute(
+                "SELECT tracklet_row, kind FROM changes WHERE change > ? ORDER BY change", [since.change]
+            ).fetchall()
+            removed = sorted({row for row, kind in befell if kind == "removed" and row <= since.row})
+            revised = sorted({row for row, kind in befell if kind == "revised" and row <= since.row})
+            added = self._accepted_after(since.row) + self._accepted_among(revised)
+            added.sort(key=lambda each: each.row)
+            return Changes(
+                rebuilt=rebuilt,
+                added=tuple(added),
+                vectors=self._vectors_of(added, whole=since.row == 0),
+                removed=() if rebuilt else tuple(removed),
+                revised=() if rebuilt else tuple(revised),
+                cursor=now,
+            )
+
+    def follow_model(self) -> None:
+        """A reindexing of another process may have changed model and dimension."""
+        self.model_id, self.dimension = self._meta("model_id"), int(self._meta("dimension"))
+
+    def _last_change(self) -> int:
+        row = self._first("SELECT seq FROM sqlite_sequence WHERE name = 'changes'")
+        return 0 if row is None else int(row[0])
+
+    def _accepted_after(self, row: int) -> list[StoredTracklet]:
+        found = self._db.execute(f"{_SELECT} WHERE t.row > ? AND t.rejected IS NULL", [row])
+        return [self._stored(each) for each in found]
+
+    def _accepted_among(self, rows: Sequence[int]) -> list[StoredTracklet]:
+        return [each for each in self.by_rows(rows) if each.rejected is None]
+
+    def _vectors_of(self, tracklets: Sequence[StoredTracklet], *, whole: bool) -> NDArray[np.float32]:
+        if not whole:
+            return self.embeddings([each.row for each in tracklets])
+        rows, vectors = self._all_vectors()
+        if rows != [each.row for each in tracklets]:
+            raise ValueError("an accepted tracklet has no vector, or a vector no tracklet")
+        return vectors
+
+    def _all_vectors(self) -> tuple[list[int], NDArray[np.float32]]:
+        """All rows with a vector, ascending, and the vectors (n, dimension)."""
+        (count,) = self._db.execute("SELECT COUNT(*) FROM embeddings").fetchone()
+        rows, vectors = [], np.empty((count, self.dimension), np.float32)
+        found = self._db.execute(
+            "SELECT tracklet_row, vector, crc FROM embeddings ORDER BY tracklet_row LIMIT ?", [count]
+        )
+        for position, (row, vector, crc) in enumerate(found):
+            rows.append(row)
+            vectors[position] = self._vector(vector, crc)
+        return rows, vectors[: len(rows)]
+
+    def _vector(self, data: bytes, crc: int) -> NDArray[np.float32]:
+        if checksum(data) != crc:
+            raise ValueError("a vector's checksum does not fit")
+        return from_bytes(data, self.dimension)
 
     @property
     def last_row(self) -> int:
@@ -504,6 +511,14 @@ class Store:
         row = self._first("SELECT seq FROM sqlite_sequence WHERE name = 'persons'")
         return 1 if row is None else int(row[0]) + 1
 
+    def reserve_persons(self, count: int) -> int:
+        """Set so many person numbers apart, and return the first: nobody else gives them, whichever process asks."""
+        with self.writing() as db:
+            first = self.next_person_id
+            db.execute("INSERT INTO persons (person_id) VALUES (?)", [first + count - 1])
+            db.execute("DELETE FROM persons WHERE person_id = ?", [first + count - 1])
+        return first
+
     def counts(self) -> Counts:
         """How much there is."""
         with self._reading():
@@ -512,8 +527,25 @@ class Store:
             (crops,) = self._db.execute("SELECT COUNT(*) FROM crops").fetchone()
             return Counts(accepted=accepted, rejected=rejected, persons=persons, crops=crops)
 
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The database for what this class has no method for; damage and failure are told as what they are."""
+        with self._reading():
+            yield self._db
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, all or nothing, alone among all processes that write.
+
+        Raises:
+            ResourceError: When the disk is full or fails, or the store was opened for reading only.
+            UsageError: When the file turns out to be damaged.
+        """
+        with database_errors(self.root / DATABASE), transaction(self._db):
+            yield self._db
+
     def _reading(self) -> AbstractContextManager[None]:
-        return _gallery_errors(self.root / DATABASE)
+        return gallery_errors(self.root / DATABASE)
 
     def _first(self, statement: str, *values: str | int) -> tuple[Any, ...] | None:
         """The first row of an answer; None when it has none."""
@@ -551,85 +583,130 @@ class Store:
             if vector.shape != (self.dimension,) or not abs(float(np.linalg.norm(vector)) - 1) < 1e-3:
                 raise ValueError(f"embedding must be a unit vector ({self.dimension},), got shape {vector.shape}")
 
-    def _folder(self, tracklet: Tracklet) -> Path:
-        return self.root / CROPS / tracklet.camera_id / tracklet.tracklet_id
-
-    def _write_crops(self, tracklets: Sequence[Tracklet]) -> None:
+    def _write_files(self, tracklets: Sequence[Tracklet], records: Sequence[Record]) -> None:
         """Write all, then sync all, then rename: the first sync does most of the disk's work for the others."""
         written: list[Path] = []
-        for tracklet in tracklets:
-            part = _part(self._folder(tracklet))
+        for tracklet, record in zip(tracklets, records, strict=True):
+            part = part_of(self.root / record.folder)
             part.mkdir(parents=True)
-            for position, crop in enumerate(tracklet.crops):
-                written.append(part / Path(crop_path(tracklet, position)).name)
-                _write_image(written[-1], crop.image)
-            written.append(part)
+            written += [*write_images(part, tracklet), part / RECORD, part]
+            (part / RECORD).write_bytes(record.to_json())
         for path in written:
-            _sync(path)
-        for tracklet in tracklets:
-            _part(self._folder(tracklet)).rename(self._folder(tracklet))
-        for parent in {self._folder(tracklet).parent for tracklet in tracklets}:
-            _sync(parent)
+            sync(path)
+        folders = [self.root / record.folder for record in records]
+        for folder in folders:
+            part_of(folder).rename(folder)
+        for parent in {folder.parent for folder in folders}:
+            sync(parent)
 
-    def _insert(self, item: Sighting | RejectedTracklet) -> None:
-        tracklet = item.tracklet
-        person = item.person_id if isinstance(item, Sighting) else None
-        reason = item.reason.value if isinstance(item, RejectedTracklet) else None
+    def insert(self, record: Record, *, row: int | None = None) -> int:
+        """Put the rows of one tracklet in, whose files are in place, within the caller's transaction.
+
+        Args:
+            record: What to put in.
+            row: Its number; by default the next.
+
+        Returns:
+            Its number.
+        """
         self._db.execute(
             "INSERT OR IGNORE INTO cameras VALUES (?, ?, ?, ?)",
-            [tracklet.camera_id, tracklet.modality.value, *tracklet.resolution_wh],
+            [record.camera_id, record.modality, record.width, record.height],
         )
-        if person is not None:
-            self._db.execute("INSERT OR IGNORE INTO persons VALUES (?)", [person])
-        row = self._db.execute(
-            "INSERT INTO tracklets (tracklet_id, camera_id, track_id, start_us, end_us, time_source, frames,"
-            " frame_index, xyxy, confidence, rejected, person_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        if record.person_id is not None:
+            self._db.execute("INSERT OR IGNORE INTO persons (person_id) VALUES (?)", [record.person_id])
+        inserted = self._db.execute(
+            "INSERT INTO tracklets (row, tracklet_id, camera_id, track_id, start_us, end_us, time_source, frames,"
+            " frame_index, xyxy, confidence, rejected, person_id, zones, quality, disk_bytes)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                tracklet.tracklet_id,
-                tracklet.camera_id,
-                tracklet.track_id,
-                _to_us(tracklet.start),
-                _to_us(tracklet.end),
-                TimeSource(tracklet.time_source).value,
-                len(tracklet.frame_index),
-                tracklet.frame_index.astype("<i8").tobytes(),
-                tracklet.xyxy.astype("<f4").tobytes(),
-                tracklet.confidence.astype("<f4").tobytes(),
-                reason,
-                person,
+                row,
+                record.tracklet_id, record.camera_id, record.track_id, record.start_us, record.end_us,
+                record.time_source, record.frames, record.frame_index, record.xyxy, record.confidence,
+                record.rejected, record.person_id, json.dumps(record.zones), record.quality,
+                bytes_of(self.root / record.folder),
             ],
-        ).lastrowid
-        self._insert_crops(row, tracklet)
-        if isinstance(item, Sighting):
-            vector = item.embedding.astype("<f4").tobytes()
-            self._db.execute("INSERT INTO embeddings VALUES (?, ?)", [row, vector])
-            links = [(row, link.tracklet_id, link.cosine, link.probability) for link in item.links]
-            self._db.executemany("INSERT INTO links VALUES (?, ?, ?, ?)", links)
+        ).lastrowid  # fmt: skip
+        number = int(inserted or 0)
+        crops = [(number, *crop) for crop in record.crops]
+        self._db.executemany("INSERT INTO crops VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", crops)
+        beside = [(number, *each) for each in record.counterparts]
+        self._db.executemany("INSERT INTO counterparts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", beside)
+        if record.vector is not None:
+            values = [number, record.vector, checksum(record.vector)]
+            self._db.execute("INSERT INTO embeddings VALUES (?, ?, ?)", values)
+        return number
 
-    def _insert_crops(self, row: int | None, tracklet: Tracklet) -> None:
-        rows = []
-        for position, crop in enumerate(tracklet.crops):
-            where = crop_path(tracklet, position)
-            when = _to_us(crop.captured_at)
-            rows.append((row, position, where, crop.quality, when, crop.frame_index, *map(float, crop.xyxy)))
-        self._db.executemany("INSERT INTO crops VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    def _insert_links(self, row: int, item: Sighting | RejectedTracklet) -> None:
+        if isinstance(item, Sighting):
+            links = [(row, link.tracklet_id, link.cosine, link.probability) for link in item.links]
+            self._db.executemany(
+                "INSERT INTO links (tracklet_row, to_tracklet_id, cosine, probability) VALUES (?, ?, ?, ?)", links
+            )
+
+    def rewrite_records(self, tracklet_ids: Iterable[str]) -> None:
+        """Bring the files beside the crops up to what the database says, after it changed."""
+        for name in tracklet_ids:
+            write_record(self.root, self.record(name))
+
+    def record(self, tracklet_id: str) -> Record:
+        """All that the database has of a tracklet, as its file beside the crops should have it.
+
+        Raises:
+            UsageError: When the store has none of this name.
+        """
+        with self._reading():
+            found = self._db.execute(
+                f"SELECT row, {', '.join(_RECORD_COLUMNS)} FROM tracklets JOIN cameras USING (camera_id)"  # noqa: S608
+                " WHERE tracklet_id = ?",
+                [tracklet_id],
+            ).fetchone()
+            if found is None:
+                raise UsageError(f"{self.root}: no tracklet {tracklet_id!r} in this gallery")
+            row = found[0]
+            crops = self._db.execute(
+                "SELECT position, path, quality, captured_us, frame_index, x1, y1, x2, y2 FROM crops"
+                " WHERE tracklet_row = ? ORDER BY position",
+                [row],
+            ).fetchall()
+            beside = self._db.execute(
+                "SELECT camera_id, modality, path, captured_us, x1, y1, x2, y2 FROM counterparts"
+                " WHERE tracklet_row = ? ORDER BY camera_id",
+                [row],
+            ).fetchall()
+            vector = self._first("SELECT vector FROM embeddings WHERE tracklet_row = ?", row)
+            values = dict(zip(_RECORD_COLUMNS, found[1:], strict=True))
+            values["zones"] = tuple(json.loads(values["zones"]))
+            values |= {"crops": tuple(crops), "counterparts": tuple(beside), "model_id": self.model_id}
+            return Record(**values, vector=vector[0] if vector else None)
 
     def _stored(self, row: tuple[Any, ...]) -> StoredTracklet:
-        number, tracklet_id, camera_id, modality, start, end, person_id, rejected, frames, path, quality = row
+        number, tracklet_id, camera_id, modality, start, end, person_id, rejected, frames, path, quality, zones = row
         with self._reading():
             return StoredTracklet(
                 row=number,
                 tracklet_id=tracklet_id,
                 camera_id=camera_id,
                 modality=Modality(modality),
-                start=_from_us(start),
-                end=_from_us(end),
+                start=from_us(start),
+                end=from_us(end),
                 person_id=person_id,
                 rejected=Rejection(rejected) if rejected else None,
                 frames=frames,
                 best_crop=self.root / path if path else None,
-                quality=quality or 0.0,
+                quality=quality,
+                zones=tuple(json.loads(zones)),
             )
+
+    def write_identity(self) -> None:
+        """Keep model, dimension and calibration in a file too: a damaged database cannot say them."""
+        with self._reading():
+            keys = ("model_id", "dimension", "calibration")
+            known = dict(self._db.execute("SELECT key, value FROM meta WHERE key IN (?, ?, ?)", keys))
+        text = json.dumps(known, indent=2, sort_keys=True).encode() + b"\n"
+        path = self.root / IDENTITY
+        if not path.is_file() or path.read_bytes() != text:
+            write_whole(path, text)
 
     def _remove_orphans(self) -> None:
         with self._reading():
@@ -639,19 +716,28 @@ class Store:
                 logger.warning("removing crops that no tracklet names, left by a crash: %s", folder)
                 shutil.rmtree(folder)
 
+    def write_missing_records(self) -> None:
+        """A gallery of version 1 had no records beside its crops."""
+        if self._first("SELECT 1 FROM meta WHERE key = 'records'"):
+            return
+        with self._reading():
+            names = [name for (name,) in self._db.execute("SELECT tracklet_id FROM tracklets ORDER BY row")]
+        self.rewrite_records(names)
+        sizes = [(bytes_of(self.root / self.record(name).folder), name) for name in names]
+        with self.writing() as db:
+            db.executemany("UPDATE tracklets SET disk_bytes = ? WHERE tracklet_id = ?", sizes)
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('records', '1')")
+
+
+def _require(root: Path) -> None:
+    if not (root / DATABASE).is_file():
+        raise UsageError(f"{root}: no gallery there ({DATABASE} is missing); fill one with the run command")
+
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f"expected a mapping, got {type(value).__name__}")
     return value
-
-
-def _to_us(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def _from_us(microseconds: int) -> datetime:
-    return _EPOCH + microseconds * _MICROSECOND
 
 
 def take_lock(path: Path) -> IO[bytes]:
@@ -663,95 +749,3 @@ def take_lock(path: Path) -> IO[bytes]:
         file.close()
         raise ResourceError(f"{path.parent}: another process is writing to this gallery") from error
     return file
-
-
-@contextmanager
-def _gallery_errors(path: Path) -> Iterator[None]:
-    """Tell a failing disk and a damaged file as what they are, around whatever reads.
-
-    SQLite finds most damage itself, but its pages have no checksum: a value that no writer wrote is damage too.
-    """
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise ResourceError(f"{path}: {error}") from error
-    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-        raise  # these are ours, not the file's
-    except (sqlite3.DatabaseError, ValueError, TypeError, OverflowError) as error:
-        raise UsageError(f"{path}: not a gallery, or a damaged one: {error}") from error
-
-
-def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    with _gallery_errors(path):
-        how = _reading_mode(path) if read_only else "mode=rwc"
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=10.0)
-        try:
-            connection.execute("PRAGMA foreign_keys = ON")
-            if not read_only:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-
-def _reading_mode(path: Path) -> str:
-    """How to open a gallery for reading only.
-
-    A reader of a WAL database makes a file beside it. Where it may not, as on a read-only copy, and nobody is writing
-    (a writer's log would be there), the file is taken for one that does not change.
-    """
-    changes = os.access(path.parent, os.W_OK) or path.with_name(f"{path.name}-wal").exists()
-    return "mode=ro" if changes else "mode=ro&immutable=1"
-
-
-def _check_version(connection: sqlite3.Connection, path: Path, *, least: int) -> int:
-    """The schema version of a gallery.
-
-    Raises:
-        UsageError: When the file belongs to another program, or to another version of this one.
-    """
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    if (application != _APPLICATION_ID) and (tables or least):
-        raise UsageError(f"{path}: an SQLite file of another program, not a gallery")
-    if not least <= version <= len(_MIGRATIONS):
-        raise UsageError(f"{path}: a gallery of version {version}; this program reads version {len(_MIGRATIONS)}")
-    return int(version)
-
-
-def _migrate(connection: sqlite3.Connection, path: Path, meta: dict[str, str]) -> None:
-    """Bring the file up to the newest version; a new file also gets its meta rows, all in one transaction."""
-    version = _check_version(connection, path, least=0)
-    for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {script}")
-        if number == 1:
-            connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {number}")
-        connection.commit()
-
-
-def _write_image(path: Path, image: Image) -> None:
-    bgr = image[..., ::-1] if image.ndim == 3 else image
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
-    done, data = cv2.imencode(path.suffix, np.ascontiguousarray(bgr), options)
-    if not done:
-        raise ValueError(f"{path.name}: an image of {image.dtype} {image.shape} cannot be encoded")
-    path.write_bytes(data.tobytes())
-
-
-def _part(folder: Path) -> Path:
-    """What a tracklet's folder is called while it is being written."""
-    return folder.with_name(f".{folder.name}.part")
-
-
-def _sync(path: Path) -> None:
-    """Make a file's content, or the names in a folder, durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -136,3 +136,7 @@ class Windows:
     def __getitem__(self, camera_id: str) -> ThermalWindow:
         """The window of a camera."""
         return self._by_camera.setdefault(camera_id, ThermalWindow())
+
+    def replace(self, camera_id: str, window: ThermalWindow) -> None:
+        """Give a camera another window: its settings have changed."""
+        self._by_camera[camera_id] = window

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ulid import ULID
 
 from pipeline.frame import Frame, Image, TimeSource
+from pipeline.zones import Zones, zones_of
 from reid.modality import Modality
 from trackers.crop_gate import CropGate
 from trackers.structures import Tracks
@@ -38,6 +39,25 @@ class Crop:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Counterpart:
+    """The same place at the same moment through the camera of another modality that looks at the same scene.
+
+    Attributes:
+        camera_id: That camera.
+        modality: What it measures.
+        image: Native pixels, as in ``Frame.image``; a copy.
+        captured_at: Of its frame.
+        xyxy: The box in its frame, pixels, float32 (4,).
+    """
+
+    camera_id: str
+    modality: Modality
+    image: Image
+    captured_at: datetime
+    xyxy: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Tracklet:
     """The finished life of one track: the unit of video re-identification.
 
@@ -54,6 +74,8 @@ class Tracklet:
         confidence: (n,) float32.
         resolution_wh: Of the camera's frames.
         crops: The best views, in order of time; empty when none was usable.
+        zones: Names of the camera's zones that it stood in; empty where the camera has none.
+        counterparts: Of the best view, one a camera at most; empty where no other camera looks at the same scene.
     """
 
     tracklet_id: str
@@ -68,6 +90,8 @@ class Tracklet:
     confidence: NDArray[np.float32]
     resolution_wh: tuple[int, int]
     crops: tuple[Crop, ...]
+    zones: tuple[str, ...] = ()
+    counterparts: tuple[Counterpart, ...] = ()
 
     @property
     def duration_seconds(self) -> float:
@@ -90,6 +114,7 @@ class Rejection(StrEnum):
     TOO_FEW_FRAMES = "too_few_frames"
     TOO_SMALL = "too_small"
     NO_USABLE_CROP = "no_usable_crop"
+    NOT_EMBEDDED = "not_embedded"  # the model failed on it; the log has the error
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +267,9 @@ class TrackletBuilder:
     ``max_seconds`` of boxes.
     """
 
-    def __init__(self, rules: TrackletRules) -> None:
+    def __init__(self, rules: TrackletRules, zones: Zones | None = None) -> None:
         self._rules, self._gate = rules, CropGate()
+        self.zones = zones or {}  # may be changed at any time
         self._open: dict[int, _OpenTracklet] = {}  # by the tracker's tracklet_id
 
     def update(self, frame: Frame, tracks: Tracks) -> Iterator[Tracklet | RejectedTracklet]:
@@ -310,6 +336,7 @@ class TrackletBuilder:
             confidence=np.array(made.confidence, np.float32),
             resolution_wh=made.resolution_wh,
             crops=tuple(thin_out(made.views, self._rules.max_crops)),
+            zones=zones_of(np.array(made.xyxy, np.float32), made.resolution_wh, self.zones),
         )
         reason = self._reason_to_reject(tracklet)
         return RejectedTracklet(tracklet, reason) if reason else tracklet

@@ -3,6 +3,9 @@
 Cosines between an RGB and a thermal embedding of one person are lower and more spread than between two RGB ones, so one
 threshold cannot serve all pairs. Each unordered pair of modalities has a logistic curve of its own; a pair without a
 curve is an error, and never borrows that of another pair.
+
+A curve also knows how alike strangers are: the cosine that a stated share of pairs of two people reaches. So a
+threshold can be set by the false matches that it lets through, whatever the share of true ones in use.
 """
 
 import math
@@ -17,7 +20,14 @@ from scipy.special import expit, log_expit
 
 from reid.modality import Modality
 
-FORMAT = 1
+FORMAT = 2
+_READABLE = (1, 2)  # 1 had no cosines of strangers
+_RATES = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001)
+_LEAST_BEYOND = 20  # pairs of strangers above the smallest rate that is told
+
+
+class FalseMatchRateError(ValueError):
+    """A rate that cannot be told from the pairs that a curve was fitted to."""
 
 
 class MissingPairError(KeyError):
@@ -35,10 +45,13 @@ class Curve:
     Attributes:
         slope: Above 0: more alike is never less likely.
         intercept: Log odds at cosine 0.
+        strangers: Rate and cosine, from the greatest rate: that share of the pairs of two people is at least so alike.
+            Empty where nobody counted them.
     """
 
     slope: float
     intercept: float
+    strangers: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.slope) and math.isfinite(self.intercept)):
@@ -47,10 +60,43 @@ class Curve:
             raise ValueError(
                 f"slope must be above 0, got {self.slope:.6g}: pairs of one person are not more alike than others"
             )
+        rates, cosines = [rate for rate, _ in self.strangers], [cosine for _, cosine in self.strangers]
+        if any(not 0 < rate < 1 for rate in rates) or rates != sorted(set(rates), reverse=True):
+            raise ValueError(f"rates of strangers must fall and be in (0, 1), got {rates}")
+        if not all(map(math.isfinite, cosines)) or cosines != sorted(cosines):
+            raise ValueError(f"cosines of strangers must not fall and be finite, got {cosines}")
 
     def probability(self, cosine: ArrayLike) -> NDArray[np.float64]:
         """P(same person), in the shape of `cosine`."""
-        return np.asarray(expit(self.slope * np.asarray(cosine, dtype=np.float64) + self.intercept))
+        return np.asarray(expit(self.log_odds(cosine)))
+
+    def log_odds(self, cosine: ArrayLike) -> NDArray[np.float64]:
+        """The same as log odds, in the shape of `cosine`."""
+        return np.asarray(self.slope * np.asarray(cosine, dtype=np.float64) + self.intercept)
+
+    def threshold(self, false_match_rate: float) -> float:
+        """The cosine that this share of the pairs of two people reaches; between counted rates, by their logarithms.
+
+        Raises:
+            FalseMatchRateError: When the rate is not within those that were counted.
+        """
+        if not self.strangers:
+            raise FalseMatchRateError("this calibration does not know how alike strangers are; fit it anew (calibrate)")
+        rates = np.array([rate for rate, _ in self.strangers])
+        if not rates[-1] <= false_match_rate <= rates[0]:
+            raise FalseMatchRateError(
+                f"a false-match rate of {false_match_rate:g} cannot be told from the pairs that were seen; they tell"
+                f" rates from {rates[-1]:g} to {rates[0]:g}"
+            )
+        cosines = [cosine for _, cosine in self.strangers]
+        return float(np.interp(-math.log(false_match_rate), -np.log(rates), cosines))
+
+    def false_match_rate(self, cosine: float) -> float | None:
+        """Share of pairs of two people that are at least so alike, within the rates counted; None where none was."""
+        if not self.strangers:
+            return None
+        rates, cosines = np.array(self.strangers).T
+        return float(np.exp(-np.interp(cosine, cosines, -np.log(rates))))
 
 
 def fit_curve(cosine: ArrayLike, same: ArrayLike, *, prior: float | None = None) -> Curve:
@@ -83,7 +129,13 @@ def fit_curve(cosine: ArrayLike, same: ArrayLike, *, prior: float | None = None)
     slope, intercept = slope / scale, intercept - slope * mean / scale
     if prior is not None:
         intercept += _log_odds(prior) - math.log(positives / negatives)
-    return Curve(slope=slope, intercept=intercept)
+    return Curve(slope=slope, intercept=intercept, strangers=_strangers(x[~y]))
+
+
+def _strangers(cosine: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
+    """Rates down to the smallest that enough pairs tell."""
+    told = [rate for rate in _RATES if rate * len(cosine) >= _LEAST_BEYOND]
+    return tuple((rate, float(np.quantile(cosine, 1 - rate))) for rate in told)
 
 
 def _sample(cosine: ArrayLike, same: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -155,10 +207,39 @@ class Calibration:
         """
         return self.curve(a, b).probability(cosine)
 
+    def log_odds(self, cosine: ArrayLike, a: Modality, b: Modality) -> NDArray[np.float64]:
+        """The same as log odds: without a limit at both ends, so that they can be added and compared.
+
+        Raises:
+            MissingPairError: When the pair has no curve.
+        """
+        return self.curve(a, b).log_odds(cosine)
+
+    def threshold(self, false_match_rate: float, a: Modality, b: Modality) -> float:
+        """The cosine from which on this share of the pairs of two people is taken for one.
+
+        Raises:
+            MissingPairError: When the pair has no curve.
+            FalseMatchRateError: When that curve cannot tell so small, or so large, a rate.
+        """
+        try:
+            return self.curve(a, b).threshold(false_match_rate)
+        except FalseMatchRateError as error:
+            raise FalseMatchRateError(f"{_name(_key(a, b))}: {error}") from None
+
+    def replaced(self, other: "Calibration") -> "Calibration":
+        """This one, with the curves of the other in place of its own where it has them."""
+        return Calibration(self._curves | other._curves)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain strings and numbers, as JSON can hold them."""
         pairs = {
-            _name(key): {"slope": self._curves[key].slope, "intercept": self._curves[key].intercept} for key in self
+            _name(key): {
+                "slope": self._curves[key].slope,
+                "intercept": self._curves[key].intercept,
+                "strangers": [list(each) for each in self._curves[key].strangers],
+            }
+            for key in self
         }
         return {"format": FORMAT, "pairs": pairs}
 
@@ -169,7 +250,7 @@ class Calibration:
         Raises:
             ValueError: When it is not that, with the place that is wrong.
         """
-        if data.get("format") != FORMAT:
+        if data.get("format") not in _READABLE:
             raise ValueError(f"calibration: format must be {FORMAT}, got {data.get('format')!r}")
         pairs = data.get("pairs")
         if not isinstance(pairs, Mapping):
@@ -178,9 +259,10 @@ class Calibration:
         for name, entry in pairs.items():
             try:
                 first, second = name.split("-")
-                if set(entry) != {"slope", "intercept"}:
+                if not {"slope", "intercept"} <= set(entry) <= {"slope", "intercept", "strangers"}:
                     raise ValueError(f"expected slope and intercept, got {sorted(entry)}")
-                curve = Curve(float(entry["slope"]), float(entry["intercept"]))
+                strangers = tuple((float(rate), float(cosine)) for rate, cosine in entry.get("strangers", ()))
+                curve = Curve(float(entry["slope"]), float(entry["intercept"]), strangers)
                 curves[Modality(first), Modality(second)] = curve
             except (AttributeError, TypeError, ValueError) as error:
                 raise ValueError(f"calibration: pairs.{name}: {error}") from error

@@ -21,6 +21,7 @@ from reid.transforms import Preprocessing
 
 FORMAT = "xreid/1"
 WEIGHTS = Path(__file__).resolve().parent / "weights"
+CALIBRATION_SUFFIX = ".calibration.json"  # in place of .safetensors
 _KEY = "xreid"
 
 
@@ -104,6 +105,9 @@ def load(path_or_name: str | Path, *, device: torch.device | str = "cpu") -> XRe
 
     Raises:
         CheckpointError: With what was expected, what came, and where.
+
+    A file ``<weights>.calibration.json`` beside the weights, as ``run_pipeline.py calibrate`` writes one, takes the
+    place of the calibration that they carry.
     """
     path = find(path_or_name)
     card, state = read(path)
@@ -205,12 +209,30 @@ def _card(text: str, path: Path) -> Card:
 
 
 def _calibration(card: Card, path: Path) -> Calibration | None:
+    beside = path.with_suffix(CALIBRATION_SUFFIX)
+    if beside.is_file():
+        return read_calibration(beside)
     if card.calibration is None:
         return None
     try:
         return Calibration.from_dict(card.calibration)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def read_calibration(path: Path) -> Calibration:
+    """A calibration from a JSON file.
+
+    Raises:
+        CheckpointError: When it cannot be read, or is none.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError(f"expected a mapping, got {type(data).__name__}")
+        return Calibration.from_dict(data)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a calibration that can be read: {error}") from error
 
 
 def _glimpse(path: Path) -> str:

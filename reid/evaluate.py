@@ -192,7 +192,7 @@ def fit_calibration(features: NDArray[np.float32], split: TrackletSplit) -> Cali
     curves: dict[tuple[Modality, Modality], Curve] = {}
     pairs = [*combinations(split.modality_set, 2), *((modality, modality) for modality in split.modality_set)]
     for first, second in pairs:
-        cosine, same, _ = _pairs(features, split, first, second)
+        cosine, same, _ = pairs_of(features, split, first, second)
         try:
             curves[first, second] = fit_curve(cosine, same)
         except ValueError as error:
@@ -200,10 +200,13 @@ def fit_calibration(features: NDArray[np.float32], split: TrackletSplit) -> Cali
     return Calibration(curves)
 
 
-def _pairs(
+def pairs_of(
     features: NDArray[np.float32], split: TrackletSplit, first: Modality, second: Modality
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-    """Cosine of each pair of tracklets, whether it is one person, and the two persons, (n, 2)."""
+    """Cosine of each pair of tracklets, whether it is one person, and the two persons, (n, 2).
+
+    Within one modality only pairs of different cameras count, unless no person was seen by two.
+    """
     a, b = split.rows_of(first), split.rows_of(second)
     cosine = (features[a] @ features[b].T).astype(np.float64)
     same = split.pids[a][:, None] == split.pids[b][None, :]
@@ -228,7 +231,7 @@ def calibration_error(
     found: dict[str, dict[str, Reliability]] = {}
     known = set(calibration) if calibration else set()
     for first, second in combinations(split.modality_set, 2):
-        cosine, same, persons = _pairs(features, split, first, second)
+        cosine, same, persons = pairs_of(features, split, first, second)
         if not len(cosine):
             continue
         of_pair = found.setdefault(f"{first.value}-{second.value}", {})

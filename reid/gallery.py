@@ -1,54 +1,121 @@
-"""Vectors in, nearest vectors out: exact inner-product search over unit-length embeddings, with FAISS."""
+"""Vectors in, nearest vectors out: exact inner-product search over unit-length embeddings, with FAISS.
+
+Vectors are kept in half precision, as the store keeps them: half the memory, and half of it to read a search. The last
+few thousand wait in a plain array, where they are found at once; whenever it is full they become a FAISS block. So
+putting one in takes as long at a million as at a thousand, and nobody who searches waits for it.
+"""
 
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Ids = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_FAISS: Any = faiss  # it changes its constructors at run time, which its types do not say
 
 UNIT_TOLERANCE = 1e-3
 # float32 dot products of unit vectors are off by far less than this at any dimension in use.
 _FLOAT32_MARGIN = 1e-4
+_BLOCK = 4096  # rows
+_MOST_ALLOWED = 0.6  # share of a block's rows
+_DEAD_SHARE = 0.25  # of removed rows, from which on the rest is written anew
+
+
+@dataclass(frozen=True, slots=True)
+class Approximation:
+    """When an inverted file takes over from the exact index, and how far it looks.
+
+    Attributes:
+        beyond: Embeddings, from which on not all are looked at.
+        probes: Share of the lists that a search looks into, in (0, 1].
+    """
+
+    beyond: int
+    probes: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.beyond < 1:
+            raise ValueError(f"beyond must be at least 1, got {self.beyond}")
+        if not 0 < self.probes <= 1:
+            raise ValueError(f"probes must be in (0, 1], got {self.probes}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """The gallery at one moment; what is added later lies behind `count` and is not looked at."""
+
+    count: int
+    sealed: int
+    blocks: tuple[Any, ...]
+    inverted: Any
+    tail: Floats
+    ids: Ids
+    alive: Mask
 
 
 class Gallery:
-    """Unit-length embeddings under int64 ids; safe to use from several threads, one call at a time.
+    """Unit-length embeddings under int64 ids; safe to use from several threads.
 
-    The answer to a search is that of a brute-force float64 computation: FAISS (``IndexFlatIP``) proposes every
+    The answer to a search is that of a brute-force float64 computation over what is stored: FAISS proposes every
     candidate that rounding in float32 could have hidden, and those are scored again in float64. Equal cosines are
     ordered by id, so the answer does not depend on the order of insertion.
     """
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, *, approximation: Approximation | None = None) -> None:
+        """Nothing is in it.
+
+        Args:
+            dimension: Of the embeddings.
+            approximation: None is exact at any size.
+        """
         if dimension < 1:
             raise ValueError(f"dimension must be at least 1, got {dimension}")
         self.dimension = dimension
-        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
-        self._known: set[int] = set()
+        self._approximation = approximation
         self._lock = threading.RLock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._blocks: tuple[Any, ...] = ()
+        self._tail: Floats = np.empty((_BLOCK, self.dimension), np.float32)
+        self._sealed = self._count = self._live = 0
+        self._ids: Ids = np.empty(_BLOCK, np.int64)
+        self._alive: Mask = np.zeros(_BLOCK, bool)
+        self._ascending = True
+        self._sorted: tuple[Ids, Ids] | None = None
+        self._inverted: Any = None
 
     def __len__(self) -> int:
-        with self._lock:
-            return len(self._known)
+        return self._live
 
     def __contains__(self, identity: int) -> bool:
         with self._lock:
-            return int(identity) in self._known
+            return bool(self._find(np.array([int(identity)], np.int64))[0] >= 0)
 
     @property
     def ids(self) -> Ids:
         """All ids, ascending, (n,) int64."""
         with self._lock:
-            return np.array(sorted(self._known), dtype=np.int64)
+            return np.sort(self._ids[: self._count][self._alive[: self._count]])
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every embedding is looked at, which only `Approximation` changes."""
+        return self._inverted is None
 
     def add(self, ids: ArrayLike, vectors: ArrayLike) -> None:
         """Put embeddings in; all of them or, on error, none.
 
         Args:
             ids: (n,) integers from 0, new to the gallery.
-            vectors: (n, dimension), each row of length 1 within 1e-3.
+            vectors: (n, dimension), each row of length 1 within 1e-3; kept in half precision.
 
         Raises:
             ValueError: When a shape is wrong, a row is not of unit length, or an id is negative, repeated or known.
@@ -59,13 +126,12 @@ class Gallery:
         if (new < 0).any():
             raise ValueError(f"ids must not be negative, got {new[new < 0][0]} in row {np.argmax(new < 0)}")
         _refuse_repeated(new)
+        halved = rows.astype(np.float16).astype(np.float32)
         with self._lock:
-            known = [int(each) for each in new if int(each) in self._known]
+            known = new[self._find(new) >= 0].tolist()
             if known:
                 raise ValueError(f"ids are in the gallery already: {_some(known)}")
-            if len(new):
-                self._index.add_with_ids(rows, new)
-                self._known.update(new.tolist())
+            self._append(new, halved)
 
     def remove(self, ids: ArrayLike) -> None:
         """Take embeddings out; all of them or, on error, none.
@@ -76,27 +142,25 @@ class Gallery:
         old = _ids("ids", ids)
         _refuse_repeated(old)
         with self._lock:
-            unknown = [int(each) for each in old if int(each) not in self._known]
-            if unknown:
-                raise ValueError(f"ids are not in the gallery: {_some(unknown)}")
-            if len(old):
-                self._index.remove_ids(faiss.IDSelectorBatch(old))
-                self._known.difference_update(old.tolist())
+            places = self._known_places(old)
+            self._alive = self._alive.copy()  # a search that is under way goes on with what it began with
+            self._alive[places] = False
+            self._live -= len(places)
+            self._sorted = None
+            if self._count - self._live > max(_BLOCK, _DEAD_SHARE * self._count):
+                self._compact()
 
-    def vectors(self, ids: ArrayLike) -> NDArray[np.float32]:
-        """The embeddings of these ids, (n, dimension) float32, in their order.
+    def vectors(self, ids: ArrayLike) -> Floats:
+        """The embeddings of these ids as they are kept, (n, dimension) float32, in their order.
 
         Raises:
             ValueError: When an id is not in the gallery.
         """
         wanted = _ids("ids", ids)
         with self._lock:
-            unknown = [int(each) for each in wanted if int(each) not in self._known]
-            if unknown:
-                raise ValueError(f"ids are not in the gallery: {_some(unknown)}")
-            return self._reconstruct(wanted)
+            return self._reconstruct(self._snapshot(), self._known_places(wanted))
 
-    def search(self, queries: ArrayLike, k: int, allowed: ArrayLike | None = None) -> tuple[Ids, NDArray[np.float32]]:
+    def search(self, queries: ArrayLike, k: int, allowed: ArrayLike | None = None) -> tuple[Ids, Floats]:
         """The k nearest embeddings of each query, by descending cosine, equal ones by ascending id.
 
         Args:
@@ -114,50 +178,186 @@ class Gallery:
         rows = self._vectors("queries", queries)
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        chosen = None if allowed is None else np.unique(_ids("allowed", allowed))
+        wanted = None if allowed is None else _ids("allowed", allowed)
+        with self._lock:
+            now = self._snapshot()
+            mask = now.alive if wanted is None else self._mask(wanted)
+            if now.inverted is not None:  # FAISS cannot add to an inverted file while it is searched
+                return self._rank(now, rows, k, self._probe(now, rows, k, mask))
+        return self._rank(now, rows, k, self._candidates(now, rows, k, mask))
+
+    def _rank(self, now: _Snapshot, rows: Floats, k: int, proposed: Sequence[Ids]) -> tuple[Ids, Floats]:
+        """The first k of the places proposed for each query."""
         best_ids = np.full((len(rows), k), -1, dtype=np.int64)
         best_cosines = np.full((len(rows), k), -np.inf, dtype=np.float32)
-        with self._lock:
-            available = len(self._known) if chosen is None else sum(each in self._known for each in chosen.tolist())
-            if not (available and len(rows)):
-                return best_ids, best_cosines
-            for row, candidates in enumerate(self._candidates(rows, min(k, available), available, chosen)):
-                cosines = self._cosines(candidates, rows[row])
-                order = np.lexsort((candidates, -cosines))[:k]
-                best_ids[row, : len(order)] = candidates[order]
-                best_cosines[row, : len(order)] = cosines[order]
+        for row, places in enumerate(proposed):
+            cosines = self._cosines(now, places, rows[row])
+            order = np.lexsort((now.ids[places], -cosines))[:k]
+            best_ids[row, : len(order)] = now.ids[places[order]]
+            best_cosines[row, : len(order)] = np.clip(cosines[order], -1.0, 1.0)  # halves may be a little longer than 1
         return best_ids, best_cosines
 
-    def _candidates(self, rows: NDArray[np.float32], k: int, available: int, chosen: Ids | None) -> list[Ids]:
-        """For each query all ids that could be among the first k: those not below the k-th by more than rounding."""
-        parameters = None if chosen is None else _only(chosen)
-        found: list[Ids] = [np.empty(0, np.int64)] * len(rows)
-        open_rows, depth = np.arange(len(rows)), min(k + 8, available)
-        while len(open_rows):
-            cosines, ids = self._index.search(rows[open_rows], depth, params=parameters)
-            floor = cosines[:, k - 1] - _FLOAT32_MARGIN
-            done = (cosines[:, -1] < floor) | (depth == available)
-            for each in np.flatnonzero(done):
-                found[open_rows[each]] = ids[each][cosines[each] >= floor[each]]
-            open_rows, depth = open_rows[~done], min(4 * depth, available)
+    # --- rows ---
+
+    def _append(self, new: Ids, rows: Floats) -> None:
+        for begin in range(0, len(new), _BLOCK):
+            part, vectors = new[begin : begin + _BLOCK], rows[begin : begin + _BLOCK]
+            free = _BLOCK - (self._count - self._sealed)
+            self._extend(part[:free], vectors[:free])
+            if len(part) >= free:
+                self._seal()
+                self._extend(part[free:], vectors[free:])
+
+    def _extend(self, new: Ids, rows: Floats) -> None:
+        """Write into the tail, which has room for them; last of all they count."""
+        if not len(new):
+            return
+        end = self._count + len(new)
+        if end > len(self._ids):
+            self._ids = np.concatenate([self._ids, np.empty(max(len(self._ids), end), np.int64)])
+            self._alive = np.concatenate([self._alive, np.zeros(max(len(self._alive), end), bool)])
+        last = int(self._ids[self._count - 1]) if self._count else -1
+        self._ascending = self._ascending and int(new[0]) > last and bool((np.diff(new) > 0).all())
+        at = self._count - self._sealed
+        self._tail[at : at + len(new)] = rows
+        self._ids[self._count : end] = new
+        self._alive[self._count : end] = True
+        self._count, self._live, self._sorted = end, self._live + len(new), None
+
+    def _seal(self) -> None:
+        """Make a block of the full tail; a search that is under way keeps the old tail."""
+        if self._inverted is not None:
+            self._inverted.add(self._tail)
+        else:
+            block = _new_block(self.dimension)
+            block.add(self._tail)
+            self._blocks = (*self._blocks, block)
+        self._tail = np.empty_like(self._tail)
+        self._sealed += _BLOCK
+        if self._inverted is None and self._approximation and self._sealed >= self._approximation.beyond:
+            self._invert(self._approximation)
+
+    def _invert(self, how: Approximation) -> None:
+        """Move all blocks into an inverted file, trained on some of them."""
+        lists = max(1, min(1024, round(2 * self._sealed**0.5)))
+        sample = np.random.default_rng(0).choice(self._sealed, min(self._sealed, 40 * lists), replace=False)
+        coarse = _FAISS.IndexFlatIP(self.dimension)
+        inverted = _FAISS.IndexIVFScalarQuantizer(
+            coarse, self.dimension, lists, _FAISS.ScalarQuantizer.QT_fp16, _FAISS.METRIC_INNER_PRODUCT, False
+        )
+        inverted.cp.niter = 6
+        inverted.set_direct_map_type(_FAISS.DirectMap.Array)
+        now = self._snapshot()
+        inverted.train(self._reconstruct(now, np.sort(sample)))
+        for block in self._blocks:
+            inverted.add(block.reconstruct_n(0, _BLOCK))
+        inverted.nprobe = max(1, round(how.probes * lists))
+        self._inverted, self._blocks = inverted, ()
+
+    def _compact(self) -> None:
+        """Write what is left anew."""
+        now = self._snapshot()
+        left = np.flatnonzero(now.alive)
+        self._begin()
+        for begin in range(0, len(left), _BLOCK):
+            part = left[begin : begin + _BLOCK]
+            self._append(now.ids[part], self._reconstruct(now, part))
+
+    def _snapshot(self) -> _Snapshot:
+        count = self._count
+        ids, alive = self._ids[:count], self._alive[:count]
+        return _Snapshot(count, self._sealed, self._blocks, self._inverted, self._tail, ids, alive)
+
+    def _find(self, wanted: Ids) -> Ids:
+        """Places of ids, -1 for those not in the gallery."""
+        if not (len(wanted) and self._live):
+            return np.full(len(wanted), -1, np.int64)
+        ids, places = self._by_id()
+        at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+        found = places[at] if places is not None else at
+        return np.where((ids[at] == wanted) & self._alive[found], found, -1)
+
+    def _by_id(self) -> tuple[Ids, Ids | None]:
+        """Ids ascending, and the place of each; None where the order of places is that of ids."""
+        if self._ascending:
+            return self._ids[: self._count], None
+        if self._sorted is None:
+            places = np.flatnonzero(self._alive[: self._count])
+            places = places[np.argsort(self._ids[places], kind="stable")]
+            self._sorted = self._ids[places], places
+        return self._sorted
+
+    def _known_places(self, wanted: Ids) -> Ids:
+        places = self._find(wanted)
+        unknown = wanted[places < 0].tolist()
+        if unknown:
+            raise ValueError(f"ids are not in the gallery: {_some(unknown)}")
+        return places
+
+    def _mask(self, wanted: Ids) -> Mask:
+        places = self._find(wanted)
+        mask = np.zeros(self._count, bool)
+        mask[places[places >= 0]] = True
+        return mask
+
+    # --- search ---
+
+    def _candidates(self, now: _Snapshot, rows: Floats, k: int, mask: Mask) -> list[Ids]:
+        """For each query all places that could be among the first k: those not below the k-th by more than rounding."""
+        parts = [_Part(block, number * _BLOCK, mask) for number, block in enumerate(now.blocks)]
+        parts = [part for part in parts if part.available]
+        tail = np.flatnonzero(mask[now.sealed :])
+        tail_cosines = (rows @ now.tail[: now.count - now.sealed].T)[:, tail]
+        found = []
+        for row in range(len(rows)):
+            for part in parts:
+                part.begin(rows[row : row + 1], k + 8)
+            floor, cosines = -np.inf, tail_cosines[row]
+            shallow = parts
+            while shallow:
+                cosines = np.concatenate([tail_cosines[row], *(part.cosines for part in parts)])
+                floor = _kth(cosines, k) - _FLOAT32_MARGIN
+                shallow = [part for part in parts if part.hides(floor)]
+                for part in shallow:
+                    part.look(rows[row : row + 1], 4 * max(k, len(part.cosines)))
+            places = np.concatenate([tail + now.sealed, *(part.places for part in parts)])
+            found.append(places[cosines >= floor].astype(np.int64))
         return found
 
-    def _cosines(self, ids: Ids, query: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _probe(self, now: _Snapshot, rows: Floats, k: int, mask: Mask) -> list[Ids]:
+        """The best of the lists that are looked into, and all of the tail."""
+        selector = _FAISS.IDSelectorBitmap(np.packbits(mask[: now.sealed], bitorder="little"))
+        how = _FAISS.SearchParametersIVF(sel=selector, nprobe=now.inverted.nprobe)
+        _, near = now.inverted.search(rows, k + 8, params=how)
+        tail = np.flatnonzero(mask[now.sealed :]) + now.sealed
+        return [np.concatenate([each[each >= 0], tail]) for each in near]
+
+    def _cosines(self, now: _Snapshot, places: Ids, query: Floats) -> NDArray[np.float64]:
         """Float64, each row summed in the same order: equal vectors get equal cosines, bit by bit."""
-        vectors = self._reconstruct(ids).astype(np.float64)
+        vectors = self._reconstruct(now, places).astype(np.float64)
         cosines: NDArray[np.float64] = np.add.reduce(vectors * query.astype(np.float64), axis=1)
-        return np.clip(cosines, -1.0, 1.0)
+        return cosines
 
-    def _reconstruct(self, ids: Ids) -> NDArray[np.float32]:
-        if not len(ids):
-            return np.empty((0, self.dimension), np.float32)
-        return np.asarray(self._index.reconstruct_batch(ids), dtype=np.float32)
+    def _reconstruct(self, now: _Snapshot, places: Ids) -> Floats:
+        vectors = np.empty((len(places), self.dimension), np.float32)
+        recent = places >= now.sealed
+        vectors[recent] = now.tail[places[recent] - now.sealed]
+        older = np.flatnonzero(~recent)
+        if now.inverted is not None:
+            if len(older):
+                vectors[older] = now.inverted.reconstruct_batch(places[older])
+            return vectors
+        number = places[older] // _BLOCK
+        for block in np.unique(number).tolist():
+            own = older[number == block]
+            vectors[own] = now.blocks[block].reconstruct_batch(places[own] - block * _BLOCK)
+        return vectors
 
-    def _vectors(self, name: str, vectors: ArrayLike) -> NDArray[np.float32]:
+    def _vectors(self, name: str, vectors: ArrayLike) -> Floats:
         rows = np.ascontiguousarray(vectors, dtype=np.float32)
         if rows.ndim != 2 or rows.shape[1] != self.dimension:
             raise ValueError(f"{name} must be (n, {self.dimension}), got {rows.shape}")
-        length = np.linalg.norm(rows.astype(np.float64), axis=1)
+        length = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
         wrong = ~(np.abs(length - 1) <= UNIT_TOLERANCE)
         if wrong.any():
             row = int(np.argmax(wrong))
@@ -165,8 +365,57 @@ class Gallery:
         return rows
 
 
-def _only(ids: Ids) -> faiss.SearchParameters:
-    return faiss.SearchParameters(sel=faiss.IDSelectorBatch(ids))  # type: ignore[call-arg] # FAISS adds it at run time
+class _Part:
+    """What one query has been told of one block so far.
+
+    Where most rows are allowed, it is quicker to fetch a few more of all rows and drop the others than to have FAISS
+    ask for each row; a query that finds too few this way asks.
+    """
+
+    def __init__(self, block: Any, begin: int, mask: Mask) -> None:
+        self._own = mask[begin : begin + _BLOCK]
+        self.available = int(np.count_nonzero(self._own))
+        self.cosines: Floats = np.empty(0, np.float32)
+        self.places: Ids = np.empty(0, np.int64)
+        self._block, self._begin = block, begin
+        self._last = np.inf  # no row that was not fetched has more
+        self._complete = False
+        self._how: Any = None
+
+    def begin(self, query: Floats, depth: int) -> None:
+        """Fetch about the best `depth` rows."""
+        share = self.available / _BLOCK
+        if share < _MOST_ALLOWED:
+            self.look(query, depth)
+            return
+        cosines, rows = self._block.search(query, min(round(1.5 * depth / share) + 8, _BLOCK))
+        allowed = self._own[rows[0]]
+        self.cosines, self.places = cosines[0][allowed], rows[0][allowed] + self._begin
+        self._complete = len(self.cosines) == self.available
+        self._last = float(cosines[0][-1])
+
+    def look(self, query: Floats, depth: int) -> None:
+        """Fetch the best `depth` rows."""
+        if self._how is None:
+            selector = _FAISS.IDSelectorBitmap(np.packbits(self._own, bitorder="little"))
+            self._how = _FAISS.SearchParameters(sel=selector)
+        cosines, rows = self._block.search(query, min(depth, self.available), params=self._how)
+        self.cosines, self.places = cosines[0], rows[0] + self._begin
+        self._complete = len(self.cosines) == self.available
+        self._last = float(self.cosines[-1])
+
+    def hides(self, floor: float) -> bool:
+        """Whether a row not fetched yet may reach `floor`."""
+        return not self._complete and self._last >= floor
+
+
+def _new_block(dimension: int) -> Any:
+    return _FAISS.IndexScalarQuantizer(dimension, _FAISS.ScalarQuantizer.QT_fp16, _FAISS.METRIC_INNER_PRODUCT)
+
+
+def _kth(cosines: Floats, k: int) -> float:
+    """The k-th greatest; -inf where there are fewer."""
+    return float(np.partition(cosines, len(cosines) - k)[len(cosines) - k]) if len(cosines) > k else -np.inf
 
 
 def _ids(name: str, ids: ArrayLike) -> Ids:

@@ -1,4 +1,4 @@
-"""Command line of the simulator: ``python -m simulation site|tracklets|vvi --config FILE --output DIR``."""
+"""Command line of the simulator: ``python -m simulation site|rounds|tracklets|vvi --config FILE --output DIR``."""
 
 import argparse
 import os
@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from simulation.config import ConfigError, SiteConfig, TrackletsConfig, VviConfig, load
+from simulation.config import ConfigError, RoundsConfig, SiteConfig, TrackletsConfig, VviConfig, load
+from simulation.rounds import render_rounds
 from simulation.site import render_site
 from simulation.tracklets import render_tracklets
 from simulation.vvi import render_vvi
@@ -19,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "site":
             render_site(load(options.config, SiteConfig), options.output, workers=options.workers, tell=_tell)
+        elif options.command == "rounds":
+            render_rounds(load(options.config, RoundsConfig), options.output, workers=options.workers, tell=_tell)
         elif options.command == "vvi":
             render_vvi(load(options.config, VviConfig), options.output, workers=options.workers, tell=_tell)
         else:
@@ -34,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, meaning in (
         ("site", "recordings of a site's cameras, with ground truth"),
+        ("rounds", "a site over hours, recorded on motion, with ground truth"),
         ("tracklets", "crops of people in all modalities, to train from"),
         ("vvi", "synthetic-vvi: a benchmark in the layouts of HITSZ-VCM and BUPTCampus"),
     ):

@@ -81,6 +81,39 @@ class SiteConfig(_Section):
     cameras: Annotated[dict[Annotated[str, StringConstraints(pattern="^[a-z0-9_]+$")], SiteCamera], Field(min_length=1)]
 
 
+class RoundsConfig(SiteConfig):
+    """A site over hours, whose cameras record on motion.
+
+    Cameras with ``night`` record after dusk, the others before it, thermal ones always. Their ``start`` is the second 0
+    of the site's clock, one for all.
+
+    Attributes:
+        seconds: How long it goes on.
+        dusk_seconds: When day ends.
+        visits: Cameras that everybody passes by day, and again after dusk.
+        companions: Share of people who walk with somebody.
+        reach_m: The larger, the farther away is the next camera of a round.
+        pre_roll_seconds: Kept of the empty scene before a passage.
+        post_roll_seconds: Kept of it afterwards.
+    """
+
+    seconds: Positive = 7200.0
+    dusk_seconds: Positive = 3600.0
+    visits: Count = 3
+    companions: Annotated[float, Field(ge=0, le=1)] = 0.3
+    reach_m: Positive = 60.0
+    pre_roll_seconds: Annotated[float, Field(ge=0)] = 0.8
+    post_roll_seconds: Annotated[float, Field(ge=0)] = 0.5
+
+    @model_validator(mode="after")
+    def _check_clock(self) -> Self:
+        if self.dusk_seconds >= self.seconds:
+            raise ValueError(f"dusk_seconds is {self.dusk_seconds:g}, not before the end at {self.seconds:g}")
+        if len({camera.start for camera in self.cameras.values()}) > 1:
+            raise ValueError("all cameras must have one start: they share the site's clock")
+        return self
+
+
 class TrackletsConfig(_Section):
     """Training tracklets: people and how often each is seen.
 

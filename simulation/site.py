@@ -214,7 +214,7 @@ def record(config: SiteConfig, name: str, walks: Sequence[Walk], folder: Path) -
     ]
     length = max(walker.walk.end(walker.body.person.gait.speed) for walker in walkers) + 1.0
     count = round(length * config.fps)
-    drawn = [_placed(walker, config.fps) for walker in walkers]
+    drawn = [placed(walker, config.fps) for walker in walkers]
     truth: list[TruthRow] = []
     with _open(config, camera, folder / _recording(name, camera)) as file:
         for index in range(count):
@@ -226,7 +226,7 @@ def record(config: SiteConfig, name: str, walks: Sequence[Walk], folder: Path) -
             seen = [(number, *found) for number, found in present if found is not None]
             signal = compose(scene, [sprite for _, sprite, _ in seen])
             file.write(sensor.expose(signal, index / config.fps))
-            truth += _truth_rows(index, seen, scene)
+            truth += truth_rows(index, seen, scene)
     write_truth(folder / "ground_truth" / f"{name}.txt", truth)
     return count, _passages(config, name, truth)
 
@@ -237,10 +237,10 @@ def _open(config: SiteConfig, camera: SiteCamera, path: Path) -> VideoFile | Ima
     return VideoFile(path, fps=config.fps, width=config.width, height=config.height)
 
 
-_Place = tuple[tuple[float, float], float, float]
+Place = tuple[tuple[float, float], float, float]
 
 
-def _placed(walker: Walker, fps: float) -> dict[int, _Place]:
+def placed(walker: Walker, fps: float) -> dict[int, Place]:
     """By frame: where a walker is."""
     first = int(np.ceil(walker.walk.begin * fps))
     last = int(walker.walk.end(walker.body.person.gait.speed) * fps)
@@ -248,7 +248,7 @@ def _placed(walker: Walker, fps: float) -> dict[int, _Place]:
     return dict(zip(indices.tolist(), places(walker.walk, walker.body, indices / fps - walker.walk.begin), strict=True))
 
 
-def drawn_at(scene: Scene, walker: Walker, place: _Place) -> tuple[Sprite, float] | None:
+def drawn_at(scene: Scene, walker: Walker, place: Place) -> tuple[Sprite, float] | None:
     """A walker as drawn, and the share of the body that lies within the image."""
     at, phase, speed = place
     pose = walker.body.pose(at, walker.walk.path.heading, phase, speed)
@@ -294,7 +294,7 @@ def _cast_shadow(image: NDArray[np.float32], origin: tuple[int, int], sprite: Sp
     image[y0:y1, x0:x1] *= (1 - depth * np.exp(-(x[None, :] ** 2 + y[:, None] ** 2)))[..., None]
 
 
-def _truth_rows(index: int, seen: Sequence[tuple[int, Sprite, float]], scene: Scene) -> list[TruthRow]:
+def truth_rows(index: int, seen: Sequence[tuple[int, Sprite, float]], scene: Scene) -> list[TruthRow]:
     """Boxes of all people of a frame with how much of each can be seen."""
     rows: list[TruthRow] = []
     sprites = [sprite for _, sprite, _ in seen]

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 _CLOCK = Fraction(1, 90000)
+_MILLISECOND = Fraction(1, 1000)
 
 
 class OutputError(ValueError):
@@ -46,13 +47,42 @@ class VideoFile:
             self._container.mux(self._stream.encode(None))
         self._container.close()
 
-    def write(self, image: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
-        """Append RGB (h, w, 3) or grey (h, w), uint8."""
+    def write(self, image: NDArray[np.uint8] | NDArray[np.uint16], *, seconds: float | None = None) -> None:
+        """Append RGB (h, w, 3) or grey (h, w), uint8; without ``seconds``, one frame after the last."""
         frame = av.VideoFrame.from_ndarray(image, format="rgb24" if image.ndim == 3 else "gray")
-        frame.pts = round(self._count / self._fps / _CLOCK)
+        frame.pts = round((self._count / self._fps if seconds is None else seconds) / _CLOCK)
         frame.time_base = _CLOCK
         self._container.mux(self._stream.encode(frame))
         self._count += 1
+
+
+class DeepVideoFile:
+    """16-bit counts without loss (FFV1 in Matroska), with a presentation time a frame."""
+
+    def __init__(self, path: Path, *, fps: float, width: int, height: int) -> None:
+        self._container = av.open(path, "w", format="matroska")
+        stream = self._container.add_stream("ffv1", rate=Fraction(fps).limit_denominator(1001))
+        stream.width, stream.height, stream.pix_fmt = width, height, "gray16le"
+        stream.codec_context.time_base = _MILLISECOND
+        stream.codec_context.thread_count = 1
+        self._stream: VideoStream = stream
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def write(self, image: NDArray[np.uint8] | NDArray[np.uint16], *, seconds: float) -> None:
+        """Append counts (h, w), uint16."""
+        frame = av.VideoFrame.from_ndarray(image, format="gray16le")
+        frame.pts = round(seconds / _MILLISECOND)
+        frame.time_base = _MILLISECOND
+        self._container.mux(self._stream.encode(frame))
 
 
 class ImageFolder:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import cast
 
 import cv2
@@ -39,6 +40,8 @@ class ImageSource:
     RGB cameras give RGB uint8 (h, w, 3); near-infrared and thermal cameras give mono (h, w), uint8 or uint16 as stored.
     """
 
+    live = False
+
     def __init__(
         self, camera_id: str, pattern: str, modality: Modality, *, timing: SequenceTiming | None = None
     ) -> None:
@@ -53,6 +56,8 @@ class ImageSource:
         self.camera_id = camera_id
         self.modality = modality
         self.account = SourceAccount()
+        self.info: SourceInfo | None = None
+        self._closed = Event()
         self._pattern = pattern
         self._timing = timing or SequenceTiming()
 
@@ -68,7 +73,7 @@ class ImageSource:
         check_size(self.camera_id, path, resolution_wh)
         start, time_source = start_of(paths[0], configured=self._timing.start)
         self.account.expected = len(paths)
-        return SourceInfo(
+        self.info = SourceInfo(
             resolution_wh=resolution_wh,
             fps=self._timing.fps,
             frames=len(paths),
@@ -76,18 +81,21 @@ class ImageSource:
             start=start,
             time_source=time_source,
         )
+        return self.info
 
     def __iter__(self) -> Iterator[Frame]:
         """Read; an image that cannot be used is skipped and counted, and leaves a gap in index and time."""
         info = self.probe()
         account = self.account = SourceAccount(expected=info.frames, state=SourceState.RUNNING)
         for index, path in enumerate(self._paths()):
+            if self._closed.is_set():
+                break
             image = self._read(path)
             cause = self._unusable(image, info)
             if image is None or cause:
                 account.skip(cause or "unreadable", str(path))
                 continue
-            account.decoded += 1
+            account.give()
             pts_seconds = index / self._timing.fps
             yield Frame(
                 image=image,
@@ -98,7 +106,11 @@ class ImageSource:
                 captured_at=info.start + timedelta(seconds=pts_seconds),
                 time_source=info.time_source,
             )
-        account.state = SourceState.ENDED
+        account.enter(SourceState.ENDED)
+
+    def close(self) -> None:
+        """End the iteration before its next frame."""
+        self._closed.set()
 
     def _unusable(self, image: Image | None, info: SourceInfo) -> str | None:
         if image is None:

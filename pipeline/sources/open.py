@@ -2,36 +2,43 @@
 
 from pathlib import Path
 
-from pipeline.config import CameraConfig
-from pipeline.errors import SourceError
-from pipeline.frame import IMAGE_SUFFIXES
+from pipeline.address import NETWORK_SCHEMES, is_image, scheme_of, without_secrets
+from pipeline.config import CameraConfig, StreamConfig
+from pipeline.errors import ErrorCode, SourceError
 from pipeline.sources.base import Source
+from pipeline.sources.connection import StreamSettings
 from pipeline.sources.images import ImageSource, SequenceTiming, is_glob
+from pipeline.sources.live import LiveSource
 from pipeline.sources.video import VideoSource
 
 
 def open_source(camera_id: str, camera: CameraConfig) -> Source:
-    """Choose the source by what the URI names: a folder, a glob, an image, or else a video file.
+    """Choose the source by what the URI names: a stream, a device, a folder, a glob, an image, or else a video file.
 
     Nothing is read yet: call ``probe`` for errors of the content.
 
     Raises:
-        SourceError: When nothing is there, or it is a live stream, which this version does not read.
+        SourceError: When no such file is there, or the URL is of an unknown kind.
     """
     uri = camera.source.removeprefix("file://")
-    if "://" in uri or uri.isdigit() or uri.startswith("/dev/"):
+    if camera.live:
+        return LiveSource(camera_id, uri, camera.modality, settings=_stream_settings(camera.stream))
+    if "://" in uri:
         raise SourceError(
-            f"camera {camera_id}: {_without_password(uri)} is a live stream; this version reads recordings: "
-            f"a video file, a folder of images, or a glob"
+            f"camera {camera_id}: {without_secrets(uri)}: {scheme_of(uri)} is not one of "
+            f"{', '.join(sorted(NETWORK_SCHEMES))}",
+            ErrorCode.STREAM_INVALID,
         )
     path = Path(uri)
-    if path.is_dir() or (is_glob(uri) and not path.exists()) or path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.is_dir() or (is_glob(uri) and not path.exists()) or is_image(uri):
         return ImageSource(camera_id, uri, camera.modality, timing=SequenceTiming(camera.fps, camera.start))
     if not path.exists():
-        raise SourceError(f"camera {camera_id}: {uri}: no such file or folder (relative to {Path.cwd()})")
+        raise SourceError(
+            f"camera {camera_id}: {uri}: no such file or folder (relative to {Path.cwd()})",
+            ErrorCode.RECORDING_NOT_FOUND,
+        )
     return VideoSource(camera_id, path, camera.modality, start=camera.start)
 
 
-def _without_password(uri: str) -> str:
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+def _stream_settings(stream: StreamConfig) -> StreamSettings:
+    return StreamSettings(**stream.model_dump(exclude={"hardware"}), hardware=stream.hardware == "auto")

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import cast
 
 import av
@@ -45,17 +46,21 @@ class VideoSource:
     where the codec holds more than 8 bits.
     """
 
+    live = False
+
     def __init__(self, camera_id: str, path: Path, modality: Modality, *, start: datetime | None = None) -> None:
         self.camera_id = camera_id
         self.modality = modality
         self.account = SourceAccount()
+        self.info: SourceInfo | None = None
         self._path = path
         self._start = start
+        self._closed = Event()
 
     def probe(self) -> SourceInfo:
         """Open the file and decode its first frame."""
         with self._open() as (container, stream):
-            info = self._info(container, stream)
+            info = self.info = self._info(container, stream)
             self.account.expected = info.frames
             try:
                 first = next(container.decode(stream), None)
@@ -69,16 +74,23 @@ class VideoSource:
         """Decode; a file that ends before its container says gives what there is, and has failed."""
         account = self.account = SourceAccount()
         with self._open() as (container, stream):
-            info = self._info(container, stream)
+            info = self.info = self._info(container, stream)
             account.expected, account.state = info.frames, SourceState.RUNNING
             progress = _Progress(info.start, info.time_source, info.resolution_wh)
             progress.promised_seconds = _promised_seconds(stream)
             for picture in self._pictures(container, stream, progress):
                 frame = self._frame(picture, progress)
+                if self._closed.is_set():
+                    account.enter(SourceState.ENDED)
+                    return
                 if frame is not None:
-                    account.decoded += 1
+                    account.give()
                     yield frame
         self._conclude(progress)
+
+    def close(self) -> None:
+        """End the iteration before its next frame."""
+        self._closed.set()
 
     @property
     def _where(self) -> str:

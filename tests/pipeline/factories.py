@@ -12,6 +12,7 @@ from pipeline.identify import Link, Sighting
 from pipeline.store import Store
 from pipeline.tracklets import Crop, RejectedTracklet, Rejection, Tracklet
 from reid.calibration import Calibration, Curve
+from reid.embedding import rounded
 from reid.modality import Modality
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -84,7 +85,7 @@ def tracklet_of(
 def sighting_of(
     tracklet: Tracklet, *, person: int = 1, vector: NDArray[np.float32] | None = None, links: tuple[Link, ...] = ()
 ) -> Sighting:
-    return Sighting(tracklet, axis(0) if vector is None else vector, person, links)
+    return Sighting(tracklet, axis(0) if vector is None else rounded(vector), person, links)
 
 
 def rejected_of(tracklet: Tracklet) -> RejectedTracklet:

@@ -8,10 +8,11 @@ import pytest
 
 from pipeline.build import build_extractor
 from pipeline.cli import main
+from pipeline.clips import Query
 from pipeline.config import from_sources
 from pipeline.errors import UsageError
-from pipeline.query import QueryFile, search, write_config
-from pipeline.search import Query, SearchFilter
+from pipeline.filters import SearchFilter
+from pipeline.query import Asked, QueryFile, SearchOptions, search, write_config
 from pipeline.store import Store
 from reid.modality import Modality
 from tests.pipeline.footage import write_images, write_video
@@ -42,7 +43,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asked(run: Path, name: str, **known: object) -> Query:
-    return search(run, str(run / name), SearchFilter(), file=QueryFile(**known), device="cpu").query  # type: ignore[arg-type]
+    person = Asked((str(run / name),), file=QueryFile(**known))  # type: ignore[arg-type]
+    return search(run, person, SearchFilter(), SearchOptions(device="cpu")).query
 
 
 def test_a_video_of_a_named_camera_is_seen_through_its_thermal_settings(run: Path) -> None:

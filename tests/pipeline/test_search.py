@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.clips import Query, clip_from_image, clip_from_video
 from pipeline.errors import GalleryMismatchError, UsageError
+from pipeline.filters import SearchFilter
 from pipeline.frame import Frame, Image
-from pipeline.search import Query, Searcher, SearchFilter, clip_from_image, clip_from_video
+from pipeline.search import Searcher
 from pipeline.store import Store
 from pipeline.tracklets import Tracklet
 from reid.modality import Modality

@@ -150,7 +150,7 @@ def test_every_event_passes_the_schema_and_a_spoilt_one_does_not(tmp_path: Path)
     with log(tmp_path) as events:
         events.write(sighting_of(tracklet_of("gate-A"), links=(LINK,)))
         events.write(rejected_of(tracklet_of("gate-B")))
-    required = set(event_json_schema()["required"])
+    required = set(event_json_schema()["$defs"]["Event"]["required"])
     for event in lines(tmp_path / "events/2026-06-01.jsonl"):
         assert set(event) == required
         Event.model_validate(event)

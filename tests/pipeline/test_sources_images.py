@@ -13,6 +13,7 @@ from pipeline.errors import SourceError
 from pipeline.frame import TimeSource
 from pipeline.sources.base import Source, SourceState
 from pipeline.sources.images import ImageSource, SequenceTiming
+from pipeline.sources.live import LiveSource
 from pipeline.sources.open import open_source
 from pipeline.sources.video import VideoSource
 from reid.modality import Modality
@@ -141,10 +142,20 @@ def test_a_one_pixel_image_is_refused(tmp_path: Path) -> None:
         opened(folder).probe()
 
 
-@pytest.mark.parametrize("uri", ["rtsp://user:secret@10.0.0.1/s1", "0", "/dev/video0"])
-def test_live_streams_are_refused_without_telling_their_password(uri: str) -> None:
-    with pytest.raises(SourceError, match="this version reads recordings") as caught:
-        opened(uri)
+@pytest.mark.parametrize(
+    "uri", ["rtsp://user:secret@10.0.0.1/s1", "http://10.0.0.1/v.mjpg?token=secret", "0", "/dev/video0"]
+)
+def test_addresses_and_devices_are_live_and_tell_no_secret(uri: str) -> None:
+    source = opened(uri)
+    assert isinstance(source, LiveSource)
+    assert "secret" not in repr(source)
+
+
+def test_an_address_of_an_unknown_kind_is_refused_without_telling_its_password() -> None:
+    with pytest.raises(
+        SourceError, match=r"gopher://\*\*\*@10\.0\.0\.1/s1: gopher is not one of http, https, rtsp, rtsps"
+    ) as caught:
+        opened("gopher://user:secret@10.0.0.1/s1")
     assert "secret" not in str(caught.value)
 
 

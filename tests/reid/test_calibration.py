@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from reid.calibration import Calibration, Curve, MissingPairError, expected_calibration_error, fit_curve
+from reid.calibration import (
+    Calibration,
+    Curve,
+    FalseMatchRateError,
+    MissingPairError,
+    expected_calibration_error,
+    fit_curve,
+)
 from reid.modality import Modality
 
 RGB, NIR, THERMAL = Modality.RGB, Modality.NIR, Modality.THERMAL
@@ -132,7 +139,7 @@ def test_it_goes_through_json_unchanged() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({}, "format must be 1, got None"),
+        ({}, "format must be 2, got None"),
         ({"format": 1, "pairs": []}, "pairs must be a mapping, got list"),
         ({"format": 1, "pairs": {"rgb-termal": {"slope": 1, "intercept": 0}}}, "pairs.rgb-termal: 'termal' is not"),
         ({"format": 1, "pairs": {"rgb": {"slope": 1, "intercept": 0}}}, "pairs.rgb: not enough values"),
@@ -165,3 +172,50 @@ def test_calibration_error_of_cases_counted_by_hand() -> None:
 def test_calibration_error_refuses_what_is_no_probability(probability, same, bins: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         expected_calibration_error(probability, same, bins=bins)
+
+
+def test_the_threshold_of_a_false_match_rate_lets_that_share_of_strangers_through() -> None:
+    rng = np.random.default_rng(5)
+    strangers, same = rng.normal(0.2, 0.1, 400_000), rng.normal(0.7, 0.1, 1_000)
+    curve = fit_curve(np.r_[strangers, same], np.r_[np.zeros(400_000, bool), np.ones(1_000, bool)])
+    others = rng.normal(0.2, 0.1, 200_000)
+    for rate in (0.05, 0.013, 0.001):
+        cosine = curve.threshold(rate)
+        assert (others >= cosine).mean() == pytest.approx(rate, rel=0.2)
+        assert curve.false_match_rate(cosine) == pytest.approx(rate, rel=1e-6)
+    assert curve.false_match_rate(5.0) == curve.strangers[-1][0]
+
+
+def test_a_rate_that_too_few_strangers_tell_is_refused_and_says_which_can_be_told() -> None:
+    rng = np.random.default_rng(6)
+    cosine, same = np.r_[rng.normal(0.2, 0.1, 2_000), rng.normal(0.7, 0.1, 50)], np.arange(2_050) >= 2_000
+    calibration = Calibration({(RGB, NIR): fit_curve(cosine, same)})
+    assert calibration.threshold(0.01, NIR, RGB) > calibration.threshold(0.1, RGB, NIR)
+    with pytest.raises(FalseMatchRateError, match=r"nir-rgb: .*0\.001 cannot be told.* from 0\.01 to 0\.2"):
+        calibration.threshold(0.001, RGB, NIR)
+    old = Calibration({(RGB, NIR): Curve(1.0, 0.0)})
+    with pytest.raises(FalseMatchRateError, match="does not know how alike strangers are"):
+        old.threshold(0.01, RGB, NIR)
+    assert old.curve(RGB, NIR).false_match_rate(0.5) is None
+
+
+@pytest.mark.parametrize(
+    "strangers", [((0.1, 0.2), (0.2, 0.3)), ((0.1, 0.4), (0.05, 0.3)), ((1.5, 0.4),), ((0.1, float("nan")),)]
+)
+def test_strangers_that_make_no_sense_are_refused(strangers: tuple[tuple[float, float], ...]) -> None:
+    with pytest.raises(ValueError, match="strangers must"):
+        Curve(1.0, 0.0, strangers)
+
+
+def test_strangers_survive_json_and_a_calibration_without_them_can_still_be_read() -> None:
+    whole = Calibration({(RGB, RGB): Curve(3.0, -1.0, ((0.1, 0.2), (0.01, 0.4))), (RGB, NIR): Curve(2.0, -1.0)})
+    again = Calibration.from_dict(json.loads(json.dumps(whole.to_dict())))
+    assert all(again.curve(*pair) == whole.curve(*pair) for pair in whole)
+    old = {"format": 1, "pairs": {"nir-rgb": {"slope": 2.0, "intercept": -1.0}}}
+    assert Calibration.from_dict(old).curve(RGB, NIR) == Curve(2.0, -1.0)
+
+
+def test_curves_of_a_site_take_the_place_of_the_models() -> None:
+    model = Calibration({(RGB, RGB): Curve(3.0, -1.0), (RGB, NIR): Curve(2.0, -1.0)})
+    both = model.replaced(Calibration({(NIR, RGB): Curve(9.0, -4.0)}))
+    assert (both.curve(RGB, NIR), both.curve(RGB, RGB)) == (Curve(9.0, -4.0), Curve(3.0, -1.0))

@@ -7,14 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.gallery import Gallery
+from reid.gallery import Approximation, Gallery
 
 Answer = tuple[list[list[int]], list[list[float]]]
 
 
 def unit(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
     rows = rng.normal(size=(n, d))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return halved(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def halved(rows: np.ndarray) -> np.ndarray:
+    """As the gallery keeps them."""
+    return rows.astype(np.float16).astype(np.float32)
 
 
 def brute_force(ids: list[int], vectors: np.ndarray, queries: np.ndarray, k: int, allowed: set[int] | None) -> Answer:
@@ -49,7 +54,9 @@ def test_answers_are_those_of_brute_force_with_equal_cosines_ordered_by_id(data:
     found, cosines = gallery.search(queries, k, allowed)
     expected = brute_force(ids, vectors, queries, k, None if allowed is None else set(allowed.tolist()))
     assert found.tolist() == expected[0]
-    np.testing.assert_allclose(cosines, expected[1], rtol=0, atol=1e-7)  # rounded to float32 when given out
+    np.testing.assert_allclose(
+        cosines, np.minimum(expected[1], 1.0), rtol=0, atol=1e-7
+    )  # rounded to float32 when given out
     assert (found.dtype, cosines.dtype) == (np.int64, np.float32)
 
 
@@ -67,8 +74,8 @@ def test_a_thousand_copies_of_one_vector_are_found_by_id() -> None:
 def test_cosines_closer_than_float32_sums_can_tell_are_told_apart() -> None:
     rng = np.random.default_rng(4)
     base = unit(rng, 1, 512)
-    vectors = base + rng.normal(size=(300, 512)) * 1e-7  # cosines differ by about the rounding of a float32 sum
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    vectors = base + rng.normal(size=(300, 512)) * 1e-5  # cosines differ by about the rounding of a float32 sum
+    vectors = halved(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     gallery = Gallery(512)
     gallery.add(np.arange(300), vectors)
     queries = base + unit(rng, 30, 512) / 2
@@ -177,6 +184,101 @@ def test_adding_nothing_is_nothing() -> None:
     gallery.remove([])
     assert len(gallery) == 0
     assert gallery.vectors([]).shape == (0, 4)
+
+
+def test_full_blocks_a_tail_and_holes_answer_as_brute_force_does() -> None:
+    rng = np.random.default_rng(5)
+    ids = rng.permutation(40_000)[:9_500]
+    vectors = unit(rng, 9_500, 12)
+    vectors[rng.integers(0, 9_500, 4_000)] = vectors[0]  # ties over all blocks
+    gallery = Gallery(12)
+    gallery.add(ids[:5_000], vectors[:5_000])
+    gallery.add(ids[5_000:], vectors[5_000:])
+    gone = rng.permutation(9_500)[:1_000]
+    gallery.remove(ids[gone])
+    left = np.setdiff1d(np.arange(9_500), gone)
+    queries = np.concatenate([unit(rng, 2, 12), vectors[:1]])
+    for allowed in (None, ids[rng.permutation(9_500)[:3_000]]):
+        expected = brute_force(
+            ids[left].tolist(), vectors[left], queries, 50, None if allowed is None else set(allowed.tolist())
+        )
+        assert gallery.search(queries, 50, allowed)[0].tolist() == expected[0]
+    assert (gallery.vectors(ids[left[:50]]) == vectors[left[:50]]).all()
+
+
+def test_many_removals_give_their_memory_back_and_lose_nothing_else() -> None:
+    rng = np.random.default_rng(6)
+    vectors = unit(rng, 12_000, 8)
+    gallery = Gallery(8)
+    gallery.add(np.arange(12_000), vectors)
+    gallery.remove(np.arange(0, 12_000, 2))
+    assert (len(gallery), len(gallery.ids)) == (6_000, 6_000)
+    assert gallery.search(vectors[:20], 1)[0][1::2, 0].tolist() == list(range(1, 20, 2))
+    gallery.add([4], vectors[4:5])
+    assert gallery.search(vectors[4:5], 1)[0].tolist() == [[4]]
+
+
+def test_beyond_the_stated_size_an_inverted_file_answers_and_says_so() -> None:
+    rng = np.random.default_rng(7)
+    people = unit(rng, 300, 16)
+    vectors = people[np.arange(9_000) % 300] + rng.normal(size=(9_000, 16)) * 0.02
+    vectors = halved(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    gallery = Gallery(16, approximation=Approximation(beyond=8_000, probes=0.2))
+    gallery.add(np.arange(8_000), vectors[:8_000])
+    assert gallery.is_exact
+    gallery.add(np.arange(8_000, 9_000), vectors[8_000:])
+    assert not gallery.is_exact
+    queries = vectors[rng.integers(0, 9_000, 40)]
+    allowed = np.arange(0, 9_000, 3)
+    exact = Gallery(16)
+    exact.add(np.arange(9_000), vectors)
+    for wanted in (None, allowed):
+        found, true = gallery.search(queries, 10, wanted)[0], exact.search(queries, 10, wanted)[0]
+        hit = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), true.tolist(), strict=True)])
+        assert hit > 0.95
+        assert wanted is None or np.isin(found, wanted).all()
+    gallery.remove([5])
+    assert 5 not in gallery.search(vectors[5:6], 10)[0]
+    gallery.add(np.arange(20_000, 25_000), vectors[:5_000])  # blocks go on being sealed
+    assert set(gallery.search(vectors[7:8], 2)[0][0].tolist()) == {7, 20_007}
+    assert (gallery.vectors([7, 20_007]) == vectors[7]).all()
+
+
+@pytest.mark.parametrize(("beyond", "probes"), [(0, 0.1), (5, 0.0), (5, 1.5)])
+def test_an_approximation_that_makes_no_sense_is_refused(beyond: int, probes: float) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Approximation(beyond=beyond, probes=probes)
+
+
+def test_searches_go_on_while_blocks_fill_and_rows_go() -> None:
+    rng = np.random.default_rng(8)
+    vectors = unit(rng, 10_000, 8)
+    gallery = Gallery(8)
+    gallery.add(np.arange(100), vectors[:100])
+    errors: list[BaseException] = []
+    done = threading.Event()
+
+    def look() -> None:
+        try:
+            while not done.is_set():
+                found, cosines = gallery.search(vectors[:3], 1)
+                assert found[:, 0].tolist() == [0, 1, 2]
+                assert (cosines > 0.999).all()
+        except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
+            errors.append(error)
+
+    readers = [threading.Thread(target=look) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for begin in range(100, 10_000, 300):
+        part = np.arange(begin, begin + 300)
+        gallery.add(part, vectors[part])
+        gallery.remove(part[::2])
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert not errors
+    assert len(gallery) == 100 + 33 * 150
 
 
 def test_threads_add_remove_and_search_at_once_without_a_wrong_answer() -> None:

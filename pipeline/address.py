@@ -1,0 +1,73 @@
+"""What a camera's ``source`` is, and how it may be shown: a password in it never reaches a log, an error or a file."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+from pipeline.frame import IMAGE_SUFFIXES
+
+NETWORK_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https"})
+HIDDEN = "***"
+
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
+_DEVICE = re.compile(r"^/dev/\w+$")
+_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+_USER = re.compile(r"^[^/?#]*@")
+_VALUE = re.compile(r"(?<==)[^&;#]+")
+
+
+def scheme_of(source: str) -> str | None:
+    """The scheme of a URL in lower case; None for a path."""
+    found = _SCHEME.match(source)
+    return found[1].lower() if found else None
+
+
+def is_device(source: str) -> bool:
+    """Whether it is a camera of this machine: ``/dev/video0``, or its number alone."""
+    return source.isdigit() or bool(_DEVICE.match(source))
+
+
+def is_live(source: str) -> bool:
+    """Whether frames come as they are taken, so that nobody can ask for them again."""
+    return scheme_of(source) in NETWORK_SCHEMES or is_device(source)
+
+
+def is_image(source: str) -> bool:
+    """Whether its name is that of an image."""
+    return Path(source).suffix.lower() in IMAGE_SUFFIXES
+
+
+def without_secrets(source: str) -> str:
+    """The source as it may be shown: without user, password, and the values of the query.
+
+    Anything that is not a URL comes back as it is.
+    """
+    found = _SCHEME.match(source)
+    if not found or found[1].lower() == "file":
+        return source
+    rest = source[found.end() :]
+    rest = f"{HIDDEN}@{rest.rpartition('@')[2]}" if _USER.match(rest) or "@" in rest.partition("?")[0] else rest
+    path, mark, query = rest.partition("?")
+    return f"{found[0]}{path}{mark}{_VALUE.sub(HIDDEN, query)}"
+
+
+def hide_secrets(text: str, source: str) -> str:
+    """A text of somebody else's (FFmpeg, the system) about this source, as it may be shown."""
+    text = text.replace(source, without_secrets(source))
+    for secret in _secrets(source):
+        text = text.replace(secret, HIDDEN)
+    return _URL_IN_TEXT.sub(lambda found: without_secrets(found[0]), text)
+
+
+def _secrets(source: str) -> list[str]:
+    """User with password, password, and query values, as written and decoded; the longest first."""
+    found = _SCHEME.match(source)
+    if not found or found[1].lower() == "file":
+        return []
+    rest, _, query = source[found.end() :].partition("?")
+    secrets = _VALUE.findall(query)
+    if "@" in rest:
+        account = rest.rpartition("@")[0]
+        secrets += [account, account.partition(":")[2]]
+    secrets += [unquote(secret) for secret in secrets]
+    return sorted({secret for secret in secrets if len(secret) > 2}, key=len, reverse=True)

@@ -1,0 +1,362 @@
+"""Who searched for whom, and why: rows that a chain of hashes holds together, and a copy of them outside the database.
+
+Each row's hash is over its content and the hash of the row before, so that no row can be edited, taken out, put in or
+moved without breaking the chain. What a chain cannot show is its end cut off: for that ``audit.jsonl`` holds a copy of
+every row, and ``audit head`` prints the last number and hash to be kept somewhere else.
+
+A tracklet is never named in a row, but by a token: the hash of its name and a salt. Names and salts are in a table of
+their own, from which an erasure takes them. Then the row still says what was done, the chain still holds, and
+nobody can tell any more whom it was done to.
+"""
+
+import fcntl
+import getpass
+import hashlib
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from pipeline.crop_files import write_whole
+from pipeline.errors import UsageError
+from pipeline.event_files import whole_lines
+from pipeline.record import from_us, to_us
+from pipeline.store import Store
+
+AUDIT_COPY = "audit.jsonl"
+BEGINNING = "0" * 64
+_COLUMNS = ("number", "at_us", "actor", "action", "case_id", "purpose", "details", "previous", "hash")
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who does something, and why.
+
+    Attributes:
+        name: Of the operator, or of the program for what it does by itself.
+        case_id: The case that it is for.
+        purpose: In words.
+    """
+
+    name: str
+    case_id: str | None = None
+    purpose: str | None = None
+
+    @classmethod
+    def here(cls, *, case_id: str | None = None, purpose: str | None = None) -> "Actor":
+        """The user of this process."""
+        try:
+            name = getpass.getuser()
+        except (KeyError, OSError):  # a container may run under a number without a name
+            name = f"uid {os.getuid()}"
+        return cls(name, case_id, purpose)
+
+
+PROGRAM = Actor("program")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One row, its tokens resolved as far as nobody was erased.
+
+    Attributes:
+        number: From 1.
+        at: UTC.
+        actor: Who.
+        action: search, export, merge, erase, ...
+        case_id: For which case.
+        purpose: Why, in words.
+        details: Query, filters, answers, counts.
+        hash: Of the row.
+    """
+
+    number: int
+    at: datetime
+    actor: str
+    action: str
+    case_id: str | None
+    purpose: str | None
+    details: Mapping[str, Any]
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verification found.
+
+    Attributes:
+        rows: How many rows were looked at.
+        head: Number and hash of the last one; 0 and zeros for an empty audit.
+        findings: What is wrong, in words; empty when nothing is.
+        notes: What is worth knowing and not wrong.
+    """
+
+    rows: int
+    head: tuple[int, str]
+    findings: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+class Audit:
+    """The audit of one gallery; needs a store opened by ``open``, ``maintain`` or ``edit`` to add rows."""
+
+    def __init__(self, store: Store, *, purpose_required: bool = False) -> None:
+        """Take the audit of a store.
+
+        Args:
+            store: Whose.
+            purpose_required: Refuse to record, and so to do, what comes without a case or a purpose.
+        """
+        self._store = store
+        self._purpose_required = purpose_required
+
+    def require(self, actor: Actor) -> None:
+        """Call before anything is done that will be recorded.
+
+        Raises:
+            UsageError: When a purpose is mandatory and none is given, or the case is not known.
+        """
+        if self._purpose_required and not (actor.purpose or actor.case_id):
+            raise UsageError("this site asks why: give --purpose TEXT or --case ID (storage.purpose_required is true)")
+        if actor.case_id is not None:
+            with self._store.reading() as db:
+                known = [name for (name,) in db.execute("SELECT case_id FROM cases ORDER BY case_id")]
+            if actor.case_id not in known:
+                raise UsageError(f"--case {actor.case_id!r} is not one of {', '.join(known) or 'no cases yet'}")
+
+    def record(self, actor: Actor, action: str, details: Mapping[str, Any], *, subjects: Sequence[str] = ()) -> int:
+        """Add a row; it is durable when this returns.
+
+        Args:
+            actor: Who, and why.
+            action: What was done, one word.
+            details: Plain values.
+            subjects: Tracklet ids; wherever one occurs in a text of the details, a token takes its place.
+
+        Returns:
+            The row's number.
+        """
+        self.require(actor)
+        with self._store.writing() as db:
+            number = self.append(db, actor, action, details, subjects=subjects)
+        self.copy()
+        return number
+
+    def append(
+        self,
+        db: sqlite3.Connection,
+        actor: Actor,
+        action: str,
+        details: Mapping[str, Any],
+        *,
+        subjects: Sequence[str] = (),
+    ) -> int:
+        """As `record`, within the caller's transaction, who calls `copy` when it is committed."""
+        tokens = {subject: _token(db, subject) for subject in sorted(set(subjects), key=len, reverse=True)}
+        last = db.execute("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
+        number, previous = (last[0] + 1, last[1]) if last else _start(db)
+        text = json.dumps(_replaced(dict(details), tokens), sort_keys=True, ensure_ascii=False)
+        values = [number, to_us(datetime.now(UTC)), actor.name, action, actor.case_id, actor.purpose, text, previous]
+        db.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [*values, _hash(values)])
+        return int(number)
+
+    def copy(self) -> None:
+        """Bring the copy beside the database up to date; what a crash left out comes with the next row."""
+        with _exclusive(self._store.root / AUDIT_COPY) as file:
+            number = _last_copied(file)
+            with self._store.reading() as db:
+                rows = db.execute("SELECT * FROM audit WHERE number > ? ORDER BY number", [number]).fetchall()
+            file.seek(0, os.SEEK_END)
+            for row in rows:
+                file.write((json.dumps(list(row), ensure_ascii=False) + "\n").encode())
+
+    def age(self, *, before: datetime | None = None, most_bytes: int | None = None) -> int:
+        """Remove the oldest rows: older than a moment, or until the rest is no larger; returns how many went.
+
+        The chain goes on: the hash of the last row that went is kept, in the database and in a row of the audit.
+        """
+        with self._store.reading() as db:
+            rows = db.execute("SELECT number, at_us, hash, details, LENGTH(details) + 300 FROM audit ORDER BY number")
+            found = rows.fetchall()
+        total, gone = sum(row[4] for row in found), []
+        for row in found:
+            too_old = before is not None and row[1] < to_us(before)
+            if not too_old and (most_bytes is None or total <= most_bytes):
+                break
+            total -= row[4]
+            gone.append(row)
+        if not gone:
+            return 0
+        last, digest = gone[-1][0], gone[-1][2]
+        text = "\n".join(row[3] for row in gone)
+        with self._store.writing() as db:
+            tokens = [token for (token,) in db.execute("SELECT token FROM audit_subjects") if token in text]
+            db.executemany("DELETE FROM audit_subjects WHERE token = ?", [(token,) for token in tokens])
+            db.execute("DELETE FROM audit WHERE number <= ?", [last])
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('audit_start', ?)", [f"{last + 1}:{digest}"])
+            self.append(db, PROGRAM, "audit_aged", {"until_row": last, "hash": digest})
+        self._forget_copies(last)
+        self.copy()
+        return len(gone)
+
+    def _forget_copies(self, last: int) -> None:
+        path = self._store.root / AUDIT_COPY
+        if path.is_file():
+            with _exclusive(path):
+                lines = path.read_bytes().splitlines(keepends=True)
+                kept = [line for line in lines if line.endswith(b"\n") and int(line[1 : line.index(b",")]) > last]
+                write_whole(path, b"".join(kept))
+
+    def rows(self, *, limit: int | None = None) -> list[AuditRow]:
+        """The last rows, oldest first."""
+        with self._store.reading() as db:
+            found = db.execute("SELECT * FROM audit ORDER BY number DESC LIMIT ?", [-1 if limit is None else limit])
+            names = dict(db.execute("SELECT token, subject FROM audit_subjects"))
+            rows = found.fetchall()
+            return [
+                AuditRow(number, from_us(at), actor, action, case, purpose, _replaced(json.loads(text), names), digest)
+                for number, at, actor, action, case, purpose, text, _, digest in reversed(rows)
+            ]
+
+    def verify(self, *, head: tuple[int, str] | None = None) -> Verdict:
+        """Look for any edit, deletion, insertion, reorder or truncation.
+
+        Args:
+            head: Number and hash of a row as ``audit head`` once printed them and somebody kept them elsewhere.
+        """
+        with self._store.reading() as db:
+            rows = db.execute("SELECT * FROM audit ORDER BY number").fetchall()
+            first, previous = _start(db)
+        findings = [*_broken_links(rows, first, previous), *_bad_subjects(self._store, rows)]
+        more, notes = self._compare_copy(rows, first)
+        findings += more
+        if head is not None:
+            findings += _compare_head(rows, head, first)
+        last = (int(rows[-1][0]), str(rows[-1][-1])) if rows else (first - 1, previous)
+        return Verdict(len(rows), last, tuple(findings), tuple(notes))
+
+    def _compare_copy(self, rows: Sequence[tuple[Any, ...]], first: int) -> tuple[list[str], list[str]]:
+        path = self._store.root / AUDIT_COPY
+        if not path.is_file():
+            return ([f"{AUDIT_COPY} is missing: it was written with the first row"] if rows else []), []
+        table = {row[0]: list(row) for row in rows}
+        copied, findings = _read_copy(path)
+        for number, row in copied.items():
+            if number >= first and table.get(number) != row:
+                kind = "differs from" if number in table else "is missing from the database, but in"
+                findings.append(f"row {number} {kind} {AUDIT_COPY}")
+        behind = sorted(set(table) - set(copied))
+        notes = [f"{len(behind)} rows are not in {AUDIT_COPY} yet: a crash came between; the next row adds them"]
+        if behind and copied and behind[0] < max(copied):
+            findings.append(f"row {behind[0]} is missing from {AUDIT_COPY}, which goes on behind it")
+        return findings, notes if behind else []
+
+
+def _start(db: sqlite3.Connection) -> tuple[int, str]:
+    """Number of the first row that has not aged away, and the hash of the one before."""
+    row = db.execute("SELECT value FROM meta WHERE key = 'audit_start'").fetchone()
+    if row is None:
+        return 1, BEGINNING
+    number, _, digest = str(row[0]).partition(":")
+    return int(number), digest
+
+
+def _hash(values: Sequence[Any]) -> str:
+    """Of all columns but the hash, the previous hash among them."""
+    return hashlib.sha256(json.dumps(list(values), ensure_ascii=False).encode()).hexdigest()
+
+
+def _token(db: sqlite3.Connection, subject: str) -> str:
+    """A new token for each row: rows about one tracklet cannot be told to be about one once it is erased."""
+    salt = secrets.token_hex(16)
+    token = f"subject:{hashlib.sha256(f'{salt}{subject}'.encode()).hexdigest()[:32]}"
+    db.execute("INSERT INTO audit_subjects VALUES (?, ?, ?)", [token, salt, subject])
+    return token
+
+
+def _replaced(value: Any, names: Mapping[str, str]) -> Any:
+    """The same with every name within every text replaced."""
+    if isinstance(value, Mapping):
+        return {_replaced(key, names): _replaced(each, names) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replaced(each, names) for each in value]
+    if isinstance(value, str):
+        if value in names:
+            return names[value]
+        for name, other in names.items():
+            value = value.replace(name, other)
+    return value
+
+
+def _broken_links(rows: Sequence[tuple[Any, ...]], first: int, previous: str) -> Iterator[str]:
+    for expected, row in enumerate(rows, start=first):
+        number, *_, before, digest = row
+        if number != expected:
+            yield f"row {expected} is missing"
+            return
+        if before != previous:
+            yield f"row {number} does not follow the row before it"
+        if _hash(row[:-1]) != digest:
+            yield f"row {number} was edited: its hash does not fit its content"
+        previous = digest
+
+
+def _bad_subjects(store: Store, rows: Sequence[tuple[Any, ...]]) -> Iterator[str]:
+    with store.reading() as db:
+        subjects = db.execute("SELECT token, salt, subject FROM audit_subjects").fetchall()
+    text = "\n".join(row[6] for row in rows)
+    for token, salt, subject in subjects:
+        if token != f"subject:{hashlib.sha256(f'{salt}{subject}'.encode()).hexdigest()[:32]}" or token not in text:
+            yield f"the name behind {token} was edited"
+
+
+def _compare_head(rows: Sequence[tuple[Any, ...]], head: tuple[int, str], first: int) -> Iterator[str]:
+    number, digest = head
+    found = {row[0]: row[-1] for row in rows}.get(number)
+    if found is None and number >= first:
+        yield f"row {number}, which was kept as the head, is gone: the audit was cut off"
+    elif found is not None and found != digest:
+        yield f"row {number} has another hash than the head that was kept"
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def _last_copied(file: IO[bytes]) -> int:
+    """Number of the last whole line; a torn one that a crash left is cut off."""
+    position = whole_lines(file)
+    file.truncate(position)
+    length, line = 0, b""
+    while length < position and line.count(b"\n") < 2:
+        length = min(position, 2 * length + 65536)
+        file.seek(position - length)
+        line = file.read(length)
+    last = line.removesuffix(b"\n").rpartition(b"\n")[2]
+    return int(last[1 : last.index(b",")]) if last else 0
+
+
+def _read_copy(path: Path) -> tuple[dict[int, list[Any]], list[str]]:
+    """Rows by number, and what is wrong with the lines."""
+    rows: dict[int, list[Any]] = {}
+    findings = []
+    for position, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            continue  # torn by a crash: the next row completes it
+        try:
+            row = json.loads(line)
+            if len(row) != len(_COLUMNS) or row[0] in rows:
+                raise ValueError("not a row")
+            rows[int(row[0])] = row
+        except (ValueError, TypeError, KeyError, IndexError):
+            findings.append(f"{AUDIT_COPY}:{position}: not a row of the audit")
+    return rows, findings

@@ -1,0 +1,157 @@
+"""Cases and what they hold: a tracklet in an open case is neither aged nor erased."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pipeline.audit import Actor, Audit
+from pipeline.crop_files import write_whole
+from pipeline.errors import UsageError
+from pipeline.record import from_us, to_us
+from pipeline.store import Store
+
+CASES_COPY = "cases.json"
+_CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A matter that somebody looks into.
+
+    Attributes:
+        case_id: Its name.
+        title: In words.
+        opened: UTC.
+        closed: None while it is open, and holds its items.
+        items: How many tracklets it has.
+    """
+
+    case_id: str
+    title: str
+    opened: datetime
+    closed: datetime | None
+    items: int
+
+
+class Cases:
+    """The cases of a gallery; changes need a store that can write."""
+
+    def __init__(self, store: Store, audit: Audit | None = None) -> None:
+        self._store = store
+        self._audit = audit or Audit(store)
+
+    def all(self) -> list[Case]:
+        """Every case, by name."""
+        with self._store.reading() as db:
+            rows = db.execute(
+                "SELECT case_id, title, opened_us, closed_us, (SELECT COUNT(*) FROM case_items i WHERE i.case_id ="
+                " c.case_id) FROM cases c ORDER BY case_id"
+            )
+            return [
+                Case(case_id, title, from_us(opened), from_us(closed) if closed is not None else None, items)
+                for case_id, title, opened, closed, items in rows
+            ]
+
+    def open(self, case_id: str, title: str, actor: Actor) -> None:
+        """Begin a case, or open a closed one again.
+
+        Raises:
+            UsageError: When the name is not letters, digits, '_', '-' and '.'.
+        """
+        if not _CASE_ID.fullmatch(case_id):
+            raise UsageError(f"a case's id must be of letters, digits, '_', '-' and '.', got {case_id!r}")
+        with self._store.writing() as db:
+            db.execute(
+                "INSERT INTO cases VALUES (?, ?, ?, NULL)"
+                " ON CONFLICT (case_id) DO UPDATE SET closed_us = NULL, title = excluded.title",
+                [case_id, title, to_us(datetime.now(UTC))],
+            )
+            self._audit.append(db, actor, "case_open", {"case": case_id, "title": title})
+        self._audit.copy()
+        self.write_copy()
+
+    def close(self, case_id: str, actor: Actor) -> None:
+        """End a case: its items are held no longer.
+
+        Raises:
+            UsageError: When there is no open case of this name.
+        """
+        with self._store.writing() as db:
+            done = db.execute(
+                "UPDATE cases SET closed_us = ? WHERE case_id = ? AND closed_us IS NULL",
+                [to_us(datetime.now(UTC)), case_id],
+            ).rowcount
+            if not done:
+                raise UsageError(f"no open case {case_id!r}")
+            self._audit.append(db, actor, "case_close", {"case": case_id})
+        self._audit.copy()
+        self.write_copy()
+
+    def hold(self, case_id: str, tracklet_ids: Sequence[str], actor: Actor, *, note: str | None = None) -> None:
+        """Put tracklets into an open case; one that is in it already stays as it is.
+
+        Raises:
+            UsageError: When there is no open case of this name, or no such tracklet.
+        """
+        rows = [self._store.tracklet(each).row for each in tracklet_ids]
+        with self._store.writing() as db:
+            self._require_open(case_id)
+            when = to_us(datetime.now(UTC))
+            db.executemany(
+                "INSERT OR IGNORE INTO case_items VALUES (?, ?, ?, ?, ?)",
+                [(case_id, row, when, actor.name, note) for row in rows],
+            )
+            details = {"case": case_id, "tracklets": list(tracklet_ids)}
+            self._audit.append(db, actor, "hold", details, subjects=tracklet_ids)
+        self._audit.copy()
+        self.write_copy()
+
+    def release(self, case_id: str, tracklet_ids: Sequence[str], actor: Actor) -> None:
+        """Take tracklets out of a case."""
+        rows = [self._store.tracklet(each).row for each in tracklet_ids]
+        with self._store.writing() as db:
+            db.executemany(
+                "DELETE FROM case_items WHERE case_id = ? AND tracklet_row = ?", [(case_id, row) for row in rows]
+            )
+            details = {"case": case_id, "tracklets": list(tracklet_ids)}
+            self._audit.append(db, actor, "release", details, subjects=tracklet_ids)
+        self._audit.copy()
+        self.write_copy()
+
+    def items(self, case_id: str) -> list[str]:
+        """Tracklet ids of a case, in order of time."""
+        with self._store.reading() as db:
+            rows = db.execute(
+                "SELECT tracklet_id FROM case_items JOIN tracklets ON row = tracklet_row WHERE case_id = ?"
+                " ORDER BY start_us, tracklet_id",
+                [case_id],
+            )
+            return [name for (name,) in rows]
+
+    def held(self) -> dict[int, str]:
+        """Rows that may not go, each with a case that holds it."""
+        with self._store.reading() as db:
+            return dict(
+                db.execute(
+                    "SELECT tracklet_row, MIN(case_id) FROM case_items JOIN cases USING (case_id)"
+                    " WHERE closed_us IS NULL GROUP BY tracklet_row"
+                ).fetchall()
+            )
+
+    def write_copy(self) -> None:
+        """Keep a copy beside the database: damage to that must not end a hold."""
+        path = self._store.root / CASES_COPY
+        with self._store.reading() as db:
+            cases = db.execute("SELECT case_id, title, opened_us, closed_us FROM cases ORDER BY case_id").fetchall()
+            items = db.execute(
+                "SELECT case_id, tracklet_id, added_us, added_by, note FROM case_items"
+                " JOIN tracklets ON row = tracklet_row ORDER BY case_id, tracklet_id"
+            ).fetchall()
+        if cases or path.is_file():
+            write_whole(path, json.dumps({"cases": cases, "items": items}, indent=1).encode() + b"\n")
+
+    def _require_open(self, case_id: str) -> None:
+        if case_id not in {each.case_id for each in self.all() if each.closed is None}:
+            raise UsageError(f"no open case {case_id!r}; open it first")

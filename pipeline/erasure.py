@@ -1,0 +1,210 @@
+"""Taking tracklets out of a gallery: out of database, index, crops, events, pictures and free pages.
+
+The database comes first, in one transaction, and with it a note of what is still to be taken from the files; the note
+goes when the files are done. A crash in between leaves the note, and the next writer finishes.
+
+Annotated videos and the contact sheet show people of all tracklets, in strips beside the cameras that saw them, and
+cannot be cut without drawing them anew: an erasure removes all of them. Ageing does not: they have ages of their own.
+"""
+
+import json
+import logging
+import shutil
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.audit import Actor, Audit
+from pipeline.cases import Cases
+from pipeline.crop_files import write_whole
+from pipeline.errors import ResourceError, UsageError
+from pipeline.event_files import scrub
+from pipeline.record import folder_of
+from pipeline.store import DATABASE, Store, StoredTracklet
+
+logger = logging.getLogger(__name__)
+
+PICTURES = ("video", "matches.png")
+SET_ASIDE = "damaged"
+_PENDING = "erasing"  # key of the table meta: what is still to be taken from the files
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was taken out, or would be.
+
+    Attributes:
+        tracklets: Their names, in order of time.
+        persons: Numbers of those of whom nothing is left.
+        crops: Images.
+        events: Lines of the event log; 0 for a dry run.
+        pictures: Annotated videos and contact sheets, relative to the gallery.
+        set_aside: Folders of damaged databases, relative to the gallery.
+    """
+
+    tracklets: tuple[str, ...]
+    persons: tuple[int, ...]
+    crops: int
+    events: int
+    pictures: tuple[str, ...]
+    set_aside: tuple[str, ...]
+
+
+def erase(store: Store, tracklets: Sequence[StoredTracklet], actor: Actor, *, dry_run: bool = False) -> Erased:
+    """Take tracklets out for good; nothing of them is left in any file of the gallery.
+
+    Args:
+        store: Opened by ``Store.maintain``.
+        tracklets: Which, accepted or rejected.
+        actor: Who, and why, for the audit.
+        dry_run: Only say what would go.
+
+    Raises:
+        UsageError: When a case holds one of them.
+        ResourceError: When a reader kept the database's log from being emptied: the erasure is done but for that, and
+            the next one, or ``gallery verify``, finishes it.
+    """
+    _refuse_held(store, tracklets)
+    rows = [each.row for each in tracklets]
+    names = [each.tracklet_id for each in tracklets]
+    pictures = [each for each in PICTURES if (store.root / each).exists()] if rows else []
+    aside = sorted(f"{SET_ASIDE}/{each.name}" for each in (store.root / SET_ASIDE).glob("*")) if rows else []
+    crops = sum(len(store.crops(name)) for name in names)
+    planned = Erased(tuple(names), _left_without(store, rows), crops, 0, tuple(pictures), tuple(aside))
+    if dry_run or not rows:
+        return planned
+    audit = Audit(store)
+    audit.require(actor)
+    with store.writing() as db:
+        remove_rows(db, tracklets, redact=True, pictures=[*pictures, *aside])
+        said = {"tracklets": len(names), "crops": crops, "persons": list(planned.persons)}
+        audit.append(db, actor, "erase", said)
+    audit.copy()
+    events = finish(store)
+    leave_no_free_page(store)
+    return Erased(planned.tracklets, planned.persons, crops, events, planned.pictures, planned.set_aside)
+
+
+def remove_rows(
+    db: sqlite3.Connection, tracklets: Sequence[StoredTracklet], *, redact: bool, pictures: Sequence[str] = ()
+) -> None:
+    """Take tracklets out of the database, in the caller's transaction, who calls `finish` when it is committed.
+
+    Args:
+        db: In a transaction.
+        tracklets: Which.
+        redact: Also take their names out of the audit.
+        pictures: What else is to go, relative to the gallery.
+    """
+    names = [each.tracklet_id for each in tracklets]
+    rows = [(each.row,) for each in tracklets]
+    pending = _pending(db)
+    pending["folders"] += [folder_of(each.camera_id, each.tracklet_id) for each in tracklets]
+    pending["tracklets"] += names
+    pending["pictures"] += pictures
+    if redact:
+        pending["tracks"] += _tracks(db, tracklets)
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [_PENDING, json.dumps(pending)])
+    db.executemany("DELETE FROM links WHERE to_tracklet_id = ?", [(name,) for name in names])
+    if redact:
+        db.executemany("DELETE FROM audit_subjects WHERE subject = ?", [(name,) for name in names])
+    db.executemany("DELETE FROM tracklets WHERE row = ?", rows)
+    db.executemany("INSERT INTO changes (tracklet_row, kind) VALUES (?, 'removed')", rows)
+    db.execute("DELETE FROM persons WHERE state != 'merged' AND person_id NOT IN (SELECT person_id FROM tracklets"
+               " WHERE person_id IS NOT NULL) AND person_id NOT IN (SELECT merged_into FROM persons WHERE merged_into"
+               " IS NOT NULL)")  # fmt: skip
+
+
+def finish(store: Store) -> int:
+    """Take out of the files what is out of the database; returns how many lines of the event log went."""
+    with store.reading() as db:
+        pending = _pending(db)
+    if not pending["tracklets"]:
+        return 0
+    for folder in pending["folders"]:
+        shutil.rmtree(store.root / folder, ignore_errors=True)
+    for name in pending["pictures"]:
+        _remove(store.root / name)
+    lines = scrub(store.root, set(pending["tracklets"]))
+    _cut_tracks(store.root, pending["tracks"])
+    Cases(store).write_copy()
+    with store.writing() as db:
+        db.execute("DELETE FROM meta WHERE key = ?", [_PENDING])
+    return lines
+
+
+def leave_no_free_page(store: Store) -> None:
+    """Write the database anew and empty its log, so that no old page is left in either.
+
+    Raises:
+        ResourceError: When a reader, in this process or another, holds an old page.
+    """
+    with store.reading() as db:
+        db.execute("VACUUM")
+        (busy, _, _) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise ResourceError(
+            f"{store.root / DATABASE}-wal: somebody reads the gallery, and old pages stay in its log until they stop; "
+            "then run gallery verify, which empties it"
+        )
+
+
+def _refuse_held(store: Store, tracklets: Iterable[StoredTracklet]) -> None:
+    held = Cases(store).held()
+    found = [(each.tracklet_id, held[each.row]) for each in tracklets if each.row in held]
+    if found:
+        name, case = found[0]
+        more = f", and {len(found) - 1} more are held" if len(found) > 1 else ""
+        raise UsageError(f"tracklet {name} is held by case {case}{more}: release it or close the case first")
+
+
+def _left_without(store: Store, rows: Sequence[int]) -> tuple[int, ...]:
+    """Persons all of whose tracklets are among these."""
+    gone = set(rows)
+    with store.reading() as db:
+        found = db.execute("SELECT person_id, row FROM tracklets WHERE person_id IS NOT NULL").fetchall()
+    touched = {person for person, row in found if row in gone}
+    return tuple(sorted(touched - {person for person, row in found if row not in gone}))
+
+
+def _pending(db: sqlite3.Connection) -> dict[str, list[Any]]:
+    row = db.execute("SELECT value FROM meta WHERE key = ?", [_PENDING]).fetchone()
+    empty: dict[str, list[Any]] = {"folders": [], "tracklets": [], "pictures": [], "tracks": []}
+    return empty if row is None else empty | json.loads(row[0])
+
+
+def _tracks(db: sqlite3.Connection, tracklets: Sequence[StoredTracklet]) -> list[Any]:
+    """Camera, track id and frames of those of the last run, whose MOT text numbers the frames as they do."""
+    runs = db.execute("SELECT MAX(CAST(substr(key, 5) AS INTEGER)) FROM meta WHERE key LIKE 'run:%'").fetchone()[0]
+    found: list[Any] = []
+    for each in tracklets:
+        if each.row > (runs or 0):
+            track, frames = db.execute(
+                "SELECT track_id, frame_index FROM tracklets WHERE row = ?", [each.row]
+            ).fetchone()
+            found.append([each.camera_id, track, np.frombuffer(frames, "<i8").tolist()])
+    return found
+
+
+def _cut_tracks(root: Path, tracks: Sequence[Any]) -> None:
+    """Take the boxes of these tracks at these frames out of the MOT text."""
+    for camera in sorted({track[0] for track in tracks}):
+        path = root / "mot" / f"{camera}.txt"
+        if not path.is_file():
+            continue
+        gone = {(frame + 1, number) for name, number, frames in tracks if name == camera for frame in frames}
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if tuple(map(int, line.split(b",")[:2])) not in gone]
+        if kept != lines:
+            write_whole(path, b"".join(kept))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,100 @@
+"""The files of the event log: one a UTC day, whole lines only, written to by one process and scrubbed by another.
+
+Each line goes in under a lock and into the file that has the name at that moment, so that a scrub, which puts another
+file under the name, loses no line.
+"""
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator, Set
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from pipeline.crop_files import write_whole
+
+logger = logging.getLogger(__name__)
+
+EVENTS = "events"
+_LOCK = ".lock"
+
+
+def append_line(root: Path, day: str, line: bytes) -> None:
+    """Put a line at the end of a day's file; all of it or, on error, nothing. A torn last line is cut off first."""
+    with _locked(root), (root / EVENTS / f"{day}.jsonl").open("a+b") as file:
+        whole = whole_lines(file)
+        if whole < file.seek(0, os.SEEK_END):
+            logger.warning("%s: cutting off a last line that a crash left unfinished", file.name)
+            file.truncate(whole)
+        try:
+            file.write(line)
+            file.flush()
+        except OSError:
+            file.truncate(whole)
+            raise
+
+
+def read_lines(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every whole event that can be read, with its file, by day."""
+    for path in sorted((root / EVENTS).glob("*.jsonl")):
+        for line in path.read_bytes().splitlines():
+            with suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    yield path, event
+
+
+def scrub(root: Path, tracklet_ids: Set[str]) -> int:
+    """Take out the events of these tracklets, and the links to them from the events of others; returns lines taken."""
+    removed = 0
+    if not tracklet_ids or not (root / EVENTS).is_dir():
+        return removed
+    with _locked(root):
+        for path in sorted((root / EVENTS).glob("*.jsonl")):
+            before = path.read_bytes().splitlines(keepends=True)
+            after = [kept for line in before if (kept := _without(line, tracklet_ids)) is not None]
+            removed += len(before) - len(after)
+            if not after:
+                path.unlink()
+            elif after != before:
+                write_whole(path, b"".join(after))
+    return removed
+
+
+def _without(line: bytes, tracklet_ids: Set[str]) -> bytes | None:
+    """The line without these tracklets; None when it is about one of them, or torn."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None if not line.endswith(b"\n") else line
+    if event.get("tracklet_id") in tracklet_ids:
+        return None
+    links = event.get("links") or []
+    kept = [link for link in links if link.get("tracklet_id") not in tracklet_ids]
+    if len(kept) == len(links):
+        return line
+    return json.dumps(event | {"links": kept}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    folder = root / EVENTS
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def whole_lines(file: IO[bytes]) -> int:
+    """Bytes up to and with the last line end; read from the back, for a day's file can be long."""
+    position = file.seek(0, os.SEEK_END)
+    while position:
+        start = max(0, position - 65536)
+        file.seek(start)
+        found = file.read(position - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        position = start
+    return 0

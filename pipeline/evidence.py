@@ -1,0 +1,115 @@
+"""What speaks for and against two tracklets being one person: how alike they are, where and when they were seen."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.ways import MOST_DOUBT, Ways
+from reid.calibration import Calibration
+from reid.modality import Modality
+
+Floats = NDArray[np.float64]
+
+_MODALITIES = list(Modality)
+# Log odds of a likeness are clipped here: a calibration fitted on some thousands of pairs can claim no more.
+MOST_LOG_ODDS = 12.0
+_SPREAD = 0.4  # of the logarithm of travel times around the typical one
+_BACKGROUND_SECONDS = 3600.0  # over which somebody else might as well have come
+_HARD_SHARE = 0.5  # of the least time; whoever needed less cannot have come
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """Tracklets as evidence looks at them, row by row.
+
+    Attributes:
+        cameras: (n,) places in `names`.
+        names: Of cameras.
+        modalities: (n,) places in ``list(Modality)``.
+        start: (n,) seconds, on any one clock.
+        end: (n,) seconds, on the same clock.
+        vectors: (n, d) float32, unit rows.
+    """
+
+    cameras: NDArray[np.int64]
+    names: Sequence[str]
+    modalities: NDArray[np.int64]
+    start: Floats
+    end: Floats
+    vectors: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    def of_cameras(self) -> Iterator[tuple[str, NDArray[np.int64]]]:
+        """Each camera, with its rows."""
+        for code in np.unique(self.cameras).tolist():
+            yield self.names[code], np.flatnonzero(self.cameras == code)
+
+    def of_modalities(self) -> Iterator[tuple[Modality, NDArray[np.int64]]]:
+        """Each modality, with its rows."""
+        for code in np.unique(self.modalities).tolist():
+            yield _MODALITIES[code], np.flatnonzero(self.modalities == code)
+
+
+def gaps(a: Seen, b: Seen) -> Floats:
+    """Seconds between the end of the earlier and the start of the later, (a, b); below 0 where they overlap."""
+    return np.asarray(np.maximum(b.start[None] - a.end[:, None], a.start[:, None] - b.end[None]))
+
+
+class Evidence:
+    """Log odds that two tracklets show one person."""
+
+    def __init__(self, calibration: Calibration, ways: Ways | None = None, *, travel_share: float = 0.0) -> None:
+        """Keep what is known.
+
+        Args:
+            calibration: For every pair of modalities that will occur.
+            ways: Between cameras; None knows of none.
+            travel_share: Of the pairs of one person's tracklets that follow each other: how much a travel time near the
+                typical one speaks for one person. 0 makes travel times speak against only.
+        """
+        self._calibration = calibration
+        self._ways = ways or Ways()
+        self._travel_share = travel_share
+
+    def likeness(self, a: Seen, b: Seen) -> tuple[Floats, Floats]:
+        """Cosines and calibrated log odds of all pairs, (a, b) each.
+
+        Raises:
+            reid.calibration.MissingPairError: When a pair of modalities is not calibrated.
+        """
+        cosines = (a.vectors @ b.vectors.T).astype(np.float64)
+        odds = np.empty_like(cosines)
+        for first, rows in a.of_modalities():
+            for second, columns in b.of_modalities():
+                place = np.ix_(rows, columns)
+                odds[place] = self._calibration.log_odds(cosines[place], first, second)
+        return cosines, np.clip(odds, -MOST_LOG_ODDS, MOST_LOG_ODDS)
+
+    def circumstances(self, a: Seen, b: Seen) -> Floats:
+        """What place and time add to the log odds of all pairs, (a, b); -inf where they cannot be one person."""
+        gap = gaps(a, b)
+        found = np.zeros_like(gap)
+        for first, rows in a.of_cameras():
+            for second, columns in b.of_cameras():
+                place = np.ix_(rows, columns)
+                found[place] = self._between(first, second, gap[place])
+        return found
+
+    def _between(self, first: str, second: str, gap: Floats) -> Floats:
+        if first == second:
+            return np.where(gap <= 0, -np.inf, 0.0)
+        least, typical = self._ways.least_seconds(first, second), self._ways.typical_seconds(first, second)
+        if not least or not typical:
+            return np.zeros_like(gap)
+        doubt = np.where(gap < least, -MOST_DOUBT * (1 - np.maximum(gap, 0) / least), 0.0)
+        doubt[gap < _HARD_SHARE * least] = -np.inf
+        if not self._travel_share:
+            return doubt
+        after = np.maximum(gap, 1e-3)
+        density = np.exp(-0.5 * (np.log(after / typical) / _SPREAD) ** 2) / (after * _SPREAD * np.sqrt(2 * np.pi))
+        share = self._travel_share
+        return np.asarray(doubt + np.log(share * density * _BACKGROUND_SECONDS + 1 - share))

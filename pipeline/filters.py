@@ -1,0 +1,269 @@
+"""Which tracklets may be answers: filters over columns, applied before the nearest are taken, and counted."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UsageError
+from pipeline.record import from_us, to_us
+from pipeline.sinks import rfc3339
+from pipeline.stored import StoredTracklet
+from pipeline.ways import Stay
+from reid.modality import Modality
+
+Mask = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+_DAY_US = 86_400_000_000
+_QUARTER_US = 900_000_000  # no clock changes its offset but at a quarter of an hour
+_TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)-([01]?\d|2[0-4]):([0-5]\d)")
+_MODALITIES = list(Modality)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeOfDay:
+    """A span of the day by the clock on the wall, over midnight where the end is before the start.
+
+    Attributes:
+        start_seconds: After midnight.
+        end_seconds: After midnight, exclusive.
+    """
+
+    start_seconds: int
+    end_seconds: int
+
+    @classmethod
+    def parse(cls, text: str) -> "TimeOfDay":
+        """Read ``22:00-06:00``.
+
+        Raises:
+            UsageError: When it is not of that form, or empty.
+        """
+        found = _TIME_OF_DAY.fullmatch(text.replace(" ", ""))
+        if found is None:
+            raise UsageError(f"time of day {text!r}: expected HH:MM-HH:MM by the site's clock, such as 22:00-06:00")
+        hours = list(map(int, found.groups()))
+        start, end = 3600 * hours[0] + 60 * hours[1], 3600 * hours[2] + 60 * hours[3]
+        if end > 86_400 or (start == end % 86_400 and (start, end) != (0, 86_400)):
+            raise UsageError(f"time of day {text!r}: must begin and end at two times of the day")
+        return cls(start, end)
+
+    def __str__(self) -> str:
+        """As it is written."""
+        return "-".join(f"{at // 3600:02d}:{at // 60 % 60:02d}" for at in (self.start_seconds, self.end_seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFilter:
+    """Which tracklets may be answers; None means any.
+
+    Attributes:
+        modalities: Only these.
+        cameras: Only these.
+        start: Only tracklets that end at or after this time, UTC.
+        end: Only tracklets that start before this time, UTC.
+        top_k: Most answers to give.
+        time_of_day: Only tracklets that were in view within it, by the site's clock.
+        zones: Only tracklets that stood in one of these.
+        min_quality: Only tracklets whose best view is at least this good.
+        persons: Only tracklets that were given to these.
+        include_own: Also the query itself, and what its camera saw at the same moment.
+    """
+
+    modalities: frozenset[Modality] | None = None
+    cameras: frozenset[str] | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    top_k: int = 10
+    time_of_day: TimeOfDay | None = None
+    zones: frozenset[str] | None = None
+    min_quality: float | None = None
+    persons: frozenset[int] | None = None
+    include_own: bool = False
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise UsageError(f"top-k must be at least 1, got {self.top_k}")
+        if self.min_quality is not None and not 0 <= self.min_quality <= 1:
+            raise UsageError(f"the least quality must be in [0, 1], got {self.min_quality:g}")
+        for name in ("start", "end"):
+            moment = getattr(self, name)
+            if moment is not None and moment.tzinfo is None:
+                raise UsageError(
+                    f"{name} must say its offset from UTC, such as ...T14:00:00Z, got {moment.isoformat()}"
+                )
+        if self.start and self.end and self.start >= self.end:
+            raise UsageError(f"from must be before to, got {rfc3339(self.start)} and {rfc3339(self.end)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Those that are set, as strings, numbers and lists."""
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: _plain(value) for name, value in found.items() if value not in (None, False)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    return str(value) if isinstance(value, TimeOfDay) else value
+
+
+class Catalogue:
+    """What filters look at of all tracklets, one array a property; rows ascend."""
+
+    def __init__(self, tracklets: Iterable[StoredTracklet] = ()) -> None:
+        self._names: dict[str, list[str]] = {"camera": [], "zones": []}
+        self._columns = self._of([])
+        self.put(tracklets)
+
+    def __len__(self) -> int:
+        return len(self._columns["row"])
+
+    @property
+    def rows(self) -> Ints:
+        """Ascending."""
+        rows: Ints = self._columns["row"]
+        return rows
+
+    def put(self, tracklets: Iterable[StoredTracklet]) -> None:
+        """Add; one whose row is known takes its place."""
+        new = self._of(sorted(tracklets, key=lambda each: each.row))
+        if not len(new["row"]):
+            return
+        if len(self) and new["row"][0] <= self.rows[-1]:
+            self.drop(new["row"])
+            at = np.searchsorted(self.rows, new["row"])
+            self._columns = {name: np.insert(self._columns[name], at, new[name]) for name in new}
+        else:
+            self._columns = {name: np.concatenate([self._columns[name], new[name]]) for name in new}
+
+    def drop(self, rows: Sequence[int] | Ints) -> None:
+        """Forget; those not known have no effect."""
+        gone = np.isin(self.rows, np.asarray(rows, np.int64))
+        if gone.any():
+            self._columns = {name: column[~gone] for name, column in self._columns.items()}
+
+    def rows_of(self, modality: Modality, among: Mask) -> Ints:
+        """Rows of this modality among those that a filter let pass."""
+        own: Mask = among & (self._columns["modality"] == _MODALITIES.index(modality))
+        return self.rows[own]
+
+    def stay_of(self, row: int) -> Stay:
+        """Where and when."""
+        at = int(np.searchsorted(self.rows, row))
+        camera = self._names["camera"][self._columns["camera"][at]]
+        return Stay(camera, *(from_us(int(self._columns[name][at])) for name in ("start", "end")))
+
+    def select(
+        self,
+        wanted: SearchFilter,
+        *,
+        zone: ZoneInfo,
+        own_rows: frozenset[int] = frozenset(),
+        stays: Sequence[Stay] = (),
+    ) -> tuple[Mask, dict[str, int]]:
+        """Those that pass, and how many each filter removed, in the order in which the filters are applied.
+
+        Args:
+            wanted: The filters.
+            zone: Of the site's clock.
+            own_rows: Tracklets that are the query.
+            stays: Where and when the query was seen: whoever that camera saw beside it is somebody else.
+        """
+        left = np.ones(len(self), bool)
+        removed: dict[str, int] = {}
+        for name, passes in self._filters(wanted, zone, own_rows, stays):
+            keep = passes()
+            removed[name] = int(np.count_nonzero(left & ~keep))
+            left &= keep
+        return left, removed
+
+    def _filters(
+        self, wanted: SearchFilter, zone: ZoneInfo, own_rows: frozenset[int], stays: Sequence[Stay]
+    ) -> list[tuple[str, Callable[[], Mask]]]:
+        columns, names = self._columns, self._names
+        found: list[tuple[str, Callable[[], Mask]]] = []
+        if not wanted.include_own:
+            found.append(("query itself", lambda: ~np.isin(columns["row"], list(own_rows))))
+            found.append(("same camera at the same time", lambda: ~self._beside(stays)))
+        if wanted.modalities is not None:
+            codes = [_MODALITIES.index(each) for each in wanted.modalities]
+            found.append(("modality", lambda: np.isin(columns["modality"], codes)))
+        if wanted.cameras is not None:
+            cameras = [code for code, name in enumerate(names["camera"]) if name in wanted.cameras]
+            found.append(("camera", lambda: np.isin(columns["camera"], cameras)))
+        start, end = wanted.start, wanted.end
+        if start is not None:
+            found.append(("from", lambda: columns["end"] >= to_us(start)))
+        if end is not None:
+            found.append(("to", lambda: columns["start"] < to_us(end)))
+        span = wanted.time_of_day
+        if span is not None:
+            found.append(("time of day", lambda: _within(span, columns["start"], columns["end"], zone)))
+        if wanted.zones is not None:
+            with_zone = [code for code, text in enumerate(names["zones"]) if wanted.zones & set(text.split("\n"))]
+            found.append(("zone", lambda: np.isin(columns["zones"], with_zone)))
+        least = wanted.min_quality
+        if least is not None:
+            found.append(("quality", lambda: columns["quality"] >= least))
+        if wanted.persons is not None:
+            people = list(wanted.persons)
+            found.append(("person", lambda: np.isin(columns["person"], people)))
+        return found
+
+    def _beside(self, stays: Sequence[Stay]) -> Mask:
+        """Seen by the same camera at the same moment as one of these."""
+        found = np.zeros(len(self), bool)
+        for stay in stays:
+            if stay.camera_id in self._names["camera"]:
+                code = self._names["camera"].index(stay.camera_id)
+                here = self._columns["camera"] == code
+                found |= (
+                    here & (self._columns["start"] <= to_us(stay.end)) & (to_us(stay.start) <= self._columns["end"])
+                )
+        return found
+
+    def _of(self, tracklets: Sequence[StoredTracklet]) -> dict[str, NDArray[Any]]:
+        count = len(tracklets)
+
+        def column(values: Iterable[float], kind: type[Any]) -> NDArray[Any]:
+            return np.fromiter(values, kind, count)
+
+        return {
+            "row": column((each.row for each in tracklets), np.int64),
+            "start": column((to_us(each.start) for each in tracklets), np.int64),
+            "end": column((to_us(each.end) for each in tracklets), np.int64),
+            "person": column((each.person_id or 0 for each in tracklets), np.int64),
+            "quality": column((each.quality for each in tracklets), np.float64),
+            "camera": column((self._code("camera", each.camera_id) for each in tracklets), np.int32),
+            "zones": column((self._code("zones", "\n".join(each.zones)) for each in tracklets), np.int32),
+            "modality": column((_MODALITIES.index(each.modality) for each in tracklets), np.int8),
+        }
+
+    def _code(self, kind: str, name: str) -> int:
+        names = self._names[kind]
+        if name not in names:
+            names.append(name)
+        return names.index(name)
+
+
+def _within(span: TimeOfDay, start: Ints, end: Ints, zone: ZoneInfo) -> Mask:
+    """In view at some moment of the span, by the clock that hangs on the wall when it begins."""
+    local = start + _offsets(start, zone)
+    first, length = span.start_seconds * 1_000_000, (span.end_seconds - span.start_seconds) * 1_000_000 % _DAY_US
+    since = (local - first) % _DAY_US
+    return np.asarray((since < (length or _DAY_US)) | (_DAY_US - since <= end - start))
+
+
+def _offsets(moments: Ints, zone: ZoneInfo) -> Ints:
+    """Local time less UTC at each moment, microseconds."""
+    quarters, where = np.unique(moments // _QUARTER_US, return_inverse=True)
+    offsets = [(from_us(each * _QUARTER_US).astimezone(zone).utcoffset() or timedelta()) for each in quarters.tolist()]
+    return np.array([each // timedelta(microseconds=1) for each in offsets], np.int64)[where]

@@ -1,0 +1,421 @@
+"""The commands about a gallery that is there: looked after, searched for traces, decided upon. None of them prints."""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.audit import Actor, Audit, AuditRow
+from pipeline.build import build_extractor
+from pipeline.cases import Cases
+from pipeline.config import Config, parse_time
+from pipeline.erasure import Erased, erase, leave_no_free_page
+from pipeline.errors import ResourceError, UsageError
+from pipeline.identify import person_name
+from pipeline.persons import Decision, Persons
+from pipeline.query import CONFIG, read_config
+from pipeline.reconcile import Reconciled, reconcile
+from pipeline.record import from_us
+from pipeline.recovery import Rebuilt, maintain
+from pipeline.reindex import reindex
+from pipeline.retention import Retention, RetentionRules, crops_bytes, database_bytes
+from pipeline.store import Store, StoredTracklet, TrackletFilter
+from pipeline.transfer import Transferred, export_gallery, merge_galleries
+
+DEFAULT = Path("runs/latest")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command has to say.
+
+    Attributes:
+        plain: As JSON.
+        text: For people.
+        code: Exit code.
+    """
+
+    plain: Any
+    text: str
+    code: int = 0
+
+
+Command = Callable[[argparse.Namespace], Outcome]
+
+
+def actor_of(options: argparse.Namespace) -> Actor:
+    """Who asks, and why."""
+    here = Actor.here(case_id=options.case, purpose=options.purpose)
+    return Actor(options.operator, here.case_id, here.purpose) if options.operator else here
+
+
+@contextmanager
+def recorded(root: Path, actor: Actor) -> Iterator[Callable[[str, dict[str, Any], Sequence[str]], int]]:
+    """Within, what is done is recorded by a call with action, details and tracklet ids; else nothing is done.
+
+    Raises:
+        UsageError: When a purpose is mandatory and none is given.
+        ResourceError: When the gallery's folder cannot be written: what cannot be recorded is not done.
+    """
+    with Store.edit(root) as store:
+        audit = _audit(store)
+        audit.require(actor)
+        with store.writing():
+            pass
+        yield lambda action, details, subjects: audit.record(actor, action, details, subjects=subjects)
+
+
+def _config(root: Path) -> Config | None:
+    """Of the run; None for a gallery that no run filled, such as an export."""
+    return read_config(root) if (root / CONFIG).is_file() else None
+
+
+def _audit(store: Store) -> Audit:
+    config = _config(store.root)
+    return Audit(store, purpose_required=config is not None and config.storage.purpose_required)
+
+
+# Which tracklets -----------------------------------------------------------------------------------------------------
+
+
+def _chosen(store: Store, options: argparse.Namespace) -> list[StoredTracklet]:
+    """The tracklets that the options name, rejected ones among them."""
+    start, end = _moment(options.start, "--from"), _moment(options.end, "--to")
+    known = store.cameras()
+    for camera in options.camera:
+        if camera not in known:
+            raise UsageError(f"--camera {camera!r} is not one of {', '.join(known) or 'an empty gallery'}")
+    cameras = frozenset(options.camera) or None
+    if options.tracklet:
+        return [store.tracklet(each) for each in dict.fromkeys(options.tracklet)]
+    numbers: list[int | None] = [_number(each) for each in options.person]
+    found = [
+        each
+        for number in numbers or [None]
+        for each in store.tracklets(TrackletFilter(cameras, None, start, end, number, rejected=None))
+    ]
+    missing = [person_name(number) for number in numbers if number is not None and number not in _people(store)]
+    if missing:
+        raise UsageError(f"no person {missing[0]} in this gallery")
+    return found
+
+
+def _people(store: Store) -> set[int]:
+    return {each.person_id for each in Persons(store).all()}
+
+
+def _number(name: str) -> int:
+    digits = name.removeprefix("P")
+    if not digits.isdigit():
+        raise UsageError(f"a person is written as P0007, got {name!r}")
+    return int(digits)
+
+
+def _moment(text: str | None, flag: str) -> datetime | None:
+    try:
+        return parse_time(text) if text else None
+    except ValueError as error:
+        raise UsageError(f"{flag} {error}") from error
+
+
+# gallery -------------------------------------------------------------------------------------------------------------
+
+
+def _stats(options: argparse.Namespace) -> Outcome:
+    with Store.read(options.gallery) as store:
+        counts, people = store.counts(), Persons(store).all()
+        with store.reading() as db:
+            cameras = db.execute(
+                "SELECT camera_id, modality, COUNT(row), COALESCE(SUM(rejected IS NOT NULL), 0), MIN(start_us),"
+                " MAX(end_us) FROM cameras LEFT JOIN tracklets USING (camera_id) GROUP BY camera_id ORDER BY camera_id"
+            ).fetchall()
+            links = dict(db.execute("SELECT state, COUNT(*) FROM links GROUP BY state"))
+            (rows,) = db.execute("SELECT COUNT(*) FROM audit").fetchone()
+        plain = {
+            "schema": "xreid.gallery_stats/1",
+            "gallery": str(store.root),
+            "model": store.model_id,
+            "dimension": store.dimension,
+            "tracklets": {"accepted": counts.accepted, "rejected": counts.rejected},
+            "persons": {state: sum(each.state == state for each in people) for state in ("probable", "confirmed")},
+            "links": {state: links.get(state, 0) for state in ("probable", "confirmed", "rejected")},
+            "crops": counts.crops,
+            "held": len(Cases(store).held()),
+            "audit_rows": rows,
+            "bytes": {"database": database_bytes(store), "crops": crops_bytes(store)},
+            "cameras": [
+                {
+                    "camera": camera, "modality": modality, "tracklets": count, "rejected": rejected,
+                    "from": from_us(first).isoformat() if count else None,
+                    "to": from_us(last).isoformat() if count else None,
+                }
+                for camera, modality, count, rejected, first, last in cameras
+            ],
+        }  # fmt: skip
+    lines = [f"{key}: {value}" for key, value in plain.items() if key not in ("schema", "cameras")]
+    lines += [
+        f"camera {each['camera']} ({each['modality']}): {each['tracklets']} tracklets, {each['rejected']} rejected,"
+        f" {each['from'] or '-'} to {each['to'] or '-'}"
+        for each in plain["cameras"]
+    ]
+    return Outcome(plain, "\n".join(lines))
+
+
+def _verify(options: argparse.Namespace) -> Outcome:
+    rebuilt: list[Rebuilt] = []
+    try:
+        with maintain(options.gallery, on_rebuilt=rebuilt.append) as store:
+            found = reconcile(store, repair=options.repair)
+            leave_no_free_page(store)
+    except ResourceError as error:
+        if "another process" not in str(error) or options.repair:
+            raise
+        with Store.read(options.gallery) as store:  # beside a run: looked at, and nothing is touched
+            found = reconcile(store)
+    plain = {"schema": "xreid.gallery_verify/1", **asdict(found), "rebuilt": [_rebuilt(each) for each in rebuilt]}
+    return Outcome(plain, _verified(found, rebuilt), 1 if found.differences else 0)
+
+
+def _rebuilt(each: Rebuilt) -> dict[str, Any]:
+    return {**asdict(each), "set_aside": str(each.set_aside)}
+
+
+def _verified(found: Reconciled, rebuilt: Sequence[Rebuilt]) -> str:
+    lines = [
+        f"the database was damaged: it lies in {each.set_aside}; {each.tracklets} tracklets were rebuilt, lost:"
+        f" {each.lost or 'nothing that is known'}"
+        for each in rebuilt
+    ]
+    lines += [f"repaired: {each}" for each in found.repaired]
+    lines += [f"difference: {each}" for each in found.differences]
+    lines += [f"note: {each}" for each in found.notes]
+    lines.append(
+        f"{len(found.differences)} differences: {found.tracklets} tracklets, {found.vectors} vectors,"
+        f" {found.crops} crops, {found.audit} rows of the audit"
+    )
+    return "\n".join(lines)
+
+
+def _reindex(options: argparse.Namespace) -> Outcome:
+    if options.batch < 1:
+        raise UsageError(f"--batch must be 1 or more, got {options.batch}")
+    extractor = build_extractor(options.weights, options.device)
+    if extractor.calibration is None:
+        raise UsageError(f"--weights: {options.weights} carries no calibration; its likenesses would mean nothing")
+    with maintain(options.gallery) as store:
+        before = store.model_id
+        done = reindex(store, extractor, extractor.calibration, actor_of(options), batch=options.batch)
+    text = f"{done.embedded} tracklets embedded ({done.resumed} were by an earlier call): {before} -> {done.model_id}"
+    return Outcome(asdict(done) | {"before": before}, text)
+
+
+def _erase(options: argparse.Namespace) -> Outcome:
+    if not (options.tracklet or options.person or options.start or options.end or options.without_crops):
+        raise UsageError("say what is to go: --tracklet, --person, --from, --to or --without-crops")
+    with maintain(options.gallery) as store:
+        actor = actor_of(options)
+        _audit(store).require(actor)
+        chosen = _chosen(store, options)
+        if options.without_crops:
+            chosen = [each for each in chosen if each.rejected is None and each.best_crop is None]
+        done = erase(store, chosen, actor, dry_run=options.dry_run)
+    return Outcome(asdict(done) | {"dry_run": options.dry_run}, _erased(done, dry_run=options.dry_run))
+
+
+def _erased(done: Erased, *, dry_run: bool) -> str:
+    lines = [
+        f"{'would erase' if dry_run else 'erased'}: {len(done.tracklets)} tracklets, {done.crops} crops"
+        + ("" if dry_run else f", {done.events} events")
+    ]
+    if done.persons:
+        lines.append(f"of whom nothing is left: {', '.join(map(person_name, done.persons))}")
+    if done.pictures or done.set_aside:
+        lines.append(f"pictures and set-aside files that show them: {', '.join((*done.pictures, *done.set_aside))}")
+    return "\n".join([*lines, *(f"  {each}" for each in done.tracklets)] if dry_run else lines)
+
+
+def _age(options: argparse.Namespace) -> Outcome:
+    config = _config(options.gallery)
+    if config is None:
+        raise UsageError(f"{options.gallery}: has no {CONFIG}, so nothing says how long to keep what")
+    rules = RetentionRules(**config.retention.model_dump(), low_water_mb=config.storage.low_water_mb)
+    with maintain(options.gallery) as store:
+        retention = Retention(store, rules)
+        aged = retention.age()
+        retention.make_room()
+    went = ", ".join(f"{count} {name}" for name, count in aged.counts.items()) or "nothing was old enough"
+    return Outcome(dict(aged.counts), f"aged away: {went}")
+
+
+def _export(options: argparse.Namespace) -> Outcome:
+    with Store.edit(options.gallery) as store:
+        actor = actor_of(options)
+        _audit(store).require(actor)
+        done = export_gallery(store, _chosen(store, options), options.output, actor)
+    return _transferred(done, f"{options.output}: a gallery of")
+
+
+def _merge(options: argparse.Namespace) -> Outcome:
+    renamed = {}
+    for text in options.rename_camera:
+        old, equals, new = text.partition("=")
+        if not equals or not old or not new:
+            raise UsageError(f"--rename-camera {text!r}: expected OLD=NEW")
+        renamed[old] = new
+    with maintain(options.gallery) as store, Store.read(options.other) as other:
+        actor = actor_of(options)
+        _audit(store).require(actor)
+        done = merge_galleries(store, other, actor, cameras=renamed, same_cameras=options.same_cameras)
+    return _transferred(done, f"{options.gallery}: took in")
+
+
+def _transferred(done: Transferred, head: str) -> Outcome:
+    plain = asdict(done) | {"persons": {person_name(a): person_name(b) for a, b in done.persons.items()}}
+    text = f"{head} {done.tracklets} tracklets of {len(done.persons)} persons"
+    return Outcome(plain, text + (f"; {done.already} were there already" if done.already else ""))
+
+
+# case ----------------------------------------------------------------------------------------------------------------
+
+
+def _case_open(options: argparse.Namespace) -> Outcome:
+    with Store.edit(options.gallery) as store:
+        Cases(store).open(options.id, options.title, actor_of(options))
+    return Outcome({"case": options.id}, f"case {options.id} is open: what it holds is neither aged nor erased")
+
+
+def _case_close(options: argparse.Namespace) -> Outcome:
+    with Store.edit(options.gallery) as store:
+        Cases(store).close(options.id, actor_of(options))
+    return Outcome({"case": options.id}, f"case {options.id} is closed: it holds nothing any more")
+
+
+def _case_items(options: argparse.Namespace, *, hold: bool) -> Outcome:
+    if not (options.tracklet or options.person or options.start or options.end or options.camera):
+        raise UsageError("say which tracklets: --tracklet, --person, --camera, --from or --to")
+    with Store.edit(options.gallery) as store:
+        names = [each.tracklet_id for each in _chosen(store, options)]
+        if hold:
+            Cases(store).hold(options.id, names, actor_of(options), note=options.note)
+        else:
+            Cases(store).release(options.id, names, actor_of(options))
+    done = "held" if hold else "released"
+    return Outcome({"case": options.id, done: names}, f"case {options.id}: {len(names)} tracklets {done}")
+
+
+def _case_list(options: argparse.Namespace) -> Outcome:
+    with Store.read(options.gallery) as store:
+        cases = Cases(store).all()
+        plain = [
+            {"case": each.case_id, "title": each.title, "opened": each.opened.isoformat(),
+             "closed": each.closed.isoformat() if each.closed else None, "items": Cases(store).items(each.case_id)}
+            for each in cases
+        ]  # fmt: skip
+    lines = [
+        f"{each.case_id}: {each.title or '-'}, {each.items} tracklets, {'closed' if each.closed else 'open'}"
+        for each in cases
+    ]
+    return Outcome(plain, "\n".join(lines) or "no cases")
+
+
+# person --------------------------------------------------------------------------------------------------------------
+
+
+def _deciding(options: argparse.Namespace, decide: Callable[[Persons, Actor], Decision]) -> Outcome:
+    with Store.edit(options.gallery) as store:
+        done = decide(Persons(store, _audit(store)), actor_of(options))
+    moved = len(done.moved)
+    text = f"decision {done.decision_id} ({done.kind}): {moved} tracklets changed their person"
+    return Outcome(_decision(done), f"{text}; take it back with: person undo {done.decision_id}")
+
+
+def _decision(each: Decision) -> dict[str, Any]:
+    return {**asdict(each), "made": each.made.isoformat()}
+
+
+def _person_list(options: argparse.Namespace) -> Outcome:
+    with Store.read(options.gallery) as store:
+        people, decisions = Persons(store).all(), Persons(store).decisions()
+    plain = {
+        "persons": [asdict(each) | {"person": person_name(each.person_id)} for each in people],
+        "decisions": [_decision(each) for each in decisions],
+    }
+    lines = [
+        f"{person_name(each.person_id)}: {each.tracklets} tracklets, {each.state}"
+        + (f" into {person_name(each.merged_into)}" if each.merged_into is not None else "")
+        for each in people
+    ]
+    lines += [
+        f"decision {each.decision_id}: {each.kind} by {each.actor}"
+        + (f", undone by {each.undone_by}" if each.undone_by is not None else "")
+        for each in decisions
+    ]
+    return Outcome(plain, "\n".join(lines) or "nobody")
+
+
+# audit ---------------------------------------------------------------------------------------------------------------
+
+
+def _audit_show(options: argparse.Namespace) -> Outcome:
+    with Store.read(options.gallery) as store:
+        rows = Audit(store).rows(limit=options.last)
+    plain = [{**asdict(row), "at": row.at.isoformat()} for row in rows]
+    return Outcome(plain, "\n".join(map(_row_text, rows)) or "nothing was recorded yet")
+
+
+def _row_text(row: AuditRow) -> str:
+    why = " ".join(filter(None, (f"case {row.case_id}" if row.case_id else "", row.purpose or "")))
+    details = ", ".join(f"{key}: {value}" for key, value in row.details.items())
+    return f"{row.number}  {row.at:%Y-%m-%d %H:%M:%SZ}  {row.actor}  {row.action}  [{why or '-'}]  {details}"
+
+
+def _audit_verify(options: argparse.Namespace) -> Outcome:
+    number, _, digest = (options.head or "").partition(":")
+    if options.head and not (number.isdigit() and digest):
+        raise UsageError(f"--head {options.head!r}: expected N:HASH, as audit head prints it")
+    with Store.read(options.gallery) as store:
+        found = Audit(store).verify(head=(int(number), digest) if options.head else None)
+    lines = [*(f"finding: {each}" for each in found.findings), *(f"note: {each}" for each in found.notes)]
+    lines.append(f"{len(found.findings)} findings in {found.rows} rows; head {found.head[0]}:{found.head[1]}")
+    return Outcome(asdict(found), "\n".join(lines), 1 if found.findings else 0)
+
+
+def _audit_head(options: argparse.Namespace) -> Outcome:
+    with Store.read(options.gallery) as store:
+        number, digest = Audit(store).verify().head
+    return Outcome({"number": number, "hash": digest}, f"{number}:{digest}")
+
+
+COMMANDS: dict[str, Command] = {
+    "gallery stats": _stats,
+    "gallery verify": _verify,
+    "gallery reindex": _reindex,
+    "gallery erase": _erase,
+    "gallery age": _age,
+    "gallery export": _export,
+    "gallery import": _merge,
+    "gallery merge": _merge,
+    "case open": _case_open,
+    "case close": _case_close,
+    "case hold": lambda options: _case_items(options, hold=True),
+    "case release": lambda options: _case_items(options, hold=False),
+    "case list": _case_list,
+    "person list": _person_list,
+    "person merge": lambda options: _deciding(
+        options, lambda people, by: people.merge(_number(options.into), _number(options.other), by)
+    ),
+    "person split": lambda options: _deciding(options, lambda people, by: people.split(options.tracklets, by)),
+    "person confirm": lambda options: _deciding(
+        options, lambda people, by: people.confirm(options.tracklet, options.to, by)
+    ),
+    "person reject": lambda options: _deciding(
+        options, lambda people, by: people.reject(options.tracklet, options.to, by)
+    ),
+    "person undo": lambda options: _deciding(options, lambda people, by: people.undo(options.decision, by)),
+    "audit show": _audit_show,
+    "audit verify": _audit_verify,
+    "audit head": _audit_head,
+}

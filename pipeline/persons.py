@@ -1,0 +1,401 @@
+"""People as events made them: what the program guessed, what an operator decided, and the way back.
+
+Every change is a decision that keeps each value before and after it, so that it can be undone. Late evidence is a
+decision too, of the program, and never moves what an operator confirmed.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.audit import PROGRAM, Actor, Audit
+from pipeline.errors import UsageError
+from pipeline.identify import Link, person_name
+from pipeline.record import from_us, to_us
+from pipeline.store import LinkState, PersonState, Store
+
+_LinkValue = tuple[float, float, str]  # cosine, probability, state
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody.
+
+    Attributes:
+        person_id: Never given twice.
+        state: The program's guess, confirmed by an operator, or merged into another person.
+        merged_into: That other person.
+        tracklets: How many show them.
+    """
+
+    person_id: int
+    state: PersonState
+    merged_into: int | None
+    tracklets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One change, with the way back.
+
+    Attributes:
+        decision_id: From 1, in order.
+        made: UTC.
+        actor: The operator, or the program.
+        kind: merge, split, confirm, reject, revise or undo.
+        purpose: Why, if it was said.
+        moved: tracklet row, person before and after.
+        undone_by: The decision that took it back.
+    """
+
+    decision_id: int
+    made: datetime
+    actor: str
+    kind: str
+    purpose: str | None
+    moved: tuple[tuple[int, int, int], ...]
+    undone_by: int | None
+
+
+class _Effects:
+    """Changes values, and notes each before and after, by row: names are left out so that erasing is easy."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self.tracklets: list[tuple[int, int, int]] = []
+        self.persons: list[tuple[int, tuple[str, int | None], tuple[str, int | None]]] = []
+        self.links: list[tuple[int, int, _LinkValue | None, _LinkValue | None]] = []
+
+    def move(self, row: int, person: int) -> None:
+        (before,) = self._db.execute("SELECT person_id FROM tracklets WHERE row = ?", [row]).fetchone()
+        if before != person:
+            self._db.execute("UPDATE tracklets SET person_id = ? WHERE row = ?", [person, row])
+            self._db.execute("INSERT INTO changes (tracklet_row, kind) VALUES (?, 'revised')", [row])
+            self.tracklets.append((row, before, person))
+
+    def mark(self, person: int, state: PersonState, merged_into: int | None = None) -> None:
+        row = self._db.execute("SELECT state, merged_into FROM persons WHERE person_id = ?", [person])
+        before, after = row.fetchone(), (state.value, merged_into)
+        if before != after:
+            values = [*after, person]
+            self._db.execute("UPDATE persons SET state = ?, merged_into = ? WHERE person_id = ?", values)
+            self.persons.append((person, before, after))
+
+    def link(self, row: int, to_row: int, value: _LinkValue | None) -> None:
+        (name,) = self._db.execute("SELECT tracklet_id FROM tracklets WHERE row = ?", [to_row]).fetchone()
+        before = self._db.execute(
+            "SELECT cosine, probability, state FROM links WHERE tracklet_row = ? AND to_tracklet_id = ?", [row, name]
+        ).fetchone()
+        if value is None:
+            self._db.execute("DELETE FROM links WHERE tracklet_row = ? AND to_tracklet_id = ?", [row, name])
+        else:
+            self._db.execute("INSERT OR REPLACE INTO links VALUES (?, ?, ?, ?, ?)", [row, name, *value])
+        if before != value:
+            self.links.append((row, to_row, before, value))
+
+    def to_json(self) -> str:
+        return json.dumps({"tracklets": self.tracklets, "persons": self.persons, "links": self.links})
+
+
+class Persons:
+    """The people of a gallery; changes need a store that can write (``Store.open`` or ``Store.edit``)."""
+
+    def __init__(self, store: Store, audit: Audit | None = None) -> None:
+        self._store = store
+        self._audit = audit or Audit(store)
+
+    def all(self) -> list[Person]:
+        """Every person, those who were merged into others too, by number."""
+        with self._store.reading() as db:
+            rows = db.execute(
+                "SELECT person_id, state, merged_into, COUNT(row) FROM persons LEFT JOIN tracklets USING (person_id)"
+                " GROUP BY person_id ORDER BY person_id"
+            )
+            return [Person(number, PersonState(state), into, count) for number, state, into, count in rows]
+
+    def constraints(self) -> tuple[frozenset[tuple[int, int]], frozenset[tuple[int, int]]]:
+        """Pairs of rows that an operator said are one person, and pairs that are not; lower row first."""
+        pairs: dict[str, set[tuple[int, int]]] = {"confirmed": set(), "rejected": set()}
+        with self._store.reading() as db:
+            rows = db.execute(
+                "SELECT l.state, l.tracklet_row, t.row FROM links l JOIN tracklets t"
+                " ON t.tracklet_id = l.to_tracklet_id WHERE l.state != 'probable'"
+            )
+            for state, a, b in rows:
+                pairs[state].add((min(a, b), max(a, b)))
+        return frozenset(pairs["confirmed"]), frozenset(pairs["rejected"])
+
+    def revise(self, tracklet_id: str, person_id: int, links: Sequence[Link], *, why: str = "late evidence") -> bool:
+        """Late evidence: the program gives a tracklet to another person, with the links that speak for it.
+
+        Probable links of the tracklet are replaced; what an operator confirmed or rejected stays.
+
+        Returns:
+            Whether it was done: a tracklet with a link that an operator confirmed is not moved.
+        """
+        own = self._accepted(tracklet_id)
+
+        def change(db: sqlite3.Connection, effects: _Effects) -> None:
+            db.execute("INSERT OR IGNORE INTO persons (person_id) VALUES (?)", [person_id])
+            for to_row, value in self._links_from(db, own).items():
+                if value[2] == LinkState.PROBABLE:
+                    effects.link(own, to_row, None)
+            kept = self._links_from(db, own)
+            for link in links:
+                to_row = self._accepted(link.tracklet_id)
+                if to_row not in kept:
+                    effects.link(own, to_row, (link.cosine, link.probability, LinkState.PROBABLE.value))
+            effects.move(own, person_id)
+
+        if any(each.state is LinkState.CONFIRMED for each in self._store.links(tracklet_id)):
+            return False
+        self._decide("revise", PROGRAM if not why else Actor(PROGRAM.name, purpose=why), change, subjects=())
+        return True
+
+    def merge(self, into: int, other: int, actor: Actor) -> Decision:
+        """Two persons are one: all tracklets of ``other`` go to ``into``.
+
+        Raises:
+            UsageError: When there is no such person, or one of them is part of another already.
+        """
+        for person in (into, other):
+            self._require_whole(person)
+        if into == other:
+            raise UsageError(f"{person_name(into)} cannot be merged into itself")
+
+        def change(db: sqlite3.Connection, effects: _Effects) -> None:
+            rows = db.execute("SELECT row FROM tracklets WHERE person_id = ? ORDER BY row", [other]).fetchall()
+            for (row,) in rows:
+                effects.move(row, into)
+            effects.mark(other, PersonState.MERGED, into)
+            effects.mark(into, PersonState.CONFIRMED)
+
+        return self._decide("merge", actor, change, details={"into": person_name(into), "other": person_name(other)})
+
+    def split(self, tracklet_ids: Sequence[str], actor: Actor) -> Decision:
+        """These tracklets of one person are somebody else: a new person, whom the rest is never linked to again.
+
+        Raises:
+            UsageError: When they are not of one person, or are all that the person has.
+        """
+        rows = [self._accepted(each) for each in dict.fromkeys(tracklet_ids)]
+        people = {self._store.tracklet(each).person_id for each in tracklet_ids}
+        if len(people) != 1:
+            raise UsageError(f"tracklets to split off must be of one person, got {len(people)}")
+
+        def change(db: sqlite3.Connection, effects: _Effects) -> None:
+            (person,) = people
+            rest = [row for (row,) in db.execute("SELECT row FROM tracklets WHERE person_id = ?", [person])]
+            rest = [row for row in rest if row not in rows]
+            if not rest:
+                raise UsageError(
+                    f"these are all tracklets of {person_name(person or 0)}: nothing is left to split from"
+                )
+            new = self._new_person(db)
+            effects.mark(new, PersonState.CONFIRMED)
+            for row in rows:
+                effects.move(row, new)
+            self._reject_between(db, effects, rows, rest)
+
+        return self._decide("split", actor, change, subjects=tracklet_ids, details={"tracklets": list(tracklet_ids)})
+
+    def confirm(self, tracklet_id: str, to_tracklet_id: str, actor: Actor) -> Decision:
+        """An operator says that two tracklets of one person show that person.
+
+        Raises:
+            UsageError: When they are of two persons: those are to be merged, or one tracklet is to be split off first.
+        """
+        later, earlier = sorted((self._accepted(tracklet_id), self._accepted(to_tracklet_id)), reverse=True)
+        people = [self._store.tracklet(each).person_id or 0 for each in (tracklet_id, to_tracklet_id)]
+        if people[0] != people[1]:
+            names = " and ".join(map(person_name, people))
+            raise UsageError(f"{tracklet_id} and {to_tracklet_id} are {names}: merge these persons to say they are one")
+
+        def change(db: sqlite3.Connection, effects: _Effects) -> None:
+            effects.link(later, earlier, self._value(db, later, earlier, LinkState.CONFIRMED))
+            effects.mark(people[0], PersonState.CONFIRMED)
+
+        both = (tracklet_id, to_tracklet_id)
+        return self._decide("confirm", actor, change, subjects=both, details={"tracklets": list(both)})
+
+    def reject(self, tracklet_id: str, to_tracklet_id: str, actor: Actor) -> Decision:
+        """An operator says that two tracklets show two people: where they were one, the first becomes a new person."""
+        own, other = self._accepted(tracklet_id), self._accepted(to_tracklet_id)
+        together = self._store.tracklet(tracklet_id).person_id == self._store.tracklet(to_tracklet_id).person_id
+        if own == other:
+            raise UsageError(f"{tracklet_id} cannot be another person than itself")
+
+        def change(db: sqlite3.Connection, effects: _Effects) -> None:
+            later, earlier = max(own, other), min(own, other)
+            effects.link(later, earlier, self._value(db, later, earlier, LinkState.REJECTED))
+            if together:
+                effects.move(own, self._new_person(db))
+
+        both = (tracklet_id, to_tracklet_id)
+        return self._decide("reject", actor, change, subjects=both, details={"tracklets": list(both)})
+
+    def undo(self, decision_id: int, actor: Actor) -> Decision:
+        """Take a decision back: every value is again what it was before.
+
+        An undo can be undone as well. What was erased since stays erased.
+
+        Raises:
+            UsageError: When there is no such decision, it is undone already, or a later one changed the same values.
+        """
+        found = self._row(decision_id)
+        if found["undone_by"] is not None:
+            raise UsageError(f"decision {decision_id} is undone already, by decision {found['undone_by']}")
+        effects_of = json.loads(found["effects"])
+
+        def change(db: sqlite3.Connection, effects: _Effects) -> None:
+            _take_back(db, effects, effects_of, decision_id)
+
+        done = self._decide("undo", actor, change, details={"decision": decision_id})
+        with self._store.writing() as db:
+            db.execute("UPDATE decisions SET undone_by = ? WHERE decision_id = ?", [done.decision_id, decision_id])
+        return done
+
+    def decisions(self) -> list[Decision]:
+        """All, oldest first."""
+        with self._store.reading() as db:
+            rows = db.execute(
+                "SELECT decision_id, made_us, actor, kind, purpose, effects, undone_by FROM decisions ORDER BY 1"
+            )
+            return [
+                Decision(number, from_us(made), actor, kind, purpose, _moved(effects), undone)
+                for number, made, actor, kind, purpose, effects, undone in rows
+            ]
+
+    def _decide(
+        self,
+        kind: str,
+        actor: Actor,
+        change: Callable[[sqlite3.Connection, _Effects], None],
+        *,
+        subjects: Sequence[str] = (),
+        details: dict[str, Any] | None = None,
+    ) -> Decision:
+        """Do it, keep the way back, and record it, all or nothing."""
+        if actor.name != PROGRAM.name:
+            self._audit.require(actor)
+        with self._store.writing() as db:
+            effects = _Effects(db)
+            change(db, effects)
+            number = db.execute(
+                "INSERT INTO decisions (made_us, actor, kind, purpose, effects) VALUES (?, ?, ?, ?, ?)",
+                [to_us(datetime.now(UTC)), actor.name, kind, actor.purpose, effects.to_json()],
+            ).lastrowid
+            if actor.name != PROGRAM.name:
+                said = {"decision": number, **(details or {})}
+                self._audit.append(db, actor, kind, said, subjects=subjects)
+        self._audit.copy()
+        self._store.rewrite_records(self._names(effects))
+        return next(each for each in self.decisions() if each.decision_id == number)
+
+    def _names(self, effects: _Effects) -> list[str]:
+        """Of those whose person changed: their records are brought up to it."""
+        with self._store.reading() as db:
+            found = (
+                db.execute("SELECT tracklet_id FROM tracklets WHERE row = ?", [row]).fetchone()
+                for row, _, _ in effects.tracklets
+            )
+            return [each[0] for each in found if each is not None]
+
+    def _row(self, decision_id: int) -> dict[str, Any]:
+        with self._store.reading() as db:
+            found = db.execute(
+                "SELECT effects, undone_by FROM decisions WHERE decision_id = ?", [decision_id]
+            ).fetchone()
+        if found is None:
+            raise UsageError(f"no decision {decision_id}")
+        return {"effects": found[0], "undone_by": found[1]}
+
+    def _accepted(self, tracklet_id: str) -> int:
+        found = self._store.tracklet(tracklet_id)
+        if found.rejected is not None:
+            raise UsageError(f"tracklet {tracklet_id} was rejected ({found.rejected.value}) and shows nobody")
+        return found.row
+
+    def _require_whole(self, person: int) -> None:
+        found = {each.person_id: each for each in self.all()}.get(person)
+        if found is None:
+            raise UsageError(f"no person {person_name(person)} in this gallery")
+        if found.merged_into is not None:
+            raise UsageError(f"{person_name(person)} is part of {person_name(found.merged_into)} already")
+
+    def _new_person(self, db: sqlite3.Connection) -> int:
+        return int(db.execute("INSERT INTO persons DEFAULT VALUES").lastrowid or 0)
+
+    def _links_from(self, db: sqlite3.Connection, row: int) -> dict[int, _LinkValue]:
+        """Links of a tracklet to those that still exist, by row."""
+        found = db.execute(
+            "SELECT t.row, l.cosine, l.probability, l.state FROM links l JOIN tracklets t"
+            " ON t.tracklet_id = l.to_tracklet_id WHERE l.tracklet_row = ?",
+            [row],
+        )
+        return {to_row: (cosine, probability, state) for to_row, cosine, probability, state in found}
+
+    def _value(self, db: sqlite3.Connection, row: int, to_row: int, state: LinkState) -> _LinkValue:
+        """The link as it is but for its state; where there was none, with the cosine of the two vectors."""
+        found = self._links_from(db, row).get(to_row)
+        if found is not None:
+            return (found[0], found[1], state.value)
+        a, b = self._store.embeddings([row, to_row])
+        cosine = float(a.astype("f8") @ b.astype("f8"))
+        kinds = [
+            db.execute("SELECT modality FROM tracklets JOIN cameras USING (camera_id) WHERE row = ?", [each]).fetchone()
+            for each in (row, to_row)
+        ]
+        probability = self._store.calibration.probability([cosine], *_modalities(kinds))
+        return (cosine, float(probability[0]), state.value)
+
+    def _reject_between(
+        self, db: sqlite3.Connection, effects: _Effects, rows: Iterable[int], rest: Iterable[int]
+    ) -> None:
+        """Existing links between two groups are rejected; without any, one is made, so that they stay apart."""
+        rows, rest = list(rows), list(rest)
+        done = False
+        for a in [*rows, *rest]:
+            for b, value in self._links_from(db, a).items():
+                if (a in rows) != (b in rows) and (a in rows or a in rest) and (b in rows or b in rest):
+                    effects.link(a, b, (value[0], value[1], LinkState.REJECTED.value))
+                    done = True
+        if not done:
+            later, earlier = max(rows[0], rest[0]), min(rows[0], rest[0])
+            effects.link(later, earlier, self._value(db, later, earlier, LinkState.REJECTED))
+
+
+def _modalities(rows: Sequence[tuple[str]]) -> tuple[Any, Any]:
+    from reid.modality import Modality
+
+    return Modality(rows[0][0]), Modality(rows[1][0])
+
+
+def _moved(effects: str) -> tuple[tuple[int, int, int], ...]:
+    return tuple((row, before, after) for row, before, after in json.loads(effects)["tracklets"])
+
+
+def _take_back(db: sqlite3.Connection, effects: _Effects, done: dict[str, Any], decision_id: int) -> None:
+    def exists(row: int) -> bool:
+        return db.execute("SELECT 1 FROM tracklets WHERE row = ?", [row]).fetchone() is not None
+
+    later = f"a later decision changed what decision {decision_id} did; undo that one first"
+    for row, before, after in done["tracklets"]:
+        if exists(row):
+            (now,) = db.execute("SELECT person_id FROM tracklets WHERE row = ?", [row]).fetchone()
+            if now != after:
+                raise UsageError(later)
+            db.execute("INSERT OR IGNORE INTO persons (person_id) VALUES (?)", [before])
+            effects.move(row, before)
+    for row, to_row, before, _ in done["links"]:
+        if exists(row) and exists(to_row):
+            effects.link(row, to_row, tuple(before) if before is not None else None)
+    for person, before, after in done["persons"]:
+        now = db.execute("SELECT state, merged_into FROM persons WHERE person_id = ?", [person]).fetchone()
+        if now is not None and now != tuple(after):
+            raise UsageError(later)
+        if now is not None:
+            effects.mark(person, PersonState(before[0]), before[1])

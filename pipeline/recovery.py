@@ -1,0 +1,344 @@
+"""A damaged database: found, set aside, never deleted, and rebuilt from what lies beside it, loudly.
+
+The records beside the crops give every tracklet with its vector and its person; the event log gives the links; the
+copies of audit and cases give those; ``gallery.json`` gives the model. What the damaged file still says is taken where
+it can be read: row numbers, the states of links, decisions. The file has no checksums of its own, so nothing of it is
+believed that the records contradict.
+"""
+
+import json
+import logging
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.audit import AUDIT_COPY, PROGRAM, Audit
+from pipeline.cases import CASES_COPY
+from pipeline.crop_files import sync
+from pipeline.erasure import SET_ASIDE, finish
+from pipeline.errors import DamagedGalleryError, UsageError
+from pipeline.event_files import read_lines
+from pipeline.record import CROPS, RECORD, Record
+from pipeline.schema import DATABASE, check_pages, connect, gallery_errors, migrate, transaction
+from pipeline.store import IDENTITY, LOCK, Store, take_lock
+from reid.calibration import Calibration
+
+logger = logging.getLogger(__name__)
+
+_REBUILDING = f"{DATABASE}.rebuilding"
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What became of a damaged database.
+
+    Attributes:
+        set_aside: Folder of the damaged files.
+        tracklets: How many were rebuilt.
+        links: How many links.
+        audit: How many rows of the audit.
+        lost: What could not be read any more, by kind.
+    """
+
+    set_aside: Path
+    tracklets: int
+    links: int
+    audit: int
+    lost: dict[str, int]
+
+
+def open_store(
+    root: Path,
+    *,
+    model_id: str,
+    dimension: int,
+    calibration: Calibration | None = None,
+    on_rebuilt: Callable[[Rebuilt], None] = lambda rebuilt: None,
+) -> Store:
+    """As ``Store.open``, but a damaged database is set aside and rebuilt, and an erasure that a crash cut short ends.
+
+    Args:
+        root: See ``Store.open``.
+        model_id: See ``Store.open``.
+        dimension: See ``Store.open``.
+        calibration: See ``Store.open``.
+        on_rebuilt: Told when the database had to be rebuilt.
+    """
+
+    def opening() -> Store:
+        return Store.open(root, model_id=model_id, dimension=dimension, calibration=calibration)
+
+    return _opened(root, opening, on_rebuilt)
+
+
+def maintain(root: Path, *, on_rebuilt: Callable[[Rebuilt], None] = lambda rebuilt: None) -> Store:
+    """As ``Store.maintain``, with the same care as `open_store`."""
+    return _opened(root, lambda: Store.maintain(root), on_rebuilt)
+
+
+def _opened(root: Path, opening: Callable[[], Store], on_rebuilt: Callable[[Rebuilt], None]) -> Store:
+    _finish_replacing(root)
+    try:
+        store = opening()
+    except DamagedGalleryError as error:
+        if not _has_records(root):
+            raise  # it never was a gallery, or there is nothing to rebuild it from
+        logger.error("%s", error)  # the message is for the operator
+        rebuilt = rebuild(root)
+        on_rebuilt(rebuilt)
+        store = opening()
+    try:
+        finish(store)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def rebuild(root: Path) -> Rebuilt:
+    """Set the database aside and make a new one from what lies beside it.
+
+    Raises:
+        ResourceError: When another process fills the gallery.
+        UsageError: When nothing says which model filled it.
+    """
+    with take_lock(root / LOCK):
+        aside = _copy_aside(root)
+        salvage = _Salvage(aside / DATABASE)
+        (root / _REBUILDING).unlink(missing_ok=True)
+        builder = _Builder(root, salvage)
+        with closing(builder.connection):
+            builder.build()
+            builder.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for suffix in ("-wal", "-shm"):
+            (root / f"{_REBUILDING}{suffix}").unlink(missing_ok=True)
+        sync(root / _REBUILDING)
+        _replace(root)
+    lost = {kind: count for kind, count in builder.lost.items() if count}
+    logger.error(
+        "%s: the damaged database lies in %s; rebuilt %d tracklets, %d links and %d rows of the audit; lost: %s",
+        root, aside, builder.tracklets, builder.links, builder.audit, lost or "nothing that is known",
+    )  # fmt: skip
+    return Rebuilt(aside, builder.tracklets, builder.links, builder.audit, lost)
+
+
+def _has_records(root: Path) -> bool:
+    return next((root / CROPS).glob(f"*/*/{RECORD}"), None) is not None
+
+
+def _copy_aside(root: Path) -> Path:
+    """Copy, not move: until the new file is whole, the old one keeps its place, so that a crash changes nothing."""
+    folder = root / SET_ASIDE / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    folder.mkdir(parents=True)
+    for suffix in ("", "-wal"):
+        source = root / f"{DATABASE}{suffix}"
+        if source.is_file():
+            shutil.copyfile(source, folder / source.name)
+            sync(folder / source.name)
+    return folder
+
+
+def _replace(root: Path) -> None:
+    """Put the rebuilt file in place. A log beside it would be that of the damaged one: it goes first."""
+    marker = root / f"{_REBUILDING}.whole"
+    (root / _REBUILDING).rename(marker)
+    sync(root)
+    _finish_replacing(root)
+
+
+def _finish_replacing(root: Path) -> None:
+    """What `_replace` does once the new file is whole; a crash in between is made good by the next opening."""
+    marker = root / f"{_REBUILDING}.whole"
+    if marker.is_file():
+        for suffix in ("-wal", "-shm"):
+            (root / f"{DATABASE}{suffix}").unlink(missing_ok=True)
+        marker.replace(root / DATABASE)
+        sync(root)
+
+
+class _Salvage:
+    """Whatever can still be read of a damaged file."""
+
+    def __init__(self, path: Path) -> None:
+        self._db: sqlite3.Connection | None = None
+        with suppress(sqlite3.Error):
+            connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)
+            connection.text_factory = str
+            self._db = connection
+
+    def rows(self, table: str, columns: Sequence[str], key: str) -> list[tuple[Any, ...]]:
+        """Rows from the front up to the damage, and from the back up to it."""
+        found: dict[Any, tuple[Any, ...]] = {}
+        for order in ("ASC", "DESC"):
+            statement = f"SELECT {', '.join(columns)} FROM {table} ORDER BY {key} {order}"  # noqa: S608  # our own names
+            for row in self._until_damage(statement):
+                found.setdefault(row, row)
+        return list(found)
+
+    def _until_damage(self, statement: str) -> Iterator[tuple[Any, ...]]:
+        with suppress(sqlite3.Error, UnicodeError, OverflowError):
+            if self._db is not None:
+                yield from self._db.execute(statement)
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+
+
+class _Builder:
+    """Fills a new database."""
+
+    def __init__(self, root: Path, salvage: _Salvage) -> None:
+        self._root = root
+        self._salvage = salvage
+        self.lost: Counter[str] = Counter()
+        self.tracklets = self.links = self.audit = 0
+        self._records, damaged = _read_records(root)
+        self.lost["damaged records"] = damaged
+        meta = self._identity()
+        self._model_id, self._dimension = meta["model_id"], int(meta["dimension"])
+        self.connection = connect(root / _REBUILDING, read_only=False)
+        with gallery_errors(root / _REBUILDING):
+            migrate(self.connection, root / _REBUILDING, meta)
+
+    def build(self) -> None:
+        """Everything in one transaction."""
+        with gallery_errors(self._root / _REBUILDING), transaction(self.connection):
+            self._meta()
+            self._tracklets()
+            self._persons()
+            self._links()
+            self._cases()
+            self._decisions()
+            self._audit()
+        check_pages(self.connection, self._root / _REBUILDING, thorough=True)
+        self._salvage.close()
+
+    def _identity(self) -> dict[str, str]:
+        known = {str(key): str(value) for key, value in self._salvage.rows("meta", ("key", "value"), "key")}
+        with suppress(OSError, ValueError):
+            known |= json.loads((self._root / IDENTITY).read_text(encoding="utf-8"))
+        with_vector = [each for each in self._records if each.vector is not None]
+        if with_vector and not {"model_id", "dimension"} <= known.keys():
+            models = Counter((each.model_id, len(each.vector or b"") // 2) for each in with_vector)
+            (model_id, dimension), _ = models.most_common(1)[0]
+            known |= {"model_id": model_id, "dimension": str(dimension)}
+        if not {"model_id", "dimension"} <= known.keys():
+            raise UsageError(f"{self._root}: neither database nor {IDENTITY} nor any record says which model filled it")
+        return {key: known[key] for key in ("model_id", "dimension", "calibration") if key in known}
+
+    def _meta(self) -> None:
+        known = dict(self._salvage.rows("meta", ("key", "value"), "key"))
+        keep = {key: value for key, value in known.items() if str(key).startswith("run:")} | {"records": "1"}
+        if "audit_start" in known:
+            keep["audit_start"] = known["audit_start"]
+        self.connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", keep.items())
+        stamp = int(datetime.now(UTC).timestamp() * 1e6)  # unlike any generation that an index may have followed
+        self.connection.execute("UPDATE meta SET value = ? WHERE key = 'generation'", [str(stamp)])
+
+    def _tracklets(self) -> None:
+        found = self._salvage.rows("tracklets", ("row", "tracklet_id"), "row")
+        rows = {name: row for row, name in dict(found).items() if isinstance(row, int) and 0 < row < 2**53}
+        of_model = (self._model_id, 2 * self._dimension)
+        store = Store.over(self._root, self.connection)
+        arrival = {event.get("tracklet_id"): n for n, (_, event) in enumerate(read_lines(self._root))}
+        late = len(arrival)
+        self._records.sort(key=lambda each: (arrival.get(each.tracklet_id, late), each.end_us, each.tracklet_id))
+        free = max(rows.values(), default=0) + 1
+        for record in self._records:
+            if record.vector is not None and (record.model_id, len(record.vector)) != of_model:
+                self.lost["vectors of another model"] += 1
+                continue
+            row = rows.pop(record.tracklet_id, None)
+            if row is None:
+                row, free = free, free + 1
+            try:
+                store.insert(record, row=row)
+                self.tracklets += 1
+            except sqlite3.IntegrityError:
+                self.lost["tracklets"] += 1
+        known = {each.tracklet_id for each in self._records}
+        self.lost["events without a record"] = len({name for name in arrival if name and name not in known})
+
+    def _persons(self) -> None:
+        for person, state, into in self._salvage.rows("persons", ("person_id", "state", "merged_into"), "person_id"):
+            self._try("INSERT OR IGNORE INTO persons (person_id) VALUES (?)", [person])
+            self._try("UPDATE persons SET state = ?, merged_into = ? WHERE person_id = ?", [state, into, person])
+        sequence = [
+            seq for name, seq in self._salvage.rows("sqlite_sequence", ("name", "seq"), "rowid") if name == "persons"
+        ]
+        for highest in sequence:
+            self._try("UPDATE sqlite_sequence SET seq = MAX(seq, ?) WHERE name = 'persons'", [highest])
+
+    def _links(self) -> None:
+        rows = dict(self.connection.execute("SELECT tracklet_id, row FROM tracklets"))
+        columns = ("tracklet_row", "to_tracklet_id", "cosine", "probability", "state")
+        for link in self._salvage.rows("links", columns, "tracklet_row"):
+            self._try("INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?, ?)", link)
+        for _, event in read_lines(self._root):
+            row = rows.get(str(event.get("tracklet_id")))
+            for link in (event.get("links") or []) if row is not None else []:
+                values = [row, link["tracklet_id"], link["cosine"], link["p_same"]]
+                self._try("INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?, 'probable')", values)
+        (self.links,) = self.connection.execute("SELECT COUNT(*) FROM links").fetchone()
+
+    def _cases(self) -> None:
+        rows = dict(self.connection.execute("SELECT tracklet_id, row FROM tracklets"))
+        with suppress(OSError, ValueError, KeyError):
+            kept = json.loads((self._root / CASES_COPY).read_text(encoding="utf-8"))
+            for case in kept["cases"]:
+                self._try("INSERT OR IGNORE INTO cases VALUES (?, ?, ?, ?)", case)
+            for case_id, name, *rest in kept["items"]:
+                if not self._try(
+                    "INSERT OR IGNORE INTO case_items VALUES (?, ?, ?, ?, ?)", [case_id, rows.get(name), *rest]
+                ):
+                    self.lost["items of cases"] += 1
+
+    def _decisions(self) -> None:
+        columns = ("decision_id", "made_us", "actor", "kind", "purpose", "effects", "undone_by")
+        for decision in sorted(self._salvage.rows("decisions", columns, "decision_id"), key=str):
+            self._try("INSERT OR IGNORE INTO decisions VALUES (?, ?, ?, ?, ?, ?, NULL)", decision[:6])
+        for decision in self._salvage.rows("decisions", columns, "decision_id"):
+            if decision[6] is not None:
+                self._try("UPDATE decisions SET undone_by = ? WHERE decision_id = ?", [decision[6], decision[0]])
+
+    def _audit(self) -> None:
+        """From the copy, which nobody erases; a row that only the database had comes from there."""
+        lines = (self._root / AUDIT_COPY).read_bytes().splitlines() if (self._root / AUDIT_COPY).is_file() else []
+        for line in lines:
+            with suppress(ValueError):
+                self._try("INSERT OR IGNORE INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", json.loads(line))
+        columns = ("number", "at_us", "actor", "action", "case_id", "purpose", "details", "previous", "hash")
+        for row in self._salvage.rows("audit", columns, "number"):
+            self._try("INSERT OR IGNORE INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        for row in self._salvage.rows("audit_subjects", ("token", "salt", "subject"), "token"):
+            self._try("INSERT OR IGNORE INTO audit_subjects VALUES (?, ?, ?)", row)
+        (self.audit,) = self.connection.execute("SELECT COUNT(*) FROM audit").fetchone()
+        said = {"tracklets": self.tracklets, "lost": {kind: count for kind, count in self.lost.items() if count}}
+        Audit(Store.over(self._root, self.connection)).append(self.connection, PROGRAM, "gallery_rebuilt", said)
+
+    def _try(self, statement: str, values: Iterable[Any]) -> bool:
+        """Whether a salvaged row was fit to be kept: what breaks a rule of the tables is noise."""
+        try:
+            self.connection.execute(statement, list(values))
+        except (sqlite3.Error, OverflowError, UnicodeError):
+            return False
+        return True
+
+
+def _read_records(root: Path) -> tuple[list[Record], int]:
+    """All that can be read, and how many cannot."""
+    records, damaged = [], 0
+    for path in sorted((root / CROPS).glob(f"*/*/{RECORD}")):
+        try:
+            records.append(Record.read(path))
+        except (ValueError, TypeError, OSError):
+            logger.exception("%s: a damaged record; its tracklet is lost, its folder is left", path)
+            damaged += 1
+    return records, damaged

@@ -1,0 +1,316 @@
+"""One connection to a live stream, read in a thread of its own so that nothing can block whoever wants the frames.
+
+FFmpeg is asked to give up after the timeouts; where it does not (a name server or a device that hangs), the connection
+is abandoned, and ends by itself once FFmpeg comes back.
+"""
+
+import logging
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Condition, Event, Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import av
+from av.codec.hwaccel import HWAccel
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from pipeline.address import hide_secrets, is_device, scheme_of, without_secrets
+from pipeline.errors import ErrorCode, SourceError
+from pipeline.sources.timeline import Arrival
+
+logger = logging.getLogger(__name__)
+
+_NOT_READY_SECONDS = 0.005  # between two looks at a device that has no frame yet
+_WITHOUT_TIMES = frozenset({"mpjpeg", "mjpeg", "image2pipe", "jpeg_pipe"})  # formats, for which FFmpeg invents some
+_MOST_PACKETS = 256
+_MOST_BEHIND_SECONDS = 2.0  # of undecoded packets; then all are dropped up to the next key frame
+_CODES: tuple[tuple[type[Exception], ErrorCode, str], ...] = (
+    (av.error.HTTPUnauthorizedError, ErrorCode.STREAM_AUTH_FAILED, "wrong or missing user name or password"),
+    (av.error.HTTPForbiddenError, ErrorCode.STREAM_AUTH_FAILED, "access is forbidden to this user"),
+    (av.error.HTTPNotFoundError, ErrorCode.STREAM_NOT_FOUND, "the server has no such stream"),
+    (av.error.HTTPError, ErrorCode.STREAM_INVALID, "the server refuses"),
+    (av.error.ConnectionRefusedError, ErrorCode.STREAM_REFUSED, "nobody listens there"),
+    (av.error.ConnectionResetError, ErrorCode.STREAM_CLOSED, "the connection was reset"),
+    (av.error.BrokenPipeError, ErrorCode.STREAM_CLOSED, "the connection was closed"),
+    (av.error.TimeoutError, ErrorCode.STREAM_TIMEOUT, "no answer in time"),
+    (av.error.ExitError, ErrorCode.STREAM_TIMEOUT, "no answer in time"),
+    (av.error.EOFError, ErrorCode.STREAM_CLOSED, "the other side ended the stream"),
+    (av.error.DecoderNotFoundError, ErrorCode.STREAM_CODEC_UNSUPPORTED, "no decoder for its codec"),
+    (av.error.ProtocolNotFoundError, ErrorCode.STREAM_INVALID, "FFmpeg does not know this protocol"),
+    (av.error.InvalidDataError, ErrorCode.STREAM_INVALID, "what comes is no stream that FFmpeg can read"),
+)
+_DEVICE_CODES: tuple[tuple[type[Exception], ErrorCode, str], ...] = (
+    (FileNotFoundError, ErrorCode.DEVICE_NOT_FOUND, "no such device"),
+    (PermissionError, ErrorCode.DEVICE_DENIED, "it may not be opened by this user (group video?)"),
+    (BlockingIOError, ErrorCode.DEVICE_BUSY, "another program uses it"),
+)
+_ERRNO_CODES = {16: (ErrorCode.DEVICE_BUSY, "another program uses it"),
+                19: (ErrorCode.DEVICE_NOT_FOUND, "the device is gone"),
+                101: (ErrorCode.STREAM_UNREACHABLE, "the network cannot be reached"),
+                113: (ErrorCode.STREAM_UNREACHABLE, "the host cannot be reached")}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """How a live source is connected; see ``pipeline.config.StreamConfig`` for the meaning.
+
+    Attributes:
+        transport: Of RTSP, tcp or udp.
+        timeout_seconds: From connecting to the first frame.
+        stall_seconds: Without a frame.
+        backoff_seconds: First wait.
+        backoff_cap_seconds: Longest wait.
+        max_clock_error_seconds: Of the camera's clock; one that is further off is not believed.
+        hardware: Whether a GPU may decode.
+        ca_file: Certificates that an encrypted stream's is checked against; None encrypts without knowing whom to.
+    """
+
+    transport: str = "tcp"
+    timeout_seconds: float = 10.0
+    stall_seconds: float = 10.0
+    backoff_seconds: float = 1.0
+    backoff_cap_seconds: float = 30.0
+    max_clock_error_seconds: float = 5.0
+    hardware: bool = True
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A packet with its arrival, and the stream that decodes it; ``has_times`` is false where FFmpeg invents them."""
+
+    packet: "Packet[VideoStream]"
+    arrival: Arrival
+    stream: VideoStream
+    has_times: bool
+
+
+class Connection:
+    """Packets of one connection. Use as a context: leaving it lets go of the stream, without waiting."""
+
+    def __init__(self, source: str, settings: StreamSettings, *, raw: bool, name: str) -> None:
+        """Connect, in the background.
+
+        Args:
+            source: Address or device.
+            settings: How.
+            raw: Whether a device is first asked for 16-bit counts.
+            name: Of the camera, for the thread.
+        """
+        self._source = source
+        self._settings = settings
+        self._raw = raw
+        self._received: deque[Received] = deque()
+        self._changed = Condition()
+        self._error: SourceError | None = None
+        self._done = False
+        self._behind = self._came = False
+        self._lost = 0
+        self._released = Event()
+        self.thread = Thread(target=self._run, name=f"read-{name}", daemon=True)
+        self.thread.start()
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Nobody wants more, and nobody decodes any more."""
+        self._released.set()
+        with self._changed:
+            self._received.clear()
+            self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Let ``take`` return at once."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def take(self, *, seconds: float, unless: Event) -> Received | None:
+        """The next packet.
+
+        Args:
+            seconds: To wait for it.
+            unless: When set, nothing is waited for.
+
+        Returns:
+            None when nothing came in time.
+
+        Raises:
+            SourceError: When the stream broke, with its code.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._received or self._done or unless.is_set(), timeout=max(seconds, 0.0))
+            if self._received and not unless.is_set():
+                return self._received.popleft()
+            if self._done and self._error is not None and not unless.is_set():
+                raise self._error
+            return None
+
+    def lost(self) -> int:
+        """Packets dropped since the last question, because decoding does not keep up."""
+        with self._changed:
+            lost, self._lost = self._lost, 0
+            return lost
+
+    def _run(self) -> None:
+        try:
+            self._resolve()
+            with self._open() as container:
+                try:
+                    self._read(container)
+                finally:
+                    self._end(None)
+                    self._released.wait()  # the stream is freed with the container, and may be decoding still
+        except SourceError as error:
+            self._end(error)
+        except Exception as error:  # noqa: BLE001 (a thread has nobody to raise to: what broke is told to who reads)
+            self._end(self._trouble(error))
+
+    def _read(self, container: InputContainer) -> None:
+        try:
+            if not container.streams.video:
+                raise SourceError("it has no video", ErrorCode.STREAM_WITHOUT_VIDEO)
+            stream = container.streams.video[0]
+            stream.codec_context.copy_opaque = True
+            has_times = _WITHOUT_TIMES.isdisjoint(container.format.name.split(","))
+            for packet in self._packets(container):
+                if packet.stream_index == stream.index and packet.size:
+                    self._keep(Received(packet, Arrival(time.monotonic(), time.time()), stream, has_times))
+            raise SourceError("the other side ended the stream", ErrorCode.STREAM_CLOSED)
+        except SourceError as error:
+            self._end(error)
+        except Exception as error:  # noqa: BLE001
+            self._end(self._trouble(error))
+
+    def _packets(self, container: InputContainer) -> Iterator["Packet[Any]"]:
+        """All streams' packets: who asks FFmpeg for one stream only is not given back control by the others."""
+        while not self._released.is_set():
+            try:
+                for packet in container.demux():
+                    yield packet
+                    if self._released.is_set():
+                        return
+                return
+            except av.error.BlockingIOError:  # a device without a new frame
+                time.sleep(_NOT_READY_SECONDS)
+
+    def _keep(self, item: Received) -> None:
+        """Hand a packet over. Of a queue that only grows, everything up to the next key frame is dropped."""
+        self._came = True
+        with self._changed:
+            late = self._received and item.arrival.monotonic - self._received[0].arrival.monotonic
+            if late and (late > _MOST_BEHIND_SECONDS or len(self._received) >= _MOST_PACKETS):
+                self._lost += len(self._received)
+                self._received.clear()
+                self._behind = True
+            if self._behind and not item.packet.is_keyframe:
+                self._lost += 1
+                return
+            self._behind = False
+            self._received.append(item)
+            self._changed.notify_all()
+
+    def _end(self, error: SourceError | None) -> None:
+        with self._changed:
+            self._done = True
+            self._error = self._error or error
+            self._changed.notify_all()
+
+    def _resolve(self) -> None:
+        """Look the name up first: FFmpeg calls a name that it cannot resolve an input/output error."""
+        if is_device(self._source):
+            return
+        try:
+            address = urlsplit(self._source)
+            host, port = address.hostname, address.port
+        except ValueError as error:
+            raise SourceError(f"its address cannot be read: {error}", ErrorCode.STREAM_INVALID) from None
+        if not host:
+            raise SourceError("its address names no host", ErrorCode.STREAM_INVALID)
+        try:
+            socket.getaddrinfo(host, port)
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise SourceError(f"the name {host} cannot be resolved: {why}", ErrorCode.STREAM_UNREACHABLE) from None
+
+    def _open(self) -> InputContainer:
+        timeouts = (self._settings.timeout_seconds, self._settings.stall_seconds)
+        attempts = self._attempts()
+        for number, (address, form, options) in enumerate(attempts):
+            try:
+                return av.open(
+                    address, "r", format=form, options=options, timeout=timeouts, hwaccel=self._accelerator()
+                )
+            except av.error.FFmpegError:
+                if number + 1 == len(attempts) or self._released.is_set():
+                    raise
+        raise AssertionError("unreachable")
+
+    def _attempts(self) -> list[tuple[str, str | None, dict[str, str]]]:
+        if is_device(self._source):
+            return device_attempts(self._source, raw=self._raw)
+        options = {"analyzeduration": "0", "probesize": "32", "fpsprobesize": "0"}
+        scheme = scheme_of(self._source)
+        if scheme in ("rtsp", "rtsps"):
+            options |= {"rtsp_transport": self._settings.transport, "allowed_media_types": "video"}
+        else:
+            options = {"analyzeduration": "1000000", "probesize": "1000000", "multiple_requests": "0"}
+        if scheme in ("rtsps", "https") and self._settings.ca_file:
+            options |= {"tls_verify": "1", "ca_file": str(self._settings.ca_file)}
+        return [(self._source, None, options)]
+
+    def _accelerator(self) -> HWAccel | None:
+        device = accelerator() if self._settings.hardware else None
+        return HWAccel(device_type=device, allow_software_fallback=True) if device else None
+
+    def _trouble(self, error: Exception) -> SourceError:
+        code, meaning = _meaning(error, device=is_device(self._source))
+        if code is ErrorCode.STREAM_TIMEOUT and self._came:
+            code, meaning = ErrorCode.STREAM_STALLED, f"nothing for {self._settings.stall_seconds:g} s"
+        detail = hide_secrets(str(getattr(error, "strerror", None) or error), self._source)
+        return SourceError(f"{meaning} ({detail})" if detail else meaning, code)
+
+
+def _meaning(error: Exception, *, device: bool) -> tuple[ErrorCode, str]:
+    for kind, code, meaning in (*(_DEVICE_CODES if device else ()), *_CODES):
+        if isinstance(error, kind):
+            return code, meaning
+    number = getattr(error, "errno", None)
+    return _ERRNO_CODES.get(number or 0, (ErrorCode.SOURCE_FAULT, "it cannot be read"))
+
+
+def device_attempts(source: str, *, raw: bool) -> list[tuple[str, str | None, dict[str, str]]]:
+    """Address, format and options to open a V4L2 device with, in order; ``raw`` asks for 16-bit counts first."""
+    path = f"/dev/video{source}" if source.isdigit() else source
+    options = {"fflags": "nonblock", "timestamps": "abs"}
+    attempts = [(path, "v4l2", options)]
+    return [(path, "v4l2", options | {"input_format": "gray16le"}), *attempts] if raw else list(attempts)
+
+
+def accelerator() -> str | None:
+    """The kind of hardware decoder of this machine that FFmpeg was built for; None where there is none."""
+    from av.codec.hwaccel import hwdevices_available
+
+    built = set(hwdevices_available())
+    for kind, node in (("cuda", "/dev/nvidia0"), ("vaapi", "/dev/dri/renderD128"), ("videotoolbox", "/System/Library")):
+        if kind in built:
+            with suppress(OSError):
+                if Path(node).exists():
+                    return kind
+    return None
+
+
+def shown(source: str) -> str:
+    """The address as messages show it."""
+    return f"/dev/video{source}" if source.isdigit() else without_secrets(source)

@@ -1,0 +1,299 @@
+"""A camera that is watched as it films: connected, lost, and connected again, until it is closed."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Event
+
+import av
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import ErrorCode, SourceError
+from pipeline.frame import Frame
+from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
+from pipeline.sources.connection import Connection, Received, StreamSettings, shown
+from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, bits_of, image_of, is_false_colour
+from pipeline.sources.timeline import Arrival, CaptureClock, PresentationClock
+from reid.modality import Modality
+
+logger = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 1.0  # that FFmpeg has, on top of a timeout, to give up by itself
+_STALLED_SHARE = 0.3  # of stall_seconds without a frame, after which the source is called stalled
+_LOOK_SECONDS = 0.25  # between two looks at the clock while nothing comes
+_DEFAULT_FPS = 25.0
+
+
+class LiveSource:
+    """RTSP, HTTP or a device; see ``pipeline.sources.base.Source``.
+
+    Iterating connects, decodes, and connects again with growing waits, whatever happens to the network or the camera,
+    until ``close`` is called. Times go on over connections; ``index`` counts all frames.
+    """
+
+    live = True
+
+    def __init__(
+        self, camera_id: str, source: str, modality: Modality, *, settings: StreamSettings | None = None
+    ) -> None:
+        """Nothing is connected yet. ``source`` is a URL with its secrets, or a device."""
+        self.camera_id = camera_id
+        self.modality = modality
+        self.account = SourceAccount()
+        self.info: SourceInfo | None = None
+        self._source = source
+        self._settings = settings or StreamSettings()
+        self._closed = Event()
+        self._connection: Connection | None = None
+        self._random = random.Random(camera_id)  # noqa: S311 (only spreads the cameras' attempts)
+
+    def __repr__(self) -> str:
+        return f"LiveSource({self.camera_id!r}, {shown(self._source)!r})"
+
+    def probe(self) -> SourceInfo:
+        """Connect once, decode one frame, and let go."""
+        try:
+            with self._connect() as connection:
+                next(self._reader(SourceAccount()).frames(connection), None)
+        except SourceError as error:
+            raise SourceError(f"{self._where}: {error}", error.code) from None
+        if self.info is None:
+            raise SourceError(f"{self._where}: closed", ErrorCode.STREAM_CLOSED)
+        return self.info
+
+    def close(self) -> None:
+        """End the iteration for good. A connection that still blocks is left to end by itself."""
+        self._closed.set()
+        if (connection := self._connection) is not None:
+            connection.wake()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Decode until closed; whatever a network does ends in another connection, never in an error."""
+        account = self.account = SourceAccount()
+        reader = self._reader(account)
+        failures = 0
+        while not self._closed.is_set():
+            given = account.decoded
+            try:
+                with self._connect() as connection:
+                    yield from reader.frames(connection)
+            except SourceError as error:
+                came = account.decoded > given
+                failures = 1 if came else failures + 1
+                self._tell(error, account, came=came)
+                self._closed.wait(self._wait_seconds(failures))
+            self._wait_for_the_abandoned()
+        account.enter(SourceState.ENDED)
+
+    @property
+    def _where(self) -> str:
+        return f"camera {self.camera_id}: {shown(self._source)}"
+
+    def _reader(self, account: SourceAccount) -> "_Reader":
+        return _Reader(_Camera(self.camera_id, self.modality, shown(self._source)), self._settings, account,
+                       closed=self._closed, on_info=self._know)  # fmt: skip
+
+    def _know(self, info: SourceInfo) -> None:
+        self.info = info
+
+    def _connect(self) -> Connection:
+        raw = self.modality is Modality.THERMAL
+        self._connection = Connection(self._source, self._settings, raw=raw, name=self.camera_id)
+        return self._connection
+
+    def _wait_for_the_abandoned(self) -> None:
+        """Only one connection of a camera is ever open: one that hangs in the system is waited for."""
+        while (connection := self._connection) is not None and connection.thread.is_alive():
+            if self._closed.wait(0.02):
+                return
+
+    def _wait_seconds(self, failures: int) -> float:
+        """Doubles with every failure up to the cap; up to a half less, so that cameras do not come back in step."""
+        settings = self._settings
+        longest = min(settings.backoff_cap_seconds, settings.backoff_seconds * 2.0 ** min(failures - 1, 30))
+        return longest * self._random.uniform(0.5, 1.0)
+
+    def _tell(self, error: SourceError, account: SourceAccount, *, came: bool) -> None:
+        """Log what is new; the same failure again and again is a line once."""
+        message = f"{self._where}: {error}"
+        is_news = came or error.code is not account.error_code
+        account.trouble(message, error.code, connecting=not came)
+        account.enter(SourceState.RECONNECTING)
+        logger.log(
+            logging.WARNING if is_news else logging.DEBUG, "%s [%s]; connecting again until it is back", message,
+            error.code,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Camera:
+    camera_id: str
+    modality: Modality
+    shown: str
+
+
+class _Reader:
+    """Frames of one connection after the other, with clocks that go on from one to the next."""
+
+    def __init__(
+        self,
+        camera: _Camera,
+        settings: StreamSettings,
+        account: SourceAccount,
+        *,
+        closed: Event,
+        on_info: Callable[[SourceInfo], None],
+    ) -> None:
+        self._camera = camera
+        self._settings = settings
+        self._account = account
+        self._closed = closed
+        self._on_info = on_info
+        self._presentation = PresentationClock(account)
+        self._capture = CaptureClock(account, max_error_seconds=settings.max_clock_error_seconds)
+        self._index = -1
+        self._last_arrival: Arrival | None = None
+        self._resolution_wh: tuple[int, int] | None = None  # of this connection; None before its first frame
+        self._doubted = False
+
+    def frames(self, connection: Connection) -> Iterator[Frame]:
+        """Decode until the source is closed.
+
+        Raises:
+            SourceError: When the connection cannot be made or is lost, or no frame comes in time.
+        """
+        self._presentation.restart()
+        self._capture.restart()
+        self._resolution_wh = None
+        waiting_since = time.monotonic()
+        while not self._closed.is_set():
+            self._check_patience(time.monotonic() - waiting_since)
+            received = connection.take(seconds=_LOOK_SECONDS, unless=self._closed)
+            if received is None:
+                continue
+            self._count_lost(connection.lost())
+            for picture in self._decoded(received):
+                if frame := self._frame(picture, received):
+                    self._account.enter(SourceState.RUNNING)
+                    self._account.give()
+                    yield frame
+                    waiting_since = time.monotonic()
+
+    def _check_patience(self, idle: float) -> None:
+        settings = self._settings
+        if self._resolution_wh is None:
+            if idle > settings.timeout_seconds + _GRACE_SECONDS:
+                raise SourceError(f"no frame within {settings.timeout_seconds:g} s", ErrorCode.STREAM_TIMEOUT)
+        elif idle > settings.stall_seconds + _GRACE_SECONDS:
+            raise SourceError(f"no frame for {settings.stall_seconds:g} s", ErrorCode.STREAM_STALLED)
+        elif idle > _STALLED_SHARE * settings.stall_seconds:
+            self._account.enter(SourceState.STALLED)
+
+    def _count_lost(self, packets: int) -> None:
+        for _ in range(packets):
+            self._index += 1
+            self._account.skip("decoder_behind", f"frame {self._index}")
+
+    def _decoded(self, received: Received) -> list[VideoFrame]:
+        received.packet.opaque = received.arrival, _sender_seconds(received)
+        try:
+            return received.packet.decode()
+        except av.error.DecoderNotFoundError:
+            raise SourceError("no decoder for its codec", ErrorCode.STREAM_CODEC_UNSUPPORTED) from None
+        except av.error.FFmpegError:
+            self._index += 1
+            self._account.skip("damaged", f"frame {self._index}")
+            return []
+
+    def _frame(self, picture: VideoFrame, received: Received) -> Frame | None:
+        """Give the picture its times and its form, or count why not."""
+        self._index += 1
+        self._check_picture(picture)
+        arrival, sender = picture.opaque if isinstance(picture.opaque, tuple) else (received.arrival, None)
+        ticks = _ticks(picture, has_times=received.has_times)
+        elapsed = arrival.monotonic - self._last_arrival.monotonic if self._last_arrival else None
+        pts_seconds = self._presentation.advance(ticks, elapsed=elapsed)
+        if pts_seconds is None:
+            self._account.skip("time_not_increasing", f"frame {self._index}")
+            return None
+        self._last_arrival = arrival
+        captured_at, time_source = self._capture.stamp(ticks, arrival, sender=sender)
+        frame = Frame(
+            image=image_of(picture, self._camera.modality),
+            camera_id=self._camera.camera_id,
+            modality=self._camera.modality,
+            index=self._index,
+            pts_seconds=pts_seconds,
+            captured_at=captured_at,
+            time_source=time_source,
+            arrived_at=datetime.fromtimestamp(arrival.utc, UTC),
+        )
+        if self._resolution_wh is None:
+            self._begin(frame, picture, received.stream)
+        self._tell_clock()
+        return frame
+
+    def _check_picture(self, picture: VideoFrame) -> None:
+        resolution_wh = picture.width, picture.height
+        if self._resolution_wh is None:
+            check_size(self._camera.camera_id, self._camera.shown, resolution_wh)
+        elif resolution_wh != self._resolution_wh:
+            raise SourceError(f"its resolution changed to {picture.width}x{picture.height}", ErrorCode.STREAM_CLOSED)
+        if self._camera.modality is Modality.THERMAL and is_false_colour(picture):
+            raise SourceError(FALSE_COLOUR_ADVICE, ErrorCode.FALSE_COLOUR)
+
+    def _begin(self, frame: Frame, picture: VideoFrame, stream: VideoStream) -> None:
+        """The first frame of a connection says what the stream is."""
+        self._resolution_wh = frame.resolution_wh
+        self._account.connected()
+        rate = stream.average_rate or stream.guessed_rate
+        fps = float(rate) if rate and 0 < rate < 1000 else _DEFAULT_FPS
+        context = stream.codec_context
+        where = "by the GPU" if context.is_hwaccel else "on the CPU"
+        info = SourceInfo(
+            resolution_wh=frame.resolution_wh,
+            fps=fps,
+            frames=None,
+            bit_depth=8 * frame.image.dtype.itemsize,
+            start=frame.captured_at,
+            time_source=frame.time_source,
+            decoder=f"{context.codec.name} {where}",
+        )
+        self._on_info(info)
+        logger.info(
+            "camera %s: connected to %s: %s, %dx%d, %d bits, decoded %s",
+            self._camera.camera_id, self._camera.shown, context.codec.name, *frame.resolution_wh, bits_of(picture),
+            where,
+        )  # fmt: skip
+
+    def _tell_clock(self) -> None:
+        """Say once a connection that the camera's clock is wrong, and once that it is right again."""
+        error = self._capture.rejected_error
+        if (error is not None) == self._doubted:
+            return
+        self._doubted = error is not None
+        if error is not None:
+            logger.warning(
+                "camera %s: its clock is off by %+.1f s and not used; times are those of arrival",
+                self._camera.camera_id, error,
+            )  # fmt: skip
+        else:
+            logger.info("camera %s: its clock is right again and used", self._camera.camera_id)
+
+
+def _ticks(picture: VideoFrame, *, has_times: bool) -> float | None:
+    if not has_times or picture.pts is None or picture.time_base is None:
+        return None
+    return float(picture.pts * picture.time_base)
+
+
+def _sender_seconds(received: Received) -> float | None:
+    """The sender's clock, which FFmpeg makes of RTCP sender reports for every packet once there was one."""
+    packet = received.packet
+    if not packet.has_sidedata("prft"):
+        return None
+    return int.from_bytes(bytes(packet.get_sidedata("prft"))[:8], "little", signed=True) / 1e6

@@ -1,0 +1,266 @@
+"""From one gallery into another: an export is a gallery of its own, and two sites' galleries become one.
+
+All rows arrive in one transaction, after all files are in place: a transfer that is cut short leaves nothing but
+folders that no row names, which the next writer removes. A tracklet that is there already is left as it is, so that a
+transfer can be done again when more has come.
+"""
+
+import json
+import logging
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.audit import AUDIT_COPY, Actor, Audit
+from pipeline.cases import Cases
+from pipeline.crop_files import part_of, sync
+from pipeline.errors import GalleryMismatchError, UsageError
+from pipeline.event_files import append_line, read_lines
+from pipeline.identify import person_name
+from pipeline.record import RECORD, Record, folder_of
+from pipeline.store import Store, StoredTracklet, TrackletFilter
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """What came over.
+
+    Attributes:
+        tracklets: How many.
+        already: How many were there already.
+        persons: Number in the other gallery, and here.
+        cameras: Name in the other gallery, and here.
+        cases: Names.
+    """
+
+    tracklets: int
+    already: int
+    persons: Mapping[int, int]
+    cameras: Mapping[str, str]
+    cases: tuple[str, ...]
+
+
+def export_gallery(store: Store, tracklets: Sequence[StoredTracklet], folder: Path, actor: Actor) -> Transferred:
+    """Write some tracklets as a gallery of its own, with the persons' numbers as they are.
+
+    Raises:
+        UsageError: When the folder exists and is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: exists and is not an empty folder; choose another")
+    names = [each.tracklet_id for each in tracklets]
+    Audit(store).record(actor, "export", {"tracklets": names, "folder": str(folder)}, subjects=names)
+    try:
+        calibration = store.calibration
+        with Store.open(folder, model_id=store.model_id, dimension=store.dimension, calibration=calibration) as target:
+            return _copy(store, target, tracklets, keep_persons=True, cameras={})
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def merge_galleries(
+    store: Store, other: Store, actor: Actor, *, cameras: Mapping[str, str] | None = None, same_cameras: bool = False
+) -> Transferred:
+    """Take another site's gallery in; its persons get new numbers, so that nobody of the two sites is mixed up.
+
+    Args:
+        store: Opened by ``recovery.maintain``.
+        other: Only read.
+        actor: Who, for the audit.
+        cameras: New names for cameras of the other gallery.
+        same_cameras: A camera that both know by one name is one camera.
+
+    Raises:
+        GalleryMismatchError: When another model filled it.
+        UsageError: When both have a camera of one name and nothing says what that means, or a case of one name.
+    """
+    if store.root.resolve() == other.root.resolve():
+        raise UsageError(f"{store.root}: a gallery cannot be merged into itself")
+    if (store.model_id, store.dimension) != (other.model_id, other.dimension):
+        raise GalleryMismatchError(
+            f"{store.root}: filled by model {store.model_id}, but {other.root} by model {other.model_id}; reindex one"
+            " of them by the other's model first (gallery reindex)"
+        )
+    renamed = dict(cameras or {})
+    _check_cameras(store, other, renamed, same_cameras=same_cameras)
+    _check_cases(store, other)
+    tracklets = other.tracklets(TrackletFilter(rejected=None))
+    done = _copy(other, store, tracklets, keep_persons=False, cameras=renamed)
+    _keep_audit(store, other)
+    said = {"from": str(other.root), "tracklets": done.tracklets, "already": done.already}
+    Audit(store).record(actor, "merge_gallery", said)
+    return done
+
+
+def _check_cameras(store: Store, other: Store, renamed: Mapping[str, str], *, same_cameras: bool) -> None:
+    known, coming = store.cameras(), other.cameras()
+    unknown = sorted(set(renamed) - set(coming))
+    if unknown:
+        raise UsageError(f"{other.root}: has no camera {unknown[0]!r}; it has {', '.join(coming) or 'none'}")
+    for camera, modality in coming.items():
+        name = renamed.get(camera, camera)
+        if name in known and known[name] is not modality:
+            raise UsageError(
+                f"camera {name} is {known[name].value} in {store.root}, but {modality.value} in {other.root}"
+            )
+        if name in known and not same_cameras:
+            raise UsageError(
+                f"both galleries have a camera {name}: give it another name (--rename-camera {camera}=NEW), or say that"
+                " it is one camera (--same-cameras)"
+            )
+
+
+def _check_cases(store: Store, other: Store) -> None:
+    both = {each.case_id for each in Cases(store).all()} & {each.case_id for each in Cases(other).all()}
+    if both and any(Cases(other).items(case) != Cases(store).items(case) for case in both):
+        raise UsageError(f"both galleries have a case {min(both)}: they cannot be told apart once they are one")
+
+
+def _copy(
+    source: Store, target: Store, tracklets: Sequence[StoredTracklet], *, keep_persons: bool, cameras: Mapping[str, str]
+) -> Transferred:
+    there = _names(target)
+    coming = [each for each in tracklets if each.tracklet_id not in there]
+    persons = _numbers(target, tracklets, there, keep=keep_persons)
+    records = [_renamed(source.record(each.tracklet_id), persons, cameras) for each in coming]
+    names = {record.tracklet_id for record in records}
+    for record, each in zip(records, coming, strict=True):
+        _copy_folder(source.root / folder_of(each.camera_id, each.tracklet_id), target.root, record)
+    copied = [folder_of(record.camera_id, record.tracklet_id) for record in records]
+    try:
+        with target.writing() as db:
+            rows = {record.tracklet_id: target.insert(record) for record in records}
+            db.executemany("INSERT INTO links VALUES (?, ?, ?, ?, ?)", _links(source, rows, names | there))
+            _copy_states(source, db, persons)
+            cases = _copy_cases(source, db, rows)
+    except BaseException:
+        for folder in copied:
+            shutil.rmtree(target.root / folder, ignore_errors=True)
+        raise
+    by_name = {record.tracklet_id: record for record in records}
+    _copy_events(source.root, target.root, by_name, _Names(persons, cameras, frozenset(names | there)))
+    Cases(target).write_copy()
+    all_cameras = {camera: cameras.get(camera, camera) for camera in {each.camera_id for each in tracklets}}
+    return Transferred(len(records), len(tracklets) - len(coming), persons, all_cameras, tuple(cases))
+
+
+def _names(store: Store) -> set[str]:
+    with store.reading() as db:
+        return {name for (name,) in db.execute("SELECT tracklet_id FROM tracklets")}
+
+
+def _numbers(target: Store, tracklets: Sequence[StoredTracklet], there: set[str], *, keep: bool) -> dict[int, int]:
+    """Persons' numbers here, by their numbers there; who came earlier keeps the number that they got then."""
+    people = sorted({each.person_id for each in tracklets if each.person_id is not None})
+    if keep or not people:
+        return {person: person for person in people}
+    numbers: dict[int, int] = {}
+    for each in tracklets:
+        here = target.tracklet(each.tracklet_id).person_id if each.tracklet_id in there else None
+        if here is not None and each.person_id is not None:
+            numbers.setdefault(each.person_id, here)
+    new = [person for person in people if person not in numbers]
+    first = target.reserve_persons(len(new)) if new else 0
+    return numbers | dict(zip(new, range(first, first + len(new)), strict=True))
+
+
+def _renamed(record: Record, persons: Mapping[int, int], cameras: Mapping[str, str]) -> Record:
+    camera = cameras.get(record.camera_id, record.camera_id)
+    folder = folder_of(camera, record.tracklet_id)
+
+    def moved(path: str) -> str:
+        return f"{folder}/{Path(path).name}"
+
+    return replace(
+        record,
+        camera_id=camera,
+        person_id=None if record.person_id is None else persons[record.person_id],
+        crops=tuple((crop[0], moved(crop[1]), *crop[2:]) for crop in record.crops),
+        counterparts=tuple((each[0], each[1], moved(each[2]), *each[3:]) for each in record.counterparts),
+    )
+
+
+def _copy_folder(source: Path, root: Path, record: Record) -> None:
+    """Copy images and write the record, whole or not at all."""
+    folder = root / record.folder
+    part = part_of(folder)
+    part.mkdir(parents=True)
+    for path in [crop[1] for crop in record.crops] + [each[2] for each in record.counterparts]:
+        name = Path(path).name
+        shutil.copyfile(source / name, part / name)
+        sync(part / name)
+    (part / RECORD).write_bytes(record.to_json())
+    sync(part / RECORD)
+    sync(part)
+    part.rename(folder)
+    sync(folder.parent)
+
+
+def _links(source: Store, rows: Mapping[str, int], known: set[str]) -> Iterator[tuple[Any, ...]]:
+    """Links between tracklets that both come, or are there."""
+    for link in source.links():
+        if link.tracklet_id in rows and link.to_tracklet_id in known:
+            yield (rows[link.tracklet_id], link.to_tracklet_id, link.cosine, link.probability, link.state.value)
+
+
+def _copy_states(source: Store, db: sqlite3.Connection, persons: Mapping[int, int]) -> None:
+    with source.reading() as there:
+        confirmed = [row for (row,) in there.execute("SELECT person_id FROM persons WHERE state = 'confirmed'")]
+    db.executemany(
+        "UPDATE persons SET state = 'confirmed' WHERE person_id = ?",
+        [(persons[person],) for person in confirmed if person in persons],
+    )
+
+
+def _copy_cases(source: Store, db: sqlite3.Connection, rows: Mapping[str, int]) -> list[str]:
+    """Cases with an item that comes, so that what was held there is held here."""
+    with source.reading() as there:
+        cases = there.execute("SELECT case_id, title, opened_us, closed_us FROM cases").fetchall()
+        items = there.execute(
+            "SELECT case_id, tracklet_id, added_us, added_by, note FROM case_items JOIN tracklets ON row = tracklet_row"
+        ).fetchall()
+    coming = [(case, rows[name], *rest) for case, name, *rest in items if name in rows]
+    wanted = sorted({item[0] for item in coming})
+    db.executemany("INSERT OR IGNORE INTO cases VALUES (?, ?, ?, ?)", [each for each in cases if each[0] in wanted])
+    db.executemany("INSERT OR IGNORE INTO case_items VALUES (?, ?, ?, ?, ?)", coming)
+    return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """How persons and cameras are called here, and which tracklets are known."""
+
+    persons: Mapping[int, int]
+    cameras: Mapping[str, str]
+    tracklets: frozenset[str]
+
+
+def _copy_events(source: Path, target: Path, records: Mapping[str, Record], names: _Names) -> None:
+    """Their events, with persons and cameras as they are called here."""
+    people = {person_name(there): person_name(here) for there, here in names.persons.items()}
+    for path, event in read_lines(source):
+        record = records.get(str(event.get("tracklet_id")))
+        if record is None:
+            continue
+        links = [link for link in event.get("links") or [] if link["tracklet_id"] in names.tracklets]
+        for link in links:
+            link["camera"] = names.cameras.get(link["camera"], link["camera"])
+        event |= {"camera": record.camera_id, "person": people.get(str(event.get("person"))), "links": links}
+        if event.get("best"):
+            event["best"]["crop"] = f"{record.folder}/{Path(event['best']['crop']).name}"
+        append_line(target, path.stem, json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+
+
+def _keep_audit(store: Store, other: Store) -> None:
+    """The other's audit is a chain of its own: its copy is kept beside ours."""
+    theirs = other.root / AUDIT_COPY
+    if theirs.is_file():
+        with other.reading() as db:
+            (head,) = db.execute("SELECT COALESCE(MAX(hash), '') FROM audit").fetchone()
+        shutil.copyfile(theirs, store.root / f"audit-of-{other.root.resolve().name}-{head[:8]}.jsonl")

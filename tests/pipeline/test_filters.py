@@ -1,0 +1,141 @@
+"""Filters over columns against the same filters one tracklet at a time."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from pipeline.errors import UsageError
+from pipeline.filters import Catalogue, SearchFilter, TimeOfDay
+from pipeline.stored import StoredTracklet
+from pipeline.ways import Stay
+from reid.modality import Modality
+from tests.pipeline.factories import NOON
+
+BERLIN, UTC_ZONE = ZoneInfo("Europe/Berlin"), ZoneInfo("UTC")
+
+
+def stored(row: int, start: datetime, *, seconds: float = 5.0, camera: str = "gate", **more: object) -> StoredTracklet:
+    values = {"modality": Modality.RGB, "person_id": 1, "quality": 0.5, "zones": ()} | more
+    return StoredTracklet(
+        row=row, tracklet_id=f"{camera}-{row}", camera_id=camera, start=start, end=start + timedelta(seconds=seconds),
+        rejected=None, frames=9, best_crop=None, **values,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def rows(catalogue: Catalogue, wanted: SearchFilter, zone: ZoneInfo = UTC_ZONE, **more: object) -> list[int]:
+    mask, removed = catalogue.select(wanted, zone=zone, **more)  # type: ignore[arg-type]
+    assert sum(removed.values()) + int(mask.sum()) == len(catalogue)
+    return catalogue.rows[mask].tolist()
+
+
+def test_every_combination_of_filters_lets_pass_what_each_alone_lets_pass() -> None:
+    rng = np.random.default_rng(0)
+    site = [
+        stored(
+            row,
+            NOON + timedelta(seconds=float(rng.uniform(0, 86_400))),
+            camera=f"cam{rng.integers(3)}",
+            modality=list(Modality)[rng.integers(3)],
+            person_id=int(rng.integers(1, 5)),
+            quality=float(rng.random()),
+            zones=(("door",), ("door", "ramp"), ())[rng.integers(3)],
+        )
+        for row in range(1, 400)
+    ]
+    catalogue = Catalogue(site)
+    choices = {
+        "modalities": frozenset({Modality.NIR, Modality.THERMAL}),
+        "cameras": frozenset({"cam0", "cam2"}),
+        "start": NOON + timedelta(hours=3),
+        "end": NOON + timedelta(hours=20),
+        "time_of_day": TimeOfDay.parse("18:00-06:00"),
+        "zones": frozenset({"ramp"}),
+        "min_quality": 0.3,
+        "persons": frozenset({1, 3}),
+    }
+    alone = {name: set(rows(catalogue, SearchFilter(**{name: value}))) for name, value in choices.items()}  # type: ignore[arg-type]
+    assert all(0 < len(each) < len(site) for each in alone.values())
+    for used in product((False, True), repeat=len(choices)):
+        names = [name for name, is_used in zip(choices, used, strict=True) if is_used]
+        wanted = SearchFilter(**{name: choices[name] for name in names})  # type: ignore[arg-type]
+        expected = set.intersection(set(range(1, 400)), *(alone[name] for name in names))
+        assert set(rows(catalogue, wanted)) == expected
+
+
+@pytest.mark.parametrize(
+    ("moment", "seconds", "passes"),
+    [
+        ("2026-06-01T20:00:00Z", 5, True),  # 22:00 in Berlin in summer
+        ("2026-06-01T19:59:50Z", 5, False),
+        ("2026-06-01T19:59:50Z", 10, True),  # still there at 22:00
+        ("2026-01-01T20:30:00Z", 5, False),  # 21:30 in Berlin in winter
+        ("2026-01-01T21:00:00Z", 5, True),
+        ("2026-06-02T03:59:59Z", 5, True),
+        ("2026-06-02T04:00:00Z", 5, False),  # 06:00
+        ("2026-10-25T00:30:00Z", 5, True),  # 02:30, and an hour later 02:30 once more
+        ("2026-10-25T01:30:00Z", 5, True),
+        ("2026-10-25T04:59:00Z", 5, True),  # 05:59 after the clock went back
+        ("2026-10-25T05:01:00Z", 5, False),
+        ("2026-03-29T03:59:00Z", 5, True),  # 05:59 after the clock went forward
+        ("2026-03-29T04:01:00Z", 5, False),
+    ],
+)
+def test_the_time_of_day_is_that_of_the_clock_on_the_wall_also_when_it_changes(
+    moment: str, seconds: float, passes: bool
+) -> None:
+    catalogue = Catalogue([stored(1, datetime.fromisoformat(moment), seconds=seconds)])
+    night = SearchFilter(time_of_day=TimeOfDay.parse("22:00-06:00"))
+    assert rows(catalogue, night, BERLIN) == ([1] if passes else [])
+
+
+def test_a_span_within_a_day_and_a_whole_day() -> None:
+    catalogue = Catalogue([stored(1, NOON), stored(2, NOON + timedelta(hours=5))])
+    assert rows(catalogue, SearchFilter(time_of_day=TimeOfDay.parse("9:30-12:30"))) == [1]
+    assert rows(catalogue, SearchFilter(time_of_day=TimeOfDay.parse("00:00-24:00"))) == [1, 2]
+    assert str(TimeOfDay.parse("9:30-24:00")) == "09:30-24:00"
+
+
+@pytest.mark.parametrize("text", ["22-06", "25:00-06:00", "22:00", "08:00-08:00", "08:00-24:30", "22:00-06:60"])
+def test_a_time_of_day_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="time of day"):
+        TimeOfDay.parse(text)
+
+
+def test_the_query_itself_and_whoever_its_camera_saw_beside_it_are_left_out_unless_wanted() -> None:
+    beside = stored(2, NOON + timedelta(seconds=3))
+    elsewhere = stored(3, NOON, camera="yard")
+    later = stored(4, NOON + timedelta(seconds=30))
+    catalogue = Catalogue([stored(1, NOON), beside, elsewhere, later])
+    own = {"own_rows": frozenset({1}), "stays": [Stay("gate", NOON, NOON + timedelta(seconds=5))]}
+    assert rows(catalogue, SearchFilter(), **own) == [3, 4]
+    assert rows(catalogue, SearchFilter(include_own=True), **own) == [1, 2, 3, 4]
+
+
+def test_rows_come_change_and_go() -> None:
+    catalogue = Catalogue([stored(n, NOON) for n in (2, 4, 6)])
+    catalogue.put([stored(5, NOON, person_id=7), stored(4, NOON, person_id=9)])
+    assert catalogue.rows.tolist() == [2, 4, 5, 6]
+    assert rows(catalogue, SearchFilter(persons=frozenset({9, 7}))) == [4, 5]
+    catalogue.drop([4, 99])
+    assert catalogue.rows.tolist() == [2, 5, 6]
+    assert catalogue.stay_of(5) == Stay("gate", NOON, NOON + timedelta(seconds=5))
+
+
+def test_what_is_wanted_can_be_told_as_plain_values() -> None:
+    wanted = SearchFilter(
+        start=datetime(2026, 6, 1, tzinfo=UTC), cameras=frozenset({"b", "a"}), time_of_day=TimeOfDay.parse("1:00-2:00")
+    )
+    assert wanted.to_json() == {
+        "cameras": ["a", "b"],
+        "start": "2026-06-01T00:00:00.000Z",
+        "top_k": 10,
+        "time_of_day": "01:00-02:00",
+    }
+
+
+def test_a_quality_that_is_no_share_is_refused() -> None:
+    with pytest.raises(UsageError, match="least quality"):
+        SearchFilter(min_quality=1.5)
