@@ -130,12 +130,18 @@ class _Camera:
         scheme = "rtsps" if self._serving.certificate else "rtsp"
         return f"{scheme}://127.0.0.1:{self.proxy.port}/{self.name}"
 
-    async def begin(self, began: float) -> None:
+    async def listen(self, began: float) -> None:
+        """Let clients in; the plan began at this time of the loop."""
         self._began = began
+        await self.proxy.open(began=began)
+
+    async def restart(self) -> None:
+        """Run the server again, and listen."""
         await self.start()
+        await self.listen(self._began)
 
     async def start(self) -> None:
-        """Run the server, and listen."""
+        """Run the server."""
         self._process = await asyncio.create_subprocess_exec(
             need_gstreamer(), "-I", str(_SERVER), json.dumps(self._settings),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
@@ -146,7 +152,6 @@ class _Camera:
         if len(line) != 2 or line[0] != b"ready":
             raise StreamingError(f"camera {self.name}: the RTSP server did not start")
         self._server_port = int(line[1])
-        await self.proxy.open(began=self._began)
 
     async def kill(self) -> None:
         """Kill the server as the system would; nobody listens any more."""
@@ -169,7 +174,7 @@ class _Camera:
             await self.kill()
             self.faults.counts["kill"] += 1
             await asyncio.sleep(lasting)
-            await self.start()
+            await self.restart()
             if every is None:
                 return
             at += every
@@ -234,15 +239,17 @@ class Streams:
 
     def restart(self, name: str) -> None:
         """Run a killed camera's server again, on the same port."""
-        self._wait(self._cameras[name].start())
+        self._wait(self._cameras[name].restart())
 
     def counts(self, name: str) -> Counter[str]:
         """What a camera's proxy let through, and what went wrong."""
         return self._cameras[name].faults.counts
 
     async def _start(self) -> None:
+        cameras = list(self._cameras.values())
+        await asyncio.gather(*(camera.start() for camera in cameras))
         began = self._loop.time()
-        await asyncio.gather(*(camera.begin(began) for camera in self._cameras.values()))
+        await asyncio.gather(*(camera.listen(began) for camera in cameras))
 
     async def _follow(self) -> None:
         await asyncio.gather(*(camera.follow_plan() for camera in self._cameras.values()))
