@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
@@ -52,11 +53,13 @@ def clip(frames: int = 50, *, fps: float = FPS, lossless: bool = False) -> Clip:
 
 
 class Watching:
-    """Reads a source in a thread, and keeps what came."""
+    """Reads a source in a thread, and keeps what came; of a long watch, only the corner of each image."""
 
-    def __init__(self, source: LiveSource) -> None:
+    def __init__(self, source: LiveSource, *, long: bool = False) -> None:
         self.source = source
         self.frames: list[Frame] = []
+        self.numbers: list[int] = []
+        self._long = long
         self.arrived: list[float] = []
         self.states = [source.account.state]
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -64,7 +67,8 @@ class Watching:
 
     def _run(self) -> None:
         for frame in self.source:
-            self.frames.append(frame)
+            self.numbers.append(number_in(frame.image))
+            self.frames.append(replace(frame, image=frame.image[:1, :1].copy()) if self._long else frame)
             self.arrived.append(time.monotonic())
 
     def look(self) -> None:
@@ -89,9 +93,14 @@ class Watching:
 
 @contextmanager
 def watching(
-    url: str, *, camera_id: str = "gate", modality: Modality = Modality.RGB, settings: StreamSettings = QUICK
+    url: str,
+    *,
+    camera_id: str = "gate",
+    modality: Modality = Modality.RGB,
+    settings: StreamSettings = QUICK,
+    long: bool = False,
 ) -> Iterator[Watching]:
-    watch = Watching(LiveSource(camera_id, url, modality, settings=settings))
+    watch = Watching(LiveSource(camera_id, url, modality, settings=settings), long=long)
     try:
         yield watch
     finally:
