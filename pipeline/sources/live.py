@@ -215,6 +215,8 @@ class _Reader:
         self._check_picture(picture)
         arrival, sender = picture.opaque if isinstance(picture.opaque, tuple) else (received.arrival, None)
         ticks = _ticks(picture, has_times=received.has_times)
+        if ticks is None and received.begins_at_zero and self._resolution_wh is None:
+            ticks = 0.0
         elapsed = arrival.monotonic - self._last_arrival.monotonic if self._last_arrival else None
         pts_seconds = self._presentation.advance(ticks, elapsed=elapsed)
         if pts_seconds is None:
