@@ -1,10 +1,7 @@
 """What a camera's ``source`` is, and how it may be shown: a password in it never reaches a log, an error or a file."""
 
 import re
-from pathlib import Path
 from urllib.parse import unquote
-
-from pipeline.frame import IMAGE_SUFFIXES
 
 NETWORK_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https"})
 HIDDEN = "***"
@@ -30,11 +27,6 @@ def is_device(source: str) -> bool:
 def is_live(source: str) -> bool:
     """Whether frames come as they are taken, so that nobody can ask for them again."""
     return scheme_of(source) in NETWORK_SCHEMES or is_device(source)
-
-
-def is_image(source: str) -> bool:
-    """Whether its name is that of an image."""
-    return Path(source).suffix.lower() in IMAGE_SUFFIXES
 
 
 def without_secrets(source: str) -> str:

@@ -30,6 +30,7 @@ from pydantic_core import ErrorDetails
 from pipeline.address import is_live, without_secrets
 from pipeline.errors import UsageError
 from pipeline.frame import IMAGE_SUFFIXES
+from pipeline.start_pattern import StartPattern
 from reid.modality import Modality
 
 Key: TypeAlias = tuple[str | int, ...]
@@ -156,6 +157,9 @@ class CameraConfig(Section):
         source: A video file, a folder of images, a glob of images, or a live stream's address.
         modality: What it measures.
         start: Capture time of the first frame; without it: the file's name, the container, the file's date.
+        start_pattern: Of the file's name (of the first, in an image sequence), where it holds the start; see
+            ``pipeline.start_pattern``.
+        start_timezone: IANA name, of a start_pattern without an offset.
         fps: Frames a second of image sequences; refused for videos and streams, which have times of their own.
         pair_id: Shared by two cameras of different modality that stand at one place and look the same way.
         target_fps: Of a live stream, frames a second that are processed; None for all.
@@ -167,6 +171,8 @@ class CameraConfig(Section):
     source: Annotated[str, StringConstraints(min_length=1)] = Field(repr=False)
     modality: Annotated[Modality, Field(strict=False)]
     start: Moment | None = None
+    start_pattern: str | None = None
+    start_timezone: Annotated[str, BeforeValidator(_parse_timezone)] = "UTC"
     fps: Positive = 10.0
     pair_id: Annotated[str, StringConstraints(pattern="^[a-z0-9_-]+$")] | None = None
     target_fps: Positive | None = None
@@ -188,8 +194,20 @@ class CameraConfig(Section):
         for name in _LIVE_KEYS:
             if not self.live and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: is for live streams only; of a recording, every frame is processed")
-        if self.start is not None and self.live:
+        if (self.start is not None or self.start_pattern is not None) and self.live:
             raise ValueError("start: is for recordings only; a live stream's frames are stamped as they come")
+        return self
+
+    @model_validator(mode="after")
+    def _check_start(self) -> Self:
+        if self.start_pattern is None:
+            return self
+        if self.start is not None:
+            raise ValueError("start_pattern: start is given too, and says the same; leave one of them out")
+        try:
+            StartPattern(self.start_pattern)
+        except ValueError as error:
+            raise ValueError(f"start_pattern: {error}, got {self.start_pattern!r}") from None
         return self
 
     @model_validator(mode="after")
@@ -203,7 +221,7 @@ class CameraConfig(Section):
         if "fps" in self.model_fields_set and self.live:
             raise ValueError("fps is for image sequences only; to process fewer frames of a stream, set target_fps")
         path = Path(self.source.removeprefix("file://"))
-        if "fps" in self.model_fields_set and path.suffix.lower() not in IMAGE_SUFFIXES and path.is_file():
+        if "fps" in self.model_fields_set and path.suffix.lower() not in IMAGE_SUFFIXES | {".npy"} and path.is_file():
             raise ValueError(
                 f"fps is for image sequences only; {path} is a video file, whose frames carry their own times"
             )
@@ -710,7 +728,7 @@ def _expected(what: str) -> "Callable[[ErrorDetails, Key], str]":
 
 
 _REQUIRED = {
-    "source": "a video file, a folder of images, or a glob of images",
+    "source": "a video file, a folder of images, a glob of images, or a live stream's address",
     "weights": "a checkpoint file, or xreid-tiny for the embedded one",
     "modality": "rgb, nir or thermal",
     "version": "version: 1",
