@@ -86,7 +86,7 @@ def stamped(
     sender: dict[int, float] | None = None,
     max_error: float = 5.0,
 ) -> tuple[list[float], list[TimeSource], SourceAccount]:
-    """Capture times, relative to the truth, of frames ten a second; ``sender`` gives the clock's error from a frame on."""
+    """Capture times, less the truth, of frames ten a second; ``sender`` gives the clock's error from a frame on."""
     account = SourceAccount()
     clock = CaptureClock(account, max_error_seconds=max_error)
     errors, sources, error = [], [], None
@@ -94,11 +94,9 @@ def stamped(
         true = number / 10
         late = 0.05 + jitter * float(RNG.random())
         error = (sender or {}).get(number, error)
-        moment, source = clock.stamp(
-            rate * true + 400,
-            Arrival(true + late, NOW + true + late),
-            sender=None if error is None else NOW + true + error,
-        )
+        told = None if error is None else NOW + true + error
+        arrival = Arrival(true + late, NOW + true + late)
+        moment, source = clock.stamp(rate * true + 400, arrival, pts_seconds=true, sender=told)
         errors.append(moment.timestamp() - NOW - true)
         sources.append(source)
     return errors, sources, account
@@ -143,9 +141,8 @@ def test_a_clock_that_is_absurd_is_not_used_and_said() -> None:
     account = SourceAccount()
     clock = CaptureClock(account, max_error_seconds=5)
     for number in range(3):
-        moment, source = clock.stamp(
-            number / 10, Arrival(number / 10, NOW + number / 10), sender=NOW - 86400 + number / 10
-        )
+        at = number / 10
+        moment, source = clock.stamp(at, Arrival(at, NOW + at), pts_seconds=at, sender=NOW - 86400 + at)
     assert source is TimeSource.STREAM_PTS
     assert abs(moment.timestamp() - NOW) < 1
     assert clock.rejected_error == pytest.approx(-86400, abs=1)
@@ -153,4 +150,4 @@ def test_a_clock_that_is_absurd_is_not_used_and_said() -> None:
 
 def test_frames_without_ticks_have_the_time_of_their_arrival() -> None:
     clock = CaptureClock(SourceAccount(), max_error_seconds=5)
-    assert clock.stamp(None, Arrival(3.0, NOW)) == (datetime.fromtimestamp(NOW, UTC), TimeSource.ARRIVAL)
+    assert clock.stamp(None, Arrival(3.0, NOW), pts_seconds=0) == (datetime.fromtimestamp(NOW, UTC), TimeSource.ARRIVAL)
