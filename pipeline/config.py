@@ -95,14 +95,17 @@ class ThermalConfig(Section):
     """How thermal counts become the 8 bits that detectors and people look at. The raw frame is kept.
 
     Attributes:
-        low: Counts shown black, in white-hot images; without low and high, limits are found from the first frames.
-        high: Counts shown white.
-        polarity: Whether hot things have high counts (white_hot) or low ones.
+        low: Shown black, in white-hot images: counts, or degrees Celsius with kelvin_per_count; without low and high,
+            limits are found from the first frames.
+        high: Shown white.
+        kelvin_per_count: Of a radiometric camera whose counts are absolute temperatures (0.01 and 0.04 are usual).
+        polarity: Whether hot things have high counts (white_hot) or low ones, or that is found by what moves (auto).
     """
 
     low: float | None = None
     high: float | None = None
-    polarity: Literal["white_hot", "black_hot"] = "white_hot"
+    kelvin_per_count: Positive | None = None
+    polarity: Literal["white_hot", "black_hot", "auto"] = "white_hot"
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:
@@ -110,6 +113,8 @@ class ThermalConfig(Section):
             raise ValueError("low and high must be given together, or neither for automatic limits")
         if self.low is not None and self.high is not None and self.low >= self.high:
             raise ValueError(f"low must be below high, got {self.low:g} and {self.high:g}")
+        if self.kelvin_per_count is not None and self.low is None:
+            raise ValueError("kelvin_per_count: is for low and high in degrees Celsius, and neither is given")
         return self
 
 
