@@ -27,7 +27,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from pipeline.address import is_live, without_secrets
+from pipeline.address import hide_urls, is_live, without_secrets
 from pipeline.errors import UsageError
 from pipeline.frame import IMAGE_SUFFIXES
 from pipeline.start_pattern import StartPattern
@@ -607,7 +607,7 @@ def _parse_source(text: str) -> tuple[str, dict[str, Any]]:
     camera_id, equals, uri = first.partition("=")
     if not equals or not re.match(CAMERA_ID_PATTERN, camera_id):
         raise UsageError(
-            f"--source {text!r}: expected NAME=URI[,modality=rgb|nir|thermal][,start=TIME][,fps=N], "
+            f"--source {hide_urls(text)!r}: expected NAME=URI[,modality=rgb|nir|thermal][,start=TIME][,fps=N], "
             f"where NAME is of a-z, 0-9 and _"
         )
     options = []
@@ -630,7 +630,7 @@ def _override(data: Mapping[str, Any], origins: Origins, overrides: Iterable[str
                 section[name] = {}
             section = section[name]
             if not isinstance(section, dict):
-                raise UsageError(f"--set {text}: {name} holds one value and has no keys below it")
+                raise UsageError(f"--set {hide_urls(text)}: {name} holds one value and has no keys below it")
         section[key[-1]] = value
         origins[key] = "--set"
     return result, origins
@@ -640,11 +640,11 @@ def _parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     name, equals, value = text.partition("=")
     key = tuple(name.strip().split("."))
     if not equals or not all(key):
-        raise UsageError(f"--set {text}: expected KEY=VALUE, such as reid.batch=4")
+        raise UsageError(f"--set {hide_urls(text)}: expected KEY=VALUE, such as reid.batch=4")
     try:
         return key, yaml.safe_load(value)
     except (yaml.YAMLError, ValueError):
-        raise UsageError(f"--set {text}: the value is not valid YAML") from None
+        raise UsageError(f"--set {hide_urls(text)}: the value is not valid YAML") from None
 
 
 def _validate(data: dict[str, Any], origins: Origins, *, default_origin: str) -> Config:
@@ -663,6 +663,7 @@ def _describe(details: ErrorDetails, origins: Origins, default_origin: str) -> s
     message = describe(details, key) if describe else _plain(details)
     if details["type"] == "value_error":
         key, message = _with_field(key, message)
+    message = hide_urls(message)
     where = _where(key, origins, default_origin)
     return f"{where}: {_dotted(key)}: {message}" if key else f"{where}: {message}"
 

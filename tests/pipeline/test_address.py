@@ -10,6 +10,7 @@ from pipeline.address import hide_secrets, is_live, without_secrets
         ("rtsp://admin@10.0.0.1/s1", "rtsp://***@10.0.0.1/s1"),
         ("RTSPS://a:p@ss@word@10.0.0.1/s1", "RTSPS://***@10.0.0.1/s1"),
         ("http://10.0.0.1/v?user=admin&pwd=secret#x", "http://10.0.0.1/v?user=***&pwd=***#x"),
+        ("http://10.0.0.1/v?t0ken", "http://10.0.0.1/v?***"),
         ("http://a:b@[::1]:80/v?t=1;u=2", "http://***@[::1]:80/v?t=***;u=***"),
         ("https://10.0.0.1/~a@b", "https://***@b"),  # an address that could be read both ways hides too much
         ("rtsp://10.0.0.1/s1", "rtsp://10.0.0.1/s1"),

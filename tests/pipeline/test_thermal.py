@@ -1,7 +1,14 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.build import build_window
+from pipeline.config import ThermalConfig, from_sources
+from pipeline.sources.images import ImageSource, SequenceTiming
+from pipeline.sources.open import open_source
 from pipeline.thermal import Polarity, ThermalWindow, Windows
 from reid.modality import Modality
 from tests.pipeline.footage import frame_of
@@ -132,6 +139,11 @@ def test_limits_of_the_config_are_fixed() -> None:
     assert window.limits == (1000, 1255)
 
 
+def test_limits_in_degrees_become_counts_of_a_radiometric_camera() -> None:
+    window = build_window(ThermalConfig(low=0.0, high=40.0, kelvin_per_count=0.01))
+    assert window.limits == pytest.approx((27315, 31315))
+
+
 def test_limits_of_the_config_hold_for_8_bits_too() -> None:
     image = np.array([[100, 150, 200]], np.uint8)
     assert ThermalWindow(low=100, high=200).eight_bit(image, pts_seconds=0).tolist() == [[0, 128, 255]]
@@ -182,3 +194,32 @@ def test_each_camera_has_a_window_of_its_own() -> None:
     a = windows.gray8(frame_of(SCENE, 0, camera_id="a", modality=Modality.THERMAL))
     b = windows.gray8(frame_of(SCENE + np.uint16(9000), 0, camera_id="b", modality=Modality.THERMAL))
     assert abs(int(np.median(a)) - int(np.median(b))) <= 1
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["tno_nato_camp", "tno_duine"])
+def test_real_thermal_sequences_work_with_no_option_set(shared_data: Path, name: str) -> None:
+    folder = shared_data / "thermal" / name
+    camera = from_sources([f"roof={folder / 'thermal'},modality=thermal"]).cameras["roof"]
+    boxes = json.loads((folder / "boxes_xyxy.json").read_text())
+    windows, source = Windows({"roof": build_window(camera.thermal)}), open_source("roof", camera)
+    names = sorted(path.name for path in (folder / "thermal").glob("*.png"))
+    warmer = []
+    for frame in source:
+        shown = windows.gray8(frame)
+        if box := boxes[names[frame.index]]:
+            left, top, right, bottom = box
+            warmer.append(np.percentile(shown[top:bottom, left:right], 90) > np.percentile(shown, 75))
+    assert source.account.decoded == len(names)
+    assert np.mean(warmer) > 0.9
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("name", ["tno_nato_camp", "tno_duine"])
+def test_the_polarity_of_real_sequences_is_found(shared_data: Path, name: str, turned: bool) -> None:
+    window = ThermalWindow(polarity=Polarity.AUTO)
+    for frame in ImageSource("roof", str(shared_data / "thermal" / name / "thermal"), Modality.THERMAL,
+                             timing=SequenceTiming(fps=2.0)):  # fmt: skip
+        window.eight_bit((255 - frame.image) if turned else frame.image, pts_seconds=frame.pts_seconds)
+    assert window.polarity is (Polarity.BLACK_HOT if turned else Polarity.WHITE_HOT)
