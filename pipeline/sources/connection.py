@@ -25,6 +25,7 @@ from av.video.stream import VideoStream
 
 from pipeline.address import hide_secrets, is_device, scheme_of, without_secrets
 from pipeline.errors import ErrorCode, SourceError
+from pipeline.sources.pictures import has_decoder
 from pipeline.sources.timeline import Arrival
 
 logger = logging.getLogger(__name__)
@@ -189,6 +190,8 @@ class Connection:
             if not container.streams.video:
                 raise SourceError("it has no video", ErrorCode.STREAM_WITHOUT_VIDEO)
             stream = container.streams.video[0]
+            if not has_decoder(stream):
+                raise SourceError("no decoder for its codec", ErrorCode.STREAM_CODEC_UNSUPPORTED)
             stream.codec_context.copy_opaque = True
             has_times = _WITHOUT_TIMES.isdisjoint(container.format.name.split(","))
             is_rtp = container.format.name == "rtsp"
@@ -259,8 +262,9 @@ class Connection:
         for number, (address, form, options) in enumerate(attempts):
             try:
                 return av.open(
-                    address, "r", format=form, options=options, timeout=timeouts, hwaccel=self._accelerator()
-                )
+                    address, "r", format=form, options=options, timeout=timeouts, hwaccel=self._accelerator(),
+                    metadata_errors="replace",
+                )  # fmt: skip
             except av.error.FFmpegError:
                 if number + 1 == len(attempts) or self._released.is_set():
                     raise

@@ -382,7 +382,11 @@ def test_no_form_of_a_config_tells_a_secret() -> None:
     for text in (repr(config), str(config), config.model_dump_json(), str(config.model_dump())):
         assert "hunter2" not in text
         assert "opensesame" not in text
-    assert Config.model_validate_json(config.model_dump_json(exclude_unset=True)).cameras["gate"].source.startswith("rtsp://***@10.0.0.1")
+    assert (
+        Config.model_validate_json(config.model_dump_json(exclude_unset=True))
+        .cameras["gate"]
+        .source.startswith("rtsp://***@10.0.0.1")
+    )
 
 
 @pytest.mark.parametrize(
