@@ -13,11 +13,11 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline.errors import PipelineError, ResourceError, SourceError, UsageError
 
@@ -39,6 +39,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130
+
+
+def program() -> NoReturn:
+    """The whole program: `main`, and an end that takes no time.
+
+    What libraries do when an interpreter is taken down can last seconds, and a thread that a dead network holds inside
+    of FFmpeg can crash it. By then everything is written and closed.
+    """
+    try:
+        code = main()
+    except SystemExit as end:  # argparse's
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # such as a pipe that nobody reads any more
+            stream.flush()
+    os._exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from threading import Condition, Thread
 from types import TracebackType
 from typing import Self, TypeVar
@@ -34,7 +35,9 @@ SHUTDOWN = "shutdown"
 _TICK_SECONDS = 0.25  # an idle intake gives an empty batch so often
 _RECENT_BATCHES = 8  # whose slowest says how long a frame takes
 _BATCH_SHARE = 0.25  # of the staleness that one batch may take
+_LIVE_FRAMES = 256  # kept of a stream at most, however small they are
 _JOIN_SECONDS = 3.0
+_MOST_LAG_SECONDS = 60.0  # between arrival and decoding; more is a step of this machine's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,6 @@ class _Channel:
 
     source: Source
     policy: Policy
-    depth: int
     frames: deque[tuple[float, Frame]] = field(default_factory=deque)  # each with its arrival, seconds
     processed: int = 0
     turn: int = 0  # when it was served last, in turns of the intake
@@ -118,17 +120,19 @@ class Intake:
     when the intake closes.
     """
 
-    def __init__(self, *, depth: int = 8, live_depth: int = 16, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, depth: int = 8, live_bytes: int = 100_000_000, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Nothing is read yet.
 
         Args:
             depth: Frames decoded ahead of the consumer for each recording; at least 1.
-            live_depth: Frames kept of each live stream, which bounds memory; at least 1.
+            live_bytes: Of frames kept of each live stream, though one is always kept; bounds memory.
             clock: Seconds.
         """
-        if min(depth, live_depth) < 1:
-            raise ValueError(f"depth must be at least 1, got {depth} and {live_depth}")
-        self._depth, self._live_depth, self._clock = depth, live_depth, clock
+        if depth < 1:
+            raise ValueError(f"depth must be at least 1, got {depth}")
+        self._depth, self._live_bytes, self._clock = depth, live_bytes, clock
         self._channels: dict[str, _Channel] = {}
         self._leaving: list[_Channel] = []
         self._past: dict[str, Ledger] = {}
@@ -153,8 +157,7 @@ class Intake:
         """
         if source.camera_id in self._channels:
             raise ValueError(f"camera {source.camera_id} is being read already")
-        depth = self._live_depth if source.live else self._depth
-        channel = _Channel(source, policy or Policy(), depth)
+        channel = _Channel(source, policy or Policy())
         channel.thread = Thread(target=self._decode, args=(channel,), name=f"decode-{source.camera_id}", daemon=True)
         with self._changed:
             self._channels[source.camera_id] = channel
@@ -293,12 +296,15 @@ class Intake:
     def _put(self, channel: _Channel, frame: Frame) -> bool:
         """Hand a frame over; a recording waits for room. False when nobody will take it any more."""
         arrived = self._clock()
+        if channel.live:  # decoding took some of its time already
+            arrived -= min(max((datetime.now(UTC) - frame.arrived_at).total_seconds(), 0.0), _MOST_LAG_SECONDS)
         with self._changed:
             if channel.live:
-                while len(channel.frames) >= channel.depth:
+                most = min(_LIVE_FRAMES, max(1, self._live_bytes // frame.image.nbytes))
+                while len(channel.frames) >= most:
                     channel.drop_oldest(OVERFLOW)
             else:
-                self._changed.wait_for(lambda: channel.closed_for or len(channel.frames) < channel.depth)
+                self._changed.wait_for(lambda: channel.closed_for or len(channel.frames) < self._depth)
             if channel.closed_for:
                 channel.source.account.drop(channel.closed_for)
                 return False

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.build import (
     build_builders,
     build_detector,
@@ -117,6 +119,8 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         write_config(root, config)
         rows_before = store.begin_run()
         live = {source.camera_id for source in sources if source.live}
+        if live:  # the first call takes its time, which the frames of a stream do not have
+            extractor.extract([[np.zeros((128, 64, 3), np.uint8)]], [Modality.RGB])
         line = build_line(config, detector, extractor, store, live=live)
         keeper = stack.enter_context(
             EventLog(root, model_id=extractor.model_id, dimension=extractor.dimension, site=config.site.name)
