@@ -4,10 +4,11 @@ import re
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.config import CameraConfig, Config, DetectorConfig
+from pipeline.config import CameraConfig, Config, DetectorConfig, PairConfig
 from pipeline.detectors.base import Detector, NetworkSettings
 from pipeline.errors import ResourceError, SourceError, UsageError
 from pipeline.identify import Identifier, IdentifyRules
+from pipeline.pairs import PairSettings
 from pipeline.prefetch import Policy
 from pipeline.sources.base import Source
 from pipeline.sources.open import open_source
@@ -50,6 +51,12 @@ def build_sources(config: Config, cameras: Collection[str] | None = None) -> lis
 def policy_of(camera: CameraConfig) -> Policy:
     """How a camera's frames are handed over."""
     return Policy(max_staleness_seconds=camera.max_staleness_ms / 1000, target_fps=camera.target_fps)
+
+
+def pair_settings(config: Config) -> dict[str, PairSettings]:
+    """The pairs of cameras."""
+    known = {name: config.pairs.get(name, PairConfig()) for name in config.pair_members()}
+    return {name: PairSettings(config.pair_members()[name], each.max_skew_ms / 1000) for name, each in known.items()}
 
 
 def build_windows(config: Config) -> Windows:

@@ -139,6 +139,7 @@ class Intake:
         self._out: dict[int, tuple[_Channel, float, Frame]] = {}  # by id(frame): given out, not answered for
         self._turn = 0
         self._costs: deque[float] = deque(maxlen=_RECENT_BATCHES)
+        self._answered_at = 0.0
         self._changed = Condition()
 
     def __enter__(self) -> Self:
@@ -210,17 +211,18 @@ class Intake:
             batch = self._next_batch(most, max_wait_seconds)
             if batch is None:
                 return
-            started = self._clock()
+            started = self._answered_at = self._clock()
             yield batch
-            if batch:
-                self._costs.append((self._clock() - started) / len(batch))
+            if batch:  # what the consumer does after its last answer makes frames wait, but no processed one older
+                self._costs.append((self._answered_at - started) / len(batch))
 
     def done(self, frame: Frame) -> float:
         """Say that a frame went through the line; returns its age since it arrived, seconds."""
         with self._changed:
             channel, arrived, _ = self._out.pop(id(frame))
             channel.processed += 1
-        return self._clock() - arrived
+        self._answered_at = self._clock()
+        return self._answered_at - arrived
 
     def drop(self, frame: Frame, cause: str) -> None:
         """Say that a frame that was given out will not be processed."""

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pipeline.build import (
     build_trackers,
     build_window,
     build_windows,
+    pair_settings,
     policy_of,
 )
 from pipeline.changes import Changes, changes
@@ -30,6 +31,7 @@ from pipeline.contact_sheet import write_matches
 from pipeline.errors import PipelineError, UsageError
 from pipeline.frame import Frame
 from pipeline.monitoring import Metrics, served
+from pipeline.pairs import EXAMPLES, Pairs
 from pipeline.prefetch import SHUTDOWN, Intake
 from pipeline.query import CONFIG, write_config
 from pipeline.sinks import EventLog, MotWriters, write_report
@@ -47,7 +49,7 @@ logger = logging.getLogger(__name__)
 # writer that holds a removed one keeps nobody out.
 RESULTS = (
     DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "crops", "events", "mot", "detections", "video",
-    "matches.png", "report.json", CONFIG,
+    "matches.png", "report.json", EXAMPLES, CONFIG,
 )  # fmt: skip
 _REPORT_SECONDS = 60.0  # between two reports of a run that goes on
 _FAULTS_IN_A_ROW = 3  # and a camera is given up
@@ -127,7 +129,9 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         )
         with ExitStack() as reading:
             mot = reading.enter_context(MotWriters(root)) if config.output.mot else None
-            going = _Run(config, options, store, keeper, intake, tally, metrics, line, windows, mot, live)
+            pairs = Pairs(pair_settings(config), root)
+            line = replace(line, finish=pairs.finish)
+            going = _Run(config, options, store, keeper, intake, tally, metrics, line, windows, mot, live, pairs)
             going.process(sources)
         tally.stop()
         going.tell_accounts()
@@ -204,6 +208,7 @@ class _Run:
     windows: Windows
     mot: MotWriters | None
     live: set[str]  # the line's own
+    pairs: Pairs
     faults: Counter[str] = field(default_factory=Counter)  # in a row, by camera
     processed: int = 0
     expected: int | None = None
@@ -222,11 +227,13 @@ class _Run:
                 self.tally.finished(item, self.metrics)
             self._count_gallery()
         self.intake.close()
+        self.pairs.flush()
 
     def tracked(self, item: TrackedFrame) -> None:
         """Write, count, and give the frame back."""
         frame = item.frame
         self.faults.pop(frame.camera_id, None)
+        self.pairs.see(frame, self.line.builders[frame.camera_id].views_of(frame.index))
         if frame.camera_id not in self.live and self.mot is not None:
             self.mot.write(frame.camera_id, frame.index, item.tracks, item.detections)
         age = self.intake.done(frame)
@@ -261,6 +268,7 @@ class _Run:
     def write_report(self) -> dict[str, Any]:
         """Write ``report.json`` as of now."""
         persons = self.store.counts().persons
+        self.tally.pairs = self.pairs.report()
         report = self.tally.report(self.config, model_id=self.store.model_id, persons=persons)
         write_report(self.config.output.root / "report.json", report)
         return report
@@ -275,7 +283,8 @@ class _Run:
         """The batches of the intake, and what is to be done between them."""
         left = self.options.max_frames
         detector = self.config.detector
-        for batch in self.intake.batches(most=detector.batch, max_wait_seconds=detector.max_wait_ms / 1000):
+        most = detector.batch if self.line.detector.together else 1  # each frame's age is looked at just before
+        for batch in self.intake.batches(most=most, max_wait_seconds=detector.max_wait_ms / 1000):
             self.metrics.beat()
             if self.options.should_stop() or left == 0:
                 self.intake.close()  # the open tracklets need the processor now
@@ -313,6 +322,7 @@ class _Run:
             if camera_id in self.intake.sources():
                 self.intake.remove(camera_id)
         self.config = new
+        self.pairs.change(pair_settings(new))
         for camera_id in what.opened:
             if camera_id not in self.line.trackers:
                 self.line.trackers.update(build_trackers(new, [camera_id]))
@@ -327,3 +337,7 @@ class _Run:
         counts = self.store.counts()
         self.metrics.gallery_tracklets.set(counts.accepted)
         self.metrics.gallery_persons.set(counts.persons)
+        for name, measured in self.pairs.report().items():
+            if measured["skew_ms"] is not None:
+                self.metrics.pair_skew_seconds.labels(name).set(measured["skew_ms"] / 1000)
+                self.metrics.pair_drift_ratio.labels(name).set(measured["drift_percent"] / 100)

@@ -2,12 +2,13 @@
 
 Two cameras that look at one place see the same people move, whatever they measure. How much moves in each view is a
 signal of time; the shift and the stretch under which the two signals agree best are the skew and the drift between the
-clocks. Nothing has to be calibrated, detected or matched, and no clock is trusted. When nobody moves, nothing is learnt.
+clocks. Nothing has to be calibrated, detected or matched, and no clock is trusted. Where nobody moves, nothing is
+learnt.
 """
 
 from collections import deque
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -29,6 +30,7 @@ _LEAST_MARGIN = 0.1  # over the best one elsewhere
 _ELSEWHERE_SECONDS = 0.7
 _STEP_SECONDS = 0.05
 _SLOW_SECONDS = 1.5
+_DRIFT_SCALE = 100.0  # so that a step of it does about as much as one of the skew
 _DRIFT_STEPS = 11
 
 
@@ -98,7 +100,7 @@ class Motion:
         if not self._points:
             return np.empty(0), np.empty(0)
         times, strength = np.array(self._points).T
-        strength = np.sqrt(strength)
+        strength = np.sqrt(np.minimum(strength, np.percentile(strength, 99)))  # a shutter or a lamp moves everything
         return times, strength - _smooth(times, strength)
 
 
@@ -129,14 +131,16 @@ def fit(first: Motion, second: Motion, *, known: ClockFit | None = None) -> Cloc
         begin = recent.search(pair.at) if recent else None
         if begin is None:
             return None
-    best = minimize(
-        lambda values: -pair.agreement(values[0], values[1] / 100),
-        [begin[0], begin[1] * 100],
+    skew, drift = begin
+    corners = np.array([(skew, drift), (skew + 0.03, drift), (skew, drift + 0.0005)]) * (1, _DRIFT_SCALE)
+    options: dict[str, Any] = {"initial_simplex": corners, "xatol": 1e-3, "fatol": 1e-5}
+    best = minimize(  # type: ignore[call-overload] # the stubs do not know the options of each method
+        lambda values: -pair.agreement(values[0], values[1] / _DRIFT_SCALE),
+        corners[0],
         method="Nelder-Mead",
-        options={"initial_simplex": [[begin[0], begin[1] * 100], [begin[0] + 0.03, begin[1] * 100],
-                                     [begin[0], begin[1] * 100 + 0.05]], "xatol": 1e-3, "fatol": 1e-5},
-    )  # fmt: skip
-    skew, drift, agreement = float(best.x[0]), float(best.x[1]) / 100, -float(best.fun)
+        options=options,
+    )
+    skew, drift, agreement = float(best.x[0]), float(best.x[1]) / _DRIFT_SCALE, -float(best.fun)
     if agreement < _LEAST_AGREEMENT or abs(drift) > 1.5 * _MOST_DRIFT:
         return None
     return ClockFit(pair.at, skew, drift, agreement)
