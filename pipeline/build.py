@@ -50,7 +50,9 @@ def build_sources(config: Config, cameras: Collection[str] | None = None) -> lis
 
 def policy_of(camera: CameraConfig) -> Policy:
     """How a camera's frames are handed over."""
-    return Policy(max_staleness_seconds=camera.max_staleness_ms / 1000, target_fps=camera.target_fps)
+    return Policy(
+        max_staleness_seconds=camera.max_staleness_ms / 1000, target_fps=camera.target_fps, together=camera.pair_id
+    )
 
 
 def pair_settings(config: Config) -> dict[str, PairSettings]:

@@ -126,8 +126,13 @@ class Pair:
         self._fitted_at = float("-inf")
         self._latest = 0.0
 
-    def see(self, frame: Frame, views: Iterable[tuple[str, Crop]]) -> None:
-        """Take a frame of either camera, with the views that it gave of open tracklets."""
+    def see(self, frame: Frame, views: Iterable[tuple[str, Crop]]) -> list[tuple[float, float | None]]:
+        """Take a frame of either camera, with the views that it gave of open tracklets.
+
+        Returns:
+            What this decides: times of frames of the first camera, each with the time, on the second's clock, of its
+            partner, or None.
+        """
         side, seconds = self._sides[frame.camera_id], _seconds(frame)
         side.see(frame, seconds)
         side.wanted.extend((tracklet_id, view, frame) for tracklet_id, view in views)
@@ -138,7 +143,9 @@ class Pair:
                 self._measure()
         for camera in self.settings.cameras:
             self._cut(camera)
-            self._decide(camera)
+        first, second = self.settings.cameras
+        self._decide(second)
+        return self._decide(first)
 
     def finish(self, tracklet: Tracklet) -> tuple[Tracklet, list[Example]]:
         """Give a finished tracklet its counterpart, and find the tracklet of the other camera that is the same person.
@@ -175,13 +182,14 @@ class Pair:
             "examples": self.examples,
         }
 
-    def flush(self) -> None:
-        """The frames have ended: decide what is undecided."""
-        for camera in self.settings.cameras:
-            self._decide(camera, at_the_end=True)
+    def flush(self) -> list[tuple[float, float | None]]:
+        """The frames have ended: decide what is undecided; returns what `see` does."""
+        first, second = self.settings.cameras
+        self._decide(second, at_the_end=True)
+        return self._decide(first, at_the_end=True)
 
-    def partner_of(self, camera: str, seconds: float) -> float | None:
-        """The time, on its own clock, of the other camera's frame that belongs to one of this; None without one."""
+    def _nearest(self, camera: str, seconds: float) -> float | None:
+        """The time, on its own clock, of the other camera's frame nearest to one of this; None where none is near."""
         other = self._sides[self._other(camera)].times
         there = self._translate(camera, seconds)
         place = bisect_left(other, there)
@@ -236,29 +244,32 @@ class Pair:
                 picture.camera_id, picture.modality, image, picture.captured_at, box
             )
 
-    def _decide(self, camera: str, *, at_the_end: bool = False) -> None:
+    def _decide(self, camera: str, *, at_the_end: bool = False) -> list[tuple[float, float | None]]:
         """Count the frames of a camera whose partner has come, or will not come any more.
 
         Before the clocks have been compared, frames wait: whether they are pairs is not known.
         """
         side, other = self._sides[camera], self._sides[self._other(camera)]
+        decided: list[tuple[float, float | None]] = []
         while side.undecided:
             seconds = side.undecided[0]
             known = self.fit is not None or side.undecided[-1] - seconds > _MEMORY_SECONDS - _FIT_SECONDS
             past = bool(other.times) and other.times[-1] > self._translate(camera, seconds) + _RING_SECONDS
             silent = side.undecided[-1] - seconds > _RING_SECONDS + _FIT_SECONDS
             if not (at_the_end or (known and (past or silent))):
-                return
+                break
             side.undecided.popleft()
-            if self.is_mutual(camera, seconds):
-                side.paired += 1
-            else:
-                side.unpaired += 1
+            partner = self._partner(camera, seconds)
+            side.paired += partner is not None
+            side.unpaired += partner is None
+            decided.append((seconds, partner))
+        return decided
 
-    def is_mutual(self, camera: str, seconds: float) -> bool:
-        """Whether a frame and its partner are each other's nearest."""
-        partner = self.partner_of(camera, seconds)
-        return partner is not None and self.partner_of(self._other(camera), partner) == seconds
+    def _partner(self, camera: str, seconds: float) -> float | None:
+        """The frame of the other camera that is nearest to this one, when this one is nearest to that."""
+        partner = self._nearest(camera, seconds)
+        mutual = partner is not None and self._nearest(self._other(camera), partner) == seconds
+        return partner if mutual else None
 
     def _confirm(self, tracklet: Tracklet) -> list[Example]:
         camera = tracklet.camera_id

@@ -42,15 +42,18 @@ _MOST_LAG_SECONDS = 60.0  # between arrival and decoding; more is a step of this
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How the frames of one live camera are handed over. It says nothing of recordings.
+    """How the frames of one camera are handed over.
 
     Attributes:
-        max_staleness_seconds: The age, since its arrival, that no processed frame shall exceed.
-        target_fps: Frames a second that are wanted; None for all.
+        max_staleness_seconds: The age, since its arrival, that no processed frame of a live stream shall exceed.
+        target_fps: Frames a second of a live stream that are wanted; None for all.
+        together: Recordings with the same name here are merged by their capture times, and not each from its start;
+            None for one that goes alone.
     """
 
     max_staleness_seconds: float = 1.0
     target_fps: float | None = None
+    together: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ class _Channel:
     frames: deque[tuple[float, Frame]] = field(default_factory=deque)  # each with its arrival, seconds
     processed: int = 0
     turn: int = 0  # when it was served last, in turns of the intake
+    offset: float | None = None  # of a recording: seconds from the first start of those that go together
     ended: bool = False
     closed_for: str | None = None  # the cause for which whatever still comes is dropped
     interrupted: bool = False  # closed before its source had ended
@@ -138,6 +142,7 @@ class Intake:
         self._past: dict[str, Ledger] = {}
         self._out: dict[int, tuple[_Channel, float, Frame]] = {}  # by id(frame): given out, not answered for
         self._turn = 0
+        self._begins: dict[str, datetime] = {}  # of recordings that go together
         self._costs: deque[float] = deque(maxlen=_RECENT_BATCHES)
         self._answered_at = 0.0
         self._changed = Condition()
@@ -388,7 +393,19 @@ class Intake:
                 waiting.append(channel)
             elif not channel.live and not channel.ended:
                 return []
-        return [min(waiting, key=lambda channel: channel.frames[0][1].pts_seconds)] if waiting else []
+        self._align([channel for channel in waiting if channel.offset is None])
+        first = min(
+            waiting, key=lambda channel: channel.frames[0][1].pts_seconds + (channel.offset or 0.0), default=None
+        )
+        return [] if first is None else [first]
+
+    def _align(self, new: Sequence[_Channel]) -> None:
+        for channel in new:
+            channel.offset = 0.0
+            if (name := channel.policy.together) is not None:
+                firsts = [each.frames[0][1].captured_at for each in new if each.policy.together == name]
+                begin = self._begins.setdefault(name, min(firsts))
+                channel.offset = (channel.frames[0][1].captured_at - begin).total_seconds()
 
 
 def side_by_side(jobs: Sequence[Callable[[], T]]) -> list[T]:
