@@ -88,6 +88,7 @@ class _Side:
     frames: deque[Frame] = field(default_factory=deque)  # the latest pictures
     bytes: int = 0
     seconds_of: dict[int, float] = field(default_factory=dict)  # by frame index, the latest
+    indices: deque[int] = field(default_factory=deque)  # of those
     undecided: deque[float] = field(default_factory=deque)  # times of frames that have no partner yet
     times: deque[float] = field(default_factory=deque)
     wanted: deque[tuple[str, Crop, Frame]] = field(default_factory=deque)  # views that wait for the other's picture
@@ -107,10 +108,10 @@ class _Side:
         self.times.append(seconds)
         self.undecided.append(seconds)
         self.seconds_of[frame.index] = seconds
+        self.indices.append(frame.index)
         while seconds - self.times[0] > _MEMORY_SECONDS:
             self.times.popleft()
-        while seconds - next(iter(self.seconds_of.values())) > _MEMORY_SECONDS:
-            del self.seconds_of[next(iter(self.seconds_of))]
+            self.seconds_of.pop(self.indices.popleft(), None)
 
 
 class Pair:
