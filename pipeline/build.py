@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.config import CameraConfig, Config, DetectorConfig, PairConfig
+from pipeline.config import CameraConfig, Config, DetectorConfig, PairConfig, ThermalConfig
 from pipeline.detectors.base import Detector, NetworkSettings
 from pipeline.errors import ResourceError, SourceError, UsageError
 from pipeline.identify import Identifier, IdentifyRules
@@ -14,7 +14,7 @@ from pipeline.sources.base import Source
 from pipeline.sources.open import open_source
 from pipeline.store import Store
 from pipeline.surveil import Line
-from pipeline.thermal import ThermalWindow, Windows
+from pipeline.thermal import Polarity, ThermalWindow, Windows
 from pipeline.tracklets import TrackletBuilder, TrackletRules
 from reid.modality import Modality
 from trackers.base import Tracker
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: only commands that embed sho
     from reid.extractor import XReIDExtractor
 
 TRACKERS = {"cautious": (CautiousTracker, CautiousSettings)}  # tracker.name: its class and that of its settings
+_ZERO_CELSIUS = 273.15  # kelvin
 
 
 def build_sources(config: Config, cameras: Collection[str] | None = None) -> list[Source]:
@@ -65,18 +66,19 @@ def build_windows(config: Config) -> Windows:
     """The 8-bit windows of the thermal cameras."""
     return Windows(
         {
-            camera_id: build_window(camera)
+            camera_id: build_window(camera.thermal)
             for camera_id, camera in config.cameras.items()
             if camera.modality is Modality.THERMAL
         }
     )
 
 
-def build_window(camera: CameraConfig) -> ThermalWindow:
-    """The 8-bit window of a thermal camera."""
-    return ThermalWindow(
-        low=camera.thermal.low, high=camera.thermal.high, white_hot=camera.thermal.polarity == "white_hot"
-    )
+def build_window(thermal: ThermalConfig) -> ThermalWindow:
+    """The 8-bit window of one thermal camera; limits in degrees become counts."""
+    low, high, scale = thermal.low, thermal.high, thermal.kelvin_per_count
+    if scale is not None and low is not None and high is not None:
+        low, high = (_ZERO_CELSIUS + low) / scale, (_ZERO_CELSIUS + high) / scale
+    return ThermalWindow(low=low, high=high, polarity=Polarity(thermal.polarity))
 
 
 def build_extractor(weights: str, device: str) -> "XReIDExtractor":

@@ -294,6 +294,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _validate(options: argparse.Namespace) -> int:
+    from pipeline.address import without_secrets
     from pipeline.config import schema
 
     if options.schema:
@@ -301,7 +302,7 @@ def _validate(options: argparse.Namespace) -> int:
         return 0
     config = _configured(options)
     rows = [
-        [camera_id, camera.modality.value, camera.start.isoformat() if camera.start else "-", camera.source]
+        [camera_id, camera.modality.value, _start_of(camera), without_secrets(camera.source)]
         for camera_id, camera in config.cameras.items()
     ]
     network = f" with {config.detector.weights}" if config.detector.weights else ""
@@ -310,6 +311,12 @@ def _validate(options: argparse.Namespace) -> int:
     print(f"detector {config.detector.backend}{network}, tracker {config.tracker.name}, re-ID {config.reid.weights}")
     print(f"results go to {config.output.root}; sources and weights were not opened: doctor does that")
     return 0
+
+
+def _start_of(camera: Any) -> str:
+    if camera.live:
+        return "live"
+    return str(camera.start.isoformat() if camera.start else camera.start_pattern or "-")
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -329,7 +329,7 @@ class _Run:
                 self.line.builders.update(build_builders(new, [camera_id]))
             camera = new.cameras[camera_id]
             if camera.modality is Modality.THERMAL:
-                self.windows.replace(camera_id, build_window(camera))
+                self.windows.replace(camera_id, build_window(camera.thermal))
         for source in sources:
             self._read(source)
 

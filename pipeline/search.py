@@ -14,7 +14,7 @@ from pipeline.errors import GalleryMismatchError, UsageError
 from pipeline.frame import Frame, Image, TimeSource
 from pipeline.identify import person_name
 from pipeline.sinks import rfc3339
-from pipeline.sources.images import as_mono
+from pipeline.sources.stills import as_mono
 from pipeline.store import Store, StoredTracklet
 from pipeline.tracklets import Tracklet, cut_out
 from reid.calibration import Calibration

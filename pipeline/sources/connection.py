@@ -85,12 +85,18 @@ class StreamSettings:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A packet with its arrival, and the stream that decodes it; ``has_times`` is false where FFmpeg invents them."""
+    """A packet with its arrival, and the stream that decodes it.
+
+    Attributes:
+        has_times: Whether the stream has times; FFmpeg invents some where it has none.
+        begins_at_zero: Whether the first frame of the connection, to which FFmpeg gives no time, has the time 0.
+    """
 
     packet: "Packet[VideoStream]"
     arrival: Arrival
     stream: VideoStream
     has_times: bool
+    begins_at_zero: bool
 
 
 class Connection:
@@ -185,9 +191,10 @@ class Connection:
             stream = container.streams.video[0]
             stream.codec_context.copy_opaque = True
             has_times = _WITHOUT_TIMES.isdisjoint(container.format.name.split(","))
+            is_rtp = container.format.name == "rtsp"
             for packet in self._packets(container):
                 if packet.stream_index == stream.index and packet.size:
-                    self._keep(Received(packet, Arrival(time.monotonic(), time.time()), stream, has_times))
+                    self._keep(Received(packet, Arrival(time.monotonic(), time.time()), stream, has_times, is_rtp))
             raise SourceError("the other side ended the stream", ErrorCode.STREAM_CLOSED)
         except SourceError as error:
             self._end(error)
