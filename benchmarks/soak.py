@@ -44,7 +44,7 @@ MODALITIES = {"gate": "rgb", "plaza": "rgb", "yard": "nir", "dock": "thermal"}
 
 def write_config(folder: Path, urls: dict[str, str]) -> Path:
     """The config of the run."""
-    cameras = {
+    cameras: dict[str, dict[str, Any]] = {
         name: {
             "source": url,
             "modality": MODALITIES[name.partition("_")[0]],
@@ -52,6 +52,8 @@ def write_config(folder: Path, urls: dict[str, str]) -> Path:
         }
         for name, url in urls.items()
     }
+    for name in ("gate_2", "dock_2"):  # not at one place, so nothing is found; but all that pairs remember is kept
+        cameras[name]["pair_id"] = "strangers"
     path = folder / "site.yaml"
     config = {"version": 1, "cameras": cameras, "reid": {"weights": "xreid-tiny"}, "monitoring": {"port": 0}}
     path.write_text(yaml.safe_dump(config))
