@@ -29,9 +29,9 @@ from pipeline.build import build_detector, build_extractor, build_line, build_so
 from pipeline.config import load
 from pipeline.errors import PipelineError
 from pipeline.frame import Frame
-from pipeline.run import peak_rss_mb
 from pipeline.store import Store
 from pipeline.surveil import Line, TrackedFrame, batched
+from pipeline.tally import peak_rss_mb
 from pipeline.tracklets import RejectedTracklet, Tracklet
 
 T = TypeVar("T")
@@ -68,11 +68,11 @@ class Clock:
         return result
 
 
-def process(frames: Iterable[Frame], line: Line, store: Store, clock: Clock) -> int:
+def process(frames: Iterable[Frame], line: Line, store: Store, clock: Clock, frames_a_batch: int) -> int:
     """The line of `pipeline.surveil`, with a clock at every stage; returns the frames done."""
     count = 0
     finished: list[Tracklet | RejectedTracklet] = []
-    for batch in batched(frames, line.frames_a_batch):
+    for batch in batched(frames, frames_a_batch):
         count += len(batch)
         detections = clock.call("detect", line.detector.detect, batch)
         for frame, found in zip(batch, detections, strict=True):
@@ -107,7 +107,7 @@ def is_synthetic(recording: Path) -> bool:
 def measure(config_path: Path, max_frames: int) -> dict[str, Any]:
     """Run all stages once over the configured cameras."""
     config = load(config_path)
-    sources, infos = build_sources(config)
+    sources = build_sources(config)
     extractor = build_extractor(config.reid.weights, config.reid.device)
     windows = build_windows(config)
     clock = Clock()
@@ -122,10 +122,10 @@ def measure(config_path: Path, max_frames: int) -> dict[str, Any]:
             for source in sources:
                 decoded = clock.timed("decode", islice(source, max_frames))
                 cameras = {source.camera_id: line.builders[source.camera_id]}
-                frames += process(decoded, replace(line, builders=cameras), store, clock)
-            for source in build_sources(config)[0]:
+                frames += process(decoded, replace(line, builders=cameras), store, clock, config.detector.batch)
+            for source in build_sources(config):
                 boxes, known = store.boxes(source.camera_id), companions_of(store, source.camera_id)
-                style = VideoStyle(fps=infos[source.camera_id].fps)
+                style = VideoStyle(fps=source.info.fps if source.info else 25.0)
                 path = root / f"{source.camera_id}.mp4"
                 clock.call(
                     "video", annotate, islice(source, max_frames), boxes, path, style,

@@ -1,14 +1,16 @@
 """From config to objects: the only place where names in a config meet classes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.config import Config, DetectorConfig, ThermalConfig
+from pipeline.config import CameraConfig, Config, DetectorConfig, PairConfig, ThermalConfig
 from pipeline.detectors.base import Detector, NetworkSettings
 from pipeline.errors import ResourceError, SourceError, UsageError
 from pipeline.identify import Identifier, IdentifyRules
-from pipeline.sources.base import Source, SourceInfo
+from pipeline.pairs import PairSettings
+from pipeline.prefetch import Policy
+from pipeline.sources.base import Source
 from pipeline.sources.open import open_source
 from pipeline.store import Store
 from pipeline.surveil import Line
@@ -25,23 +27,39 @@ TRACKERS = {"cautious": (CautiousTracker, CautiousSettings)}  # tracker.name: it
 _ZERO_CELSIUS = 273.15  # kelvin
 
 
-def build_sources(config: Config) -> tuple[list[Source], dict[str, SourceInfo]]:
-    """Open and probe every camera's source, before anything is written.
+def build_sources(config: Config, cameras: Collection[str] | None = None) -> list[Source]:
+    """Open cameras (all unless told), and probe the recordings among them, before anything is written.
+
+    A live camera may be down: it is left to connect by itself.
 
     Raises:
         SourceError: With a line for each source that cannot be read.
     """
-    sources, infos, errors = [], {}, []
-    for camera_id, camera in config.cameras.items():
+    sources, errors = [], []
+    for camera_id in config.cameras if cameras is None else cameras:
         try:
-            source = open_source(camera_id, camera)
-            infos[camera_id] = source.probe()
+            source = open_source(camera_id, config.cameras[camera_id])
+            if not source.live:
+                source.probe()
             sources.append(source)
         except SourceError as error:
             errors.append(str(error))
     if errors:
         raise SourceError("\n".join(errors))
-    return sources, infos
+    return sources
+
+
+def policy_of(camera: CameraConfig) -> Policy:
+    """How a camera's frames are handed over."""
+    return Policy(
+        max_staleness_seconds=camera.max_staleness_ms / 1000, target_fps=camera.target_fps, together=camera.pair_id
+    )
+
+
+def pair_settings(config: Config) -> dict[str, PairSettings]:
+    """The pairs of cameras."""
+    known = {name: config.pairs.get(name, PairConfig()) for name in config.pair_members()}
+    return {name: PairSettings(config.pair_members()[name], each.max_skew_ms / 1000) for name, each in known.items()}
 
 
 def build_windows(config: Config) -> Windows:
@@ -148,8 +166,10 @@ def build_trackers(config: Config, cameras: Sequence[str]) -> dict[str, Tracker]
     return {camera_id: tracker(chosen) for camera_id in cameras}
 
 
-def build_line(config: Config, detector: Detector, extractor: "XReIDExtractor", store: Store) -> Line:
-    """All stages, for all configured cameras."""
+def build_line(
+    config: Config, detector: Detector, extractor: "XReIDExtractor", store: Store, *, live: Collection[str] = ()
+) -> Line:
+    """All stages, for all configured cameras, of which those in ``live`` are streams."""
     cameras = list(config.cameras)
     return Line(
         detector=detector,
@@ -157,6 +177,8 @@ def build_line(config: Config, detector: Detector, extractor: "XReIDExtractor", 
         builders=build_builders(config, cameras),
         extractor=extractor,
         identifier=build_identifier(config, store),
-        frames_a_batch=config.detector.batch,
         tracklets_a_batch=config.reid.batch,
+        live=live,
+        max_wait_seconds=config.reid.max_wait_ms / 1000,
+        silence_seconds=config.tracklets.max_gap_seconds,
     )

@@ -1,7 +1,8 @@
 """The command line. Results go to stdout, logs and progress to stderr; every failure is one message and an exit code.
 
 Exit codes: 0 done, 1 failed, 2 usage or config, 3 a source cannot be read, 4 gallery of another model, 5 out of disk or
-device, 130 interrupted.
+device, 130 interrupted by SIGINT; SIGTERM ends a run of live cameras with 0, and one of recordings, which is not done,
+with 143.
 """
 
 import argparse
@@ -12,11 +13,11 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline.errors import PipelineError, ResourceError, SourceError, UsageError
 
@@ -38,6 +39,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130
+
+
+def program() -> NoReturn:
+    """The whole program: `main`, and an end that takes no time.
+
+    What libraries do when an interpreter is taken down can last seconds, and a thread that a dead network holds inside
+    of FFmpeg can crash it. By then everything is written and closed.
+    """
+    try:
+        code = main()
+    except SystemExit as end:  # argparse's
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # such as a pipe that nobody reads any more
+            stream.flush()
+    os._exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -180,15 +198,17 @@ def _share(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pipeline.run import RunOptions, incomplete_sources, run
+    from pipeline.run import RunOptions, run
+    from pipeline.tally import incomplete_sources
 
     config = _configured(options)
     existing = "overwrite" if options.overwrite else "append" if options.append else "refuse"
-    with _stop_on_signals() as stopped, _progress(options) as on_progress:
+    with _stop_on_signals() as stopped, _reload_on_signal(options) as new_config, _progress(options) as on_progress:
         choices = RunOptions(
             existing=existing,
             max_frames=options.max_frames,
             should_stop=lambda: bool(stopped),
+            new_config=new_config,
             on_progress=on_progress,
         )
         try:
@@ -200,7 +220,9 @@ def _run(options: argparse.Namespace) -> int:
     for line in incomplete_sources(report):
         _complain(line)
     if stopped:
-        return 128 + stopped[0]
+        # A run of live cameras has no other end than being told to stop; one of recordings is not done.
+        asked_for = stopped[0] == signal.SIGTERM and any(camera.live for camera in config.cameras.values())
+        return 0 if asked_for else 128 + stopped[0]
     return SourceError.exit_code if incomplete_sources(report) else 0
 
 
@@ -363,7 +385,8 @@ def _run_summary(report: dict[str, Any], root: Path) -> str:
     rows = [
         [
             camera_id, camera["modality"], camera["state"], str(camera["frames_processed"]),
-            str(sum(camera["frames_skipped"].values())), str(camera["tracklets"]),
+            str(sum(camera["frames_dropped"].values())), str(sum(camera["frames_skipped"].values())),
+            str(camera["tracklets"]),
         ]
         for camera_id, camera in report["cameras"].items()
     ]  # fmt: skip
@@ -371,7 +394,7 @@ def _run_summary(report: dict[str, Any], root: Path) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in report["tracklets"]["rejected"].items())
     return "\n".join(
         [
-            _table(["camera", "modality", "state", "frames", "skipped", "tracklets"], rows),
+            _table(["camera", "modality", "state", "frames", "dropped", "skipped", "tracklets"], rows),
             f"{report['tracklets']['accepted']} tracklets, {rejected} rejected"
             + (f" ({reasons})" if reasons else "")
             + f"; people in the gallery: {report['persons']}",
@@ -416,6 +439,28 @@ def _stop_on_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _reload_on_signal(options: argparse.Namespace) -> Iterator[Any]:
+    """Read the config file again after a SIGHUP; without a file, SIGHUP does what it does."""
+    if not options.config:
+        yield lambda: None
+        return
+    asked: list[int] = []
+
+    def new_config() -> Any:
+        if not asked:
+            return None
+        asked.clear()
+        logger.info("SIGHUP: reading %s again", options.config)
+        return _configured(options)
+
+    before = signal.signal(signal.SIGHUP, lambda number, frame: asked.append(number))
+    try:
+        yield new_config
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @contextmanager

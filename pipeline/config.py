@@ -37,6 +37,7 @@ Key: TypeAlias = tuple[str | int, ...]
 Origins: TypeAlias = dict[Key, str]
 
 CAMERA_ID_PATTERN = "^[a-z0-9_]+$"
+PAIR_ID_PATTERN = "^[a-z0-9_-]+$"
 
 
 def parse_time(value: Any) -> datetime:
@@ -65,6 +66,7 @@ Count = Annotated[int, Field(ge=1)]
 FilePath = Annotated[Path, Field(strict=False)]
 Moment = Annotated[datetime, BeforeValidator(parse_time)]
 CameraId = Annotated[str, StringConstraints(pattern=CAMERA_ID_PATTERN)]
+PairId = Annotated[str, StringConstraints(pattern=PAIR_ID_PATTERN)]
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 
@@ -179,7 +181,7 @@ class CameraConfig(Section):
     start_pattern: str | None = None
     start_timezone: Annotated[str, BeforeValidator(_parse_timezone)] = "UTC"
     fps: Positive = 10.0
-    pair_id: Annotated[str, StringConstraints(pattern="^[a-z0-9_-]+$")] | None = None
+    pair_id: PairId | None = None
     target_fps: Positive | None = None
     max_staleness_ms: Positive = 1000.0
     stream: StreamConfig = StreamConfig()
@@ -265,7 +267,8 @@ class DetectorConfig(Section):
         iou: Boxes that overlap more than this are one person.
         input_size: Longer side of the network's input in pixels; without it, what the weights were exported for.
             Refused with motion.
-        batch: Frames that go through the detector together.
+        batch: Frames, of any cameras, that go through the detector together.
+        max_wait_ms: A live frame waits no longer for others to go with.
         device: auto, cpu, cuda or cuda:N.
         invert_thermal: Whether networks trained on colour photographs are shown thermal images black-hot.
         motion: Settings of the motion backend.
@@ -277,6 +280,7 @@ class DetectorConfig(Section):
     iou: Share = 0.6
     input_size: Annotated[int, Field(ge=32, le=4096, multiple_of=32)] | None = None
     batch: Count = 8
+    max_wait_ms: Positive = 50.0
     device: Device = "auto"
     invert_thermal: bool = True
     motion: MotionConfig = MotionConfig()
@@ -371,11 +375,13 @@ class ReidConfig(Section):
         weights: A checkpoint file, or xreid-tiny for the one that comes with the program; there is no default.
         device: auto, cpu, cuda or cuda:N.
         batch: Tracklets embedded together.
+        max_wait_ms: With live cameras, a finished tracklet waits no longer for others to go with.
     """
 
     weights: Annotated[str, StringConstraints(min_length=1)]
     device: Device = "auto"
     batch: Count = 8
+    max_wait_ms: Positive = 500.0
 
 
 class IdentityConfig(Section):
@@ -410,18 +416,70 @@ class OutputConfig(Section):
     contact_sheet: bool = True
 
 
+class PairConfig(Section):
+    """Two cameras of one ``pair_id``: an RGB and a thermal (or near-infrared) one at one place.
+
+    Attributes:
+        max_skew_ms: Frames further apart than this, after the measured skew is taken out, are no pair.
+    """
+
+    max_skew_ms: Positive = 100.0
+
+
+class MonitoringConfig(Section):
+    """Metrics and health over HTTP, for this machine only.
+
+    Attributes:
+        host: An address of the loopback interface.
+        port: Where ``/metrics``, ``/healthz`` and ``/readyz`` are served; None for nowhere, 0 for any free port.
+    """
+
+    host: Literal["127.0.0.1", "::1", "localhost"] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+
+
 class Config(Section):
     """The whole file. See ``configs/default.yaml`` for every key with its meaning."""
 
     version: Literal[1]
     site: SiteConfig = SiteConfig()
     cameras: Annotated[dict[CameraId, CameraConfig], Field(min_length=1)]
+    pairs: dict[PairId, PairConfig] = {}
     detector: DetectorConfig = DetectorConfig()
     tracker: TrackerConfig = TrackerConfig()
     tracklets: TrackletsConfig = TrackletsConfig()
     reid: ReidConfig
     identity: IdentityConfig = IdentityConfig()
     output: OutputConfig = OutputConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
+
+    def pair_members(self) -> dict[str, tuple[str, str]]:
+        """The two cameras of each pair, in the order of the file."""
+        members: dict[str, list[str]] = {}
+        for camera_id, camera in self.cameras.items():
+            if camera.pair_id is not None:
+                members.setdefault(camera.pair_id, []).append(camera_id)
+        return {pair_id: (names[0], names[1]) for pair_id, names in members.items()}
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> Self:
+        members: dict[str, list[str]] = {pair_id: [] for pair_id in self.pairs}
+        for camera_id, camera in self.cameras.items():
+            if camera.pair_id is not None:
+                members.setdefault(camera.pair_id, []).append(camera_id)
+        for pair_id, names in members.items():
+            if len(names) != 2:
+                raise ValueError(
+                    f"pairs: {pair_id} must be the pair_id of two cameras, got {len(names)}"
+                    f"{': ' + ', '.join(names) if names else ''}"
+                )
+            modalities = {self.cameras[name].modality for name in names}
+            if len(modalities) < 2:
+                raise ValueError(
+                    f"pairs: {pair_id}: its two cameras must differ in modality, got {' and '.join(names)}, both "
+                    f"{modalities.pop().value}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _check_memory(self) -> Self:
@@ -691,12 +749,15 @@ def _suggestion(given: str, choices: Iterable[str]) -> str:
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
+_FREE_KEYS: dict[Key, type[BaseModel]] = {("cameras",): CameraConfig, ("pairs",): PairConfig}
+
+
 def _section_at(key: Key) -> type[BaseModel]:
     """The model of the section at ``key``, or of the last section above it."""
     section: type[BaseModel] = Config
     for position, part in enumerate(key):
-        if key[:position] == ("cameras",):
-            section = CameraConfig  # the only mapping whose keys are free
+        if key[:position] in _FREE_KEYS:
+            section = _FREE_KEYS[key[:position]]
             continue
         field = section.model_fields.get(str(part))
         if field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -718,6 +779,8 @@ def _not_one_of(details: ErrorDetails, key: Key) -> str:
 
 def _bad_pattern(details: ErrorDetails, key: Key) -> str:
     given = details["input"]
+    if key[-1:] == ("pair_id",) or key[:1] == ("pairs",):
+        return f"pair id {given!r} must be of a-z, 0-9, _ and -"
     if key[:1] == ("cameras",):
         return f"camera id {given!r} must be of a-z, 0-9 and _"
     return f"{given!r} is not one of auto, cpu, cuda, cuda:0"

@@ -1,34 +1,47 @@
-"""One run: recordings in, a folder of results out. Order and clean-up; the work is done by the stages."""
+"""One run: cameras in, a folder of results out. Order and clean-up; the work is done by the stages."""
 
 import logging
-import resource
 import shutil
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipeline.build import build_detector, build_extractor, build_line, build_sources, build_windows
+import numpy as np
+
+from pipeline.build import (
+    build_builders,
+    build_detector,
+    build_extractor,
+    build_line,
+    build_sources,
+    build_trackers,
+    build_window,
+    build_windows,
+    pair_settings,
+    policy_of,
+)
+from pipeline.changes import Changes, changes
 from pipeline.config import Config
 from pipeline.contact_sheet import write_matches
-from pipeline.errors import UsageError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.frame import Frame
-from pipeline.identify import Sighting
-from pipeline.prefetch import interleave
+from pipeline.monitoring import Metrics, served
+from pipeline.pairs import EXAMPLES, Pairs
+from pipeline.prefetch import SHUTDOWN, Intake
 from pipeline.query import CONFIG, write_config
-from pipeline.sinks import EventLog, MotWriters, rfc3339, write_report
-from pipeline.sources.base import Source, SourceInfo, SourceState
+from pipeline.sinks import EventLog, MotWriters, write_report
+from pipeline.sources.base import Source
 from pipeline.store import DATABASE, LOCK, Store, take_lock
-from pipeline.surveil import TrackedFrame, batched, surveil
-from pipeline.tracklets import RejectedTracklet
+from pipeline.surveil import Line, TrackedFrame, surveil
+from pipeline.tally import UNPROCESSED, Tally, account_of
+from pipeline.thermal import Windows
 from pipeline.videos import Drawing, write_videos
+from reid.modality import Modality
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +49,10 @@ logger = logging.getLogger(__name__)
 # writer that holds a removed one keeps nobody out.
 RESULTS = (
     DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "crops", "events", "mot", "detections", "video",
-    "matches.png", "report.json", CONFIG,
+    "matches.png", "report.json", EXAMPLES, CONFIG,
 )  # fmt: skip
+_REPORT_SECONDS = 60.0  # between two reports of a run that goes on
+_FAULTS_IN_A_ROW = 3  # and a camera is given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +62,10 @@ class RunOptions:
     Attributes:
         existing: What to do with results that are there already: refuse, overwrite or append.
         max_frames: Stop after so many frames of all cameras; None for all.
-        should_stop: Asked before every frame; when it says yes, open tracklets are finished, no more videos are drawn,
-            and the run ends well.
+        should_stop: Asked before every batch of frames; when it says yes, open tracklets are finished, no more pictures
+            are drawn, and the run ends well.
+        new_config: Asked as often; gives the config to go on with when there is a new one, None otherwise. A
+            `PipelineError` of it is told, and the run goes on with what it has.
         on_progress: Told the stage (tracking, drawing), its frames done so far, and how many are expected in all (None
             when a source does not say); while drawing, from several threads.
     """
@@ -56,11 +73,12 @@ class RunOptions:
     existing: str = "refuse"
     max_frames: int | None = None
     should_stop: Callable[[], bool] = lambda: False
+    new_config: Callable[[], Config | None] = lambda: None
     on_progress: Callable[[str, int, int | None], None] = lambda stage, done, total: None
 
 
 def run(config: Config, options: RunOptions) -> dict[str, Any]:
-    """Process the configured cameras from end to end.
+    """Process the configured cameras from end to end: recordings until they end, live streams until told to stop.
 
     Everything that can be refused is refused before the first file is written.
 
@@ -68,23 +86,24 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         The report, as written to ``report.json``.
 
     Raises:
-        SourceError: When a source cannot be opened.
+        SourceError: When a recording cannot be opened.
         UsageError: When weights are unfit, or the folder holds an earlier run and ``existing`` is refuse.
         GalleryMismatchError: When appending to a gallery of another model.
-        ResourceError: When the disk is full or another process writes there.
+        ResourceError: When the disk is full, another process writes there, or the monitoring port is taken.
     """
     root, started = config.output.root, time.perf_counter()
     _check_folder(root)
     if options.existing == "refuse":
         _refuse_earlier_run(root)
-    sources, infos = build_sources(config)
+    sources = build_sources(config)
     extractor = build_extractor(config.reid.weights, config.reid.device)
     if extractor.calibration is None:
         raise UsageError(
             f"reid.weights: {config.reid.weights} carries no calibration, so its similarities cannot be told as "
             "probabilities; finish its training with python -m reid.train, which fits one"
         )
-    detector = build_detector(config.detector, build_windows(config))
+    windows = build_windows(config)
+    detector = build_detector(config.detector, windows)
     if options.existing == "overwrite":
         _remove_results(root)
     with ExitStack() as stack:
@@ -94,33 +113,37 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
             )
         )
         _check_same_cameras(config, store)
+        intake = stack.enter_context(Intake())
+        tally = Tally(intake, started=started)
+        metrics = Metrics(tally.statuses, root)
+        if config.monitoring.port is not None:
+            stack.enter_context(served(metrics, config.monitoring.host, config.monitoring.port))
         write_config(root, config)
         rows_before = store.begin_run()
-        line = build_line(config, detector, extractor, store)
+        live = {source.camera_id for source in sources if source.live}
+        if live:  # the first call takes its time, which the frames of a stream do not have
+            extractor.extract([[np.zeros((128, 64, 3), np.uint8)]], [Modality.RGB])
+        line = build_line(config, detector, extractor, store, live=live)
         keeper = stack.enter_context(
             EventLog(root, model_id=extractor.model_id, dimension=extractor.dimension, site=config.site.name)
         )
-        tally = _Tally(infos, options, started=started)
         with ExitStack() as reading:
             mot = reading.enter_context(MotWriters(root)) if config.output.mot else None
-            frames = reading.enter_context(interleave(sources))
-            wanted = tally.counted(_until(options.should_stop, islice(frames, options.max_frames)))
-            found = surveil(wanted, line, on_tracked=_mot_writer(mot))
-            for batch in batched(found, line.tracklets_a_batch):
-                store.add_all(batch)
-                for item in batch:
-                    keeper.write(item)
-                    tally.finished(item)
+            pairs = Pairs(pair_settings(config), root)
+            line = replace(line, finish=pairs.finish)
+            going = _Run(config, options, store, keeper, intake, tally, metrics, line, windows, mot, live, pairs)
+            going.process(sources)
         tally.stop()
-        persons = store.counts().persons
-        write_report(root / "report.json", tally.report(config, sources, model_id=extractor.model_id, persons=persons))
+        going.tell_accounts()
+        going.write_report()
+        if options.should_stop() and live:
+            return going.write_report()  # it was running until now: pictures of all that time are not wanted now
+        config = going.config
         if config.output.video:
             tally.without_video = write_videos(config, store, _drawing(tally, options, after_row=rows_before))
         if config.output.contact_sheet:
             write_matches(root / "matches.png", store, store.calibration, timezone=config.site.zone)
-        report = tally.report(config, sources, model_id=extractor.model_id, persons=persons)
-        write_report(root / "report.json", report)
-    return report
+        return going.write_report()
 
 
 def _check_folder(root: Path) -> None:
@@ -161,135 +184,160 @@ def _remove_results(root: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _until(should_stop: Callable[[], bool], frames: Iterable[Frame]) -> Iterator[Frame]:
-    for frame in frames:
-        if should_stop():
-            return
-        yield frame
-
-
-def _mot_writer(mot: MotWriters | None) -> Callable[[TrackedFrame], None]:
-    def write(item: TrackedFrame) -> None:
-        if mot is not None:
-            mot.write(item.frame.camera_id, item.frame.index, item.tracks, item.detections)
-
-    return write
-
-
-def _drawing(tally: "_Tally", options: RunOptions, *, after_row: int) -> Drawing:
+def _drawing(tally: Tally, options: RunOptions, *, after_row: int) -> Drawing:
     return Drawing(
-        frames=tally.frames,
+        frames=tally.recorded_frames(),
         after_row=after_row,
         should_stop=options.should_stop,
         on_progress=partial(options.on_progress, "drawing"),
     )
 
 
-class _Tally:
-    """Counts what a run did, for the report."""
+@dataclass(slots=True)
+class _Run:
+    """A run in progress; it watches the line, keeps what comes out, and changes the cameras when told to."""
 
-    def __init__(self, infos: dict[str, SourceInfo], options: RunOptions, *, started: float) -> None:
-        self.frames: Counter[str] = Counter()
-        self.without_video: dict[str, str] = {}
-        self._accepted: Counter[str] = Counter()
-        self._rejected: Counter[str] = Counter()
-        self._infos = infos
-        self._options = options
-        self._started_at = datetime.now(UTC)
-        self._started = started
-        self._seconds = 0.0
-        self._expected = _expected_frames(infos, options.max_frames)
+    config: Config
+    options: RunOptions
+    store: Store
+    events: EventLog
+    intake: Intake
+    tally: Tally
+    metrics: Metrics
+    line: Line
+    windows: Windows
+    mot: MotWriters | None
+    live: set[str]  # the line's own
+    pairs: Pairs
+    faults: Counter[str] = field(default_factory=Counter)  # in a row, by camera
+    processed: int = 0
+    expected: int | None = None
+    reported_at: float = field(default_factory=time.monotonic)
 
-    def counted(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Count frames as they pass, and tell the progress."""
-        for done, frame in enumerate(frames, start=1):
-            yield frame
-            self.frames[frame.camera_id] += 1
-            self._options.on_progress("tracking", done, self._expected)
+    def process(self, sources: Sequence[Source]) -> None:
+        """Run the line until the frames end, or somebody wants it to."""
+        for source in sources:
+            self._read(source)
+        self.expected = self.tally.expected_frames(self.options.max_frames)
+        self._count_gallery()
+        for found in surveil(self._batches(), self.line, self):
+            self.store.add_all(found)
+            for item in found:
+                self.events.write(item)
+                self.tally.finished(item, self.metrics)
+            self._count_gallery()
+        self.intake.close()
+        self.pairs.flush()
 
-    def finished(self, item: Sighting | RejectedTracklet) -> None:
-        """Count a tracklet."""
-        if isinstance(item, RejectedTracklet):
-            self._rejected[item.reason.value] += 1
-        else:
-            self._accepted[item.tracklet.camera_id] += 1
+    def tracked(self, item: TrackedFrame) -> None:
+        """Write, count, and give the frame back."""
+        frame = item.frame
+        self.faults.pop(frame.camera_id, None)
+        self.pairs.see(frame, self.line.builders[frame.camera_id].views_of(frame.index))
+        if frame.camera_id not in self.live and self.mot is not None:
+            self.mot.write(frame.camera_id, frame.index, item.tracks, item.detections)
+        age = self.intake.done(frame)
+        if frame.camera_id in self.live:
+            self.tally.aged(frame.camera_id, age)
+            self.metrics.frame_age_seconds.labels(frame.camera_id, frame.modality.value).observe(age)
+        self.processed += 1
+        self.options.on_progress("tracking", self.processed, self.expected)
 
-    def stop(self) -> None:
-        """All tracklets are identified and kept; what follows is pictures."""
-        self._seconds = time.perf_counter() - self._started
+    def failed(self, frame: Frame, error: Exception) -> None:
+        """Count the frame; give its camera up when that was not the first time."""
+        camera_id = frame.camera_id
+        self.intake.drop(frame, UNPROCESSED)
+        self.faults[camera_id] += 1
+        logger.error("camera %s: frame %d cannot be processed", camera_id, frame.index, exc_info=error)
+        if self.faults[camera_id] == _FAULTS_IN_A_ROW and camera_id in self.intake.sources():
+            self.intake.fail(
+                camera_id,
+                f"camera {camera_id}: given up after {_FAULTS_IN_A_ROW} frames in a row that could not be processed: "
+                f"{type(error).__name__}: {error}",
+            )
 
-    def report(self, config: Config, sources: Sequence[Source], *, model_id: str, persons: int) -> dict[str, Any]:
-        """Everything counted, as plain values."""
-        frames, seconds = sum(self.frames.values()), time.perf_counter() - self._started
-        return {
-            "schema": "xreid.report/1",
-            "started": rfc3339(self._started_at),
-            "site": config.site.name,
-            "detector": config.detector.backend,
-            "model": model_id,
-            "frames": frames,
-            "seconds": round(seconds, 3),
-            "frames_per_second": round(frames / seconds, 2),
-            "seconds_until_all_identified": round(self._seconds, 3),
-            "peak_rss_mb": peak_rss_mb(),
-            "cameras": {source.camera_id: self._camera(source) for source in sources},
-            "tracklets": {"accepted": sum(self._accepted.values()), "rejected": dict(self._rejected)},
-            "persons": persons,
-        }
+    def took(self, stage: str, seconds: float) -> None:
+        """Count the time of a stage."""
+        self.metrics.stage_seconds.labels(stage).observe(seconds)
 
-    def _camera(self, source: Source) -> dict[str, Any]:
-        info, account = self._infos[source.camera_id], source.account
-        return {
-            "modality": source.modality.value,
-            "resolution_wh": list(info.resolution_wh),
-            "state": "stopped" if account.state is SourceState.RUNNING else account.state.value,
-            "frames_expected": info.frames,
-            "frames_decoded": account.decoded,
-            "frames_processed": self.frames[source.camera_id],
-            "frames_skipped": dict(account.skipped),
-            "frames_skipped_examples": account.examples,
-            "error": account.error,
-            "video_error": self.without_video.get(source.camera_id),
-            "tracklets": self._accepted[source.camera_id],
-        }
+    def tell_accounts(self) -> None:
+        """Log where all frames went."""
+        for camera_id, ledger in self.intake.ledgers().items():
+            logger.log(logging.ERROR if ledger.on_the_way else logging.INFO, account_of(camera_id, ledger))
 
+    def write_report(self) -> dict[str, Any]:
+        """Write ``report.json`` as of now."""
+        persons = self.store.counts().persons
+        self.tally.pairs = self.pairs.report()
+        report = self.tally.report(self.config, model_id=self.store.model_id, persons=persons)
+        write_report(self.config.output.root / "report.json", report)
+        return report
 
-def _expected_frames(infos: dict[str, SourceInfo], most: int | None) -> int | None:
-    counts = [info.frames for info in infos.values() if info.frames is not None]
-    if len(counts) < len(infos):
-        return most
-    return min(sum(counts), most) if most else sum(counts)
+    def _read(self, source: Source) -> None:
+        if source.live:
+            self.live.add(source.camera_id)
+        self.tally.watch(source)
+        self.intake.add(source, policy_of(self.config.cameras[source.camera_id]))
 
+    def _batches(self) -> Iterator[list[Frame]]:
+        """The batches of the intake, and what is to be done between them."""
+        left = self.options.max_frames
+        detector = self.config.detector
+        most = detector.batch if self.line.detector.together else 1  # each frame's age is looked at just before
+        for batch in self.intake.batches(most=most, max_wait_seconds=detector.max_wait_ms / 1000):
+            self.metrics.beat()
+            if self.options.should_stop() or left == 0:
+                self.intake.close()  # the open tracklets need the processor now
+                return
+            self._take_over_new_config()
+            if self.live and time.monotonic() - self.reported_at > _REPORT_SECONDS:
+                self.write_report()
+                self.reported_at = time.monotonic()
+            wanted = batch[:left]
+            for frame in batch[len(wanted) :]:
+                self.intake.drop(frame, SHUTDOWN)
+            left = None if left is None else left - len(wanted)
+            yield wanted
 
-def incomplete_sources(report: dict[str, Any]) -> list[str]:
-    """A sentence for each camera of which not every frame could be read, or drawn."""
-    lines = []
-    for camera_id, camera in report["cameras"].items():
-        if camera.get("state") == SourceState.FAILED:
-            lines.append(f"{camera['error']} ({camera['frames_processed']} frames were processed and kept)")
-        if camera.get("frames_skipped"):
-            lines.append(_skipped_frames(camera_id, camera))
-        if camera.get("video_error"):
-            lines.append(f"camera {camera_id}: no annotated video: {camera['video_error']}; all else was kept")
-    return lines
+    def _take_over_new_config(self) -> None:
+        try:
+            new = self.options.new_config()
+            if new is None:
+                return
+            what = changes(self.config, new)
+            _check_same_cameras(new, self.store)
+            sources = build_sources(new, what.opened)
+        except PipelineError as error:
+            logger.error("the new config is refused, and the old one stays:\n%s", error)
+            self.metrics.reloads.labels("refused").inc()
+            return
+        self._change(new, what, sources)
+        write_config(new.output.root, new)
+        logger.warning("new config: %s", what)
+        self.metrics.reloads.labels("taken").inc()
 
+    def _change(self, new: Config, what: Changes, sources: Sequence[Source]) -> None:
+        for camera_id in what.closed:
+            self.live.discard(camera_id)
+            if camera_id in self.intake.sources():
+                self.intake.remove(camera_id)
+        self.config = new
+        self.pairs.change(pair_settings(new))
+        for camera_id in what.opened:
+            if camera_id not in self.line.trackers:
+                self.line.trackers.update(build_trackers(new, [camera_id]))
+                self.line.builders.update(build_builders(new, [camera_id]))
+            camera = new.cameras[camera_id]
+            if camera.modality is Modality.THERMAL:
+                self.windows.replace(camera_id, build_window(camera.thermal))
+        for source in sources:
+            self._read(source)
 
-def _skipped_frames(camera_id: str, camera: dict[str, Any]) -> str:
-    """How many, why, and the first few by name."""
-    skipped = camera["frames_skipped"]
-    causes = []
-    for cause, count in skipped.items():
-        examples = camera["frames_skipped_examples"][cause]
-        more = ", ..." if count > len(examples) else ""
-        causes.append(f"{count} {cause}: {', '.join(examples)}{more}")
-    total = sum(skipped.values())
-    return (
-        f"camera {camera_id}: {total} frame{'s' if total > 1 else ''} skipped ({'; '.join(causes)}); "
-        "the others were processed"
-    )
-
-
-def peak_rss_mb() -> float:
-    """Most memory this process ever held, in megabytes (10^6 bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
+    def _count_gallery(self) -> None:
+        counts = self.store.counts()
+        self.metrics.gallery_tracklets.set(counts.accepted)
+        self.metrics.gallery_persons.set(counts.persons)
+        for name, measured in self.pairs.report().items():
+            if measured["skew_ms"] is not None:
+                self.metrics.pair_skew_seconds.labels(name).set(measured["skew_ms"] / 1000)
+                self.metrics.pair_drift_ratio.labels(name).set(measured["drift_percent"] / 100)

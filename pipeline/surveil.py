@@ -1,7 +1,10 @@
-"""The spine: frames in, sightings out. No thread, no file; every stage is an iterator over the one before."""
+"""The spine: frames in, sightings out. No thread, no file; one camera's fault is its own."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -9,16 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.detectors.base import Detector
+from pipeline.errors import PipelineError
 from pipeline.frame import Frame
 from pipeline.identify import Sighting
-from pipeline.tracklets import RejectedTracklet, Tracklet, TrackletBuilder
+from pipeline.tracklets import RejectedTracklet, Rejection, Tracklet, TrackletBuilder
 from trackers.base import Tracker
 from trackers.structures import Detections, Tracks
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from reid.extractor import Extractor
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+Finished = Tracklet | RejectedTracklet
+Found = Sighting | RejectedTracklet
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,76 +46,98 @@ class Identifies(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """Told what happens on the line."""
+
+    def tracked(self, item: TrackedFrame) -> None:
+        """A frame is tracked, before its tracklets end."""
+        ...
+
+    def failed(self, frame: Frame, error: Exception) -> None:
+        """A frame could not be processed; its camera begins anew with the next one."""
+        ...
+
+    def took(self, stage: str, seconds: float) -> None:
+        """A stage (detect, track, embed, identify) took so long, for one batch."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """The stages, ready to run.
 
     Attributes:
         detector: Shared by all cameras.
-        trackers: One a camera.
-        builders: One a camera.
+        trackers: One a camera; cameras may be added while the line runs.
+        builders: One a camera, the same ones.
         extractor: Crops to embeddings.
         identifier: Embeddings to people.
-        frames_a_batch: Frames that go through the detector together.
         tracklets_a_batch: Tracklets that go through the extractor together.
+        live: Cameras whose frames come as they are taken; may change while the line runs. Where there are none, time is
+            that of the frames alone, and batches of tracklets are full.
+        max_wait_seconds: Where there are, finished tracklets wait no longer than this for others.
+        silence_seconds: A live camera without a frame for so long has its open tracklets finished.
+        finish: Completes a finished tracklet before anything is made of it.
+        clock: Seconds.
     """
 
     detector: Detector
-    trackers: Mapping[str, Tracker]
-    builders: Mapping[str, TrackletBuilder]
+    trackers: MutableMapping[str, Tracker]
+    builders: MutableMapping[str, TrackletBuilder]
     extractor: "Extractor"
     identifier: Identifies
-    frames_a_batch: int
     tracklets_a_batch: int
+    live: Collection[str] = frozenset()
+    max_wait_seconds: float = 0.5
+    silence_seconds: float = 2.0
+    finish: Callable[[Finished], Finished] = lambda item: item
+    clock: Callable[[], float] = time.monotonic
 
 
-def surveil(
-    frames: Iterable[Frame], line: Line, *, on_tracked: Callable[[TrackedFrame], None]
-) -> Iterator[Sighting | RejectedTracklet]:
+def surveil(batches: Iterable[Sequence[Frame]], line: Line, observer: Observer) -> Iterator[list[Found]]:
     """Run the whole line over frames of any number of cameras.
 
+    An error on one camera's frame costs that frame, and finishes the open tracklets of that camera, which begins anew
+    with its next frame. So does a camera whose ``pts_seconds`` begin anew.
+
     Args:
-        frames: In order of time within each camera.
+        batches: Frames that go through the detector together, in order of time within each camera; an empty batch lets
+            the line look at the clock.
         line: The stages.
-        on_tracked: Called with every frame once it is tracked, before its tracklets end.
+        observer: Told of every frame, once: tracked or failed.
 
     Yields:
-        Each finished tracklet exactly once: with its person, or with the reason why it has none.
+        Each finished tracklet exactly once, in batches: with its person, or with the reason why it has none.
+
+    Raises:
+        PipelineError: What is not one camera's fault.
     """
-    items = tracked(frames, line.detector, line.trackers, frames_a_batch=line.frames_a_batch)
-    finished = gather(_observed(items, on_tracked), line.builders)
-    yield from identify(finished, line)
+    spine = _Spine(line, observer)
+    for batch in batches:
+        for finished in spine.track(batch):
+            yield from spine.collect(finished)
+        yield from spine.identify_overdue()
+    for builder in line.builders.values():
+        yield from spine.collect(builder.flush())
+    yield from spine.identify_waiting()
 
 
 def tracked(
     frames: Iterable[Frame], detector: Detector, trackers: Mapping[str, Tracker], *, frames_a_batch: int
 ) -> Iterator[TrackedFrame]:
-    """Detect in batches, then track each camera on its own."""
+    """Detect in batches, then track each camera on its own; the first error is raised."""
     for batch in batched(frames, frames_a_batch):
         for frame, detections in zip(batch, detector.detect(batch), strict=True):
             tracks = trackers[frame.camera_id].update(detections, pts_seconds=frame.pts_seconds)
             yield TrackedFrame(frame, detections, tracks)
 
 
-def gather(
-    items: Iterable[TrackedFrame], builders: Mapping[str, TrackletBuilder]
-) -> Iterator[Tracklet | RejectedTracklet]:
+def gather(items: Iterable[TrackedFrame], builders: Mapping[str, TrackletBuilder]) -> Iterator[Finished]:
     """Build tracklets; when the frames end, finish those still open."""
     for item in items:
         yield from builders[item.frame.camera_id].update(item.frame, item.tracks)
     for builder in builders.values():
         yield from builder.flush()
-
-
-def identify(finished: Iterable[Tracklet | RejectedTracklet], line: Line) -> Iterator[Sighting | RejectedTracklet]:
-    """Embed accepted tracklets in batches and give each its person; pass rejected ones through."""
-    for batch in batched(finished, line.tracklets_a_batch):
-        yield from (item for item in batch if isinstance(item, RejectedTracklet))
-        tracklets = [item for item in batch if isinstance(item, Tracklet)]
-        if tracklets:
-            clips = [[crop.image for crop in tracklet.crops] for tracklet in tracklets]
-            embeddings = line.extractor.extract(clips, [tracklet.modality for tracklet in tracklets])
-            yield from line.identifier.identify(tracklets, embeddings)
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -117,7 +147,145 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _observed(items: Iterable[T], observe: Callable[[T], None]) -> Iterator[T]:
-    for item in items:
-        observe(item)
-        yield item
+@dataclass(slots=True)
+class _Spine:
+    """What the line remembers between batches."""
+
+    line: Line
+    observer: Observer
+    waiting: list[Finished] = field(default_factory=list)
+    waiting_since: float = 0.0
+    last_pts: dict[str, float] = field(default_factory=dict)
+    heard_at: dict[str, float] = field(default_factory=dict)  # live cameras with frames since their last silence
+
+    def track(self, frames: Sequence[Frame]) -> Iterator[Sequence[Finished]]:
+        """Detect, track, gather; gives what each frame, and each silence, has finished."""
+        together: list[Frame] = []
+        for frame in frames:
+            if frame.pts_seconds <= self.last_pts.get(frame.camera_id, -np.inf):
+                yield from self._process(together)
+                together = []
+                yield self._begin_anew(frame.camera_id)
+            self.last_pts[frame.camera_id] = frame.pts_seconds
+            together.append(frame)
+        yield from self._process(together)
+        yield from self._silences()
+
+    def collect(self, finished: Iterable[Finished]) -> Iterator[list[Found]]:
+        """Let tracklets wait for a full batch, then identify it."""
+        for item in finished:
+            if not self.waiting:
+                self.waiting_since = self.line.clock()
+            self.waiting.append(self.line.finish(item))
+            if len(self.waiting) >= self.line.tracklets_a_batch:
+                yield from self.identify_waiting()
+
+    def identify_overdue(self) -> Iterator[list[Found]]:
+        """Identify a batch that has waited for others long enough."""
+        waited = self.line.clock() - self.waiting_since
+        if self.line.live and self.waiting and waited >= self.line.max_wait_seconds:
+            yield from self.identify_waiting()
+
+    def identify_waiting(self) -> Iterator[list[Found]]:
+        """Identify whatever waits."""
+        batch, self.waiting = self.waiting, []
+        if batch:
+            rejected: list[Found] = [item for item in batch if isinstance(item, RejectedTracklet)]
+            yield rejected + self._identify([item for item in batch if isinstance(item, Tracklet)])
+
+    def _process(self, frames: Sequence[Frame]) -> Iterator[Sequence[Finished]]:
+        groups = [frames] if self.line.detector.together else [[frame] for frame in frames]
+        for group in groups:
+            for frame, detections in self._detect(group):
+                yield self._track(frame, detections)
+
+    def _detect(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, Detections | Exception]]:
+        """Together; when that fails one by one, so that the error stays with its frame."""
+        if not frames:
+            return
+        try:
+            with self._timed("detect"):
+                found = self.line.detector.detect(frames)
+        except PipelineError:
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is this frame's)
+            if len(frames) == 1:
+                yield frames[0], error
+            else:
+                for frame in frames:
+                    yield from self._detect([frame])
+        else:
+            yield from zip(frames, found, strict=True)
+
+    def _track(self, frame: Frame, detections: Detections | Exception) -> list[Finished]:
+        finished: list[Finished] = []
+        try:
+            if isinstance(detections, Exception):
+                raise detections
+            with self._timed("track"):
+                tracks = self.line.trackers[frame.camera_id].update(detections, pts_seconds=frame.pts_seconds)
+                for item in self.line.builders[frame.camera_id].update(frame, tracks):
+                    finished.append(item)  # noqa: PERF402 (what came before an error is kept)
+        except PipelineError:
+            raise
+        except Exception as error:  # noqa: BLE001 (as above)
+            finished += self._begin_anew(frame.camera_id)
+            self.observer.failed(frame, error)
+            return finished
+        self.observer.tracked(TrackedFrame(frame, detections, tracks))
+        if frame.camera_id in self.line.live:
+            self.heard_at[frame.camera_id] = self.line.clock()
+        return finished
+
+    def _begin_anew(self, camera_id: str) -> list[Finished]:
+        """Finish what is open of a camera, and forget what was learned of its view."""
+        finished = list(self.line.builders[camera_id].flush())
+        self.line.trackers[camera_id].reset()
+        self.line.detector.forget(camera_id)
+        return finished
+
+    def _silences(self) -> Iterator[Sequence[Finished]]:
+        now = self.line.clock()
+        for camera_id, heard_at in list(self.heard_at.items()):
+            if now - heard_at > self.line.silence_seconds:
+                del self.heard_at[camera_id]
+                yield list(self.line.builders[camera_id].flush())
+
+    def _identify(self, tracklets: Sequence[Tracklet]) -> list[Found]:
+        if not tracklets:
+            return []
+        embeddings, failed = self._embed(tracklets)
+        embedded = [tracklet for tracklet in tracklets if tracklet.tracklet_id not in failed]
+        with self._timed("identify"):
+            sightings = self.line.identifier.identify(embedded, embeddings) if embedded else []
+        rejected = [
+            RejectedTracklet(tracklet, Rejection.NOT_EMBEDDED)
+            for tracklet in tracklets
+            if tracklet.tracklet_id in failed
+        ]
+        return [*rejected, *sightings]
+
+    def _embed(self, tracklets: Sequence[Tracklet]) -> tuple[NDArray[np.float32], frozenset[str]]:
+        """Together; when that fails one by one. Vectors, and the ids of those that have none."""
+        try:
+            with self._timed("embed"):
+                return self._extract(tracklets), frozenset()
+        except PipelineError:
+            raise
+        except Exception as error:
+            if len(tracklets) == 1:
+                logger.exception("tracklet %s cannot be embedded", tracklets[0].tracklet_id, exc_info=error)
+                empty = np.zeros((0, self.line.extractor.dimension), np.float32)
+                return empty, frozenset([tracklets[0].tracklet_id])
+        parts = [self._embed([tracklet]) for tracklet in tracklets]
+        return np.concatenate([vectors for vectors, _ in parts]), frozenset().union(*(failed for _, failed in parts))
+
+    def _extract(self, tracklets: Sequence[Tracklet]) -> NDArray[np.float32]:
+        clips = [[crop.image for crop in tracklet.crops] for tracklet in tracklets]
+        return self.line.extractor.extract(clips, [tracklet.modality for tracklet in tracklets])
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.observer.took(stage, time.perf_counter() - started)

@@ -265,6 +265,10 @@ class Windows:
         """The window of a camera."""
         return self._by_camera.setdefault(camera_id, ThermalWindow())
 
+    def replace(self, camera_id: str, window: ThermalWindow) -> None:
+        """Give a camera another window: its settings have changed."""
+        self._by_camera[camera_id] = window
+
 
 def _limits_text(window: ThermalWindow) -> str:
     low, high = window.limits or (0.0, 0.0)

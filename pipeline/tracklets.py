@@ -37,6 +37,25 @@ class Crop:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Counterpart:
+    """The same place at the same moment through the camera of another modality that looks at the same scene.
+
+    Attributes:
+        camera_id: That camera.
+        modality: What it measures.
+        image: Native pixels, as in ``Frame.image``; a copy.
+        captured_at: Of its frame.
+        xyxy: The box in its frame, pixels, float32 (4,).
+    """
+
+    camera_id: str
+    modality: Modality
+    image: Image
+    captured_at: datetime
+    xyxy: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Tracklet:
     """The finished life of one track: the unit of video re-identification.
 
@@ -53,6 +72,8 @@ class Tracklet:
         confidence: (n,) float32.
         resolution_wh: Of the camera's frames.
         crops: The best views, in order of time; empty when none was usable.
+        zones: Names of the camera's zones that it stood in; empty where the camera has none.
+        counterparts: Of the best view, one a camera at most; empty where no other camera looks at the same scene.
     """
 
     tracklet_id: str
@@ -67,6 +88,8 @@ class Tracklet:
     confidence: NDArray[np.float32]
     resolution_wh: tuple[int, int]
     crops: tuple[Crop, ...]
+    zones: tuple[str, ...] = ()
+    counterparts: tuple[Counterpart, ...] = ()
 
     @property
     def duration_seconds(self) -> float:
@@ -89,6 +112,7 @@ class Rejection(StrEnum):
     TOO_FEW_FRAMES = "too_few_frames"
     TOO_SMALL = "too_small"
     NO_USABLE_CROP = "no_usable_crop"
+    NOT_EMBEDDED = "not_embedded"  # the model failed on it; the log has the error
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +291,12 @@ class TrackletBuilder:
         """Finish everything that is open, oldest first; call at the end of the stream."""
         for piece in list(self._open):
             yield self._close(piece)
+
+    def views_of(self, frame_index: int) -> Iterator[tuple[str, Crop]]:
+        """The views that the frame of this index gave, each with the id of its (open) tracklet."""
+        for tracklet in self._open.values():
+            if tracklet.views and tracklet.views[-1].frame_index == frame_index:
+                yield tracklet.tracklet_id, tracklet.views[-1]
 
     def _extend(
         self, tracklet: _OpenTracklet, frame: Frame, xyxy: NDArray[np.float32], confidence: float, quality: float

@@ -11,7 +11,14 @@ from trackers.structures import Detections
 
 
 class Detector(Protocol):
-    """Finds people."""
+    """Finds people.
+
+    Attributes:
+        together: Whether frames gain from going through at once.
+    """
+
+    @property
+    def together(self) -> bool: ...
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Find the people of each frame.
@@ -22,6 +29,10 @@ class Detector(Protocol):
         Returns:
             One for each frame, in the same order; boxes in pixels of the frame, clipped to it.
         """
+        ...
+
+    def forget(self, camera_id: str) -> None:
+        """Begin anew with a camera: its view may be another one now."""
         ...
 
 

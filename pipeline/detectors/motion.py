@@ -86,6 +86,8 @@ class _Camera:
 class MotionDetector:
     """Background subtraction; see ``pipeline.detectors.base.Detector``. Cameras must not move."""
 
+    together = False
+
     def __init__(self, settings: MotionSettings, *, windows: Windows, confidence: float = 0.25) -> None:
         """Nothing is learned yet.
 
@@ -102,6 +104,10 @@ class MotionDetector:
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """One frame after the other, each by the model of its camera; a camera's first frame gives nothing."""
         return [self._detect(frame) for frame in frames]
+
+    def forget(self, camera_id: str) -> None:
+        """Its next frame is a first one."""
+        self._cameras.pop(camera_id, None)
 
     def _detect(self, frame: Frame) -> Detections:
         image, scale = self._shrink(frame)

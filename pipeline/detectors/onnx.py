@@ -26,6 +26,8 @@ _PERSON = 0  # in COCO's order of classes
 class OnnxDetector:
     """A YOLOX export; see ``pipeline.detectors.base.Detector``."""
 
+    together = True
+
     def __init__(self, weights: Path, *, settings: NetworkSettings, windows: Windows) -> None:
         """Load the weights, and run them once on an empty image: another network is told here, not at the first frame.
 
@@ -64,6 +66,9 @@ class OnnxDetector:
             self._decode(rows, scale, frame.resolution_wh)
             for rows, (_, scale), frame in zip(output, letters, frames, strict=True)
         ]
+
+    def forget(self, camera_id: str) -> None:
+        """Nothing is remembered of any camera."""
 
     def _run(self, images: Floats) -> Floats:
         size = self._fixed_batch or len(images)

@@ -20,6 +20,8 @@ _WANTED = "a YOLO or RT-DETR checkpoint or export with a class called person (su
 class UltralyticsDetector:
     """Any detection model that Ultralytics loads; see ``pipeline.detectors.base.Detector``."""
 
+    together = True
+
     def __init__(self, weights: Path, *, settings: NetworkSettings, windows: Windows) -> None:
         """Load the weights.
 
@@ -63,6 +65,9 @@ class UltralyticsDetector:
             **({"imgsz": self._settings.input_size} if self._settings.input_size else {}),
         )
         return [_detections(result) for result in results]
+
+    def forget(self, camera_id: str) -> None:
+        """Nothing is remembered of any camera."""
 
 
 def _detections(result: Any) -> Detections:

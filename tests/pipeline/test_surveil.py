@@ -1,15 +1,18 @@
 """The spine passes everything through exactly once, in order, whatever the cameras."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from pipeline.errors import ResourceError
 from pipeline.frame import Frame, Image, TimeSource
 from pipeline.identify import Sighting
-from pipeline.surveil import Line, TrackedFrame, batched, surveil
-from pipeline.tracklets import RejectedTracklet, Tracklet, TrackletBuilder, TrackletRules
+from pipeline.surveil import Found, Line, TrackedFrame, batched, surveil
+from pipeline.tracklets import RejectedTracklet, Rejection, Tracklet, TrackletBuilder, TrackletRules
 from reid.modality import Modality
 from trackers.structures import Detections, Tracks
 
@@ -19,13 +22,40 @@ NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 class OnePerson:
     """A detector that sees somebody where the image is not black, and notes how many frames came together."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, together: bool = True) -> None:
+        self.together = together
         self.batches: list[int] = []
+        self.forgotten: list[str] = []
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         self.batches.append(len(frames))
+        shapes = {frame.image.shape for frame in frames}
+        if not shapes <= {(100, 120, 3)}:
+            raise ValueError(f"operands could not be broadcast together with shapes {shapes}")
         seen = Detections(np.array([[10, 10, 40, 90]], np.float32), np.array([0.9], np.float32))
         return [seen if frame.image.any() else Detections.empty() for frame in frames]
+
+    def forget(self, camera_id: str) -> None:
+        self.forgotten.append(camera_id)
+
+
+class Notes:
+    """What an observer was told."""
+
+    def __init__(self) -> None:
+        self.items: list[TrackedFrame] = []
+        self.failures: list[tuple[str, int, str]] = []
+        self.stages: set[str] = set()
+
+    def tracked(self, item: TrackedFrame) -> None:
+        self.items.append(item)
+
+    def failed(self, frame: Frame, error: Exception) -> None:
+        self.failures.append((frame.camera_id, frame.index, str(error)))
+
+    def took(self, stage: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.stages.add(stage)
 
 
 class SameTrack:
@@ -71,55 +101,158 @@ def frame(camera: str, index: int, *, somebody: bool = True) -> Frame:
     return Frame(image, camera, Modality.RGB, index, pts, NOON + timedelta(seconds=pts), TimeSource.CONFIGURED_START)
 
 
-def make_line(cameras: Sequence[str]) -> Line:
+def make_line(cameras: Sequence[str], *, together: bool = True, live: bool = False) -> Line:
     return Line(
-        detector=OnePerson(),
+        detector=OnePerson(together=together),
         trackers={camera: SameTrack() for camera in cameras},
         builders={camera: TrackletBuilder(TrackletRules(max_gap_seconds=0.5)) for camera in cameras},
         extractor=CountingExtractor(),
         identifier=EverybodyIsNew(),
-        frames_a_batch=8,
         tracklets_a_batch=4,
+        live=set(cameras) if live else frozenset(),
     )
 
 
+def run(frames: Iterable[Frame], line: Line, notes: Notes | None = None, *, size: int = 8) -> list[Found]:
+    return [item for found in surveil(batched(frames, size), line, notes or Notes()) for item in found]
+
+
+def lengths(found: Sequence[Found]) -> list[tuple[str, int]]:
+    return sorted((type(item).__name__, len(item.tracklet.frame_index)) for item in found)
+
+
 def test_two_cameras_interleaved_give_each_its_own_tracklet() -> None:
-    line = make_line(["gate", "yard"])
+    line, notes = make_line(["gate", "yard"]), Notes()
     frames = [frame(camera, index) for index in range(20) for camera in ("gate", "yard")]
-    observed: list[TrackedFrame] = []
-    found = list(surveil(frames, line, on_tracked=observed.append))
+    found = run(frames, line, notes)
     assert sorted(item.tracklet.camera_id for item in found) == ["gate", "yard"]
     assert all(isinstance(item, Sighting) and len(item.tracklet.frame_index) == 20 for item in found)
-    assert [item.frame for item in observed] == frames
+    assert [item.frame for item in notes.items] == frames
+    assert notes.stages == {"detect", "track", "embed", "identify"}
 
 
 def test_every_tracklet_comes_out_once_accepted_or_rejected() -> None:
     line = make_line(["gate"])
     seen = [*range(10), *range(30, 33), *range(60, 80)]  # the middle one is too short
-    frames = [frame("gate", index, somebody=index in seen) for index in range(100)]
-    found = list(surveil(frames, line, on_tracked=lambda item: None))
-    lengths = sorted((type(item).__name__, len(item.tracklet.frame_index)) for item in found)
-    assert lengths == [("RejectedTracklet", 3), ("Sighting", 10), ("Sighting", 20)]
+    found = run([frame("gate", index, somebody=index in seen) for index in range(100)], line)
+    assert lengths(found) == [("RejectedTracklet", 3), ("Sighting", 10), ("Sighting", 20)]
     assert len({item.tracklet.tracklet_id for item in found}) == 3
 
 
 def test_no_frames_give_nothing() -> None:
-    assert list(surveil([], make_line(["gate"]), on_tracked=lambda item: None)) == []
+    assert run([], make_line(["gate"])) == []
 
 
 def test_only_rejected_tracklets_never_reach_the_extractor() -> None:
     line = make_line(["gate"])
-    found = list(surveil([frame("gate", index) for index in range(3)], line, on_tracked=lambda item: None))
+    found = run([frame("gate", index) for index in range(3)], line)
     assert [type(item) for item in found] == [RejectedTracklet]
     assert isinstance(line.extractor, CountingExtractor)
     assert line.extractor.modalities == []
 
 
-def test_frames_go_through_the_detector_in_batches() -> None:
-    line = make_line(["gate"])
-    list(surveil([frame("gate", index) for index in range(20)], line, on_tracked=lambda item: None))
+@pytest.mark.parametrize(("together", "batches"), [(True, [8, 8, 4]), (False, [1] * 20)])
+def test_frames_go_through_the_detector_together_where_it_gains_by_that(together: bool, batches: list[int]) -> None:
+    line = make_line(["gate"], together=together)
+    run([frame("gate", index) for index in range(20)], line)
     assert isinstance(line.detector, OnePerson)
-    assert line.detector.batches == [8, 8, 4]
+    assert line.detector.batches == batches
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_frame_that_breaks_the_detector_costs_its_camera_only(together: bool) -> None:
+    """Frame 10 of the gate suddenly has another size."""
+    line, notes = make_line(["gate", "yard"], together=together), Notes()
+    frames = [frame(camera, index) for index in range(20) for camera in ("gate", "yard")]
+    frames[20] = replace(frames[20], image=np.full((50, 60, 3), 200, np.uint8))
+    found = run(frames, line, notes)
+    assert [(camera, index) for camera, index, _ in notes.failures] == [("gate", 10)]
+    assert "broadcast" in notes.failures[0][2]
+    by_camera = {name: [len(i.tracklet.frame_index) for i in found if i.tracklet.camera_id == name]
+                 for name in ("gate", "yard")}  # fmt: skip
+    assert by_camera == {"gate": [10, 9], "yard": [20]}
+    assert isinstance(line.detector, OnePerson)
+    assert line.detector.forgotten == ["gate"]
+    assert len(notes.items) == 39
+
+
+def test_a_tracker_that_fails_costs_its_camera_only_and_loses_no_tracklet() -> None:
+    class Fails(SameTrack):
+        def update(self, detections: Detections, *, pts_seconds: float) -> Tracks:
+            if pts_seconds == 1.0:
+                raise ZeroDivisionError("a matrix that cannot be inverted")
+            return super().update(detections, pts_seconds=pts_seconds)
+
+    line, notes = make_line(["gate", "yard"]), Notes()
+    line.trackers["gate"] = Fails()
+    found = run([frame(camera, index) for index in range(20) for camera in ("gate", "yard")], line, notes)
+    assert notes.failures == [("gate", 10, "a matrix that cannot be inverted")]
+    assert lengths(found) == [("Sighting", 9), ("Sighting", 10), ("Sighting", 20)]
+
+
+def test_what_is_everybodys_fault_ends_the_line() -> None:
+    class Full(SameTrack):
+        def update(self, detections: Detections, *, pts_seconds: float) -> Tracks:
+            raise ResourceError("out of memory on the device")
+
+    line = make_line(["gate"])
+    line.trackers["gate"] = Full()
+    with pytest.raises(ResourceError):
+        run([frame("gate", 0)], line)
+
+
+def test_a_tracklet_that_cannot_be_embedded_is_kept_with_its_reason_and_the_others_are_identified() -> None:
+    class Picky(CountingExtractor):
+        def extract(self, clips: Sequence[Sequence[Image]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
+            if any(clip[0].max() == 77 for clip in clips):
+                raise RuntimeError("not a number")
+            return super().extract(clips, modalities)
+
+    line = replace(make_line(["gate", "yard"]), extractor=Picky())
+    frames = [frame(camera, index) for index in range(20) for camera in ("gate", "yard")]
+    frames = [replace(it, image=np.full_like(it.image, 77)) if it.camera_id == "yard" else it for it in frames]
+    found = {item.tracklet.camera_id: item for item in run(frames, line)}
+    assert isinstance(found["gate"], Sighting)
+    assert isinstance(found["yard"], RejectedTracklet)
+    assert found["yard"].reason is Rejection.NOT_EMBEDDED
+
+
+def test_a_stream_that_begins_anew_ends_its_tracklets() -> None:
+    line, notes = make_line(["gate"]), Notes()
+    found = run([frame("gate", index) for index in (*range(15), *range(10))], line, notes)
+    assert lengths(found) == [("Sighting", 10), ("Sighting", 15)]
+    assert notes.failures == []
+    assert isinstance(line.detector, OnePerson)
+    assert line.detector.forgotten == ["gate"]
+
+
+def test_tracklets_of_a_live_camera_that_fell_silent_are_found_soon_without_another_frame() -> None:
+    now = [0.0]
+    line = replace(make_line(["gate"], live=True), clock=lambda: now[0])
+
+    def batches() -> Iterator[list[Frame]]:
+        for index in range(10):
+            now[0] = index / 10
+            yield [frame("gate", index)]
+        for _ in range(40):
+            now[0] += 0.1
+            yield []
+
+    ((when, what),) = [(now[0], lengths(found)) for found in surveil(batches(), line, Notes())]
+    assert what == [("Sighting", 10)]
+    assert 0.9 + line.silence_seconds < when < 0.9 + line.silence_seconds + line.max_wait_seconds + 0.3
+
+
+def test_recordings_wait_for_full_batches_of_tracklets_however_long_that_takes() -> None:
+    now = [0.0]
+    line = replace(make_line(["gate"]), clock=lambda: now[0])
+
+    def batches() -> Iterator[list[Frame]]:
+        for index in range(600):
+            now[0] += 100
+            yield [frame("gate", index, somebody=index % 60 < 20)]
+
+    assert [len(found) for found in surveil(batches(), line, Notes())] == [4, 4, 2]
 
 
 def test_batches_keep_order_and_the_last_is_shorter() -> None:
