@@ -302,7 +302,7 @@ def test_a_frozen_stream_is_called_stalled_given_up_and_comes_back(season: Seaso
     lost = watch.states.index(SourceState.RECONNECTING)
     assert watch.states[lost - 1] is SourceState.STALLED
     assert SourceState.RUNNING in watch.states[lost:]
-    assert "nothing for 1.5 s [STREAM_STALLED]" in season.log
+    assert "[STREAM_STALLED]" in season.log
 
 
 def test_a_clock_that_is_set_back_is_counted_and_moves_no_frame(season: Season) -> None:
