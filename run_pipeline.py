@@ -1,6 +1,6 @@
 """The command line: `python run_pipeline.py --help`."""
 
-from pipeline.cli import main
+from pipeline.cli import program
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    program()

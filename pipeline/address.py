@@ -1,10 +1,7 @@
 """What a camera's ``source`` is, and how it may be shown: a password in it never reaches a log, an error or a file."""
 
 import re
-from pathlib import Path
 from urllib.parse import unquote
-
-from pipeline.frame import IMAGE_SUFFIXES
 
 NETWORK_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https"})
 HIDDEN = "***"
@@ -13,7 +10,7 @@ _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _DEVICE = re.compile(r"^/dev/\w+$")
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 _USER = re.compile(r"^[^/?#]*@")
-_VALUE = re.compile(r"(?<==)[^&;#]+")
+_VALUE = re.compile(r"(?:(?<=[?&;])|^)([^=&;#]*=)?([^&;#]+)")  # of a query; a part without a name is all value
 
 
 def scheme_of(source: str) -> str | None:
@@ -32,11 +29,6 @@ def is_live(source: str) -> bool:
     return scheme_of(source) in NETWORK_SCHEMES or is_device(source)
 
 
-def is_image(source: str) -> bool:
-    """Whether its name is that of an image."""
-    return Path(source).suffix.lower() in IMAGE_SUFFIXES
-
-
 def without_secrets(source: str) -> str:
     """The source as it may be shown: without user, password, and the values of the query.
 
@@ -48,7 +40,8 @@ def without_secrets(source: str) -> str:
     rest = source[found.end() :]
     rest = f"{HIDDEN}@{rest.rpartition('@')[2]}" if _USER.match(rest) or "@" in rest.partition("?")[0] else rest
     path, mark, query = rest.partition("?")
-    return f"{found[0]}{path}{mark}{_VALUE.sub(HIDDEN, query)}"
+    hidden = _VALUE.sub(lambda part: f"{part[1] or ''}{HIDDEN}", query)
+    return f"{found[0]}{path}{mark}{hidden}"
 
 
 def hide_secrets(text: str, source: str) -> str:
@@ -56,6 +49,11 @@ def hide_secrets(text: str, source: str) -> str:
     text = text.replace(source, without_secrets(source))
     for secret in _secrets(source):
         text = text.replace(secret, HIDDEN)
+    return hide_urls(text)
+
+
+def hide_urls(text: str) -> str:
+    """A text as it may be shown: without the secrets of any address in it."""
     return _URL_IN_TEXT.sub(lambda found: without_secrets(found[0]), text)
 
 
@@ -65,7 +63,7 @@ def _secrets(source: str) -> list[str]:
     if not found or found[1].lower() == "file":
         return []
     rest, _, query = source[found.end() :].partition("?")
-    secrets = _VALUE.findall(query)
+    secrets = [value for _, value in _VALUE.findall(query)]
     if "@" in rest:
         account = rest.rpartition("@")[0]
         secrets += [account, account.partition(":")[2]]

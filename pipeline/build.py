@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from pipeline.config import CameraConfig, Config, DetectorConfig, GroundConfig
+from pipeline.config import CameraConfig, Config, DetectorConfig, GroundConfig, PairConfig, ThermalConfig
 from pipeline.detectors.base import Detector, NetworkSettings
 from pipeline.errors import ResourceError, SourceError, UsageError
 from pipeline.evidence import Evidence
 from pipeline.identify import Identifier, IdentifyRules
+from pipeline.pairs import PairSettings
 from pipeline.prefetch import Policy
 from pipeline.retention import Retention, RetentionRules, Shortage
 from pipeline.revision import Reviser
@@ -20,7 +21,7 @@ from pipeline.sources.base import Source
 from pipeline.sources.open import open_source
 from pipeline.store import Store
 from pipeline.surveil import Line
-from pipeline.thermal import ThermalWindow, Windows
+from pipeline.thermal import Polarity, ThermalWindow, Windows
 from pipeline.tracklets import TrackletBuilder, TrackletRules
 from pipeline.ways import Way, Ways
 from reid.gallery import Approximation
@@ -31,6 +32,8 @@ from trackers.ground import GroundPlane
 
 if TYPE_CHECKING:  # torch takes seconds to import: only commands that embed should wait for it
     from reid.extractor import XReIDExtractor
+
+_ZERO_CELSIUS = 273.15  # kelvin
 
 
 def build_sources(config: Config, cameras: Collection[str] | None = None) -> list[Source]:
@@ -57,25 +60,34 @@ def build_sources(config: Config, cameras: Collection[str] | None = None) -> lis
 
 def policy_of(camera: CameraConfig) -> Policy:
     """How a camera's frames are handed over."""
-    return Policy(max_staleness_seconds=camera.max_staleness_ms / 1000, target_fps=camera.target_fps)
+    return Policy(
+        max_staleness_seconds=camera.max_staleness_ms / 1000, target_fps=camera.target_fps, together=camera.pair_id
+    )
+
+
+def pair_settings(config: Config) -> dict[str, PairSettings]:
+    """The pairs of cameras."""
+    known = {name: config.pairs.get(name, PairConfig()) for name in config.pair_members()}
+    return {name: PairSettings(config.pair_members()[name], each.max_skew_ms / 1000) for name, each in known.items()}
 
 
 def build_windows(config: Config) -> Windows:
     """The 8-bit windows of the thermal cameras."""
     return Windows(
         {
-            camera_id: build_window(camera)
+            camera_id: build_window(camera.thermal)
             for camera_id, camera in config.cameras.items()
             if camera.modality is Modality.THERMAL
         }
     )
 
 
-def build_window(camera: CameraConfig) -> ThermalWindow:
-    """The 8-bit window of a thermal camera."""
-    return ThermalWindow(
-        low=camera.thermal.low, high=camera.thermal.high, white_hot=camera.thermal.polarity == "white_hot"
-    )
+def build_window(thermal: ThermalConfig) -> ThermalWindow:
+    """The 8-bit window of one thermal camera; limits in degrees become counts."""
+    low, high, scale = thermal.low, thermal.high, thermal.kelvin_per_count
+    if scale is not None and low is not None and high is not None:
+        low, high = (_ZERO_CELSIUS + low) / scale, (_ZERO_CELSIUS + high) / scale
+    return ThermalWindow(low=low, high=high, polarity=Polarity(thermal.polarity))
 
 
 def build_extractor(weights: str, device: str, *, calibration: Path | None = None) -> "XReIDExtractor":

@@ -13,11 +13,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline.errors import PipelineError, ResourceError, SourceError, UsageError
 from pipeline.gallery_options import add_commands, add_purpose
@@ -40,6 +40,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130
+
+
+def program() -> NoReturn:
+    """The whole program: `main`, and an end that takes no time.
+
+    What libraries do when an interpreter is taken down can last seconds, and a thread that a dead network holds inside
+    of FFmpeg can crash it. By then everything is written and closed.
+    """
+    try:
+        code = main()
+    except SystemExit as end:  # argparse's
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # such as a pipe that nobody reads any more
+            stream.flush()
+    os._exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -353,6 +370,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _validate(options: argparse.Namespace) -> int:
+    from pipeline.address import without_secrets
     from pipeline.config import schema
 
     if options.schema:
@@ -360,7 +378,7 @@ def _validate(options: argparse.Namespace) -> int:
         return 0
     config = _configured(options)
     rows = [
-        [camera_id, camera.modality.value, camera.start.isoformat() if camera.start else "-", camera.source]
+        [camera_id, camera.modality.value, _start_of(camera), without_secrets(camera.source)]
         for camera_id, camera in config.cameras.items()
     ]
     network = f" with {config.detector.weights}" if config.detector.weights else ""
@@ -369,6 +387,12 @@ def _validate(options: argparse.Namespace) -> int:
     print(f"detector {config.detector.backend}{network}, tracker {config.tracker.name}, re-ID {config.reid.weights}")
     print(f"results go to {config.output.root}; sources and weights were not opened: doctor does that")
     return 0
+
+
+def _start_of(camera: Any) -> str:
+    if camera.live:
+        return "live"
+    return str(camera.start.isoformat() if camera.start else camera.start_pattern or "-")
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.frame import Frame, Image, TimeSource
-from pipeline.sources.images import as_mono
+from pipeline.sources.stills import as_mono
 from pipeline.tracklets import Tracklet, cut_out
 from reid.modality import Modality
 from trackers.structures import Detections

@@ -27,9 +27,10 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from pipeline.address import is_live, without_secrets
+from pipeline.address import hide_urls, is_live, without_secrets
 from pipeline.errors import UsageError
 from pipeline.frame import IMAGE_SUFFIXES
+from pipeline.start_pattern import StartPattern
 from reid.modality import Modality
 
 Key: TypeAlias = tuple[str | int, ...]
@@ -100,14 +101,17 @@ class ThermalConfig(Section):
     """How thermal counts become the 8 bits that detectors and people look at. The raw frame is kept.
 
     Attributes:
-        low: Counts shown black, in white-hot images; without low and high, limits are found from the first frames.
-        high: Counts shown white.
-        polarity: Whether hot things have high counts (white_hot) or low ones.
+        low: Shown black, in white-hot images: counts, or degrees Celsius with kelvin_per_count; without low and high,
+            limits are found from the first frames.
+        high: Shown white.
+        kelvin_per_count: Of a radiometric camera whose counts are absolute temperatures (0.01 and 0.04 are usual).
+        polarity: Whether hot things have high counts (white_hot) or low ones, or that is found by what moves (auto).
     """
 
     low: float | None = None
     high: float | None = None
-    polarity: Literal["white_hot", "black_hot"] = "white_hot"
+    kelvin_per_count: Positive | None = None
+    polarity: Literal["white_hot", "black_hot", "auto"] = "white_hot"
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:
@@ -115,6 +119,8 @@ class ThermalConfig(Section):
             raise ValueError("low and high must be given together, or neither for automatic limits")
         if self.low is not None and self.high is not None and self.low >= self.high:
             raise ValueError(f"low must be below high, got {self.low:g} and {self.high:g}")
+        if self.kelvin_per_count is not None and self.low is None:
+            raise ValueError("kelvin_per_count: is for low and high in degrees Celsius, and neither is given")
         return self
 
 
@@ -206,6 +212,9 @@ class CameraConfig(Section):
         source: A video file, a folder of images, a glob of images, or a live stream's address.
         modality: What it measures.
         start: Capture time of the first frame; without it: the file's name, the container, the file's date.
+        start_pattern: Of the file's name (of the first, in an image sequence), where it holds the start; see
+            ``pipeline.start_pattern``.
+        start_timezone: IANA name, of a start_pattern without an offset.
         fps: Frames a second of image sequences; refused for videos and streams, which have times of their own.
         pair_id: Shared by two cameras of different modality that stand at one place and look the same way.
         target_fps: Of a live stream, frames a second that are processed; None for all.
@@ -219,6 +228,8 @@ class CameraConfig(Section):
     source: Annotated[str, StringConstraints(min_length=1)] = Field(repr=False)
     modality: Annotated[Modality, Field(strict=False)]
     start: Moment | None = None
+    start_pattern: str | None = None
+    start_timezone: Annotated[str, BeforeValidator(_parse_timezone)] = "UTC"
     fps: Positive = 10.0
     pair_id: PairId | None = None
     target_fps: Positive | None = None
@@ -242,8 +253,20 @@ class CameraConfig(Section):
         for name in _LIVE_KEYS:
             if not self.live and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: is for live streams only; of a recording, every frame is processed")
-        if self.start is not None and self.live:
+        if (self.start is not None or self.start_pattern is not None) and self.live:
             raise ValueError("start: is for recordings only; a live stream's frames are stamped as they come")
+        return self
+
+    @model_validator(mode="after")
+    def _check_start(self) -> Self:
+        if self.start_pattern is None:
+            return self
+        if self.start is not None:
+            raise ValueError("start_pattern: start is given too, and says the same; leave one of them out")
+        try:
+            StartPattern(self.start_pattern)
+        except ValueError as error:
+            raise ValueError(f"start_pattern: {error}, got {self.start_pattern!r}") from None
         return self
 
     @model_validator(mode="after")
@@ -257,7 +280,7 @@ class CameraConfig(Section):
         if "fps" in self.model_fields_set and self.live:
             raise ValueError("fps is for image sequences only; to process fewer frames of a stream, set target_fps")
         path = Path(self.source.removeprefix("file://"))
-        if "fps" in self.model_fields_set and path.suffix.lower() not in IMAGE_SUFFIXES and path.is_file():
+        if "fps" in self.model_fields_set and path.suffix.lower() not in IMAGE_SUFFIXES | {".npy"} and path.is_file():
             raise ValueError(
                 f"fps is for image sequences only; {path} is a video file, whose frames carry their own times"
             )
@@ -908,7 +931,7 @@ def _parse_source(text: str) -> tuple[str, dict[str, Any]]:
     camera_id, equals, uri = first.partition("=")
     if not equals or not re.match(CAMERA_ID_PATTERN, camera_id):
         raise UsageError(
-            f"--source {text!r}: expected NAME=URI[,modality=rgb|nir|thermal][,start=TIME][,fps=N], "
+            f"--source {hide_urls(text)!r}: expected NAME=URI[,modality=rgb|nir|thermal][,start=TIME][,fps=N], "
             f"where NAME is of a-z, 0-9 and _"
         )
     options = []
@@ -931,7 +954,7 @@ def _override(data: Mapping[str, Any], origins: Origins, overrides: Iterable[str
                 section[name] = {}
             section = section[name]
             if not isinstance(section, dict):
-                raise UsageError(f"--set {text}: {name} holds one value and has no keys below it")
+                raise UsageError(f"--set {hide_urls(text)}: {name} holds one value and has no keys below it")
         section[key[-1]] = value
         origins[key] = "--set"
     return result, origins
@@ -941,11 +964,11 @@ def _parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     name, equals, value = text.partition("=")
     key = tuple(name.strip().split("."))
     if not equals or not all(key):
-        raise UsageError(f"--set {text}: expected KEY=VALUE, such as reid.batch=4")
+        raise UsageError(f"--set {hide_urls(text)}: expected KEY=VALUE, such as reid.batch=4")
     try:
         return key, yaml.safe_load(value)
     except (yaml.YAMLError, ValueError):
-        raise UsageError(f"--set {text}: the value is not valid YAML") from None
+        raise UsageError(f"--set {hide_urls(text)}: the value is not valid YAML") from None
 
 
 def _validate(data: dict[str, Any], origins: Origins, *, default_origin: str) -> Config:
@@ -964,6 +987,7 @@ def _describe(details: ErrorDetails, origins: Origins, default_origin: str) -> s
     message = describe(details, key) if describe else _plain(details)
     if details["type"] == "value_error":
         key, message = _with_field(key, message)
+    message = hide_urls(message)
     where = _where(key, origins, default_origin)
     return f"{where}: {_dotted(key)}: {message}" if key else f"{where}: {message}"
 
@@ -1040,7 +1064,7 @@ def _expected(what: str) -> "Callable[[ErrorDetails, Key], str]":
 
 
 _REQUIRED = {
-    "source": "a video file, a folder of images, or a glob of images",
+    "source": "a video file, a folder of images, a glob of images, or a live stream's address",
     "weights": "a checkpoint file, or xreid-tiny for the embedded one",
     "modality": "rgb, nir or thermal",
     "version": "version: 1",

@@ -20,10 +20,12 @@ import psutil
 from pipeline.build import build_detector, build_extractor, build_windows
 from pipeline.config import Config
 from pipeline.errors import PipelineError, SourceError
+from pipeline.sources.connection import accelerator
 from pipeline.sources.open import open_source
 
 _PACKAGES = ("torch", "ultralytics", "onnxruntime", "opencv-python", "av", "faiss-cpu", "pydantic")
 _CODECS = {"h264": "r", "hevc": "r", "mjpeg": "r", "libx264": "w"}  # read or written
+_FORMATS = ("rtsp", "mpjpeg", "video4linux2,v4l2")  # of live sources
 _EMBEDDED = "xreid-tiny"
 _LEAST_DISK_GB = 2.0
 _LEAST_MEMORY_GB = 3.0
@@ -98,9 +100,12 @@ def _packages() -> Check:
 def _decoder() -> Check:
     missing = [name for name, mode in _CODECS.items() if not _has_codec(name, mode)]
     ffmpeg = ".".join(str(part) for part in av.library_versions["libavcodec"])
-    detail = f"PyAV {av.__version__}, libavcodec {ffmpeg}: reads H.264, HEVC and MJPEG, writes H.264"
     if missing:
         return Check("decoder", Status.FAIL, f"PyAV {av.__version__} lacks {', '.join(missing)}")
+    hardware = f"{accelerator()} is tried first, for live streams" if accelerator() else "no hardware decoder is found"
+    detail = f"PyAV {av.__version__}, libavcodec {ffmpeg}: reads H.264, HEVC and MJPEG, writes H.264; {hardware}"
+    if lacking := [name for name in _FORMATS if name not in av.formats_available]:
+        return Check("decoder", Status.WARN, f"{detail}; without {', '.join(lacking)}: such cameras cannot be read")
     return Check("decoder", Status.OK, detail)
 
 
@@ -197,15 +202,17 @@ def _sources(config: Config | None) -> Iterator[tuple[str, Callable[[], Check]]]
 
 
 def _source(config: Config, camera_id: str) -> Check:
+    """A camera that is down is a warning: a run waits for it. A recording that cannot be read would end the run."""
     camera = config.cameras[camera_id]
     try:
         info = open_source(camera_id, camera).probe()
     except SourceError as error:
-        return Check(f"camera {camera_id}", Status.FAIL, str(error))
+        status = Status.WARN if camera.live else Status.FAIL
+        return Check(f"camera {camera_id}", status, f"{error} [{error.code}]" if camera.live else str(error))
     width, height = info.resolution_wh
+    detail = f"{camera.modality.value}, {width}x{height}, {info.bit_depth} bits, {info.fps:g} frames a second, "
+    if camera.live:
+        return Check(f"camera {camera_id}", Status.OK, f"{detail}live, {info.decoder}")
     frames = f"{info.frames} frames" if info.frames else "frames not counted"
-    detail = (
-        f"{camera.modality.value}, {width}x{height}, {info.bit_depth} bits, {info.fps:g} frames a second, {frames}, "
-        f"from {info.start:%Y-%m-%dT%H:%M:%SZ} (by {info.time_source.value})"
-    )
-    return Check(f"camera {camera_id}", Status.OK, detail)
+    start = f"from {info.start:%Y-%m-%dT%H:%M:%SZ} (by {info.time_source.value})"
+    return Check(f"camera {camera_id}", Status.OK, f"{detail}{frames}, {start}")

@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from threading import Condition, Thread
 from types import TracebackType
 from typing import Self, TypeVar
@@ -34,20 +35,25 @@ SHUTDOWN = "shutdown"
 _TICK_SECONDS = 0.25  # an idle intake gives an empty batch so often
 _RECENT_BATCHES = 8  # whose slowest says how long a frame takes
 _BATCH_SHARE = 0.25  # of the staleness that one batch may take
+_LIVE_FRAMES = 256  # kept of a stream at most, however small they are
 _JOIN_SECONDS = 3.0
+_MOST_LAG_SECONDS = 60.0  # between arrival and decoding; more is a step of this machine's clock
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How the frames of one live camera are handed over. It says nothing of recordings.
+    """How the frames of one camera are handed over.
 
     Attributes:
-        max_staleness_seconds: The age, since its arrival, that no processed frame shall exceed.
-        target_fps: Frames a second that are wanted; None for all.
+        max_staleness_seconds: The age, since its arrival, that no processed frame of a live stream shall exceed.
+        target_fps: Frames a second of a live stream that are wanted; None for all.
+        together: Recordings with the same name here are merged by their capture times, and not each from its start;
+            None for one that goes alone.
     """
 
     max_staleness_seconds: float = 1.0
     target_fps: float | None = None
+    together: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +95,10 @@ class _Channel:
 
     source: Source
     policy: Policy
-    depth: int
     frames: deque[tuple[float, Frame]] = field(default_factory=deque)  # each with its arrival, seconds
     processed: int = 0
     turn: int = 0  # when it was served last, in turns of the intake
+    offset: float | None = None  # of a recording: seconds from the first start of those that go together
     ended: bool = False
     closed_for: str | None = None  # the cause for which whatever still comes is dropped
     interrupted: bool = False  # closed before its source had ended
@@ -118,23 +124,27 @@ class Intake:
     when the intake closes.
     """
 
-    def __init__(self, *, depth: int = 8, live_depth: int = 16, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, depth: int = 8, live_bytes: int = 100_000_000, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Nothing is read yet.
 
         Args:
             depth: Frames decoded ahead of the consumer for each recording; at least 1.
-            live_depth: Frames kept of each live stream, which bounds memory; at least 1.
+            live_bytes: Of frames kept of each live stream, though one is always kept; bounds memory.
             clock: Seconds.
         """
-        if min(depth, live_depth) < 1:
-            raise ValueError(f"depth must be at least 1, got {depth} and {live_depth}")
-        self._depth, self._live_depth, self._clock = depth, live_depth, clock
+        if depth < 1:
+            raise ValueError(f"depth must be at least 1, got {depth}")
+        self._depth, self._live_bytes, self._clock = depth, live_bytes, clock
         self._channels: dict[str, _Channel] = {}
         self._leaving: list[_Channel] = []
         self._past: dict[str, Ledger] = {}
         self._out: dict[int, tuple[_Channel, float, Frame]] = {}  # by id(frame): given out, not answered for
         self._turn = 0
+        self._begins: dict[str, datetime] = {}  # of recordings that go together
         self._costs: deque[float] = deque(maxlen=_RECENT_BATCHES)
+        self._answered_at = 0.0
         self._changed = Condition()
 
     def __enter__(self) -> Self:
@@ -153,8 +163,7 @@ class Intake:
         """
         if source.camera_id in self._channels:
             raise ValueError(f"camera {source.camera_id} is being read already")
-        depth = self._live_depth if source.live else self._depth
-        channel = _Channel(source, policy or Policy(), depth)
+        channel = _Channel(source, policy or Policy())
         channel.thread = Thread(target=self._decode, args=(channel,), name=f"decode-{source.camera_id}", daemon=True)
         with self._changed:
             self._channels[source.camera_id] = channel
@@ -207,17 +216,18 @@ class Intake:
             batch = self._next_batch(most, max_wait_seconds)
             if batch is None:
                 return
-            started = self._clock()
+            started = self._answered_at = self._clock()
             yield batch
-            if batch:
-                self._costs.append((self._clock() - started) / len(batch))
+            if batch:  # what the consumer does after its last answer makes frames wait, but no processed one older
+                self._costs.append((self._answered_at - started) / len(batch))
 
     def done(self, frame: Frame) -> float:
         """Say that a frame went through the line; returns its age since it arrived, seconds."""
         with self._changed:
             channel, arrived, _ = self._out.pop(id(frame))
             channel.processed += 1
-        return self._clock() - arrived
+        self._answered_at = self._clock()
+        return self._answered_at - arrived
 
     def drop(self, frame: Frame, cause: str) -> None:
         """Say that a frame that was given out will not be processed."""
@@ -293,12 +303,15 @@ class Intake:
     def _put(self, channel: _Channel, frame: Frame) -> bool:
         """Hand a frame over; a recording waits for room. False when nobody will take it any more."""
         arrived = self._clock()
+        if channel.live:  # decoding took some of its time already
+            arrived -= min(max((datetime.now(UTC) - frame.arrived_at).total_seconds(), 0.0), _MOST_LAG_SECONDS)
         with self._changed:
             if channel.live:
-                while len(channel.frames) >= channel.depth:
+                most = min(_LIVE_FRAMES, max(1, self._live_bytes // frame.image.nbytes))
+                while len(channel.frames) >= most:
                     channel.drop_oldest(OVERFLOW)
             else:
-                self._changed.wait_for(lambda: channel.closed_for or len(channel.frames) < channel.depth)
+                self._changed.wait_for(lambda: channel.closed_for or len(channel.frames) < self._depth)
             if channel.closed_for:
                 channel.source.account.drop(channel.closed_for)
                 return False
@@ -380,7 +393,19 @@ class Intake:
                 waiting.append(channel)
             elif not channel.live and not channel.ended:
                 return []
-        return [min(waiting, key=lambda channel: channel.frames[0][1].pts_seconds)] if waiting else []
+        self._align([channel for channel in waiting if channel.offset is None])
+        first = min(
+            waiting, key=lambda channel: channel.frames[0][1].pts_seconds + (channel.offset or 0.0), default=None
+        )
+        return [] if first is None else [first]
+
+    def _align(self, new: Sequence[_Channel]) -> None:
+        for channel in new:
+            channel.offset = 0.0
+            if (name := channel.policy.together) is not None:
+                firsts = [each.frames[0][1].captured_at for each in new if each.policy.together == name]
+                begin = self._begins.setdefault(name, min(firsts))
+                channel.offset = (channel.frames[0][1].captured_at - begin).total_seconds()
 
 
 def side_by_side(jobs: Sequence[Callable[[], T]]) -> list[T]:

@@ -6,10 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pipeline.audit import AUDIT_COPY
 from pipeline.build import (
@@ -23,6 +25,7 @@ from pipeline.build import (
     build_trackers,
     build_window,
     build_windows,
+    pair_settings,
     policy_of,
 )
 from pipeline.cases import CASES_COPY
@@ -33,6 +36,7 @@ from pipeline.erasure import SET_ASIDE
 from pipeline.errors import PipelineError, UsageError
 from pipeline.frame import Frame
 from pipeline.monitoring import Metrics, served
+from pipeline.pairs import EXAMPLES, Pairs
 from pipeline.prefetch import SHUTDOWN, Intake
 from pipeline.query import CONFIG, write_config
 from pipeline.recovery import open_store
@@ -53,7 +57,7 @@ logger = logging.getLogger(__name__)
 # writer that holds a removed one keeps nobody out.
 RESULTS = (
     DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "crops", "events", "mot", "detections", "video",
-    "matches.png", "report.json", CONFIG, IDENTITY, CASES_COPY, AUDIT_COPY, RESERVE, SET_ASIDE,
+    "matches.png", "report.json", EXAMPLES, CONFIG, IDENTITY, CASES_COPY, AUDIT_COPY, RESERVE, SET_ASIDE,
 )  # fmt: skip
 _REPORT_SECONDS = 60.0  # between two reports of a run that goes on
 _FAULTS_IN_A_ROW = 3  # and a camera is given up
@@ -133,12 +137,16 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         write_config(root, config)
         rows_before = store.begin_run()
         live = {source.camera_id for source in sources if source.live}
+        if live:  # the first call takes its time, which the frames of a stream do not have
+            extractor.extract([[np.zeros((128, 64, 3), np.uint8)]], [Modality.RGB])
         line = build_line(config, detector, extractor, store, live=live)
         with ExitStack() as reading:
             mot = reading.enter_context(MotWriters(root)) if config.output.mot else None
+            pairs = Pairs(pair_settings(config), root)
+            line = replace(line, finish=pairs.finish)
             going = _Run(
                 config, options, store, retention, keeper, intake, tally, metrics, line, windows, mot, live,
-                build_reviser(line, store),
+                build_reviser(line, store), pairs,
             )  # fmt: skip
             going.process(sources)
         tally.stop()
@@ -218,6 +226,7 @@ class _Run:
     mot: MotWriters | None
     live: set[str]  # the line's own
     reviser: Reviser
+    pairs: Pairs
     faults: Counter[str] = field(default_factory=Counter)  # in a row, by camera
     processed: int = 0
     expected: int | None = None
@@ -238,11 +247,13 @@ class _Run:
         self.reviser.look_back(finally_=True)
         self._count_gallery()
         self.intake.close()
+        self.pairs.flush()
 
     def tracked(self, item: TrackedFrame) -> None:
         """Write, count, and give the frame back."""
         frame = item.frame
         self.faults.pop(frame.camera_id, None)
+        self.pairs.see(frame, self.line.builders[frame.camera_id].views_of(frame.index))
         if frame.camera_id not in self.live and self.mot is not None:
             self.mot.write(frame.camera_id, frame.index, item.tracks, item.detections)
         age = self.intake.done(frame)
@@ -277,6 +288,7 @@ class _Run:
     def write_report(self) -> dict[str, Any]:
         """Write ``report.json`` as of now."""
         persons = self.store.counts().persons
+        self.tally.pairs = self.pairs.report()
         report = self.tally.report(self.config, model_id=self.store.model_id, persons=persons)
         report["tracklets"]["lost"] = dict(self.retention.lost)
         write_report(self.config.output.root / "report.json", report)
@@ -292,7 +304,8 @@ class _Run:
         """The batches of the intake, and what is to be done between them."""
         left = self.options.max_frames
         detector = self.config.detector
-        for batch in self.intake.batches(most=detector.batch, max_wait_seconds=detector.max_wait_ms / 1000):
+        most = detector.batch if self.line.detector.together else 1  # each frame's age is looked at just before
+        for batch in self.intake.batches(most=most, max_wait_seconds=detector.max_wait_ms / 1000):
             self.metrics.beat()
             if self.options.should_stop() or left == 0:
                 self.intake.close()  # the open tracklets need the processor now
@@ -330,6 +343,7 @@ class _Run:
             if camera_id in self.intake.sources():
                 self.intake.remove(camera_id)
         self.config = new
+        self.pairs.change(pair_settings(new))
         for camera_id in what.opened:
             if camera_id not in self.line.trackers:
                 self.line.trackers.update(build_trackers(new, [camera_id]))
@@ -337,7 +351,7 @@ class _Run:
             camera = new.cameras[camera_id]
             self.line.builders[camera_id].zones = camera.zones
             if camera.modality is Modality.THERMAL:
-                self.windows.replace(camera_id, build_window(camera))
+                self.windows.replace(camera_id, build_window(camera.thermal))
         for source in sources:
             self._read(source)
 
@@ -345,3 +359,7 @@ class _Run:
         counts = self.store.counts()
         self.metrics.gallery_tracklets.set(counts.accepted)
         self.metrics.gallery_persons.set(counts.persons)
+        for name, measured in self.pairs.report().items():
+            if measured["skew_ms"] is not None:
+                self.metrics.pair_skew_seconds.labels(name).set(measured["skew_ms"] / 1000)
+                self.metrics.pair_drift_ratio.labels(name).set(measured["drift_percent"] / 100)

@@ -78,6 +78,7 @@ class Line:
             that of the frames alone, and batches of tracklets are full.
         max_wait_seconds: Where there are, finished tracklets wait no longer than this for others.
         silence_seconds: A live camera without a frame for so long has its open tracklets finished.
+        finish: Completes a finished tracklet before anything is made of it.
         clock: Seconds.
     """
 
@@ -90,6 +91,7 @@ class Line:
     live: Collection[str] = frozenset()
     max_wait_seconds: float = 0.5
     silence_seconds: float = 2.0
+    finish: Callable[[Finished], Finished] = lambda item: item
     clock: Callable[[], float] = time.monotonic
 
 
@@ -175,7 +177,7 @@ class _Spine:
         for item in finished:
             if not self.waiting:
                 self.waiting_since = self.line.clock()
-            self.waiting.append(item)
+            self.waiting.append(self.line.finish(item))
             if len(self.waiting) >= self.line.tracklets_a_batch:
                 yield from self.identify_waiting()
 

@@ -1,6 +1,8 @@
 """Thermal counts to 8 bits, for detectors and eyes, without flicker. The raw frame stays what it is."""
 
+import logging
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import cast
 
 import cv2
@@ -10,6 +12,8 @@ from numpy.typing import NDArray
 from pipeline.frame import Frame, Image
 from reid.modality import Modality
 
+logger = logging.getLogger(__name__)
+
 Gray8 = NDArray[np.uint8]
 
 _SAMPLE_STEP = 4  # limits are found on every fourth pixel of every fourth row
@@ -17,23 +21,93 @@ _LEAST_SPAN = 64.0  # counts; below it, the noise of the sensor would be shown a
 _HEADROOM = (0.25, 1.0)  # of the span of the first frame, below and above: hot people enter an empty scene
 _FOLLOW_SECONDS = 10.0  # time constant with which limits follow the drift of the scene
 _REBUILD_LEVELS = 0.25  # of the 256: smaller moves of the limits do not rebuild the table
+_SUDDEN_SHARE = 0.15  # of the limits' span: no scene drifts so far at once; a shutter closes, or the gain is switched
+_CLIPPED_SHARE = 0.5  # of the pixels outside the limits: they do not fit the scene, whatever stands in it
+_FLAT_SHARE = 1 / 16  # of the limits' span: a scene that covers less is hardly seen
+_PATIENCE_SECONDS = 3.0  # before limits that do not fit are found anew; a shutter closes for less
+_FLAT_PATIENCE_SECONDS = 30.0
+_LOOK_SECONDS = 1.0  # between two looks at whether they fit
+
+
+class Polarity(StrEnum):
+    """What a thermal camera shows bright."""
+
+    WHITE_HOT = "white_hot"
+    BLACK_HOT = "black_hot"
+    AUTO = "auto"  # found by what moves
+
+
+_JUDGE_STEP = 8  # every eighth pixel of every eighth row
+_BACKGROUND_SECONDS = 20.0  # time constant of the background against which things move
+_NOISES = 6.0  # a pixel that is so many times the usual difference away from the background is something
+_LEAST_SOMETHING = 0.02  # of the scene's range
+_MOVING_SHARE = (0.0005, 0.15)  # of the pixels: less is noise, more is a change of the whole scene
+_VERDICT_SECONDS = 3.0  # of things on one side, less those on the other
+
+
+class PolarityJudge:
+    """Finds a camera's polarity: people are warmer than most that stands around them, so what moves is hot.
+
+    On a day that is hotter than skin it is not so; then the polarity must be configured.
+    """
+
+    def __init__(self) -> None:
+        self.verdict: Polarity | None = None
+        self._background: NDArray[np.float32] | None = None
+        self._score = 0.0
+        self._seen_at = 0.0
+
+    def look(self, image: Image, *, pts_seconds: float) -> None:
+        """Take a frame into account; the verdict, once found, stays."""
+        sample = image[::_JUDGE_STEP, ::_JUDGE_STEP].astype(np.float32)
+        if self._background is None or self._background.shape != sample.shape:
+            self._background, self._seen_at = sample, pts_seconds
+            return
+        passed = min(pts_seconds - self._seen_at, 1.0)
+        self._seen_at = pts_seconds
+        difference = sample - self._background
+        difference -= np.median(difference)
+        self._score += passed * _lean(difference, float(np.ptp(np.percentile(sample, (1, 99)))))
+        self._background += (1 - float(np.exp(-passed / _BACKGROUND_SECONDS))) * (sample - self._background)
+        if abs(self._score) > _VERDICT_SECONDS:
+            self.verdict = Polarity.WHITE_HOT if self._score > 0 else Polarity.BLACK_HOT
+
+
+def _lean(difference: NDArray[np.float32], span: float) -> float:
+    """From -1, all that moves is dark, to 1, all is bright; 0 when nothing moves, or everything."""
+    usual = float(np.median(np.abs(difference)))
+    least = max(_NOISES * usual, _LEAST_SOMETHING * span, 1.0)
+    bright, dark = float(np.mean(difference > least)), float(np.mean(difference < -least))
+    if not _MOVING_SHARE[0] <= bright + dark <= _MOVING_SHARE[1]:
+        return 0.0
+    return (bright - dark) / (bright + dark)
+
+
+def _since(before: float | None, now: float, is_so: bool) -> float | None:
+    """Since when something has been so without a break."""
+    if not is_so:
+        return None
+    return now if before is None else before
 
 
 class ThermalWindow:
     """The 8-bit window of one camera.
 
-    With limits, it is fixed. Without them: 8-bit input is passed through, for the camera has made its choice; of
-    16-bit input, the first frame's 0.5 and 99.5 percentiles with some headroom are the limits, which from then on
-    only shift with the drift of most pixels, slowly filtered: a hot object moves no background pixel.
+    With limits, it is fixed. Without them: 8-bit input is passed through, for the camera has made its choice; of deeper
+    input, the first frame's 0.5 and 99.5 percentiles with some headroom are the limits, which from then on only shift
+    with the drift of most pixels, slowly filtered: a hot object moves no background pixel. Limits that have not fitted
+    the scene for some seconds, because the first frame was no picture or the camera switched its gain, are found anew.
     """
 
-    def __init__(self, *, low: float | None = None, high: float | None = None, white_hot: bool = True) -> None:
+    def __init__(
+        self, *, low: float | None = None, high: float | None = None, polarity: Polarity = Polarity.WHITE_HOT
+    ) -> None:
         """Choose the limits.
 
         Args:
             low: Counts shown as 0 in a white-hot image; None for automatic limits.
             high: Counts shown as 255.
-            white_hot: Whether hot things have high counts; otherwise the result is turned, so that it is white-hot.
+            polarity: Whether hot things have high counts; black-hot images are turned, so that the result is white-hot.
 
         Raises:
             ValueError: When only one limit is given, or low is not below high.
@@ -42,19 +116,30 @@ class ThermalWindow:
             raise ValueError(f"low and high must be given together, got {low} and {high}")
         if low is not None and high is not None and low >= high:
             raise ValueError(f"low must be below high, got {low} and {high}")
+        self.refits = 0
         self._automatic = low is None
         self._limits = None if low is None or high is None else (low, high)
-        self._white_hot = white_hot
+        self._judge = PolarityJudge() if polarity is Polarity.AUTO else None
+        self._white_hot = polarity is not Polarity.BLACK_HOT
         self._table: Gray8 | None = None
         self._table_limits: tuple[float, float] | None = None
         self._reference: NDArray[np.int32] | None = None
         self._drift = 0.0
-        self._seen_at = 0.0
+        self._seen_at = self._looked_at = 0.0
+        self._unfit_since: float | None = None
+        self._flat_since: float | None = None
 
     @property
     def limits(self) -> tuple[float, float] | None:
         """Counts shown as 0 and 255 (before turning a black-hot image); None before the first frame."""
         return self._limits
+
+    @property
+    def polarity(self) -> Polarity:
+        """As configured; of auto: what was found, or auto as long as nothing was."""
+        if self._judge is not None and self._judge.verdict is None:
+            return Polarity.AUTO
+        return Polarity.WHITE_HOT if self._white_hot else Polarity.BLACK_HOT
 
     def eight_bit(self, image: Image, *, pts_seconds: float) -> Gray8:
         """Show counts as white-hot 8-bit grey.
@@ -66,25 +151,60 @@ class ThermalWindow:
         Returns:
             uint8 (h, w).
         """
+        if self._judge is not None:
+            self._ask_judge(image, pts_seconds)
         if image.dtype == np.uint8 and self._automatic:
             return cast("Gray8", image if self._white_hot else 255 - image)
         if self._automatic:
             self._follow(image, pts_seconds)
         return cast("Gray8", np.take(self._current_table(), image))
 
+    def _ask_judge(self, image: Image, pts_seconds: float) -> None:
+        if self._judge is None or self._judge.verdict is not None:
+            return
+        self._judge.look(image, pts_seconds=pts_seconds)
+        if self._judge.verdict is Polarity.BLACK_HOT:
+            self._white_hot, self._table = False, None
+
     def _follow(self, image: Image, pts_seconds: float) -> None:
         sample = image[::_SAMPLE_STEP, ::_SAMPLE_STEP].astype(np.int32)
         if self._limits is None or self._reference is None or self._reference.shape != sample.shape:
-            low, high = (float(value) for value in np.percentile(sample, (0.5, 99.5)))
-            span = max(high - low, _LEAST_SPAN)
-            self._limits = (low - _HEADROOM[0] * span, high + _HEADROOM[1] * span)
-            self._reference, self._drift, self._seen_at = sample, 0.0, pts_seconds
+            self._fit(sample, pts_seconds)
             return
-        share = 1 - float(np.exp(-(pts_seconds - self._seen_at) / _FOLLOW_SECONDS))
-        shift = share * (float(np.median(sample - self._reference)) - self._drift)
+        low, high = self._limits
+        gap = float(np.median(sample - self._reference)) - self._drift
+        sudden = abs(gap) > _SUDDEN_SHARE * (high - low)
+        if self._is_unfit(sample, pts_seconds, sudden=sudden):
+            self.refits += 1
+            self._fit(sample, pts_seconds)
+            return
+        share = 0.0 if sudden else 1 - float(np.exp(-(pts_seconds - self._seen_at) / _FOLLOW_SECONDS))
+        shift = share * gap
         self._seen_at = pts_seconds
         self._drift += shift
-        self._limits = (self._limits[0] + shift, self._limits[1] + shift)
+        self._limits = (low + shift, high + shift)
+
+    def _fit(self, sample: NDArray[np.int32], pts_seconds: float) -> None:
+        low, high = (float(value) for value in np.percentile(sample, (0.5, 99.5)))
+        span = max(high - low, _LEAST_SPAN)
+        self._limits = (low - _HEADROOM[0] * span, high + _HEADROOM[1] * span)
+        self._reference, self._drift, self._seen_at, self._looked_at = sample, 0.0, pts_seconds, pts_seconds
+        self._unfit_since = self._flat_since = None
+
+    def _is_unfit(self, sample: NDArray[np.int32], pts_seconds: float, *, sudden: bool) -> bool:
+        """Whether the limits have been wrong for so long that they must be found anew."""
+        if not sudden and pts_seconds - self._looked_at < _LOOK_SECONDS:
+            return False
+        self._looked_at = pts_seconds
+        low, high = self._limits or (0.0, 65535.0)
+        clipped = float(np.mean((sample < low) | (sample > high)))
+        coldest, hottest = np.percentile(sample, (0.5, 99.5))
+        flat = max(float(hottest - coldest), _LEAST_SPAN) < _FLAT_SHARE * (high - low)
+        self._unfit_since = _since(self._unfit_since, pts_seconds, sudden or clipped > _CLIPPED_SHARE)
+        self._flat_since = _since(self._flat_since, pts_seconds, flat)
+        return (self._unfit_since is not None and pts_seconds - self._unfit_since > _PATIENCE_SECONDS) or (
+            self._flat_since is not None and pts_seconds - self._flat_since > _FLAT_PATIENCE_SECONDS
+        )
 
     def _current_table(self) -> Gray8:
         """The table of all 65536 counts, made anew when the limits have visibly moved."""
@@ -117,7 +237,15 @@ class Windows:
             raise ValueError(f"camera {frame.camera_id}: a mono frame is needed, got {frame.image.shape}")
         if frame.image.dtype == np.uint8 and frame.modality is not Modality.THERMAL:
             return cast("Gray8", frame.image)
-        return self[frame.camera_id].eight_bit(frame.image, pts_seconds=frame.pts_seconds)
+        window = self[frame.camera_id]
+        before = window.polarity, window.refits
+        gray = window.eight_bit(frame.image, pts_seconds=frame.pts_seconds)
+        if window.polarity is not before[0]:
+            logger.info("camera %s: found to be %s, by what moves", frame.camera_id, window.polarity.value)
+        if window.refits != before[1]:
+            logger.info("camera %s: the limits of its 8-bit view did not fit the scene any more: now %s",
+                        frame.camera_id, _limits_text(window))  # fmt: skip
+        return gray
 
     def rgb8(self, frame: Frame, *, invert_thermal: bool = False) -> NDArray[np.uint8]:
         """Any frame as RGB uint8 (h, w, 3), for detectors and drawing.
@@ -140,3 +268,8 @@ class Windows:
     def replace(self, camera_id: str, window: ThermalWindow) -> None:
         """Give a camera another window: its settings have changed."""
         self._by_camera[camera_id] = window
+
+
+def _limits_text(window: ThermalWindow) -> str:
+    low, high = window.limits or (0.0, 0.0)
+    return f"{low:.0f} to {high:.0f} counts"

@@ -296,6 +296,12 @@ class TrackletBuilder:
         for piece in list(self._open):
             yield self._close(piece)
 
+    def views_of(self, frame_index: int) -> Iterator[tuple[str, Crop]]:
+        """The views that the frame of this index gave, each with the id of its (open) tracklet."""
+        for tracklet in self._open.values():
+            if tracklet.views and tracklet.views[-1].frame_index == frame_index:
+                yield tracklet.tracklet_id, tracklet.views[-1]
+
     def _extend(
         self, tracklet: _OpenTracklet, frame: Frame, xyxy: NDArray[np.float32], confidence: float, quality: float
     ) -> None:

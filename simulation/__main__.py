@@ -1,14 +1,19 @@
-"""Command line of the simulator: ``python -m simulation site|rounds|tracklets|vvi --config FILE --output DIR``."""
+"""Command line of the simulator: ``python -m simulation site|rounds|tracklets|vvi|stream``; each has ``--help``."""
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from simulation.config import ConfigError, RoundsConfig, SiteConfig, TrackletsConfig, VviConfig, load
+from simulation.faults import FaultPlan
 from simulation.rounds import render_rounds
 from simulation.site import render_site
+from simulation.streaming import Serving, StreamingError, Streams, clips_of, need_gstreamer
 from simulation.tracklets import render_tracklets
 from simulation.vvi import render_vvi
 from simulation.writers import OutputError
@@ -18,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Render what is asked for; 0 when done, 2 when it cannot be asked for so."""
     options = _parser().parse_args(arguments)
     try:
-        if options.command == "site":
+        if options.command == "stream":
+            _stream(options)
+        elif options.command == "site":
             render_site(load(options.config, SiteConfig), options.output, workers=options.workers, tell=_tell)
         elif options.command == "rounds":
             render_rounds(load(options.config, RoundsConfig), options.output, workers=options.workers, tell=_tell)
@@ -26,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             render_vvi(load(options.config, VviConfig), options.output, workers=options.workers, tell=_tell)
         else:
             render_tracklets(load(options.config, TrackletsConfig), options.output, workers=options.workers, tell=_tell)
-    except (ConfigError, OutputError) as error:
+    except (ConfigError, OutputError, StreamingError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 0
@@ -45,7 +52,48 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--config", type=Path, required=True, metavar="FILE")
         command.add_argument("--output", type=Path, required=True, metavar="DIR")
         command.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, metavar="N", help="processes")
+    _add_stream(commands.add_parser("stream", help="a rendered site as live RTSP cameras, with faults on a plan"))
     return parser
+
+
+def _add_stream(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--site", type=Path, required=True, metavar="DIR", help="what `simulation site` wrote")
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="what goes wrong, and when (YAML)")
+    parser.add_argument("--port", type=_positive, default=8554, help="of the first camera; the next has the next")
+    parser.add_argument("--copies", type=_positive, default=1, metavar="N", help="cameras of each recording")
+    parser.add_argument("--clip-seconds", type=_positive, default=30, metavar="S", help="of each recording, in a loop")
+    parser.add_argument("--seconds", type=_positive, metavar="S", help="to serve; without it, until interrupted")
+
+
+def _stream(options: argparse.Namespace) -> None:
+    """Serve until the time is over, or SIGINT or SIGTERM comes."""
+    plan = load(options.faults, FaultPlan) if options.faults else FaultPlan()
+    need_gstreamer()
+    _tell(f"encoding {options.site}")
+    clips = clips_of(options.site, seconds=options.clip_seconds, number=options.copies)
+    end = time.monotonic() + options.seconds if options.seconds else float("inf")
+    with Streams(clips, Serving(first_port=options.port, plan=plan)) as streams, _stop_on_signals() as stopped:
+        for name, url in streams.urls.items():
+            sys.stdout.write(f"{name}={url}\n")
+        sys.stdout.flush()
+        while not stopped and time.monotonic() < end:
+            time.sleep(0.2)
+        for name in streams.urls:
+            counts = ", ".join(f"{count} {what}" for what, count in sorted(streams.counts(name).items()))
+            _tell(f"{name}: {counts or 'nobody watched'}")
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[list[int]]:
+    """Those that came."""
+    received: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda got, frame: received.append(got)) for number in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _positive(text: str) -> int:

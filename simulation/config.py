@@ -19,11 +19,13 @@ class ConfigError(ValueError):
     """A config that cannot be used; the message has a line for each error."""
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """What all sections share: frozen, no unknown keys."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SiteCamera(_Section):
+class SiteCamera(Section):
     """One camera of a site.
 
     Attributes:
@@ -51,7 +53,7 @@ class SiteCamera(_Section):
     furniture: Annotated[int, Field(ge=0, le=20)] = 3
 
 
-class SiteConfig(_Section):
+class SiteConfig(Section):
     """A site that is recorded.
 
     Attributes:
@@ -114,7 +116,7 @@ class RoundsConfig(SiteConfig):
         return self
 
 
-class TrackletsConfig(_Section):
+class TrackletsConfig(Section):
     """Training tracklets: people and how often each is seen.
 
     Attributes:
@@ -135,7 +137,7 @@ class TrackletsConfig(_Section):
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class LookAlikes(_Section):
+class LookAlikes(Section):
     """People who are dressed alike on purpose.
 
     Attributes:
@@ -147,7 +149,7 @@ class LookAlikes(_Section):
     group: Annotated[int, Field(ge=2)] = 3
 
 
-class VviConfig(_Section):
+class VviConfig(Section):
     """``synthetic-vvi``: a benchmark of visible and near-infrared tracklets in the layouts of the real data sets.
 
     Attributes:
@@ -192,10 +194,10 @@ class VviConfig(_Section):
         return self
 
 
-Config = TypeVar("Config", bound=_Section)
+Config = TypeVar("Config", bound=Section)
 
 
-def fingerprint(config: _Section) -> str:
+def fingerprint(config: Section) -> str:
     """Of all that decides what is drawn: the config and the simulator's own source."""
     found = sha256(config.model_dump_json().encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
@@ -235,7 +237,7 @@ def load(path: Path, kind: type[Config]) -> Config:
     return made
 
 
-def _check_times(path: Path, config: _Section) -> None:
+def _check_times(path: Path, config: Section) -> None:
     if isinstance(config, SiteConfig):
         for camera_id, camera in config.cameras.items():
             if camera.start.tzinfo is None:

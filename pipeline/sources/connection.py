@@ -5,6 +5,7 @@ is abandoned, and ends by itself once FFmpeg comes back.
 """
 
 import logging
+import os
 import socket
 import time
 from collections import deque
@@ -24,15 +25,18 @@ from av.video.stream import VideoStream
 
 from pipeline.address import hide_secrets, is_device, scheme_of, without_secrets
 from pipeline.errors import ErrorCode, SourceError
+from pipeline.sources.pictures import has_decoder
 from pipeline.sources.timeline import Arrival
 
 logger = logging.getLogger(__name__)
 
+_NONBLOCKING = "+4"  # AVFMT_FLAG_NONBLOCK, which has no name: a device that gives nothing blocks nobody
 _NOT_READY_SECONDS = 0.005  # between two looks at a device that has no frame yet
 _WITHOUT_TIMES = frozenset({"mpjpeg", "mjpeg", "image2pipe", "jpeg_pipe"})  # formats, for which FFmpeg invents some
 _MOST_PACKETS = 256
 _MOST_BEHIND_SECONDS = 2.0  # of undecoded packets; then all are dropped up to the next key frame
 _CODES: tuple[tuple[type[Exception], ErrorCode, str], ...] = (
+    (av.error.BlockingIOError, ErrorCode.DEVICE_BUSY, "another program uses it"),
     (av.error.HTTPUnauthorizedError, ErrorCode.STREAM_AUTH_FAILED, "wrong or missing user name or password"),
     (av.error.HTTPForbiddenError, ErrorCode.STREAM_AUTH_FAILED, "access is forbidden to this user"),
     (av.error.HTTPNotFoundError, ErrorCode.STREAM_NOT_FOUND, "the server has no such stream"),
@@ -46,13 +50,10 @@ _CODES: tuple[tuple[type[Exception], ErrorCode, str], ...] = (
     (av.error.DecoderNotFoundError, ErrorCode.STREAM_CODEC_UNSUPPORTED, "no decoder for its codec"),
     (av.error.ProtocolNotFoundError, ErrorCode.STREAM_INVALID, "FFmpeg does not know this protocol"),
     (av.error.InvalidDataError, ErrorCode.STREAM_INVALID, "what comes is no stream that FFmpeg can read"),
+    (av.error.ArgumentError, ErrorCode.STREAM_INVALID, "what comes is no stream that FFmpeg can read"),
 )
-_DEVICE_CODES: tuple[tuple[type[Exception], ErrorCode, str], ...] = (
-    (FileNotFoundError, ErrorCode.DEVICE_NOT_FOUND, "no such device"),
-    (PermissionError, ErrorCode.DEVICE_DENIED, "it may not be opened by this user (group video?)"),
-    (BlockingIOError, ErrorCode.DEVICE_BUSY, "another program uses it"),
-)
-_ERRNO_CODES = {16: (ErrorCode.DEVICE_BUSY, "another program uses it"),
+_ERRNO_CODES = {5: (ErrorCode.STREAM_CLOSED, "the connection broke"),
+                16: (ErrorCode.DEVICE_BUSY, "another program uses it"),
                 19: (ErrorCode.DEVICE_NOT_FOUND, "the device is gone"),
                 101: (ErrorCode.STREAM_UNREACHABLE, "the network cannot be reached"),
                 113: (ErrorCode.STREAM_UNREACHABLE, "the host cannot be reached")}  # fmt: skip
@@ -85,12 +86,18 @@ class StreamSettings:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A packet with its arrival, and the stream that decodes it; ``has_times`` is false where FFmpeg invents them."""
+    """A packet with its arrival, and the stream that decodes it.
+
+    Attributes:
+        has_times: Whether the stream has times; FFmpeg invents some where it has none.
+        begins_at_zero: Whether the first frame of the connection, to which FFmpeg gives no time, has the time 0.
+    """
 
     packet: "Packet[VideoStream]"
     arrival: Arrival
     stream: VideoStream
     has_times: bool
+    begins_at_zero: bool
 
 
 class Connection:
@@ -113,6 +120,7 @@ class Connection:
         self._error: SourceError | None = None
         self._done = False
         self._behind = self._came = False
+        self._heard = time.monotonic()
         self._lost = 0
         self._released = Event()
         self.thread = Thread(target=self._run, name=f"read-{name}", daemon=True)
@@ -182,11 +190,14 @@ class Connection:
             if not container.streams.video:
                 raise SourceError("it has no video", ErrorCode.STREAM_WITHOUT_VIDEO)
             stream = container.streams.video[0]
+            if not has_decoder(stream):
+                raise SourceError("no decoder for its codec", ErrorCode.STREAM_CODEC_UNSUPPORTED)
             stream.codec_context.copy_opaque = True
             has_times = _WITHOUT_TIMES.isdisjoint(container.format.name.split(","))
+            is_rtp = container.format.name == "rtsp"
             for packet in self._packets(container):
                 if packet.stream_index == stream.index and packet.size:
-                    self._keep(Received(packet, Arrival(time.monotonic(), time.time()), stream, has_times))
+                    self._keep(Received(packet, Arrival(time.monotonic(), time.time()), stream, has_times, is_rtp))
             raise SourceError("the other side ended the stream", ErrorCode.STREAM_CLOSED)
         except SourceError as error:
             self._end(error)
@@ -207,7 +218,7 @@ class Connection:
 
     def _keep(self, item: Received) -> None:
         """Hand a packet over. Of a queue that only grows, everything up to the next key frame is dropped."""
-        self._came = True
+        self._came, self._heard = True, item.arrival.monotonic
         with self._changed:
             late = self._received and item.arrival.monotonic - self._received[0].arrival.monotonic
             if late and (late > _MOST_BEHIND_SECONDS or len(self._received) >= _MOST_PACKETS):
@@ -228,8 +239,9 @@ class Connection:
             self._changed.notify_all()
 
     def _resolve(self) -> None:
-        """Look the name up first: FFmpeg calls a name that it cannot resolve an input/output error."""
+        """Look the name up first: FFmpeg has one error for all that may be wrong with it."""
         if is_device(self._source):
+            _check_device(Path(shown(self._source)))
             return
         try:
             address = urlsplit(self._source)
@@ -250,8 +262,9 @@ class Connection:
         for number, (address, form, options) in enumerate(attempts):
             try:
                 return av.open(
-                    address, "r", format=form, options=options, timeout=timeouts, hwaccel=self._accelerator()
-                )
+                    address, "r", format=form, options=options, timeout=timeouts, hwaccel=self._accelerator(),
+                    metadata_errors="replace",
+                )  # fmt: skip
             except av.error.FFmpegError:
                 if number + 1 == len(attempts) or self._released.is_set():
                     raise
@@ -275,25 +288,38 @@ class Connection:
         return HWAccel(device_type=device, allow_software_fallback=True) if device else None
 
     def _trouble(self, error: Exception) -> SourceError:
-        code, meaning = _meaning(error, device=is_device(self._source))
-        if code is ErrorCode.STREAM_TIMEOUT and self._came:
-            code, meaning = ErrorCode.STREAM_STALLED, f"nothing for {self._settings.stall_seconds:g} s"
+        """FFmpeg's error with its code. Some of its parts call it invalid data when they were made to give up."""
+        code, meaning = _meaning(error)
+        idle = time.monotonic() - self._heard
+        if self._came and (code is ErrorCode.STREAM_TIMEOUT or idle >= self._settings.stall_seconds):
+            return SourceError(f"nothing for {self._settings.stall_seconds:g} s", ErrorCode.STREAM_STALLED)
+        if not self._came and (code is ErrorCode.STREAM_TIMEOUT or idle >= self._settings.timeout_seconds):
+            return SourceError(f"no answer within {self._settings.timeout_seconds:g} s", ErrorCode.STREAM_TIMEOUT)
+        if not self._came and code is ErrorCode.STREAM_CLOSED and isinstance(error, OSError):
+            code, meaning = ErrorCode.STREAM_INVALID, "what comes is no stream that FFmpeg can read"
         detail = hide_secrets(str(getattr(error, "strerror", None) or error), self._source)
         return SourceError(f"{meaning} ({detail})" if detail else meaning, code)
 
 
-def _meaning(error: Exception, *, device: bool) -> tuple[ErrorCode, str]:
-    for kind, code, meaning in (*(_DEVICE_CODES if device else ()), *_CODES):
+def _meaning(error: Exception) -> tuple[ErrorCode, str]:
+    for kind, code, meaning in _CODES:
         if isinstance(error, kind):
             return code, meaning
     number = getattr(error, "errno", None)
     return _ERRNO_CODES.get(number or 0, (ErrorCode.SOURCE_FAULT, "it cannot be read"))
 
 
+def _check_device(path: Path) -> None:
+    if not path.exists():
+        raise SourceError("no such device", ErrorCode.DEVICE_NOT_FOUND)
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise SourceError("it may not be opened by this user (group video?)", ErrorCode.DEVICE_DENIED)
+
+
 def device_attempts(source: str, *, raw: bool) -> list[tuple[str, str | None, dict[str, str]]]:
     """Address, format and options to open a V4L2 device with, in order; ``raw`` asks for 16-bit counts first."""
     path = f"/dev/video{source}" if source.isdigit() else source
-    options = {"fflags": "nonblock", "timestamps": "abs"}
+    options = {"fflags": _NONBLOCKING, "timestamps": "abs"}
     attempts = [(path, "v4l2", options)]
     return [(path, "v4l2", options | {"input_format": "gray16le"}), *attempts] if raw else list(attempts)
 

@@ -1,24 +1,19 @@
-"""Image sequences: a folder, a glob, or one image; PNG, JPEG, BMP and TIFF of 8 or 16 bits."""
+"""Image sequences: a folder, a glob, a numbered sequence, or one file with one image or many."""
 
-import glob
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
-from typing import cast
 
-import cv2
-import numpy as np
-
-from pipeline.errors import SourceError
-from pipeline.frame import IMAGE_SUFFIXES, Frame, Image
+from pipeline.errors import ErrorCode, SourceError
+from pipeline.frame import Frame, Image, TimeSource
 from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.clock import start_of
+from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, has_false_colour
+from pipeline.sources.stills import Still, as_mono, as_rgb, find, read
+from pipeline.start_pattern import StartPattern
 from reid.modality import Modality
-
-_GLOB_CHARACTERS = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +23,12 @@ class SequenceTiming:
     Attributes:
         fps: Images a second.
         start: Capture time of the first; without it: its file's name or date.
+        pattern: Of the first file's name, which then must hold the start.
     """
 
     fps: float = 10.0
     start: datetime | None = None
+    pattern: StartPattern | None = None
 
 
 class ImageSource:
@@ -49,7 +46,7 @@ class ImageSource:
 
         Args:
             camera_id: Which camera.
-            pattern: A folder, a glob, or one image.
+            pattern: A folder, a glob, a name with a number (``img_%04d.png``), or one file.
             modality: What it measures.
             timing: Frames a second and start.
         """
@@ -63,45 +60,27 @@ class ImageSource:
 
     def probe(self) -> SourceInfo:
         """List the images and read the first that can be read."""
-        paths = self._paths()
-        path, image = next(((path, image) for path in paths if (image := self._read(path)) is not None), (None, None))
-        if path is None or image is None:
-            raise SourceError(
-                f"camera {self.camera_id}: none of the {len(paths)} images of {self._pattern} can be read"
-            )
-        resolution_wh = image.shape[1], image.shape[0]
-        check_size(self.camera_id, path, resolution_wh)
-        start, time_source = start_of(paths[0], configured=self._timing.start)
-        self.account.expected = len(paths)
-        self.info = SourceInfo(
-            resolution_wh=resolution_wh,
-            fps=self._timing.fps,
-            frames=len(paths),
-            bit_depth=8 * image.dtype.itemsize,
-            start=start,
-            time_source=time_source,
-        )
-        return self.info
+        return self._probe(self._stills())
 
     def __iter__(self) -> Iterator[Frame]:
         """Read; an image that cannot be used is skipped and counted, and leaves a gap in index and time."""
-        info = self.probe()
+        stills = self._stills()
+        info = self._probe(stills)
         account = self.account = SourceAccount(expected=info.frames, state=SourceState.RUNNING)
-        for index, path in enumerate(self._paths()):
+        for still in stills:
             if self._closed.is_set():
                 break
-            image = self._read(path)
-            cause = self._unusable(image, info)
-            if image is None or cause:
-                account.skip(cause or "unreadable", str(path))
+            image, cause = self._image(still, info)
+            if image is None:
+                account.skip(cause, str(still))
                 continue
             account.give()
-            pts_seconds = index / self._timing.fps
+            pts_seconds = still.position / self._timing.fps
             yield Frame(
                 image=image,
                 camera_id=self.camera_id,
                 modality=self.modality,
-                index=index,
+                index=still.position,
                 pts_seconds=pts_seconds,
                 captured_at=info.start + timedelta(seconds=pts_seconds),
                 time_source=info.time_source,
@@ -112,71 +91,63 @@ class ImageSource:
         """End the iteration before its next frame."""
         self._closed.set()
 
-    def _unusable(self, image: Image | None, info: SourceInfo) -> str | None:
-        if image is None:
-            return "unreadable"
-        if (image.shape[1], image.shape[0]) != info.resolution_wh:
-            return "resolution_changed"
-        return "bit_depth_changed" if 8 * image.dtype.itemsize != info.bit_depth else None
+    def _probe(self, stills: list[Still]) -> SourceInfo:
+        found = next(((still, image) for still in stills if (image := read(still)) is not None), None)
+        if found is None:
+            raise SourceError(
+                f"camera {self.camera_id}: none of the {len(stills)} images of {self._pattern} can be read; images "
+                "of 8 or 16 bits are, in grey or colour, and arrays of whole numbers from 0 to 65535",
+                ErrorCode.RECORDING_UNREADABLE,
+            )
+        first, native = found
+        if self.modality is Modality.THERMAL and has_false_colour(native):
+            raise SourceError(f"camera {self.camera_id}: {first} {FALSE_COLOUR_ADVICE}", ErrorCode.FALSE_COLOUR)
+        image = self._converted(native)
+        resolution_wh = image.shape[1], image.shape[0]
+        check_size(self.camera_id, first.path, resolution_wh)
+        start, time_source = self._start(stills[0].path)
+        self.account.expected = len(stills)
+        self.info = SourceInfo(
+            resolution_wh=resolution_wh,
+            fps=self._timing.fps,
+            frames=len(stills),
+            bit_depth=8 * image.dtype.itemsize,
+            start=start,
+            time_source=time_source,
+        )
+        return self.info
 
-    def _paths(self) -> list[Path]:
+    def _start(self, first: Path) -> tuple[datetime, TimeSource]:
         try:
-            found, problem = self._found()
+            return start_of(first, configured=self._timing.start, pattern=self._timing.pattern)
+        except ValueError as error:
+            raise SourceError(f"camera {self.camera_id}: {error}", ErrorCode.RECORDING_UNREADABLE) from None
+
+    def _stills(self) -> list[Still]:
+        try:
+            found, problem = find(self._pattern)
         except OSError as error:
-            raise SourceError(f"camera {self.camera_id}: {self._pattern} cannot be read: {error.strerror}") from error
+            raise SourceError(
+                f"camera {self.camera_id}: {self._pattern} cannot be read: {error.strerror}",
+                ErrorCode.RECORDING_UNREADABLE,
+            ) from error
         if not found:
-            raise SourceError(f"camera {self.camera_id}: {problem}")
-        return sorted(found, key=_natural_order)
+            raise SourceError(f"camera {self.camera_id}: {problem}", ErrorCode.RECORDING_NOT_FOUND)
+        return found
 
-    def _found(self) -> tuple[list[Path], str]:
-        """The images, and what is wrong if there is none."""
-        pattern = Path(self._pattern)
-        if pattern.is_dir():
-            found = [path for path in pattern.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-            return found, f"{pattern} is a folder without images ({', '.join(sorted(IMAGE_SUFFIXES))})"
-        if pattern.is_file():
-            return [pattern], ""
-        if is_glob(self._pattern):
-            found = [Path(name) for name in glob.glob(self._pattern, recursive=True) if Path(name).is_file()]  # noqa: PTH207 (absolute patterns)
-            return found, f"no file matches {self._pattern}"
-        return [], f"{pattern}: no such file or folder"
+    def _image(self, still: Still, info: SourceInfo) -> tuple[Image | None, str]:
+        """The image of a frame, or why there is none."""
+        native = read(still)
+        if native is None:
+            return None, "unreadable" if still.path.exists() else "missing"
+        if self.modality is Modality.THERMAL and has_false_colour(native):
+            return None, "false_colour"
+        image = self._converted(native)
+        if (image.shape[1], image.shape[0]) != info.resolution_wh:
+            return None, "resolution_changed"
+        if 8 * image.dtype.itemsize != info.bit_depth:
+            return None, "bit_depth_changed"
+        return image, ""
 
-    def _read(self, path: Path) -> Image | None:
-        try:
-            image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        except cv2.error:  # more pixels than OpenCV is willing to read
-            return None
-        if image is None or image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3):
-            return None
-        native = cast("Image", image)
-        return _as_rgb(native) if self.modality.is_visible else as_mono(native)
-
-
-def is_glob(text: str) -> bool:
-    """Whether the text has wildcards."""
-    return not _GLOB_CHARACTERS.isdisjoint(text)
-
-
-def _as_rgb(image: Image) -> Image:
-    """The door at which BGR dies."""
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    channels = 1 if image.ndim == 2 else image.shape[2]
-    code = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}[channels]
-    return cast("Image", cv2.cvtColor(image, code))
-
-
-def as_mono(image: Image) -> Image:
-    """The luma of an image as OpenCV reads it, (h, w); where the channels are equal, that is each of them.
-
-    Args:
-        image: Mono, BGR or BGRA, 8 or 16 bits.
-    """
-    if image.ndim == 2:
-        return image
-    return cast("Image", cv2.cvtColor(image, cv2.COLOR_BGRA2GRAY if image.shape[2] == 4 else cv2.COLOR_BGR2GRAY))
-
-
-def _natural_order(path: Path) -> tuple[str, list[tuple[bool, int, str]]]:
-    parts = re.split(r"(\d+)", path.name)
-    return str(path.parent), [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+    def _converted(self, native: Image) -> Image:
+        return as_rgb(native) if self.modality.is_visible else as_mono(native)

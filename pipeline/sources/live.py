@@ -215,13 +215,15 @@ class _Reader:
         self._check_picture(picture)
         arrival, sender = picture.opaque if isinstance(picture.opaque, tuple) else (received.arrival, None)
         ticks = _ticks(picture, has_times=received.has_times)
+        if ticks is None and received.begins_at_zero and self._resolution_wh is None:
+            ticks = 0.0
         elapsed = arrival.monotonic - self._last_arrival.monotonic if self._last_arrival else None
         pts_seconds = self._presentation.advance(ticks, elapsed=elapsed)
         if pts_seconds is None:
             self._account.skip("time_not_increasing", f"frame {self._index}")
             return None
         self._last_arrival = arrival
-        captured_at, time_source = self._capture.stamp(ticks, arrival, sender=sender)
+        captured_at, time_source = self._capture.stamp(ticks, arrival, pts_seconds=pts_seconds, sender=sender)
         frame = Frame(
             image=image_of(picture, self._camera.modality),
             camera_id=self._camera.camera_id,

@@ -1,15 +1,18 @@
 """From a URI in the config to the source that reads it."""
 
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
-from pipeline.address import NETWORK_SCHEMES, is_image, scheme_of, without_secrets
+from pipeline.address import NETWORK_SCHEMES, scheme_of, without_secrets
 from pipeline.config import CameraConfig, StreamConfig
 from pipeline.errors import ErrorCode, SourceError
 from pipeline.sources.base import Source
 from pipeline.sources.connection import StreamSettings
-from pipeline.sources.images import ImageSource, SequenceTiming, is_glob
+from pipeline.sources.images import ImageSource, SequenceTiming
 from pipeline.sources.live import LiveSource
+from pipeline.sources.stills import SUFFIXES, is_glob
 from pipeline.sources.video import VideoSource
+from pipeline.start_pattern import StartPattern
 
 
 def open_source(camera_id: str, camera: CameraConfig) -> Source:
@@ -30,14 +33,15 @@ def open_source(camera_id: str, camera: CameraConfig) -> Source:
             ErrorCode.STREAM_INVALID,
         )
     path = Path(uri)
-    if path.is_dir() or (is_glob(uri) and not path.exists()) or is_image(uri):
-        return ImageSource(camera_id, uri, camera.modality, timing=SequenceTiming(camera.fps, camera.start))
+    pattern = StartPattern(camera.start_pattern, ZoneInfo(camera.start_timezone)) if camera.start_pattern else None
+    if path.is_dir() or path.suffix.lower() in SUFFIXES or (is_glob(uri) and not path.exists()):
+        return ImageSource(camera_id, uri, camera.modality, timing=SequenceTiming(camera.fps, camera.start, pattern))
     if not path.exists():
         raise SourceError(
             f"camera {camera_id}: {uri}: no such file or folder (relative to {Path.cwd()})",
             ErrorCode.RECORDING_NOT_FOUND,
         )
-    return VideoSource(camera_id, path, camera.modality, start=camera.start)
+    return VideoSource(camera_id, path, camera.modality, start=camera.start, pattern=pattern)
 
 
 def _stream_settings(stream: StreamConfig) -> StreamSettings:

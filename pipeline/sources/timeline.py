@@ -116,7 +116,7 @@ class CaptureClock:
         self._sender: float | None = None  # camera's clock minus ticks
         self._unconfirmed: float | None = None
         self._last: float | None = None
-        self._last_monotonic = 0.0
+        self._last_pts_seconds = 0.0
         self.rejected_error: float | None = None
 
     def restart(self) -> None:
@@ -125,19 +125,20 @@ class CaptureClock:
         self._sender = self._unconfirmed = self.rejected_error = None
 
     def stamp(
-        self, ticks: float | None, arrival: Arrival, *, sender: float | None = None
+        self, ticks: float | None, arrival: Arrival, *, pts_seconds: float, sender: float | None = None
     ) -> tuple[datetime, TimeSource]:
         """Tell a frame's capture time and where it came from.
 
         Args:
             ticks: The stream's own time in seconds; None where it has none.
             arrival: Of the frame.
+            pts_seconds: What ``PresentationClock`` made of the ticks.
             sender: The camera's clock at its capture, seconds since 1970; None where the stream does not tell.
         """
         found, source = self._by_arrival(ticks, arrival)
         if ticks is not None and (by_sender := self._by_sender(ticks, arrival, sender)) is not None:
             found, source = by_sender, TimeSource.SENDER_REPORT
-        return datetime.fromtimestamp(self._forward(found, arrival.monotonic), UTC), source
+        return datetime.fromtimestamp(self._forward(found, pts_seconds), UTC), source
 
     def _by_arrival(self, ticks: float | None, arrival: Arrival) -> tuple[float, TimeSource]:
         if ticks is None:
@@ -177,10 +178,10 @@ class CaptureClock:
         if self._sender is not None and abs(offset - self._sender) > _JUMP_SECONDS:
             self._account.clock_event("jumps" if offset > self._sender else "backwards")
 
-    def _forward(self, found: float, monotonic: float) -> float:
+    def _forward(self, found: float, pts_seconds: float) -> float:
         """Let a clock that was set back run slowly until it is right again, so that no moment comes twice."""
         if self._last is not None:
-            slowest = self._last + max(_SLOWEST_RATE * (monotonic - self._last_monotonic), _LEAST_STEP)
+            slowest = self._last + max(_SLOWEST_RATE * (pts_seconds - self._last_pts_seconds), _LEAST_STEP)
             found = max(found, slowest)
-        self._last, self._last_monotonic = found, monotonic
+        self._last, self._last_pts_seconds = found, pts_seconds
         return found

@@ -7,20 +7,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
-from typing import cast
 
 import av
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.errors import SourceError
-from pipeline.frame import Frame, Image, TimeSource
+from pipeline.errors import ErrorCode, SourceError
+from pipeline.frame import Frame, TimeSource
 from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.clock import start_of
+from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, has_decoder, image_of, is_false_colour
+from pipeline.sources.timeline import PresentationClock
+from pipeline.start_pattern import StartPattern
 from reid.modality import Modality
 
 _DURATION_TAG = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
+_ONLY_THIS_FILE = {"protocol_whitelist": "file"}  # a playlist in a video's clothes reaches no network
 _TAIL_SECONDS = 0.5  # of what a container promises: rounding, and a last frame that is shown for longer
 
 
@@ -31,12 +34,11 @@ class _Progress:
     start: datetime
     time_source: TimeSource
     resolution_wh: tuple[int, int]
+    clock: PresentationClock
     packets: int = 0
     index: int = -1
     promised_seconds: float | None = None
     end_seconds: float = 0.0
-    first_pts: float | None = None
-    last_pts: float = -1.0
 
 
 class VideoSource:
@@ -48,13 +50,22 @@ class VideoSource:
 
     live = False
 
-    def __init__(self, camera_id: str, path: Path, modality: Modality, *, start: datetime | None = None) -> None:
+    def __init__(
+        self,
+        camera_id: str,
+        path: Path,
+        modality: Modality,
+        *,
+        start: datetime | None = None,
+        pattern: StartPattern | None = None,
+    ) -> None:
         self.camera_id = camera_id
         self.modality = modality
         self.account = SourceAccount()
         self.info: SourceInfo | None = None
         self._path = path
         self._start = start
+        self._pattern = pattern
         self._closed = Event()
 
     def probe(self) -> SourceInfo:
@@ -65,9 +76,13 @@ class VideoSource:
             try:
                 first = next(container.decode(stream), None)
             except av.error.FFmpegError as error:
-                raise SourceError(f"{self._where} cannot be decoded: {error.strerror}") from None
+                raise SourceError(
+                    f"{self._where} cannot be decoded: {error.strerror}", ErrorCode.RECORDING_UNREADABLE
+                ) from None
             if first is None:
-                raise SourceError(f"{self._where} has no frame")
+                raise SourceError(f"{self._where} has no frame", ErrorCode.RECORDING_UNREADABLE)
+            if self._is_false_colour(first):
+                raise SourceError(f"{self._where} {FALSE_COLOUR_ADVICE}", ErrorCode.FALSE_COLOUR)
             return info
 
     def __iter__(self) -> Iterator[Frame]:
@@ -76,7 +91,7 @@ class VideoSource:
         with self._open() as (container, stream):
             info = self.info = self._info(container, stream)
             account.expected, account.state = info.frames, SourceState.RUNNING
-            progress = _Progress(info.start, info.time_source, info.resolution_wh)
+            progress = _Progress(info.start, info.time_source, info.resolution_wh, PresentationClock(account))
             progress.promised_seconds = _promised_seconds(stream)
             for picture in self._pictures(container, stream, progress):
                 frame = self._frame(picture, progress)
@@ -99,26 +114,27 @@ class VideoSource:
     @contextmanager
     def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
         if not self._path.is_file():
-            raise SourceError(f"{self._where}: no such file")
+            raise SourceError(f"{self._where}: no such file", ErrorCode.RECORDING_NOT_FOUND)
         if not self._path.stat().st_size:
-            raise SourceError(f"{self._where} is empty (0 bytes)")
+            raise SourceError(f"{self._where} is empty (0 bytes)", ErrorCode.RECORDING_UNREADABLE)
         try:
-            container = av.open(self._path, mode="r")
+            container = av.open(self._path, mode="r", options=_ONLY_THIS_FILE, metadata_errors="replace")
         except av.error.FFmpegError as error:
             raise SourceError(
-                f"{self._where} is not a video that FFmpeg can read, or lacks its end: {error.strerror}"
+                f"{self._where} is not a video that FFmpeg can read, or lacks its end: {error.strerror}",
+                ErrorCode.RECORDING_UNREADABLE,
             ) from None
         with container:
             if not container.streams.video:
-                raise SourceError(f"{self._where} has no video stream")
+                raise SourceError(f"{self._where} has no video stream", ErrorCode.RECORDING_UNREADABLE)
+            if not has_decoder(container.streams.video[0]):
+                raise SourceError(f"{self._where}: no decoder for its video", ErrorCode.RECORDING_UNREADABLE)
             yield container, container.streams.video[0]
 
     def _info(self, container: InputContainer, stream: VideoStream) -> SourceInfo:
         resolution_wh = (stream.width, stream.height)
         check_size(self.camera_id, self._path, resolution_wh)
-        start, time_source = start_of(
-            self._path, configured=self._start, creation_time=container.metadata.get("creation_time")
-        )
+        start, time_source = self._starting(container.metadata.get("creation_time"))
         rate = stream.average_rate or stream.guessed_rate
         depth = stream.format.components[0].bits if stream.format else 8
         return SourceInfo(
@@ -128,7 +144,14 @@ class VideoSource:
             bit_depth=16 if depth > 8 and not self.modality.is_visible else 8,
             start=start,
             time_source=time_source,
+            decoder=f"{stream.codec_context.codec.name} on the CPU",
         )
+
+    def _starting(self, creation_time: str | None) -> tuple[datetime, TimeSource]:
+        try:
+            return start_of(self._path, configured=self._start, pattern=self._pattern, creation_time=creation_time)
+        except ValueError as error:
+            raise SourceError(f"camera {self.camera_id}: {error}", ErrorCode.RECORDING_UNREADABLE) from None
 
     def _pictures(self, container: InputContainer, stream: VideoStream, progress: _Progress) -> Iterator[VideoFrame]:
         """Decode packet by packet: one damaged packet costs its own frames only."""
@@ -137,7 +160,7 @@ class VideoSource:
             try:
                 packet = next(packets, None)
             except av.error.FFmpegError as error:
-                self.account.fail(f"{self._where} breaks off: {error.strerror}")
+                self.account.fail(f"{self._where} breaks off: {error.strerror}", ErrorCode.RECORDING_TRUNCATED)
                 return
             if packet is None:
                 return
@@ -163,16 +186,15 @@ class VideoSource:
         if (picture.width, picture.height) != progress.resolution_wh:
             self.account.skip("resolution_changed", f"frame {progress.index}")
             return None
-        seconds = float(ticks * picture.time_base)
-        if progress.first_pts is None:
-            progress.first_pts = seconds
-        pts_seconds = seconds - progress.first_pts
-        if pts_seconds <= progress.last_pts:
+        if self._is_false_colour(picture):
+            self.account.skip("false_colour", f"frame {progress.index}")
+            return None
+        pts_seconds = progress.clock.advance(float(ticks * picture.time_base))
+        if pts_seconds is None:
             self.account.skip("time_not_increasing", f"frame {progress.index}")
             return None
-        progress.last_pts = pts_seconds
         return Frame(
-            image=self._image(picture),
+            image=image_of(picture, self.modality),
             camera_id=self.camera_id,
             modality=self.modality,
             index=progress.index,
@@ -181,26 +203,25 @@ class VideoSource:
             time_source=progress.time_source,
         )
 
-    def _image(self, picture: VideoFrame) -> Image:
-        if self.modality.is_visible:
-            return cast("Image", picture.to_ndarray(format="rgb24"))
-        deep = picture.format.components[0].bits > 8
-        return cast("Image", picture.to_ndarray(format="gray16le" if deep else "gray"))
+    def _is_false_colour(self, picture: VideoFrame) -> bool:
+        return self.modality is Modality.THERMAL and is_false_colour(picture)
 
     def _conclude(self, progress: _Progress) -> None:
         account = self.account
         if account.expected and progress.packets < account.expected:
             account.fail(
-                f"{self._where} is truncated: {account.decoded} frames decoded of {account.expected} that it promises"
+                f"{self._where} is truncated: {account.decoded} frames decoded of {account.expected} that it promises",
+                ErrorCode.RECORDING_TRUNCATED,
             )
         promised, end = progress.promised_seconds, progress.end_seconds
         if not account.expected and promised and end < promised - _TAIL_SECONDS:
             account.fail(
                 f"{self._where} is truncated: it ends after {end:.1f} s of {promised:.1f} s that it promises, "
-                f"{account.decoded} frames decoded"
+                f"{account.decoded} frames decoded",
+                ErrorCode.RECORDING_TRUNCATED,
             )
         if account.decoded == 0:
-            account.fail(f"{self._where}: no frame could be decoded")
+            account.fail(f"{self._where}: no frame could be decoded", ErrorCode.RECORDING_UNREADABLE)
         if account.state is not SourceState.FAILED:
             account.state = SourceState.ENDED
 

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -387,3 +388,66 @@ def test_the_schema_is_json_and_forbids_unknown_keys() -> None:
 def test_an_error_that_an_override_caused_is_laid_to_it_and_not_to_the_sources(override: str) -> None:
     with pytest.raises(UsageError, match=r"^--set: "):
         from_sources(["gate=gate.mp4"], overrides=[override])
+
+
+SECRET_URL = "rtsp://admin:hunter2@10.0.0.1/s1?key=opensesame"  # noqa: S105
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: from_sources([SECRET_URL]),
+        lambda path: from_sources([f"gate={SECRET_URL},fps=10"]),
+        lambda path: from_sources([f"gate={SECRET_URL},modality=thermall"]),
+        lambda path: from_sources([f"gate={SECRET_URL},start=2026-06-01T08:00:00Z"]),
+        lambda path: from_sources([f"gate={SECRET_URL}"], overrides=[f"cameras.gate.source.x={SECRET_URL}"]),
+        lambda path: from_sources([f"gate={SECRET_URL}"], overrides=[f"cameras.gate.source=[{SECRET_URL}]"]),
+        lambda path: from_sources([f"gate={SECRET_URL}"], overrides=[SECRET_URL.replace("=", ":")]),
+        lambda path: load(path),
+    ],
+)
+def test_no_error_tells_a_secret(
+    make: Callable[[Path], Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAMERA_URL", SECRET_URL)
+    path = tmp_path / "site.yaml"
+    path.write_text(
+        "version: 1\nreid: {weights: xreid-tiny}\n"
+        "cameras: {gate: {source: '${CAMERA_URL}', modality: rgb, fps: 3, stream: {transport: '${CAMERA_URL}'}}}\n"
+    )
+    with pytest.raises(UsageError) as caught:
+        make(path)
+    assert "hunter2" not in str(caught.value)
+    assert "opensesame" not in str(caught.value)
+
+
+def test_no_form_of_a_config_tells_a_secret() -> None:
+    config = from_sources([f"gate={SECRET_URL}"])
+    assert config.cameras["gate"].source == SECRET_URL
+    for text in (repr(config), str(config), config.model_dump_json(), str(config.model_dump())):
+        assert "hunter2" not in text
+        assert "opensesame" not in text
+    assert (
+        Config.model_validate_json(config.model_dump_json(exclude_unset=True))
+        .cameras["gate"]
+        .source.startswith("rtsp://***@10.0.0.1")
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ("a.mp4,target_fps=5", "target_fps: is for live streams only"),
+        ("a.mp4,max_staleness_ms=5", "max_staleness_ms: is for live streams only"),
+        ("a.mp4,stream.transport=udp", "stream: is for live streams only"),
+        ("rtsp://a/b,fps=10", "set target_fps"),
+        ('rtsp://a/b,start_pattern="%s"', "start: is for recordings only"),
+        ("rtsp://a/b,stream.backoff_seconds=50", r"must not exceed backoff_cap_seconds \(30\)"),
+        ("a.mp4,start_pattern='%Y'", "start_pattern: year, month, day, hour and minute are needed"),
+        ('a.mp4,start=2026-06-01T08:00:00Z,start_pattern="%s"', "start_pattern: start is given too"),
+        ("a,modality=thermal,thermal.kelvin_per_count=0.01", "kelvin_per_count: is for low and high in degrees"),
+    ],
+)
+def test_what_does_not_fit_a_camera_is_refused(options: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        from_sources([f"gate={options}"])

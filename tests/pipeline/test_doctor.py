@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from pipeline import doctor
+from pipeline.cli import main
 from pipeline.config import Config, from_sources
 from pipeline.doctor import Check, Status, examine
 from tests.pipeline.footage import picture, write_images, write_video
 from tests.pipeline.onnx_file import write_constant_model
+from tests.pipeline.streams import mjpeg_server
 
 
 def found(config: Config | None) -> dict[str, Check]:
@@ -126,3 +128,21 @@ def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> No
     check = found(None)["decoder"]
     assert check.status is Status.FAIL
     assert check.detail.startswith("AttributeError")
+
+
+def test_a_live_camera_that_is_down_is_a_warning_for_a_run_waits_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with mjpeg_server([picture(number) for number in range(20)]) as port:
+        address = f"127.0.0.1:{port}/v.mjpg?token=opensesame"
+        sources = [f"gate=http://{address}", "yard=rtsp://admin:hunter2@127.0.0.1:9/s1"]
+        checks = found(from_sources(sources, overrides=["cameras.yard.stream.timeout_seconds=2"]))
+        assert main(["doctor", *(word for source in sources for word in ("--source", source))]) == 0
+        assert main(["validate", *(word for source in sources for word in ("--source", source))]) == 0
+    assert checks["camera gate"].status is Status.OK
+    assert checks["camera gate"].detail.startswith("rgb, 96x64, 8 bits, 25 frames a second, live, mjpeg on the CPU")
+    assert checks["camera yard"].status is Status.WARN
+    assert "nobody listens there" in checks["camera yard"].detail
+    assert checks["camera yard"].detail.endswith("[STREAM_REFUSED]")
+    told = capsys.readouterr()
+    assert "http://127.0.0.1" in told.out
+    for secret in ("hunter2", "opensesame", "admin"):
+        assert secret not in told.out + told.err + str(checks)

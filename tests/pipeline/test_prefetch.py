@@ -14,7 +14,7 @@ from pipeline.prefetch import OVERFLOW, REMOVED, SHUTDOWN, STALE, TARGET_FPS, In
 from pipeline.sources.base import Source, SourceAccount, SourceInfo, SourceState
 from reid.modality import Modality
 from tests.pipeline.footage import frame_of
-from tests.pipeline.live import LiveCamera
+from tests.pipeline.live import LiveCamera, grey
 
 
 @dataclass
@@ -186,7 +186,7 @@ def test_where_one_frame_takes_longer_than_it_may_be_old_some_are_processed_all_
 
 
 def test_memory_of_a_live_stream_is_bounded_and_the_newest_frames_stay() -> None:
-    with Intake(live_depth=5) as intake:
+    with Intake(live_bytes=5 * grey(0).nbytes) as intake:
         intake.add(LiveCamera("a", fps=200), Policy(max_staleness_seconds=60))
         time.sleep(0.3)
         assert intake.queued() == {"a": 5}

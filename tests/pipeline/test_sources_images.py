@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import from_sources
-from pipeline.errors import SourceError
+from pipeline.errors import ErrorCode, SourceError
 from pipeline.frame import TimeSource
 from pipeline.sources.base import Source, SourceState
 from pipeline.sources.images import ImageSource, SequenceTiming
@@ -168,3 +168,108 @@ def test_the_same_clip_as_video_and_as_images_has_the_same_times(tmp_path: Path)
     video = opened(write_video(tmp_path / "a.mp4", pictures))
     images = opened(write_images(tmp_path / "day", pictures))
     np.testing.assert_allclose([f.pts_seconds for f in video], [f.pts_seconds for f in images], atol=1e-6)
+
+
+def test_numbered_images_leave_a_gap_where_a_number_is_missing(tmp_path: Path) -> None:
+    for number in (7, 8, 10):
+        cv2.imwrite(str(tmp_path / f"img_{number:04d}.png"), picture(number))
+    cv2.imwrite(str(tmp_path / "img_12.png"), picture(12))  # of another width: not of the sequence
+    source = opened(f"{tmp_path}/img_%04d.png")
+    frames = list(source)
+    assert [frame.index for frame in frames] == [0, 1, 3]
+    np.testing.assert_allclose([frame.pts_seconds for frame in frames], [0, 0.1, 0.3])
+    assert source.account.skipped == {"missing": 1}
+    assert source.account.examples == {"missing": [f"{tmp_path}/img_0009.png"]}
+    assert source.account.decoded + 1 == source.account.expected
+
+
+def test_numbers_of_which_there_is_no_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no file is numbered"):
+        opened(f"{tmp_path}/img_%d.png").probe()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.dtype(">u2"), np.int16, np.int64])
+def test_arrays_of_whole_numbers_are_counts(tmp_path: Path, kind: np.dtype[np.generic]) -> None:
+    counts = np.random.default_rng(0).integers(0, 127, (5, 40, 50)).astype(kind)
+    np.save(tmp_path / "stack.npy", counts)
+    source = opened(tmp_path / "stack.npy", "thermal")
+    frames = list(source)
+    assert source.info is not None
+    assert (source.info.frames, source.info.bit_depth) == (5, 8 if kind is np.uint8 else 16)
+    for frame, expected in zip(frames, counts, strict=True):
+        np.testing.assert_array_equal(frame.image, expected)
+
+
+def test_a_folder_of_arrays_is_a_sequence_and_an_array_in_colour_is_rgb(tmp_path: Path) -> None:
+    for number in range(11):
+        np.save(tmp_path / f"{number}.npy", picture(number))
+    frames = list(opened(tmp_path))
+    assert len(frames) == 11
+    np.testing.assert_array_equal(frames[10].image, picture(10))
+    np.save(tmp_path / "all.npy", np.stack([picture(number) for number in range(4)]))
+    np.testing.assert_array_equal(list(opened(tmp_path / "all.npy"))[2].image, picture(2))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.full((3, 40, 50), 20.5),
+        np.full((40, 50), -1),
+        np.full((40, 50), 70_000),
+        np.zeros((3, 0, 50), np.uint8),
+        np.array([{"runs": "code"}], dtype=object),
+        np.uint16(5),
+    ],
+)
+def test_other_arrays_are_refused_with_what_would_do(tmp_path: Path, array: np.ndarray) -> None:  # type: ignore[type-arg]
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    with pytest.raises(SourceError, match="arrays of whole numbers from 0 to 65535"):
+        opened(tmp_path / "a.npy", "thermal").probe()
+
+
+def test_the_pages_of_a_tiff_are_frames(tmp_path: Path) -> None:
+    counts = [np.full((40, 50), 7000 + number, np.uint16) for number in range(12)]
+    cv2.imwritemulti(str(tmp_path / "a.tiff"), counts)
+    source = opened(tmp_path / "a.tiff", "thermal")
+    frames = list(source)
+    assert [int(frame.image[0, 0]) for frame in frames] == list(range(7000, 7012))
+    assert source.account.expected == 12
+
+
+def test_a_palette_is_refused_and_a_logo_is_not(tmp_path: Path) -> None:
+    logo = np.full((60, 90, 3), 80, np.uint8)
+    logo[:15, :15] = (255, 0, 0)
+    assert len(list(opened(write_images(tmp_path / "grey", [logo]), "thermal"))) == 1
+    with pytest.raises(SourceError, match="shows a false-colour palette") as caught:
+        opened(write_images(tmp_path / "iron", [picture(0)]), "thermal").probe()
+    assert caught.value.code is ErrorCode.FALSE_COLOUR
+    mixed = opened(write_images(tmp_path / "mixed", [logo[:40], picture(0)[:40, :90]]), "thermal")
+    assert len(list(mixed)) == 1
+    assert mixed.account.skipped == {"false_colour": 1}
+
+
+def test_the_start_stands_in_the_first_name_as_the_config_says(tmp_path: Path) -> None:
+    folder = tmp_path / "day"
+    folder.mkdir()
+    for second in (3, 4):
+        cv2.imwrite(str(folder / f"yard 20-09-2026 2214{second:02d}.png"), picture(second))
+    options = f"yard={folder},modality=nir,start_pattern=yard %d-%m-%Y %H%M%S,start_timezone=Europe/Berlin"
+    camera = from_sources([options]).cameras["yard"]
+    first = next(iter(open_source("yard", camera)))
+    assert (first.captured_at, first.time_source) == (
+        datetime(2026, 9, 20, 20, 14, 3, tzinfo=UTC),
+        TimeSource.FILE_NAME,
+    )
+    other = camera.model_copy(update={"start_pattern": "gate %Y%m%d%H%M"})
+    with pytest.raises(SourceError, match="does not fit start_pattern gate %Y%m%d%H%M"):
+        open_source("yard", other).probe()
+
+
+def test_a_closed_source_gives_no_more(tmp_path: Path) -> None:
+    source = opened(write_images(tmp_path / "day", [picture(n) for n in range(5)]))
+    frames = iter(source)
+    next(frames)
+    source.close()
+    assert list(frames) == []
+    assert source.account.state is SourceState.ENDED
+    assert source.account.decoded == 1

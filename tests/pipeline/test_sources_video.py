@@ -1,5 +1,6 @@
 import os
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -59,28 +60,76 @@ def test_video_of_more_than_8_bits_stays_deep(tmp_path: Path) -> None:
         np.testing.assert_array_equal(frame.image, counts)
 
 
+@pytest.mark.parametrize(("pixels", "bits"), [("gray10le", 10), ("gray12le", 12), ("gray14le", 14)])
+def test_counts_of_10_to_14_bits_are_not_stretched(tmp_path: Path, pixels: str, bits: int) -> None:
+    path = tmp_path / "deep.mkv"
+    counts = np.random.default_rng(0).integers(0, 2**bits, (64, 96), dtype=np.uint16)
+    with av.open(path, "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, pixels
+        frame = av.VideoFrame(96, 64, pixels)
+        plane = np.zeros((64, frame.planes[0].line_size // 2), np.uint16)
+        plane[:, :96] = counts
+        frame.planes[0].update(plane.tobytes())
+        frame.pts, frame.time_base = 0, Fraction(1, 10)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    (frame,) = VideoSource("roof", path, Modality.THERMAL)
+    np.testing.assert_array_equal(frame.image, counts)
+
+
+def test_a_thermal_video_in_false_colour_is_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "iron.mp4", PICTURES[:3])
+    with pytest.raises(SourceError, match="shows a false-colour palette"):
+        VideoSource("roof", path, Modality.THERMAL).probe()
+
+
+def test_a_playlist_in_a_videos_clothes_reaches_no_network(tmp_path: Path) -> None:
+    for name, text in (
+        ("a.m3u8", "#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"),
+        ("a.sdp", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
+                  "a=rtpmap:96 H264/90000\n"),
+    ):  # fmt: skip
+        path = tmp_path / name
+        path.write_text(text)
+        with pytest.raises(SourceError):
+            VideoSource("gate", path, Modality.RGB).probe()
+
+
 def test_uneven_times_are_kept(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", PICTURES[:4], pts=[0, 10, 50, 57])
     times = [frame.pts_seconds for frame in VideoSource("gate", path, Modality.RGB)]
     np.testing.assert_allclose(times, [0, 0.1, 0.5, 0.57], atol=1e-3)
 
 
-def test_a_time_that_does_not_increase_is_skipped_and_counted(tmp_path: Path) -> None:
-    path = tmp_path / "raw.mkv"
+def write_raw(path: Path, ticks: Sequence[int]) -> Path:
+    """Pictures at any times, in hundredths of a second."""
     with av.open(path, "w") as container:
         stream = container.add_stream("mjpeg", rate=10)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
-        for number, ticks in enumerate((0, 10, 10, 20)):
+        for number, pts in enumerate(ticks):
             frame = av.VideoFrame.from_ndarray(PICTURES[0], format="rgb24").reformat(format="yuvj420p")
             frame.pts, frame.time_base = number, Fraction(1, 10)
             for packet in stream.encode(frame):
-                packet.pts = packet.dts = ticks
+                packet.pts = packet.dts = pts
                 packet.time_base = Fraction(1, 100)
                 container.mux(packet)
-    source = VideoSource("gate", path, Modality.RGB)
+    return path
+
+
+def test_a_time_that_does_not_increase_is_skipped_and_counted(tmp_path: Path) -> None:
+    source = VideoSource("gate", write_raw(tmp_path / "raw.mkv", (0, 10, 10, 20)), Modality.RGB)
     frames = list(source)
     assert [frame.index for frame in frames] == [0, 1, 3]
     assert source.account.skipped == {"time_not_increasing": 1}
+    assert source.account.clock.duplicates == 1
+
+
+def test_a_gap_in_the_times_is_counted_and_kept(tmp_path: Path) -> None:
+    source = VideoSource("gate", write_raw(tmp_path / "raw.mkv", (0, 10, 20, 30, 330, 340)), Modality.RGB)
+    times = [frame.pts_seconds for frame in source]
+    np.testing.assert_allclose(times, [0, 0.1, 0.2, 0.3, 3.3, 3.4], atol=1e-6)
+    assert source.account.clock.gaps == 1
 
 
 def test_a_truncated_video_gives_what_it_has_and_has_failed(tmp_path: Path) -> None:

@@ -1,8 +1,15 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.thermal import ThermalWindow, Windows
+from pipeline.build import build_window
+from pipeline.config import ThermalConfig, from_sources
+from pipeline.sources.images import ImageSource, SequenceTiming
+from pipeline.sources.open import open_source
+from pipeline.thermal import Polarity, ThermalWindow, Windows
 from reid.modality import Modality
 from tests.pipeline.footage import frame_of
 
@@ -26,6 +33,94 @@ def test_a_hot_object_moves_no_background_pixel() -> None:
     assert after[:, :40].min() > before.max()
 
 
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_a_person_who_enters_moves_no_background_pixel_at_any_depth(bits: int) -> None:
+    rng = np.random.default_rng(bits)
+    top = 2**bits - 1
+    scene = 0.4 * top + 0.02 * top * rng.standard_normal((120, 160))
+    window = ThermalWindow()
+    moved, last = 0, None
+    for number in range(200):
+        image = scene + 0.0005 * top * rng.standard_normal(scene.shape)
+        if number >= 50:
+            image[40:110, number // 2 : number // 2 + 25] = 0.8 * top
+        shown = window.eight_bit(np.clip(image, 0, top).astype(np.uint16), pts_seconds=number / 10).astype(int)
+        background = float(shown[:, 130:].mean())
+        moved = max(moved, abs(background - (background if last is None else last)))
+        last = background if last is None else last
+    assert moved < 2
+    assert window.refits == 0
+    assert np.ptp(shown[:, 130:]) > 20  # the scene is not squeezed into a few levels
+
+
+def test_a_first_frame_that_is_no_picture_is_forgotten_after_some_seconds() -> None:
+    window = ThermalWindow()
+    window.eight_bit(np.full(SCENE.shape, 3000, np.uint16), pts_seconds=0)
+    for number in range(1, 60):
+        shown = window.eight_bit(SCENE, pts_seconds=number / 10)
+    assert window.refits == 1
+    assert 5 < np.median(shown) < 250
+    assert np.mean((shown == 0) | (shown == 255)) < 0.05
+
+
+def test_a_shutter_that_closes_for_a_moment_changes_nothing() -> None:
+    window = ThermalWindow()
+    before = window.eight_bit(SCENE, pts_seconds=0).astype(int)
+    for number in range(1, 100):
+        closed = 30 <= number < 45
+        image = np.full(SCENE.shape, 9900, np.uint16) if closed else SCENE
+        after = window.eight_bit(image, pts_seconds=number / 10).astype(int)
+        if not closed:
+            assert np.abs(after - before).max() <= 1
+    assert window.refits == 0
+
+
+def test_a_gain_that_is_switched_gets_new_limits_once() -> None:
+    window = ThermalWindow()
+    for number in range(200):
+        image = SCENE if number < 50 else (SCENE // 4).astype(np.uint16)
+        shown = window.eight_bit(image, pts_seconds=number / 10)
+    assert window.refits == 1
+    assert np.ptp(shown.astype(int)) > 60
+
+
+def walker(number: int, *, size: tuple[int, int] = (120, 160)) -> NDArray[np.uint16]:
+    """Somebody warm passes through a scene of warm and cold things."""
+    rng = np.random.default_rng(number)
+    image = 8000 + 4 * rng.standard_normal(size)
+    image[:30] -= 300
+    image[90:, 60:] += 250
+    left = 2 * (number % 90) - 20
+    if left + 15 > 0:
+        image[50:95, max(left, 0) : left + 15] = 8700
+    return image.astype(np.uint16)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("deep", [False, True])
+def test_polarity_is_found_by_what_moves(turned: bool, deep: bool) -> None:
+    window = ThermalWindow(polarity=Polarity.AUTO)
+    for number in range(150):
+        image = walker(number)
+        image = image if deep else np.clip((image - 7500) / 6, 0, 255).astype(np.uint8)
+        if turned:
+            image = (65535 - image) if deep else 255 - image
+        shown = window.eight_bit(image, pts_seconds=number / 10)
+        if number == 3:
+            assert window.polarity is Polarity.AUTO
+    assert window.polarity is (Polarity.BLACK_HOT if turned else Polarity.WHITE_HOT)
+    left = 2 * (149 % 90) - 20
+    assert shown[70, left + 7] > np.median(shown) + 30
+
+
+def test_a_scene_in_which_nothing_moves_says_nothing_of_polarity() -> None:
+    window = ThermalWindow(polarity=Polarity.AUTO)
+    for number in range(300):
+        noisy = SCENE + np.random.default_rng(number).integers(0, 9, SCENE.shape).astype(np.uint16)
+        window.eight_bit(noisy, pts_seconds=number / 10)
+    assert window.polarity is Polarity.AUTO
+
+
 def test_slow_drift_of_the_whole_scene_is_followed() -> None:
     window = ThermalWindow()
     before = window.eight_bit(SCENE, pts_seconds=0).astype(int)
@@ -44,6 +139,11 @@ def test_limits_of_the_config_are_fixed() -> None:
     assert window.limits == (1000, 1255)
 
 
+def test_limits_in_degrees_become_counts_of_a_radiometric_camera() -> None:
+    window = build_window(ThermalConfig(low=0.0, high=40.0, kelvin_per_count=0.01))
+    assert window.limits == pytest.approx((27315, 31315))
+
+
 def test_limits_of_the_config_hold_for_8_bits_too() -> None:
     image = np.array([[100, 150, 200]], np.uint8)
     assert ThermalWindow(low=100, high=200).eight_bit(image, pts_seconds=0).tolist() == [[0, 128, 255]]
@@ -52,12 +152,12 @@ def test_limits_of_the_config_hold_for_8_bits_too() -> None:
 def test_eight_bits_pass_through() -> None:
     image = np.array([[0, 7, 255]], np.uint8)
     assert ThermalWindow().eight_bit(image, pts_seconds=0).tolist() == [[0, 7, 255]]
-    assert ThermalWindow(white_hot=False).eight_bit(image, pts_seconds=0).tolist() == [[255, 248, 0]]
+    assert ThermalWindow(polarity=Polarity.BLACK_HOT).eight_bit(image, pts_seconds=0).tolist() == [[255, 248, 0]]
 
 
 def test_black_hot_cameras_become_white_hot() -> None:
     cold_is_bright = (65535 - with_somebody_hot(SCENE).astype(int)).astype(np.uint16)
-    shown = ThermalWindow(white_hot=False).eight_bit(cold_is_bright, pts_seconds=0)
+    shown = ThermalWindow(polarity=Polarity.BLACK_HOT).eight_bit(cold_is_bright, pts_seconds=0)
     assert shown[:, :40].min() > np.median(shown[:, 40:])
 
 
@@ -94,3 +194,32 @@ def test_each_camera_has_a_window_of_its_own() -> None:
     a = windows.gray8(frame_of(SCENE, 0, camera_id="a", modality=Modality.THERMAL))
     b = windows.gray8(frame_of(SCENE + np.uint16(9000), 0, camera_id="b", modality=Modality.THERMAL))
     assert abs(int(np.median(a)) - int(np.median(b))) <= 1
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["tno_nato_camp", "tno_duine"])
+def test_real_thermal_sequences_work_with_no_option_set(shared_data: Path, name: str) -> None:
+    folder = shared_data / "thermal" / name
+    camera = from_sources([f"roof={folder / 'thermal'},modality=thermal"]).cameras["roof"]
+    boxes = json.loads((folder / "boxes_xyxy.json").read_text())
+    windows, source = Windows({"roof": build_window(camera.thermal)}), open_source("roof", camera)
+    names = sorted(path.name for path in (folder / "thermal").glob("*.png"))
+    warmer = []
+    for frame in source:
+        shown = windows.gray8(frame)
+        if box := boxes[names[frame.index]]:
+            left, top, right, bottom = box
+            warmer.append(np.percentile(shown[top:bottom, left:right], 90) > np.percentile(shown, 75))
+    assert source.account.decoded == len(names)
+    assert np.mean(warmer) > 0.9
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("name", ["tno_nato_camp", "tno_duine"])
+def test_the_polarity_of_real_sequences_is_found(shared_data: Path, name: str, turned: bool) -> None:
+    window = ThermalWindow(polarity=Polarity.AUTO)
+    for frame in ImageSource("roof", str(shared_data / "thermal" / name / "thermal"), Modality.THERMAL,
+                             timing=SequenceTiming(fps=2.0)):  # fmt: skip
+        window.eight_bit((255 - frame.image) if turned else frame.image, pts_seconds=frame.pts_seconds)
+    assert window.polarity is (Polarity.BLACK_HOT if turned else Polarity.WHITE_HOT)

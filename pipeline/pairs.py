@@ -1,0 +1,414 @@
+"""Paired cameras: two of different modality at one place, matched by time and never by the number of a frame.
+
+What the two clocks differ by is measured (`pipeline.skew`) and taken out. With that, each view of a person gets its
+counterpart, cut out of the other camera's frame of the same moment; and two tracklets, one of each camera, that are at
+the same places at the same times are confirmed to be one person across modalities, whatever they look like.
+"""
+
+import csv
+import json
+import logging
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UsageError
+from pipeline.frame import Frame
+from pipeline.skew import ClockFit, Motion, fit
+from pipeline.tracklets import Counterpart, Crop, RejectedTracklet, Tracklet, cut_out
+from trackers.boxes import iou_matrix
+
+logger = logging.getLogger(__name__)
+
+EXAMPLES = "pairs.jsonl"
+
+_FIT_SECONDS = 10.0  # between two fits
+_NO_FIT = ClockFit(at=0.0, skew_seconds=0.0, drift=0.0, agreement=0.0)
+_RING_SECONDS = 1.5  # of the other camera's pictures that are kept
+_RING_BYTES = 100_000_000
+_MEMORY_SECONDS = 90.0  # of times of frames, and of tracklets that may still find theirs
+_PADDING = 0.03
+_LEAST_TOGETHER = 10  # frames
+_LEAST_OVERLAP = 0.4  # mean, of the two boxes
+_LEAST_SHARE = 0.7  # of the frames of the shorter tracklet
+_RIVAL_OVERLAP = 0.2  # and a third tracklet makes it doubtful
+
+
+@dataclass(frozen=True, slots=True)
+class PairSettings:
+    """One pair.
+
+    Attributes:
+        cameras: Two; the clock of the first counts.
+        max_skew_seconds: Frames further apart, once the measured skew is taken out, are no pair.
+    """
+
+    cameras: tuple[str, str]
+    max_skew_seconds: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Two tracklets that one person left in two modalities.
+
+    Attributes:
+        pair_id: Of which pair.
+        tracklets: One of each camera, in their order.
+        frames: In which both were seen.
+        overlap: Mean intersection over union of their boxes, as shares of the frames.
+    """
+
+    pair_id: str
+    tracklets: tuple[str, str]
+    frames: int
+    overlap: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trace:
+    """Where a finished tracklet was: seconds of its camera's clock (n,), boxes (n, 4) as shares of the frame."""
+
+    tracklet_id: str
+    seconds: NDArray[np.float64]
+    boxes: NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class _Side:
+    """What is remembered of one camera of a pair; all of it bounded."""
+
+    motion: Motion = field(default_factory=Motion)
+    frames: deque[Frame] = field(default_factory=deque)  # the latest pictures
+    bytes: int = 0
+    seconds_of: dict[int, float] = field(default_factory=dict)  # by frame index, the latest
+    indices: deque[int] = field(default_factory=deque)  # of those
+    undecided: deque[float] = field(default_factory=deque)  # times of frames that have no partner yet
+    times: deque[float] = field(default_factory=deque)
+    wanted: deque[tuple[str, Crop, Frame]] = field(default_factory=deque)  # views that wait for the other's picture
+    traces: deque[_Trace] = field(default_factory=deque)
+    paired: int = 0
+    unpaired: int = 0
+
+    def see(self, frame: Frame, seconds: float) -> None:
+        """Take the next frame."""
+        if self.times and seconds <= self.times[-1]:
+            return  # a clock that was set back: its frames are no pair until it is past the time it had
+        self.motion.add(frame.image, seconds)
+        self.frames.append(frame)
+        self.bytes += frame.image.nbytes
+        while len(self.frames) > 1 and (self.bytes > _RING_BYTES or seconds - _seconds(self.frames[0]) > _RING_SECONDS):
+            self.bytes -= self.frames.popleft().image.nbytes
+        self.times.append(seconds)
+        self.undecided.append(seconds)
+        self.seconds_of[frame.index] = seconds
+        self.indices.append(frame.index)
+        while seconds - self.times[0] > _MEMORY_SECONDS:
+            self.times.popleft()
+            self.seconds_of.pop(self.indices.popleft(), None)
+
+
+class Pair:
+    """Two cameras at one place."""
+
+    def __init__(self, pair_id: str, settings: PairSettings) -> None:
+        self.pair_id = pair_id
+        self.settings = settings
+        self.examples = 0
+        self.fit: ClockFit | None = None
+        self._sides = {camera: _Side() for camera in settings.cameras}
+        self._cuts: dict[str, dict[int, Counterpart]] = {}  # by tracklet, by frame index of the view
+        self._fitted_at = float("-inf")
+        self._latest = 0.0
+
+    def see(self, frame: Frame, views: Iterable[tuple[str, Crop]]) -> list[tuple[float, float | None]]:
+        """Take a frame of either camera, with the views that it gave of open tracklets.
+
+        Returns:
+            What this decides: times of frames of the first camera, each with the time, on the second's clock, of its
+            partner, or None.
+        """
+        side, seconds = self._sides[frame.camera_id], _seconds(frame)
+        side.see(frame, seconds)
+        side.wanted.extend((tracklet_id, view, frame) for tracklet_id, view in views)
+        if frame.camera_id == self.settings.cameras[0]:
+            self._latest = seconds
+            if not self._fitted_at <= seconds < self._fitted_at + _FIT_SECONDS:
+                self._fitted_at = seconds
+                self._measure()
+        for camera in self.settings.cameras:
+            self._cut(camera)
+        first, second = self.settings.cameras
+        self._decide(second)
+        return self._decide(first)
+
+    def finish(self, tracklet: Tracklet) -> tuple[Tracklet, list[Example]]:
+        """Give a finished tracklet its counterpart, and find the tracklet of the other camera that is the same person.
+
+        Returns:
+            The tracklet, and what it confirms.
+        """
+        cuts = self._cuts.pop(tracklet.tracklet_id, {})
+        best = max(
+            (crop for crop in tracklet.crops if crop.frame_index in cuts), key=lambda crop: crop.quality, default=None
+        )
+        if best is not None:
+            tracklet = replace(tracklet, counterparts=(cuts[best.frame_index],))
+        return tracklet, self._confirm(tracklet)
+
+    def forget(self, tracklet_id: str) -> None:
+        """A tracklet was rejected: it needs no counterpart."""
+        self._cuts.pop(tracklet_id, None)
+
+    def report(self) -> dict[str, Any]:
+        """What was measured, as plain values."""
+        first, second = (self._sides[camera] for camera in self.settings.cameras)
+        found = self.fit
+        return {
+            "cameras": list(self.settings.cameras),
+            "skew_ms": round(1000 * found.skew(self._latest), 1) if found else None,
+            "drift_percent": round(100 * found.drift, 4) if found else None,
+            "at": datetime.fromtimestamp(self._latest, UTC).isoformat() if found else None,
+            "agreement": round(found.agreement, 3) if found else None,
+            "frames_paired": first.paired,
+            "frames_unpaired": {
+                camera: side.unpaired for camera, side in zip(self.settings.cameras, (first, second), strict=True)
+            },
+            "examples": self.examples,
+        }
+
+    def flush(self) -> list[tuple[float, float | None]]:
+        """The frames have ended: decide what is undecided; returns what `see` does."""
+        first, second = self.settings.cameras
+        self._decide(second, at_the_end=True)
+        return self._decide(first, at_the_end=True)
+
+    def _nearest(self, camera: str, seconds: float) -> float | None:
+        """The time, on its own clock, of the other camera's frame nearest to one of this; None where none is near."""
+        other = self._sides[self._other(camera)].times
+        there = self._translate(camera, seconds)
+        place = bisect_left(other, there)
+        near = [other[i] for i in (place - 1, place) if 0 <= i < len(other)]
+        nearest = min(near, key=lambda each: abs(each - there), default=None)
+        if nearest is None or abs(nearest - there) > self.settings.max_skew_seconds:
+            return None
+        return nearest
+
+    def _measure(self) -> None:
+        first, second = (self._sides[camera].motion for camera in self.settings.cameras)
+        found = fit(first, second, known=self.fit)
+        if found is None:
+            return
+        if self.fit is None:
+            logger.info(
+                "pair %s: the clock of %s is %+.0f ms off that of %s, and drifts by %+.3f %%", self.pair_id,
+                self.settings.cameras[1], 1000 * found.skew(self._latest), self.settings.cameras[0],
+                100 * found.drift,
+            )  # fmt: skip
+        self.fit = found
+
+    def _other(self, camera: str) -> str:
+        first, second = self.settings.cameras
+        return second if camera == first else first
+
+    def _translate(self, camera: str, seconds: float) -> float:
+        """A time of this camera's clock, on the other's."""
+        clocks = self.fit or _NO_FIT
+        return clocks.to_second(seconds) if camera == self.settings.cameras[0] else clocks.to_first(seconds)
+
+    def _cut(self, camera: str) -> None:
+        """Cut the views of one camera that wait out of the other's pictures, as far as those have come."""
+        side, other = self._sides[camera], self._sides[self._other(camera)]
+        while side.wanted:
+            tracklet_id, view, frame = side.wanted[0]
+            there = self._translate(camera, _seconds(frame))
+            newest = _seconds(other.frames[-1]) if other.frames else float("-inf")
+            if newest < there and side.frames and _seconds(side.frames[-1]) - _seconds(frame) < _RING_SECONDS:
+                return  # it may still come
+            side.wanted.popleft()
+            picture = min(other.frames, key=lambda each: abs(_seconds(each) - there), default=None)
+            if picture is not None and abs(_seconds(picture) - there) <= self.settings.max_skew_seconds:
+                self._keep(tracklet_id, view, frame, picture)
+
+    def _keep(self, tracklet_id: str, view: Crop, frame: Frame, picture: Frame) -> None:
+        scale = np.array([*picture.resolution_wh] * 2, np.float32) / np.array([*frame.resolution_wh] * 2, np.float32)
+        box = np.asarray(view.xyxy * scale, np.float32)
+        image = cut_out(picture, box, padding=_PADDING)
+        if image is not None:
+            self._cuts.setdefault(tracklet_id, {})[view.frame_index] = Counterpart(
+                picture.camera_id, picture.modality, image, picture.captured_at, box
+            )
+
+    def _decide(self, camera: str, *, at_the_end: bool = False) -> list[tuple[float, float | None]]:
+        """Count the frames of a camera whose partner has come, or will not come any more.
+
+        Before the clocks have been compared, frames wait: whether they are pairs is not known.
+        """
+        side, other = self._sides[camera], self._sides[self._other(camera)]
+        decided: list[tuple[float, float | None]] = []
+        while side.undecided:
+            seconds = side.undecided[0]
+            known = self.fit is not None or side.undecided[-1] - seconds > _MEMORY_SECONDS - _FIT_SECONDS
+            past = bool(other.times) and other.times[-1] > self._translate(camera, seconds) + _RING_SECONDS
+            silent = side.undecided[-1] - seconds > _RING_SECONDS + _FIT_SECONDS
+            if not (at_the_end or (known and (past or silent))):
+                break
+            side.undecided.popleft()
+            partner = self._partner(camera, seconds)
+            side.paired += partner is not None
+            side.unpaired += partner is None
+            decided.append((seconds, partner))
+        return decided
+
+    def _partner(self, camera: str, seconds: float) -> float | None:
+        """The frame of the other camera that is nearest to this one, when this one is nearest to that."""
+        partner = self._nearest(camera, seconds)
+        mutual = partner is not None and self._nearest(self._other(camera), partner) == seconds
+        return partner if mutual else None
+
+    def _confirm(self, tracklet: Tracklet) -> list[Example]:
+        camera = tracklet.camera_id
+        side, other = self._sides[camera], self._sides[self._other(camera)]
+        known = np.array([index in side.seconds_of for index in tracklet.frame_index.tolist()], bool)
+        if not known.any():
+            return []
+        seconds = np.array([side.seconds_of[index] for index in tracklet.frame_index[known].tolist()])
+        size = np.array([*tracklet.resolution_wh] * 2, np.float32)
+        trace = _Trace(tracklet.tracklet_id, seconds, np.asarray(tracklet.xyxy[known] / size, np.float32))
+        side.traces.append(trace)
+        for each in (side, other):
+            while each.traces and each.times and each.times[-1] - each.traces[0].seconds[-1] > _MEMORY_SECONDS:
+                each.traces.popleft()
+        if self.fit is None:
+            return []
+        overlaps = [(*self._together(camera, trace, each), each) for each in other.traces]
+        rivals = [each for frames, overlap, each in overlaps if frames >= 3 and overlap >= _RIVAL_OVERLAP]
+        sure = [
+            (frames, overlap, each)
+            for frames, overlap, each in overlaps
+            if frames >= max(_LEAST_TOGETHER, _LEAST_SHARE * min(len(seconds), len(each.seconds)))
+            and overlap >= _LEAST_OVERLAP
+        ]
+        if len(sure) != 1 or len(rivals) != 1:
+            return []
+        ((frames, overlap, partner),) = sure
+        names = trace.tracklet_id, partner.tracklet_id
+        ordered = names if camera == self.settings.cameras[0] else names[::-1]
+        self.examples += 1
+        return [Example(self.pair_id, (ordered[0], ordered[1]), frames, overlap)]
+
+    def _together(self, camera: str, trace: _Trace, other: _Trace) -> tuple[int, float]:
+        """In how many frames both are there, and how much their boxes overlap in those."""
+        there = np.array([self._translate(camera, seconds) for seconds in trace.seconds])
+        if there[-1] < other.seconds[0] or there[0] > other.seconds[-1]:
+            return 0, 0.0
+        places = np.clip(np.searchsorted(other.seconds, there), 1, max(1, len(other.seconds) - 1))
+        left = np.minimum(places - 1, len(other.seconds) - 1)
+        right = np.minimum(places, len(other.seconds) - 1)
+        nearest = np.where(np.abs(other.seconds[left] - there) <= np.abs(other.seconds[right] - there), left, right)
+        close = np.abs(other.seconds[nearest] - there) <= self.settings.max_skew_seconds
+        if not close.any():
+            return 0, 0.0
+        overlaps = np.diag(iou_matrix(trace.boxes[close], other.boxes[nearest[close]]))
+        return int(close.sum()), float(overlaps.mean())
+
+
+class Pairs:
+    """All pairs of a run."""
+
+    def __init__(self, settings: Mapping[str, PairSettings], root: Path) -> None:
+        """Begin anew; confirmed examples are appended to ``pairs.jsonl`` in ``root``."""
+        self._pairs: dict[str, Pair] = {}
+        self._of_camera: dict[str, Pair] = {}
+        self._path = root / EXAMPLES
+        self.change(settings)
+
+    def change(self, settings: Mapping[str, PairSettings]) -> None:
+        """Go on with other pairs; one that is as it was keeps what it has measured."""
+        self._pairs = {
+            name: self._pairs[name] if name in self._pairs and self._pairs[name].settings == each else Pair(name, each)
+            for name, each in settings.items()
+        }
+        self._of_camera = {camera: pair for pair in self._pairs.values() for camera in pair.settings.cameras}
+
+    def see(self, frame: Frame, views: Iterable[tuple[str, Crop]]) -> None:
+        """Take a frame of any camera."""
+        if (pair := self._of_camera.get(frame.camera_id)) is not None:
+            pair.see(frame, views)
+
+    def finish(self, item: Tracklet | RejectedTracklet) -> Tracklet | RejectedTracklet:
+        """Give a finished tracklet its counterpart, and keep what it confirms."""
+        tracklet = item.tracklet if isinstance(item, RejectedTracklet) else item
+        pair = self._of_camera.get(tracklet.camera_id)
+        if pair is None:
+            return item
+        if isinstance(item, RejectedTracklet):
+            pair.forget(tracklet.tracklet_id)
+            return item
+        tracklet, examples = pair.finish(tracklet)
+        self._write(examples)
+        return tracklet
+
+    def flush(self) -> None:
+        """The frames have ended."""
+        for pair in self._pairs.values():
+            pair.flush()
+
+    def report(self) -> dict[str, Any]:
+        """What every pair has measured."""
+        return {pair.pair_id: pair.report() for pair in self._pairs.values()}
+
+    def _write(self, examples: Sequence[Example]) -> None:
+        if not examples:
+            return
+        with self._path.open("a", encoding="utf-8") as file:
+            for each in examples:
+                file.write(json.dumps({"pair": each.pair_id, "tracklets": list(each.tracklets), "frames": each.frames,
+                                       "overlap": round(each.overlap, 3)}) + "\n")  # fmt: skip
+
+
+def _seconds(frame: Frame) -> float:
+    return frame.captured_at.timestamp()
+
+
+def draft_of_pairs(root: Path, table: Path) -> int:
+    """Write the table of ``export --confirmed`` from what the pairs of a run have confirmed.
+
+    A person is one passage before one pair: who passes twice is two persons of this table.
+
+    Returns:
+        How many tracklets it names.
+
+    Raises:
+        UsageError: When the run confirmed none, or the table exists.
+    """
+    path = root / EXAMPLES
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    together: dict[str, frozenset[str]] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            first, second = json.loads(line)["tracklets"]
+        except (ValueError, KeyError, TypeError):
+            if number == len(lines):
+                break  # a line that a crash left unfinished
+            raise UsageError(f"{path}:{number}: not a confirmed pair") from None
+        whole = together.get(first, frozenset([first])) | together.get(second, frozenset([second]))
+        together.update(dict.fromkeys(whole, whole))
+    if not together:
+        raise UsageError(f"{root}: no pair of cameras has confirmed anybody ({EXAMPLES})")
+    groups = sorted(dict.fromkeys(together.values()), key=min)
+    rows = [(name, f"pair-{number:04d}") for number, group in enumerate(groups, start=1) for name in sorted(group)]
+    try:
+        with table.open("x", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("tracklet_id", "person"))
+            writer.writerows(rows)
+    except FileExistsError:
+        raise UsageError(f"{table}: exists already; choose another file") from None
+    return len(rows)

@@ -1,0 +1,192 @@
+"""How far apart two cameras' clocks are, from what both see.
+
+Two cameras that look at one place see the same people move, whatever they measure. How much moves in each view is a
+signal of time; the shift and the stretch under which the two signals agree best are the skew and the drift between the
+clocks. Nothing has to be calibrated, detected or matched, and no clock is trusted. Where nobody moves, nothing is
+learnt.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from pipeline.frame import Image
+
+Floats = NDArray[np.float64]
+
+_SMALL_WH = (48, 36)
+_SPAN_SECONDS = 300.0  # of the signals that a fit looks at: the longer, the better the drift is known
+_SEARCH_SECONDS = 60.0  # of those that the first fit searches in
+_LEAST_SECONDS = 30.0
+_MOST_SKEW = 3.0  # seconds
+_MOST_DRIFT = 0.01
+_LEAST_AGREEMENT = 0.5  # correlation of the two signals
+_LEAST_MARGIN = 0.1  # over the best one elsewhere
+_ELSEWHERE_SECONDS = 0.7
+_STEP_SECONDS = 0.05
+_SLOW_SECONDS = 1.5
+_DRIFT_SCALE = 100.0  # so that a step of it does about as much as one of the skew
+_DRIFT_STEPS = 11
+
+
+@dataclass(frozen=True, slots=True)
+class ClockFit:
+    """The second camera's clock against the first's: it shows t + skew + drift * (t - at) when the first shows t.
+
+    Attributes:
+        at: Time of the first clock, seconds since 1970.
+        skew_seconds: By how much the second is ahead then.
+        drift: By which share it runs faster.
+        agreement: Correlation of the motion that both saw, once corrected.
+    """
+
+    at: float
+    skew_seconds: float
+    drift: float
+    agreement: float
+
+    def skew(self, first: float) -> float:
+        """By how much the second clock is ahead when the first shows this."""
+        return self.skew_seconds + self.drift * (first - self.at)
+
+    def to_second(self, first: float) -> float:
+        """What the second clock shows when the first shows this."""
+        return first + self.skew(first)
+
+    def to_first(self, second: float) -> float:
+        """What the first clock shows when the second shows this."""
+        return self.at + (second - self.at - self.skew_seconds) / (1 + self.drift)
+
+
+class Motion:
+    """How much moves before one camera, over time. Memory is bounded by five minutes of numbers."""
+
+    def __init__(self) -> None:
+        self._before: tuple[float, NDArray[np.float32]] | None = None
+        self._points: deque[tuple[float, float]] = deque()
+
+    def add(self, image: Image, seconds: float) -> None:
+        """Take the next frame.
+
+        Args:
+            image: As in ``Frame.image``.
+            seconds: Its capture time; a frame that is not later than the one before begins the signal anew.
+        """
+        grey = image if image.ndim == 2 else image[..., 1]
+        small = cv2.resize(grey, _SMALL_WH, interpolation=cv2.INTER_AREA).astype(np.float32)
+        if self._before is not None:
+            then, picture = self._before
+            if seconds <= then or seconds - then > 1.0:
+                self._points.clear()
+            else:
+                change = np.abs(small - picture)
+                moved = np.maximum(change - 3 * np.median(change), 0).mean()  # the median is noise: most is still
+                self._points.append(((seconds + then) / 2, float(moved) / (seconds - then)))
+        self._before = seconds, cast("NDArray[np.float32]", small)
+        while self._points and self._points[-1][0] - self._points[0][0] > _SPAN_SECONDS:
+            self._points.popleft()
+
+    def signal(self) -> tuple[Floats, Floats]:
+        """Times and strengths: the quick changes of the square root.
+
+        The root, so that who is near does not outweigh all others; the quick changes, for how many are in view says
+        little of when.
+        """
+        if not self._points:
+            return np.empty(0), np.empty(0)
+        times, strength = np.array(self._points).T
+        strength = np.sqrt(np.minimum(strength, np.percentile(strength, 99)))  # a shutter or a lamp moves everything
+        return times, strength - _smooth(times, strength)
+
+
+def _smooth(times: Floats, values: Floats) -> Floats:
+    """Mean over the time around each point."""
+    sums = np.concatenate([[0.0], np.cumsum((values[1:] + values[:-1]) / 2 * np.diff(times))])
+    low, high = np.maximum(times - _SLOW_SECONDS / 2, times[0]), np.minimum(times + _SLOW_SECONDS / 2, times[-1])
+    return cast("Floats", (np.interp(high, times, sums) - np.interp(low, times, sums)) / np.maximum(high - low, 1e-9))
+
+
+def fit(first: Motion, second: Motion, *, known: ClockFit | None = None) -> ClockFit | None:
+    """Compare the motion before two cameras.
+
+    Args:
+        first: Of the clock that counts.
+        second: Of the other one.
+        known: An earlier fit, from which the search begins; without one, all of three seconds and 1 % is searched.
+
+    Returns:
+        None when too little moved, or more than one shift would do.
+    """
+    pair = _Signals.of(first, second, seconds=_SPAN_SECONDS)
+    if pair is None:
+        return None
+    begin = None if known is None else (known.skew(pair.at), known.drift)
+    if begin is None or pair.agreement(*begin) < _LEAST_AGREEMENT:
+        recent = _Signals.of(first, second, seconds=_SEARCH_SECONDS)
+        begin = recent.search(pair.at) if recent else None
+        if begin is None:
+            return None
+    skew, drift = begin
+    corners = np.array([(skew, drift), (skew + 0.03, drift), (skew, drift + 0.0005)]) * (1, _DRIFT_SCALE)
+    options: dict[str, Any] = {"initial_simplex": corners, "xatol": 1e-3, "fatol": 1e-5}
+    best = minimize(  # type: ignore[call-overload] # the stubs do not know the options of each method
+        lambda values: -pair.agreement(values[0], values[1] / _DRIFT_SCALE),
+        corners[0],
+        method="Nelder-Mead",
+        options=options,
+    )
+    skew, drift, agreement = float(best.x[0]), float(best.x[1]) / _DRIFT_SCALE, -float(best.fun)
+    if agreement < _LEAST_AGREEMENT or abs(drift) > 1.5 * _MOST_DRIFT:
+        return None
+    return ClockFit(pair.at, skew, drift, agreement)
+
+
+@dataclass(frozen=True, slots=True)
+class _Signals:
+    """Two signals; times are relative to ``at``, the middle of the first's."""
+
+    at: float
+    times: Floats
+    strength: Floats
+    other_times: Floats
+    other_strength: Floats
+
+    @classmethod
+    def of(cls, first: Motion, second: Motion, *, seconds: float) -> "_Signals | None":
+        """Of so many seconds at most, the latest; None when there is too little."""
+        times, strength = first.signal()
+        latest = times >= (times[-1] - seconds if len(times) else 0.0)
+        times, strength = times[latest], strength[latest]
+        other_times, other_strength = second.signal()
+        if min(len(times), len(other_times)) < 20 or times[-1] - times[0] < _LEAST_SECONDS:
+            return None
+        at = float(times[0] + times[-1]) / 2
+        return cls(at, times - at, strength, other_times - at, other_strength)
+
+    def agreement(self, skew: float, drift: float) -> float:
+        """Correlation of the first signal with the second, as it would be read on the first's clock."""
+        where = self.times * (1 + drift) + skew
+        inside = (where >= self.other_times[0]) & (where <= self.other_times[-1])
+        if inside.sum() < 0.6 * len(where):
+            return -1.0
+        a, b = self.strength[inside], np.interp(where[inside], self.other_times, self.other_strength)
+        a, b = a - a.mean(), b - b.mean()
+        scale = float(np.sqrt((a @ a) * (b @ b)))
+        return float(a @ b) / scale if scale > 0 else -1.0
+
+    def search(self, at: float) -> tuple[float, float] | None:
+        """The best skew (as it is at a time of the first clock) and drift of a grid; None when another is as good."""
+        skews = np.arange(-_MOST_SKEW, _MOST_SKEW + _STEP_SECONDS / 2, _STEP_SECONDS)
+        drifts = np.linspace(-_MOST_DRIFT, _MOST_DRIFT, _DRIFT_STEPS)
+        table = np.array([[self.agreement(skew, drift) for drift in drifts] for skew in skews])
+        row, column = np.unravel_index(int(table.argmax()), table.shape)
+        elsewhere = table[np.abs(skews - skews[row]) > _ELSEWHERE_SECONDS]
+        if table[row, column] < elsewhere.max() + _LEAST_MARGIN:
+            return None
+        drift = float(drifts[column])
+        return float(skews[row]) + drift * (at - self.at), drift

@@ -1,0 +1,199 @@
+"""Finding and reading images: files, numbered files, the pages of a TIFF, NumPy arrays."""
+
+import glob
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.frame import IMAGE_SUFFIXES, Image
+
+ARRAY_SUFFIX = ".npy"
+SUFFIXES = IMAGE_SUFFIXES | {ARRAY_SUFFIX}
+
+_GLOB_CHARACTERS = frozenset("*?[")
+_NUMBER = re.compile(r"%(0\d{1,2})?d")
+_MOST_PAGES = 1_000_000
+_MOST_PIXELS = 2**30  # of one image, as OpenCV allows
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """One image of a sequence.
+
+    Attributes:
+        position: In the sequence, from 0; a missing number leaves a gap.
+        path: The file; it may be missing.
+        page: Of a TIFF, or the first index of an array, where the file holds several.
+    """
+
+    position: int
+    path: Path
+    page: int | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.page is None else f"{self.path}[{self.page}]"
+
+
+def is_glob(text: str) -> bool:
+    """Whether the text has wildcards."""
+    return not _GLOB_CHARACTERS.isdisjoint(text)
+
+
+def is_numbered(text: str) -> bool:
+    """Whether the text has a place for a number, as ``img_%04d.png``."""
+    return len(_NUMBER.findall(Path(text).name)) == 1
+
+
+def find(pattern: str) -> tuple[list[Still], str]:
+    """The images of a folder, a glob, a numbered sequence or a file, in order.
+
+    Returns:
+        Them, and what is wrong if there is none.
+
+    Raises:
+        OSError: When a folder cannot be read.
+    """
+    path = Path(pattern)
+    if path.is_dir():
+        found = [each for each in path.iterdir() if each.suffix.lower() in SUFFIXES]
+        return _all_of(found), f"{path} is a folder without images ({', '.join(sorted(SUFFIXES))})"
+    if path.is_file():
+        return _all_of([path]), f"{path} holds no image"
+    if is_numbered(pattern):
+        return _numbered(path), f"no file is numbered {pattern}"
+    if is_glob(pattern):
+        found = [Path(name) for name in glob.glob(pattern, recursive=True) if Path(name).is_file()]  # noqa: PTH207 (absolute patterns)
+        return _all_of(found), f"no file matches {pattern}"
+    return [], f"{path}: no such file or folder"
+
+
+def _all_of(paths: list[Path]) -> list[Still]:
+    pages = ((path, page) for path in sorted(paths, key=_natural_order) for page in _pages(path))
+    return [Still(position, path, page) for position, (path, page) in enumerate(pages)]
+
+
+def _pages(path: Path) -> Iterator[int | None]:
+    """The pages of a file that holds several; None for one that holds one image, or that cannot be read."""
+    count = 0
+    if path.suffix.lower() == ARRAY_SUFFIX:
+        array = _array(path)
+        if array is not None and array.ndim >= 3 and not _is_colour(array):
+            count = array.shape[0]
+            if count <= _MOST_PAGES:
+                yield from range(count)
+                return
+    elif path.suffix.lower() in (".tif", ".tiff"):
+        count = _tiff_pages(path)
+    if 1 < count <= _MOST_PAGES:
+        yield from range(count)
+    else:
+        yield None
+
+
+def _tiff_pages(path: Path) -> int:
+    try:
+        return int(cv2.imcount(str(path)))
+    except cv2.error:
+        return 0
+
+
+def _numbered(pattern: Path) -> list[Still]:
+    """From the least number to the greatest; those that are missing stand in their places."""
+    head, tail = _NUMBER.split(pattern.name)[0], _NUMBER.split(pattern.name)[-1]
+    expression = re.compile(re.escape(head) + r"(\d+)" + re.escape(tail))
+    if not pattern.parent.is_dir():
+        return []
+    numbers = sorted(
+        int(match[1])
+        for each in pattern.parent.iterdir()
+        if (match := expression.fullmatch(each.name)) and each.name == pattern.name % int(match[1])
+    )
+    if not numbers:
+        return []
+    span = range(numbers[0], min(numbers[-1], numbers[0] + _MOST_PAGES) + 1)
+    return [Still(number - numbers[0], pattern.with_name(pattern.name % number)) for number in span]
+
+
+def read(still: Still) -> Image | None:
+    """An image as OpenCV reads it (mono, BGR or BGRA; 8 or 16 bits); None when it cannot be read."""
+    image = _read_array(still) if still.path.suffix.lower() == ARRAY_SUFFIX else _read_image(still)
+    if image is None or image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or not image.size:
+        return None
+    return cast("Image", image)
+
+
+def _read_image(still: Still) -> NDArray[Any] | None:
+    try:
+        if still.page is None:
+            return cast("NDArray[Any] | None", cv2.imread(str(still.path), cv2.IMREAD_UNCHANGED))
+        done, pages = cv2.imreadmulti(str(still.path), start=still.page, count=1, flags=cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # damaged, or more pixels than OpenCV is willing to read
+        return None
+    return cast("NDArray[Any]", pages[0]) if done and pages else None
+
+
+def _array(path: Path) -> NDArray[Any] | None:
+    """The array of a file, left on disk; None when it is none, or one that would run code."""
+    try:
+        return cast("NDArray[Any]", np.load(path, mmap_mode="r", allow_pickle=False))
+    except Exception:  # noqa: BLE001 (of a damaged header, NumPy raises whatever Python's own parser does)
+        return None
+
+
+def _is_colour(array: NDArray[Any]) -> bool:
+    """Whether an array of three dimensions is one image in colour, rather than several in grey."""
+    return array.ndim == 3 and array.shape[2] == 3
+
+
+def _read_array(still: Still) -> NDArray[Any] | None:
+    array = _array(still.path)
+    if array is None or (still.page is not None and still.page >= len(array)):
+        return None
+    image = array if still.page is None else array[still.page]
+    if image.size > _MOST_PIXELS or image.dtype.kind not in "ui" or not image.size:
+        return None
+    counts = _as_counts(np.asarray(image))
+    if counts is None or counts.ndim not in (2, 3) or (counts.ndim == 3 and counts.shape[2] != 3):
+        return None
+    return np.ascontiguousarray(counts[..., ::-1]) if counts.ndim == 3 else counts  # arrays hold RGB
+
+
+def _as_counts(image: NDArray[Any]) -> NDArray[Any] | None:
+    """Whole numbers as uint8 or uint16; None when they do not fit."""
+    if image.dtype == np.uint8:
+        return image
+    may_not_fit = image.dtype.kind == "i" or image.dtype.itemsize > 2
+    if may_not_fit and (int(image.min()) < 0 or int(image.max()) > 65535):
+        return None
+    return image.astype(np.uint16)
+
+
+def as_mono(image: Image) -> Image:
+    """The luma of an image as OpenCV reads it, (h, w); where the channels are equal, that is each of them.
+
+    Args:
+        image: Mono, BGR or BGRA, 8 or 16 bits.
+    """
+    if image.ndim == 2:
+        return image
+    return cast("Image", cv2.cvtColor(image, cv2.COLOR_BGRA2GRAY if image.shape[2] == 4 else cv2.COLOR_BGR2GRAY))
+
+
+def as_rgb(image: Image) -> Image:
+    """The door at which BGR dies."""
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    code = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}[channels]
+    return cast("Image", cv2.cvtColor(image, code))
+
+
+def _natural_order(path: Path) -> tuple[str, list[tuple[bool, int, str]]]:
+    parts = re.split(r"(\d+)", path.name)
+    return str(path.parent), [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

@@ -1,0 +1,178 @@
+"""Paired cameras are matched by time: the clocks' difference is measured, and what belongs together is found."""
+
+import csv
+import heapq
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import UsageError
+from pipeline.frame import Frame
+from pipeline.pairs import EXAMPLES, Pair, Pairs, PairSettings, draft_of_pairs
+from pipeline.skew import Motion, fit
+from pipeline.tracklets import RejectedTracklet, Tracklet, TrackletBuilder, TrackletRules
+from reid.modality import Modality
+from tests.pipeline.paired import FPS, WIDTH, Walker, film, walkers
+from trackers.structures import Tracks
+
+SETTINGS = PairSettings(("day", "night"), max_skew_seconds=0.1)
+SECONDS = 120.0
+
+
+def frames(
+    people: list[Walker], *, seconds: float = SECONDS, skew: float, drift: float
+) -> Iterator[tuple[float, Frame]]:
+    """Of both cameras, as they arrive: in order of true time."""
+    day = film("day", Modality.RGB, people, seconds=seconds)
+    night = film("night", Modality.THERMAL, people, seconds=seconds, phase=0.037, skew=skew, drift=drift)
+    yield from heapq.merge(day, night, key=lambda each: each[0])
+
+
+@pytest.mark.parametrize(("skew", "drift"), [(0.3, 0.005), (-1.2, -0.002), (0.0, 0.0)])
+def test_skew_and_drift_are_measured_and_frames_are_paired_by_true_time(skew: float, drift: float) -> None:
+    pair = Pair("gate", SETTINGS)
+    true_of: dict[tuple[str, float], float] = {}
+    decided: list[tuple[float, float | None]] = []
+    for true, frame in frames(walkers(SECONDS), skew=skew, drift=drift):
+        true_of[frame.camera_id, frame.captured_at.timestamp()] = true
+        decided += pair.see(frame, [])
+    decided += pair.flush()
+    report = pair.report()
+    now = SECONDS - 1 / FPS
+    assert report["skew_ms"] == pytest.approx(1000 * (skew + drift * now), abs=20)
+    assert report["drift_percent"] == pytest.approx(100 * drift, abs=0.05)
+    right = [
+        partner is not None and abs(true_of["day", first] - true_of["night", partner]) <= 0.5 / FPS + 0.001
+        for first, partner in decided
+    ]
+    assert len(decided) == SECONDS * FPS
+    assert np.mean(right) >= 0.99
+    assert report["frames_paired"] == sum(partner is not None for _, partner in decided)
+
+
+def test_where_nobody_moves_nothing_is_claimed_of_the_clocks() -> None:
+    pair = Pair("gate", SETTINGS)
+    for _, frame in frames([], seconds=45, skew=0.3, drift=0.0):
+        pair.see(frame, [])
+    assert pair.report()["skew_ms"] is None
+    assert pair.report()["frames_paired"] == 0
+
+
+def test_two_cameras_that_see_different_people_are_not_aligned() -> None:
+    first, second = Motion(), Motion()
+    for _, frame in film("day", Modality.RGB, walkers(60, seed=1), seconds=60):
+        first.add(frame.image, frame.captured_at.timestamp())
+    for _, frame in film("night", Modality.THERMAL, walkers(60, seed=2), seconds=60):
+        second.add(frame.image, frame.captured_at.timestamp())
+    assert fit(first, second) is None
+
+
+def test_memory_of_a_pair_is_bounded() -> None:
+    pair = Pair("gate", SETTINGS)
+    still = [frame for _, frame in frames([], seconds=1, skew=0.0, drift=0.0)]
+    for second in range(200):
+        for frame in still:
+            later = frame.captured_at + timedelta(seconds=second)
+            pair.see(replace(frame, captured_at=later, index=frame.index + 10 * second), [])
+    for side in pair._sides.values():
+        assert len(side.frames) <= 17
+        assert len(side.times) <= 902
+        assert len(side.seconds_of) <= 902
+        assert len(side.undecided) <= 902
+
+
+def track(people: list[Walker], camera: str, frame: Frame, true: float) -> Tracks:
+    """What a faultless tracker says: each walker under a number of its own."""
+    boxes = {number: person.box(true) for number, person in enumerate(people, start=1)}
+    seen = {number: box for number, box in boxes.items() if box and box[0] >= 0 and box[2] <= WIDTH}
+    xyxy = np.array(list(seen.values()), np.float32).reshape(-1, 4)
+    numbers = np.array(list(seen), np.int64) + (100 if camera == "night" else 0)
+    return Tracks(xyxy, np.full(len(seen), 0.9, np.float32), numbers)
+
+
+def finished(
+    pairs: Pairs, people: list[Walker], *, skew: float, drift: float, seconds: float = SECONDS
+) -> dict[str, list[Tracklet]]:
+    rules = TrackletRules(min_height_px=20, max_gap_seconds=1.0, min_quality=0.0)
+    builders = {camera: TrackletBuilder(rules) for camera in SETTINGS.cameras}
+    done: dict[str, list[Tracklet]] = {camera: [] for camera in SETTINGS.cameras}
+
+    def keep(items: object) -> None:
+        for item in items:  # type: ignore[attr-defined]
+            whole = pairs.finish(item)
+            if isinstance(whole, Tracklet):
+                done[whole.camera_id].append(whole)
+            else:
+                assert isinstance(whole, RejectedTracklet)
+
+    for true, frame in frames(people, seconds=seconds, skew=skew, drift=drift):
+        builder = builders[frame.camera_id]
+        made = list(builder.update(frame, track(people, frame.camera_id, frame, true)))
+        pairs.see(frame, builder.views_of(frame.index))
+        keep(made)
+    for builder in builders.values():
+        keep(builder.flush())
+    return done
+
+
+def test_a_tracklet_shows_the_same_person_through_the_other_camera_and_pairs_confirm_examples(tmp_path: Path) -> None:
+    people = walkers(SECONDS, gap=6.0)
+    done = finished(Pairs({"gate": SETTINGS}, tmp_path), people, skew=0.3, drift=0.005)
+    late = [tracklet for tracklet in done["day"] if (tracklet.start - done["day"][0].start).total_seconds() > 50]
+    assert len(late) >= 5
+    warm = 0
+    for tracklet in late:
+        (counterpart,) = tracklet.counterparts
+        assert counterpart.modality is Modality.THERMAL
+        assert counterpart.image.dtype == np.uint16
+        warm += counterpart.image.max() > 7400  # somebody is in it; the empty scene stays below 7100
+    assert warm == len(late)
+    number_of = {each.tracklet_id: each.track_id % 100 for tracklets in done.values() for each in tracklets}
+    examples = [json.loads(line) for line in (tmp_path / EXAMPLES).read_text().splitlines()]
+    assert len(examples) >= 5
+    for example in examples:
+        day, night = example["tracklets"]
+        assert day.startswith("day-")
+        assert night.startswith("night-")
+        assert number_of[day] == number_of[night]
+
+
+def test_without_the_measured_skew_nothing_would_be_confirmed(tmp_path: Path) -> None:
+    """Nobody is there long enough to measure by: no example is better than a wrong one."""
+    pairs = Pairs({"gate": SETTINGS}, tmp_path)
+    done = finished(pairs, walkers(12), skew=0.9, drift=0.0, seconds=25)
+    assert done["day"]
+    assert not (tmp_path / EXAMPLES).exists()
+
+
+def test_confirmed_pairs_become_the_table_that_export_takes(tmp_path: Path) -> None:
+    lines = [["day-A", "night-B"], ["day-C", "night-D"], ["day-C", "night-E"]]
+    text = "\n".join(json.dumps({"pair": "gate", "tracklets": each, "frames": 20, "overlap": 0.7}) for each in lines)
+    (tmp_path / EXAMPLES).write_text(text + '\n{"pair": "ga')
+    table = tmp_path / "table.csv"
+    assert draft_of_pairs(tmp_path, table) == 5
+    rows = csv.DictReader(table.read_text().splitlines())
+    persons = {row["tracklet_id"]: row["person"] for row in rows}
+    assert persons["day-A"] == persons["night-B"] != persons["day-C"]
+    assert persons["day-C"] == persons["night-D"] == persons["night-E"]
+    with pytest.raises(UsageError, match="exists already"):
+        draft_of_pairs(tmp_path, table)
+    with pytest.raises(UsageError, match="no pair of cameras has confirmed anybody"):
+        draft_of_pairs(tmp_path / "elsewhere", tmp_path / "other.csv")
+
+
+def test_a_pair_that_a_new_config_leaves_alone_keeps_what_it_measured(tmp_path: Path) -> None:
+    pairs = Pairs({"gate": SETTINGS}, tmp_path)
+    for _, frame in frames(walkers(60), seconds=60, skew=0.3, drift=0.0):
+        pairs.see(frame, [])
+    measured = pairs.report()["gate"]["skew_ms"]
+    assert measured == pytest.approx(300, abs=20)
+    pairs.change({"gate": SETTINGS, "yard": PairSettings(("a", "b"))})
+    assert pairs.report()["gate"]["skew_ms"] == measured
+    pairs.change({"gate": replace(SETTINGS, max_skew_seconds=0.05)})
+    assert pairs.report()["gate"]["skew_ms"] is None

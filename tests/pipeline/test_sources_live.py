@@ -1,0 +1,379 @@
+import io
+import logging
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import pytest
+
+from pipeline.errors import ErrorCode, SourceError
+from pipeline.frame import TimeSource
+from pipeline.sources.base import SourceState
+from pipeline.sources.connection import StreamSettings, device_attempts
+from pipeline.sources.live import LiveSource
+from reid.modality import Modality
+from simulation.clips import encode
+from simulation.faults import Fault, FaultPlan
+from simulation.streaming import Login, Serving, Streams
+from tests.pipeline.streams import (
+    QUICK,
+    Watching,
+    clip,
+    mjpeg_server,
+    numbered,
+    require_gstreamer,
+    tcp_server,
+    watching,
+)
+
+
+def probe_error(url: str, *, modality: Modality = Modality.RGB, settings: StreamSettings = QUICK) -> SourceError:
+    with pytest.raises(SourceError) as caught:
+        LiveSource("gate", url, modality, settings=settings).probe()
+    return caught.value
+
+
+@contextmanager
+def recorded_log() -> Iterator[io.StringIO]:
+    text = io.StringIO()
+    handler, logger = logging.StreamHandler(text), logging.getLogger("pipeline.sources")
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield text
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
+
+
+# --- without a server, or with one that misbehaves ----------------------------
+
+
+def test_a_server_that_accepts_and_never_answers_is_cut_off() -> None:
+    with tcp_server(lambda client: client.recv(1) and time.sleep(30)) as port:
+        began = time.monotonic()
+        error = probe_error(f"rtsp://127.0.0.1:{port}/gate", settings=StreamSettings(timeout_seconds=0.5))
+        assert time.monotonic() - began < 2
+    assert error.code is ErrorCode.STREAM_TIMEOUT
+    assert str(error).startswith(f"camera gate: rtsp://127.0.0.1:{port}/gate: no answer within 0.5 s")
+
+
+def test_a_server_that_trickles_bytes_is_cut_off_too() -> None:
+    def trickle(client: socket.socket) -> None:
+        while True:
+            client.send(b"R")
+            time.sleep(0.02)
+
+    with tcp_server(trickle) as port:
+        began = time.monotonic()
+        error = probe_error(f"rtsp://127.0.0.1:{port}/gate", settings=StreamSettings(timeout_seconds=0.5))
+        assert time.monotonic() - began < 2.5
+    assert error.code in (ErrorCode.STREAM_TIMEOUT, ErrorCode.STREAM_INVALID)
+
+
+def test_a_source_that_blocks_is_closed_within_a_second() -> None:
+    with tcp_server(lambda client: time.sleep(30)) as port, watching(f"rtsp://127.0.0.1:{port}/gate") as watch:
+        time.sleep(0.2)
+        assert watch.source.account.state is SourceState.STARTING
+        assert watch.close() < 1
+        assert watch.source.account.state is SourceState.ENDED
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (b"RTSP/1.0 404 Not Found\r\nCSeq: 1\r\n\r\n", ErrorCode.STREAM_NOT_FOUND),
+        (b"RTSP/1.0 401 Unauthorized\r\nCSeq: 1\r\n\r\n", ErrorCode.STREAM_AUTH_FAILED),
+        (b"RTSP/1.0 403 Forbidden\r\nCSeq: 1\r\n\r\n", ErrorCode.STREAM_AUTH_FAILED),
+        (b"RTSP/1.0 500 Internal Server Error\r\nCSeq: 1\r\n\r\n", ErrorCode.STREAM_INVALID),
+        (b"", ErrorCode.STREAM_INVALID),
+    ],
+)
+def test_what_a_server_answers_has_a_code(answer: bytes, code: ErrorCode) -> None:
+    def reply(client: socket.socket) -> None:
+        while client.recv(4096) and answer:
+            client.sendall(answer)
+        client.close()
+
+    with tcp_server(reply) as port:
+        assert probe_error(f"rtsp://127.0.0.1:{port}/gate").code is code
+
+
+def test_nobody_there_no_such_name_and_no_such_device_have_codes() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert probe_error(f"rtsp://127.0.0.1:{port}/gate").code is ErrorCode.STREAM_REFUSED
+    assert probe_error("rtsp://no-such-host.invalid/gate").code is ErrorCode.STREAM_UNREACHABLE
+    assert probe_error("rtsp:///gate").code is ErrorCode.STREAM_INVALID
+    error = probe_error("/dev/video97")
+    assert error.code is ErrorCode.DEVICE_NOT_FOUND
+    assert str(error).startswith("camera gate: /dev/video97: no such device")
+
+
+def test_secrets_of_an_address_are_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    url = f"rtsp://admin:p%40ss-w0rd@127.0.0.1:{port}/gate?token=t0ken-of-mine"
+    with watching(url) as watch:
+        watch.until(lambda: watch.source.account.failed_connects > 2)
+        told = f"{caplog.text} {watch.source!r} {watch.source.account!r} {probe_error(url)!r}"
+    assert "***@127.0.0.1" in told
+    for secret in ("admin", "p%40ss", "p@ss", "w0rd", "t0ken"):
+        assert secret not in told
+
+
+def test_motion_jpeg_over_http_has_the_times_of_its_arrival() -> None:
+    pictures = [numbered(number) for number in range(40)]
+    with mjpeg_server(pictures) as port, watching(f"http://127.0.0.1:{port}/video.mjpg") as watch:
+        watch.until(lambda: len(watch.frames) >= 10)
+    assert watch.numbers == list(range(watch.numbers[0], watch.numbers[0] + len(watch.numbers)))
+    assert {frame.time_source for frame in watch.frames} == {TimeSource.ARRIVAL}
+    steps = np.diff([frame.pts_seconds for frame in watch.frames])
+    assert np.all(steps > 0)
+    assert 0.05 < np.median(steps) < 0.2
+
+
+def test_a_stream_that_ends_is_connected_again_and_its_times_go_on() -> None:
+    pictures = [numbered(number) for number in range(3)]
+    with mjpeg_server(pictures, fps=20) as port, watching(f"http://127.0.0.1:{port}/video.mjpg") as watch:
+        watch.until(lambda: watch.source.account.reconnects >= 2)
+    assert np.all(np.diff([frame.pts_seconds for frame in watch.frames]) > 0)
+    assert np.all(np.diff([frame.captured_at.timestamp() for frame in watch.frames]) > 0)
+    assert watch.source.account.error_code is ErrorCode.STREAM_CLOSED
+
+
+def test_http_refusals_have_codes() -> None:
+    for status, code in ((401, ErrorCode.STREAM_AUTH_FAILED), (404, ErrorCode.STREAM_NOT_FOUND)):
+        with mjpeg_server([], status=status) as port:
+            assert probe_error(f"http://127.0.0.1:{port}/video.mjpg").code is code
+
+
+def test_a_web_page_is_no_stream() -> None:
+    page = b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<html>no camera</html>"
+
+    def reply(client: socket.socket) -> None:
+        client.recv(4096)
+        client.sendall(page)
+        client.close()
+
+    with tcp_server(reply) as port:
+        assert probe_error(f"http://127.0.0.1:{port}/").code is ErrorCode.STREAM_INVALID
+
+
+def test_a_thermal_camera_that_sends_a_palette_is_refused_with_advice() -> None:
+    palette = np.zeros((96, 160, 3), np.uint8)
+    palette[..., 0], palette[..., 2] = np.linspace(0, 255, 160), np.linspace(255, 0, 160)
+    with mjpeg_server([palette] * 10) as port:
+        error = probe_error(f"http://127.0.0.1:{port}/video.mjpg", modality=Modality.THERMAL)
+    assert error.code is ErrorCode.FALSE_COLOUR
+    assert "set the camera to white hot or black hot" in str(error)
+
+
+def test_a_thermal_device_is_asked_for_its_counts_first() -> None:
+    attempts = device_attempts("2", raw=True)
+    assert [(path, form, options.get("input_format")) for path, form, options in attempts] == [
+        ("/dev/video2", "v4l2", "gray16le"),
+        ("/dev/video2", "v4l2", None),
+    ]
+    assert [each[0] for each in device_attempts("/dev/video1", raw=False)] == ["/dev/video1"]
+
+
+def test_failed_connections_leave_nothing_behind() -> None:
+    process = psutil.Process()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    eager = StreamSettings(backoff_seconds=1e-4, backoff_cap_seconds=1e-4)
+    with watching(f"rtsp://127.0.0.1:{port}/gate", settings=eager) as watch:
+        watch.until(lambda: watch.source.account.failed_connects > 50)
+        memory, files, threads = process.memory_info().rss, process.num_fds(), process.num_threads()
+        watch.until(lambda: watch.source.account.failed_connects > 350, seconds=60)
+        assert process.memory_info().rss - memory < 3e6
+        assert abs(process.num_fds() - files) <= 2
+        assert process.num_threads() <= threads + 1
+
+
+# --- with a real RTSP server ---------------------------------------------------
+
+THERMAL = [(7300 + 5 * np.random.default_rng(n).standard_normal((96, 160))).astype(np.uint16) for n in range(10)]
+FAULTS = FaultPlan(
+    faults=(
+        Fault(camera="frozen", kind="freeze", at_seconds=2, for_seconds=4),
+        Fault(camera="set_back", kind="clock_jump", at_seconds=4, by=-2.0),
+        Fault(camera="leaping", kind="timestamp_jump", at_seconds=2, by=3600),
+        Fault(camera="wrong", kind="skew", by=7200),
+        *(
+            Fault(camera="battered", kind=kind, share=0.15, for_seconds=4)
+            for kind in ("drop", "duplicate", "reorder", "corrupt")
+        ),
+    )
+)
+
+
+@dataclass
+class Season:
+    """Some seconds of seven cameras, six of which are not well."""
+
+    watches: dict[str, Watching]
+    sent: dict[str, list[tuple[int, float]]]
+    counts: dict[str, Counter[str]]
+    log: str
+
+
+@pytest.fixture(scope="module")
+def season(tmp_path_factory: pytest.TempPathFactory) -> Season:
+    require_gstreamer()
+    folder = tmp_path_factory.mktemp("sent")
+    names = ("well", "frozen", "set_back", "leaping", "wrong", "battered")
+    clips = dict.fromkeys(names, clip()) | {"roof": encode(THERMAL, fps=10, lossless=True)}
+    with (
+        Streams(clips, Serving(plan=FAULTS, log=folder)) as streams,
+        ExitStack() as stack,
+        recorded_log() as log,
+    ):
+        watches = {
+            name: stack.enter_context(watching(
+                url, camera_id=name, modality=Modality.THERMAL if name == "roof" else Modality.RGB
+            ))
+            for name, url in streams.urls.items()
+        }  # fmt: skip
+        end = time.monotonic() + 20
+        while not (
+            watches["set_back"].source.account.clock.backwards
+            and watches["frozen"].source.account.reconnects
+            and watches["frozen"].states[-1] is SourceState.RUNNING
+            and len(watches["well"].frames) > 60
+        ):
+            assert time.monotonic() < end, {name: watch.source.account for name, watch in watches.items()}
+            time.sleep(0.005)
+            for watch in watches.values():
+                watch.look()
+    sent = {
+        path.stem: [(int(number), float(when)) for number, when in map(str.split, path.read_text().splitlines())]
+        for path in folder.iterdir()
+    }
+    return Season(watches, sent, {name: streams.counts(name) for name in clips}, log.getvalue())
+
+
+def test_every_camera_gives_increasing_times_and_an_exact_account(season: Season) -> None:
+    for watch in season.watches.values():
+        assert np.all(np.diff([frame.pts_seconds for frame in watch.frames]) > 0)
+        assert np.all(np.diff([frame.captured_at.timestamp() for frame in watch.frames]) > 0)
+        assert np.all(np.diff([frame.index for frame in watch.frames]) > 0)
+        assert watch.source.account.decoded == len(watch.frames)
+        assert watch.source.account.state is SourceState.ENDED
+
+
+def test_rtsp_frames_carry_the_cameras_clock_once_it_was_told(season: Season) -> None:
+    watch = season.watches["well"]
+    sources = [frame.time_source for frame in watch.frames]
+    told = sources.index(TimeSource.SENDER_REPORT)
+    assert set(sources[told:]) == {TimeSource.SENDER_REPORT}
+    assert set(sources[1:told]) == {TimeSource.STREAM_PTS}
+    for frame, seen in list(zip(watch.frames, watch.numbers, strict=True))[told + 10 :]:
+        moments = [when for number, when in season.sent["well"] if number % 50 == seen]
+        assert min(abs(when - frame.captured_at.timestamp()) for when in moments) < 0.02
+        assert 0 <= frame.arrival_lag_seconds < 1
+    assert watch.source.info is not None
+    assert watch.source.info.decoder == "h264 on the CPU"
+    assert "camera well: connected to rtsp://127.0.0.1:" in season.log
+    assert "h264, 160x96, 8 bits, decoded on the CPU" in season.log
+
+
+def test_no_frame_of_a_healthy_stream_is_lost(season: Season) -> None:
+    assert set(np.diff(season.watches["well"].numbers) % 50) == {1}
+
+
+def test_a_12_bit_thermal_stream_comes_as_counts(season: Season) -> None:
+    offset = encode(THERMAL[:1], fps=10).offset
+    back = season.watches["roof"].frames[3].image.astype(int) + offset
+    assert min(int(np.abs(back - each).max()) for each in THERMAL) == 0
+
+
+def test_a_frozen_stream_is_called_stalled_given_up_and_comes_back(season: Season) -> None:
+    watch = season.watches["frozen"]
+    lost = watch.states.index(SourceState.RECONNECTING)
+    assert watch.states[lost - 1] is SourceState.STALLED
+    assert SourceState.RUNNING in watch.states[lost:]
+    assert "[STREAM_STALLED]" in season.log
+
+
+def test_a_clock_that_is_set_back_is_counted_and_moves_no_frame(season: Season) -> None:
+    watch = season.watches["set_back"]
+    assert watch.source.account.clock.backwards == 1
+    np.testing.assert_allclose(np.diff([frame.pts_seconds for frame in watch.frames[1:]]), 0.1, atol=0.01)
+
+
+def test_timestamps_that_leap_an_hour_move_no_frame(season: Season) -> None:
+    watch = season.watches["leaping"]
+    assert watch.source.account.clock.jumps >= 1
+    assert watch.frames[-1].pts_seconds < 30
+    assert all(abs(frame.arrival_lag_seconds) < 5 for frame in watch.frames)
+
+
+def test_a_camera_whose_clock_is_wrong_by_hours_gets_times_of_arrival(season: Season) -> None:
+    assert "camera wrong: its clock is off by +7" in season.log
+    last = season.watches["wrong"].frames[-1]
+    assert last.time_source is TimeSource.STREAM_PTS
+    assert abs(last.arrival_lag_seconds) < 1
+
+
+def test_lost_doubled_shuffled_and_damaged_packets_end_nothing(season: Season) -> None:
+    watch, counts = season.watches["battered"], season.counts["battered"]
+    assert all(counts[kind] for kind in ("drop", "duplicate", "reorder", "corrupt"))
+    assert watch.frames[-1].captured_at > season.watches["well"].frames[-3].captured_at
+    assert watch.numbers[-1] < 50
+
+
+def test_a_password_lets_in_and_a_wrong_one_is_told() -> None:
+    require_gstreamer()
+    with Streams({"gate": clip(10)}, Serving(login=Login("admin", "s3cret"))) as streams:
+        place = streams.urls["gate"].removeprefix("rtsp://")
+        info = LiveSource("gate", f"rtsp://admin:s3cret@{place}", Modality.RGB, settings=QUICK).probe()
+        assert info.resolution_wh == (160, 96)
+        assert probe_error(f"rtsp://admin:wr0ng@{place}").code is ErrorCode.STREAM_AUTH_FAILED
+        assert probe_error(f"rtsp://{place}").code is ErrorCode.STREAM_AUTH_FAILED
+        assert probe_error(f"rtsp://admin:s3cret@{place}x").code is ErrorCode.STREAM_NOT_FOUND
+
+
+def test_a_server_that_is_killed_twenty_times_is_back_each_time_and_the_others_lose_nothing() -> None:
+    require_gstreamer()
+    process = psutil.Process()
+    others = ("plaza", "yard", "roof")
+    with (
+        Streams(dict.fromkeys(others, clip())) as steady,
+        Streams({"gate": clip()}) as shaky,
+        watching(shaky.urls["gate"], long=True) as gate,
+        ExitStack() as stack,
+    ):
+        rest = [stack.enter_context(watching(url, camera_id=name, long=True)) for name, url in steady.urls.items()]
+        gate.until(lambda: gate.frames)
+        for kill in range(20):
+            seen = len(gate.frames)
+            shaky.kill("gate")
+            gate.until(lambda: gate.source.account.state is SourceState.RECONNECTING)
+            shaky.restart("gate")
+            there = time.monotonic()
+            gate.until(lambda seen=seen: len(gate.frames) > seen + 1)  # type: ignore[misc]
+            assert gate.arrived[seen + 1] - there < QUICK.backoff_cap_seconds + 2
+            if kill == 4:
+                memory, files, threads = process.memory_info().rss, process.num_fds(), process.num_threads()
+        assert process.memory_info().rss - memory < 5e6
+        assert abs(process.num_fds() - files) <= 6
+        assert process.num_threads() <= threads + 1
+        assert gate.source.account.reconnects == 20
+        assert gate.source.account.decoded == len(gate.frames)
+        for watch in rest:
+            assert watch.source.account.connects == 1
+    for watch in rest:
+        assert len(watch.numbers) > 100
+        assert set(np.diff(watch.numbers) % 50) == {1}
+        assert not watch.source.account.skipped
+    assert np.all(np.diff([frame.pts_seconds for frame in gate.frames]) > 0)
