@@ -39,6 +39,7 @@ _SURPRISE_HALF = 8.0  # squared distance, of 4 coordinates, at which the likenes
 _SURPRISE_QUANTILE, _SURPRISE_LIMIT = 0.93, 9.5  # the stream's scale is such that 93 % of the distances are below 9.5
 _SCALE_RANGE, _SCALE_RATE, _SCALE_STEP = (0.5, 3.0), 0.04, 0.6
 _MEMORY_OF_SCORES = 20.0  # seconds
+_WEAK = 1.2  # a stream whose confidences are lifted by more is that of a weak detector
 _APPEARANCE_MEMORY = 0.9  # share of a track's embedding that stays when a box is added
 
 _STATURE_POWER = 8  # of the ratio of statures, under the root
@@ -342,7 +343,8 @@ class CautiousTracker:
         state, hits = self._lives[_STATE], self._lives[_HITS]
         self._learn_surprise(likeness.surprise[chosen], hits[seen] >= 2)
         evidence = self._evidence(chosen, likeness, len(frame.rows))
-        cut, overlapped = self.rules.cut(evidence, was_overlapped=self._lives[_OVERLAPPED, seen] > 0)
+        was_overlapped, weak = self._lives[_OVERLAPPED, seen] > 0, self._calibration.factor > _WEAK
+        cut, overlapped = self.rules.cut(evidence, was_overlapped=was_overlapped, weak=weak)
         new = state[seen] == TENTATIVE
         self._begin_tracklets(seen[cut & ~new])
         self._lives[_OVERLAPPED, seen] = overlapped
@@ -369,12 +371,14 @@ class CautiousTracker:
         seen, found, state = track[chosen], box[chosen], self._lives[_STATE]
         others = likeness.fused.copy()
         others[chosen] = 0.0
-        rival = np.maximum(greatest(others, track, len(self))[seen], greatest(others, box, boxes)[found])
+        own = likeness.like[chosen]
+        rival_track = greatest(others, box, boxes)[found] / own
+        rival_box = greatest(others, track, len(self))[seen] / own
         places = np.where(state[track] == TENTATIVE, 0.0, overlap)
         places[chosen] = 0.0
         missed = np.where(state[seen] == LOST, self._now - self._seen_at[seen], 0.0)
         beside = greatest(places, box, boxes)[found]
-        return Evidence(missed, beside, rival / likeness.like[chosen], likeness.surprise[chosen])
+        return Evidence(missed, beside, rival_track, rival_box, likeness.surprise[chosen])
 
     def _see(self, seen: Rows, boxes: Rows, frame: _Frame) -> None:
         """Mix the boxes' embeddings into those of their tracks."""

@@ -16,13 +16,15 @@ class Evidence:
     Attributes:
         missed_seconds: Time since the track's last box if frames without one lie between, else 0.
         overlap: The box's greatest IoU with the place of any other track.
-        rival: Likeness of the best other track or box for this pair, divided by the pair's own; 1 is a coin toss.
+        rival_track: Likeness of the best other track for this box, divided by the pair's own; 1 is a coin toss.
+        rival_box: Likeness of the best other box for this track, likewise.
         surprise: Squared distance of the box from where it was expected, of 4 coordinates, in the stream's variances.
     """
 
     missed_seconds: Array
     overlap: Array
-    rival: Array
+    rival_track: Array
+    rival_box: Array
     surprise: Array
 
 
@@ -30,30 +32,50 @@ class Evidence:
 class CutRules:
     """When a new `tracklet_id` begins, though the track goes on.
 
+    A second track that wants the box is another person; a second box for the track often is the same person twice, and
+    may come nearer. A gap is harmless where nobody else is about, unless the detector is weak: then anybody may be.
+
     Attributes:
         missed_seconds: After a longer absence.
+        guarded_seconds: After a longer absence, where a rival was `guarded_rival` as good, or the detector is weak.
+        guarded_rival: See `guarded_seconds`.
         overlap: On the first box that overlaps another track from here on, and on the first that no longer does.
-        rival: When another pairing was this nearly as good.
+        rival_track: When another track was this nearly as good.
+        rival_box: When another box was.
         surprise: When the box was further from its expected place.
     """
 
-    missed_seconds: float = 0.1
+    missed_seconds: float = 0.7
+    guarded_seconds: float = 0.1
+    guarded_rival: float = 0.2
     overlap: float = 0.8
-    rival: float = 0.35
+    rival_track: float = 0.35
+    rival_box: float = 0.45
     surprise: float = 30.0
 
-    def cut(self, evidence: Evidence, *, was_overlapped: Mask) -> tuple[Mask, Mask]:
-        """Which pairs begin a new tracklet, and which are overlapped now, (k,) each."""
+    def cut(self, evidence: Evidence, *, was_overlapped: Mask, weak: bool) -> tuple[Mask, Mask]:
+        """Which pairs begin a new tracklet, and which are overlapped now, (k,) each.
+
+        Args:
+            evidence: Of the pairs.
+            was_overlapped: Whether each track was overlapped at its last box.
+            weak: Whether the stream's confidences are those of a weak detector.
+        """
         overlapped = evidence.overlap >= self.overlap
-        doubtful = (evidence.rival > self.rival) | (evidence.surprise > self.surprise)
-        return doubtful | (evidence.missed_seconds > self.missed_seconds) | (overlapped != was_overlapped), overlapped
+        missed = evidence.missed_seconds
+        cut = (evidence.rival_track > self.rival_track) | (evidence.rival_box > self.rival_box)
+        cut |= (evidence.surprise > self.surprise) | (overlapped != was_overlapped) | (missed > self.missed_seconds)
+        guarded = missed > self.guarded_seconds
+        if guarded.any():
+            cut |= guarded & (weak | (np.maximum(evidence.rival_track, evidence.rival_box) > self.guarded_rival))
+        return cut, overlapped
 
 
 def risk(evidence: Evidence, *, lost_seconds: float) -> Array:
     """How doubtful each box is, (k,) in [0, 1]: one minus the product of what each sign leaves of certainty."""
     gap = np.minimum(evidence.missed_seconds / lost_seconds, 1.0)
-    rival = np.minimum(evidence.rival, 1.0) ** 2
+    rival = np.minimum(np.maximum(evidence.rival_track, evidence.rival_box), 1.0)
     surprise = evidence.surprise / (evidence.surprise + 30.0)
-    overlap = np.clip(evidence.overlap, 0.0, 1.0) ** 2
-    certainty: Array = (1 - gap) * (1 - rival / 2) * (1 - surprise) * (1 - overlap)
+    overlap = np.minimum(evidence.overlap, 1.0)
+    certainty: Array = (1 - gap) * (1 - rival * rival / 2) * (1 - surprise) * (1 - overlap * overlap)
     return 1 - certainty

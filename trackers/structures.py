@@ -81,7 +81,7 @@ class Detections:
         upright = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         seen = np.ones(len(boxes), bool)
         if resolution_wh is not None:
-            seen = (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, :2] < np.array(resolution_wh)).all(axis=1)
+            seen &= (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, :2] < np.array(resolution_wh)).all(axis=1)
         likely = (scores >= 0) & (scores <= 1)
         left, dropped = np.ones(len(boxes), bool), []
         for good in (finite, upright, seen, likely):

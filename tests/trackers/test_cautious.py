@@ -99,11 +99,19 @@ def test_the_lost_buffer_is_in_seconds_at_any_frame_rate(fps: int, start: float)
 
 
 def test_a_track_goes_on_after_a_gap_and_its_tracklet_does_not() -> None:
-    frames = [people(10)] * 5 + [people()] * 4 + [people(10)] * 3
+    frames = [people(10)] * 5 + [people()] * 7 + [people(10)] * 3
     tracks = [each for each in follow(CautiousTracker(), frames) if len(each)]
     assert {int(each.track_id[0]) for each in tracks} == {1}
     assert [int(each.tracklet_id[0]) for each in tracks] == [1] * 5 + [2] * 3
     assert tracks[5].risk[0] > 0.3 > tracks[-1].risk[0]
+
+
+def test_after_a_short_gap_the_tracklet_goes_on_by_day_and_ends_where_the_detector_is_weak() -> None:
+    for confidence, pieces in ((0.9, 1), (0.4, 2)):
+        frames = [people(10, confidence=confidence)] * 30 + [people()] * 2 + [people(10, confidence=confidence)] * 3
+        tracks = [each for each in follow(CautiousTracker(), frames) if len(each)]
+        assert {int(each.track_id[0]) for each in tracks} == {1}
+        assert len({int(each.tracklet_id[0]) for each in tracks}) == pieces
 
 
 def test_a_lost_track_is_not_given_to_one_of_two_who_both_might_be_it() -> None:

@@ -138,7 +138,11 @@ def test_noise_must_be_positive() -> None:
         MotionNoise(acceleration=0)
 
 
-def test_the_filter_of_shared_variances_is_the_other_one_exactly() -> None:
+def test_the_filter_of_shared_variances_is_the_other_one_exactly_where_sizes_are_corrected_as_places_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(WalkFilter, "_FIRST_SHARE", 1.0)
+    monkeypatch.setattr(WalkFilter, "_LEAST_SHARE", 1.0)
     rng = np.random.default_rng(6)
     start = boxes(rng, 5)
     walk, reference = WalkFilter(NOISE), BoxFilter(NOISE)
@@ -166,3 +170,34 @@ def test_a_box_of_more_noise_corrects_less() -> None:
         walk.update(np.array([0]), start + 10, np.array([noise]))
         moved.append(walk.mean[0, 0] - start[0, 0])
     assert moved[0] > moved[1] > 0
+
+
+def share_after(heights: list[float]) -> float:
+    """What a stream of ten people of these heights, frame by frame, teaches."""
+    walk = WalkFilter(NOISE)
+    places = np.stack([np.arange(10) * 100.0, np.zeros(10), np.full(10, 40.0)], axis=1)
+    for index, height in enumerate(heights):
+        boxes = np.concatenate([places, np.full((10, 1), height)], axis=1)
+        if index == 0:
+            walk.append(boxes)
+            continue
+        walk.predict(0.1)
+        walk.update(np.arange(10), boxes)
+    return walk.size_share
+
+
+def test_boxes_that_jitter_teach_that_sizes_are_steady_and_dancers_that_they_are_not() -> None:
+    jitter = [100 + 8 * (-1.0) ** t for t in range(100)]
+    crouching = [100 + 40 * np.sin(t / 4) for t in range(100)]
+    assert share_after(jitter) == WalkFilter._LEAST_SHARE
+    assert share_after(crouching) > 0.9
+    assert share_after([100.0] * 100) == WalkFilter._FIRST_SHARE  # of no deviation nothing is learnt
+
+
+def test_a_size_follows_its_measurement_by_the_share_of_what_a_place_does() -> None:
+    start = np.array([[0.0, 0.0, 40.0, 100.0]])
+    walk = WalkFilter(NOISE)
+    walk.append(start)
+    walk.update(np.array([0]), start + 10)
+    moved = walk.mean[0] - start[0]
+    np.testing.assert_allclose(moved[2:], WalkFilter._FIRST_SHARE * moved[:2])
