@@ -81,9 +81,7 @@ class LiveSource:
             try:
                 with self._connect() as connection:
                     yield from reader.frames(connection)
-            except (
-                Exception
-            ) as error:  # a camera that breaks what it should not be able to break is connected again too
+            except Exception as error:  # noqa: BLE001 (whatever a camera breaks, it is connected again)
                 came = account.decoded > given
                 failures = 1 if came else failures + 1
                 self._tell(_as_source_error(error), account, came=came)
