@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -160,7 +161,8 @@ class _Camera:
         self._server_port = None
         await self.proxy.close()
         if self._process is not None:
-            self._process.kill()
+            with suppress(ProcessLookupError):  # it may have ended by itself
+                self._process.kill()
             await self._process.wait()
             self._process = None
 
