@@ -5,7 +5,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from simulation.config import ConfigError, SiteConfig, TrackletsConfig, VviConfig, load
@@ -66,11 +67,8 @@ def _stream(options: argparse.Namespace) -> None:
     need_gstreamer()
     _tell(f"encoding {options.site}")
     clips = clips_of(options.site, seconds=options.clip_seconds, number=options.copies)
-    stopped: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, frame: stopped.append(received))
     end = time.monotonic() + options.seconds if options.seconds else float("inf")
-    with Streams(clips, Serving(first_port=options.port, plan=plan)) as streams:
+    with Streams(clips, Serving(first_port=options.port, plan=plan)) as streams, _stop_on_signals() as stopped:
         for name, url in streams.urls.items():
             sys.stdout.write(f"{name}={url}\n")
         sys.stdout.flush()
@@ -79,6 +77,19 @@ def _stream(options: argparse.Namespace) -> None:
         for name in streams.urls:
             counts = ", ".join(f"{count} {what}" for what, count in sorted(streams.counts(name).items()))
             _tell(f"{name}: {counts or 'nobody watched'}")
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[list[int]]:
+    """Those that came."""
+    received: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda got, frame: received.append(got)) for number in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _positive(text: str) -> int:

@@ -81,10 +81,10 @@ class LiveSource:
             try:
                 with self._connect() as connection:
                     yield from reader.frames(connection)
-            except SourceError as error:
+            except Exception as error:  # noqa: BLE001 (whatever a camera breaks, it is connected again)
                 came = account.decoded > given
                 failures = 1 if came else failures + 1
-                self._tell(error, account, came=came)
+                self._tell(_as_source_error(error), account, came=came)
                 self._closed.wait(self._wait_seconds(failures))
             self._wait_for_the_abandoned()
         account.enter(SourceState.ENDED)
@@ -127,6 +127,13 @@ class LiveSource:
             logging.WARNING if is_news else logging.DEBUG, "%s [%s]; connecting again until it is back", message,
             error.code,
         )  # fmt: skip
+
+
+def _as_source_error(error: Exception) -> SourceError:
+    if isinstance(error, SourceError):
+        return error
+    logger.error("a camera's stream met a fault of this program, or of a library", exc_info=error)
+    return SourceError(f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True, slots=True)

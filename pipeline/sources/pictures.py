@@ -3,8 +3,10 @@
 from typing import Any, cast
 
 import numpy as np
+from av.codec import CodecContext
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.frame import Image
@@ -29,6 +31,11 @@ def image_of(picture: VideoFrame, modality: Modality) -> Image:
     if bits_of(picture) <= 8:
         return cast("Image", picture.to_ndarray(format="gray"))
     return _deep_luma(picture)
+
+
+def has_decoder(stream: VideoStream) -> bool:
+    """Whether FFmpeg can decode it; PyAV gives a stream that it cannot decode no context, and few attributes."""
+    return cast("CodecContext | None", stream.codec_context) is not None
 
 
 def bits_of(picture: VideoFrame) -> int:

@@ -17,7 +17,7 @@ from pipeline.errors import ErrorCode, SourceError
 from pipeline.frame import Frame, TimeSource
 from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.clock import start_of
-from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, image_of, is_false_colour
+from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, has_decoder, image_of, is_false_colour
 from pipeline.sources.timeline import PresentationClock
 from pipeline.start_pattern import StartPattern
 from reid.modality import Modality
@@ -118,7 +118,7 @@ class VideoSource:
         if not self._path.stat().st_size:
             raise SourceError(f"{self._where} is empty (0 bytes)", ErrorCode.RECORDING_UNREADABLE)
         try:
-            container = av.open(self._path, mode="r", options=_ONLY_THIS_FILE)
+            container = av.open(self._path, mode="r", options=_ONLY_THIS_FILE, metadata_errors="replace")
         except av.error.FFmpegError as error:
             raise SourceError(
                 f"{self._where} is not a video that FFmpeg can read, or lacks its end: {error.strerror}",
@@ -127,6 +127,8 @@ class VideoSource:
         with container:
             if not container.streams.video:
                 raise SourceError(f"{self._where} has no video stream", ErrorCode.RECORDING_UNREADABLE)
+            if not has_decoder(container.streams.video[0]):
+                raise SourceError(f"{self._where}: no decoder for its video", ErrorCode.RECORDING_UNREADABLE)
             yield container, container.streams.video[0]
 
     def _info(self, container: InputContainer, stream: VideoStream) -> SourceInfo:
