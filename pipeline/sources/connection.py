@@ -120,7 +120,7 @@ class Connection:
         self._raw = raw
         self._received: deque[Received] = deque()
         self._changed = Condition()
-        self._error: SourceError | None = None
+        self._error: tuple[str, ErrorCode] | None = None  # the error itself would hold on to all that it went through
         self._done = False
         self._behind = self._came = False
         self._heard = time.monotonic()
@@ -165,7 +165,7 @@ class Connection:
             if self._received and not unless.is_set():
                 return self._received.popleft()
             if self._done and self._error is not None and not unless.is_set():
-                raise self._error
+                raise SourceError(*self._error)
             return None
 
     def lost(self) -> int:
@@ -196,6 +196,7 @@ class Connection:
             if not has_decoder(stream):
                 raise SourceError("no decoder for its codec", ErrorCode.STREAM_CODEC_UNSUPPORTED)
             stream.codec_context.copy_opaque = True
+            stream.codec_context.thread_count = 1  # cameras are many, and decode beside one another
             has_times = _WITHOUT_TIMES.isdisjoint(container.format.name.split(","))
             is_rtp = container.format.name == "rtsp"
             for packet in self._packets(container):
@@ -238,7 +239,8 @@ class Connection:
     def _end(self, error: SourceError | None) -> None:
         with self._changed:
             self._done = True
-            self._error = self._error or error
+            if error is not None:
+                self._error = self._error or (str(error), error.code)
             self._changed.notify_all()
 
     def _resolve(self) -> None:
