@@ -183,6 +183,9 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-g", "--gallery", type=Path, default=Path("runs/demo"), metavar="DIR", help="a run's folder")
     table = parser.add_mutually_exclusive_group(required=True)
     table.add_argument("--draft", type=Path, metavar="CSV", help="write the table for an operator to fill in, and end")
+    table.add_argument(
+        "--paired", type=Path, metavar="CSV", help="write the table with what pairs of cameras confirmed, and end"
+    )
     table.add_argument("--confirmed", type=Path, metavar="CSV", help="the table, with the confirmed persons filled in")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where the data set goes; must not exist")
     parser.add_argument(
@@ -351,6 +354,12 @@ def _export(options: argparse.Namespace) -> int:
         _show(
             {"table": str(options.draft), "tracklets": rows}, options, f"{options.draft}: {rows} tracklets to look at"
         )
+        return 0
+    if options.paired:
+        from pipeline.pairs import draft_of_pairs
+
+        rows = draft_of_pairs(options.gallery, options.paired)
+        _show({"table": str(options.paired), "tracklets": rows}, options, f"{options.paired}: {rows} tracklets")
         return 0
     if options.output is None:
         raise UsageError("--output DIR is missing: where the data set goes")

@@ -33,7 +33,8 @@ REMOVED = "removed"  # its camera left the config
 SHUTDOWN = "shutdown"
 
 _TICK_SECONDS = 0.25  # an idle intake gives an empty batch so often
-_RECENT_BATCHES = 8  # whose slowest says how long a frame takes
+_RECENT_BATCHES = 16  # whose slowest says how long a frame takes
+_RESERVE = 0.2  # of the staleness, for what takes longer than anything did before
 _BATCH_SHARE = 0.25  # of the staleness that one batch may take
 _LIVE_FRAMES = 256  # kept of a stream at most, however small they are
 _JOIN_SECONDS = 3.0
@@ -378,7 +379,9 @@ class Intake:
         for channel in self._channels.values():
             if channel.live:
                 limit = channel.policy.max_staleness_seconds
-                oldest = now - max(limit - takes, limit / 2)  # where a frame takes so long, better late than never
+                oldest = now - max(
+                    (1 - _RESERVE) * limit - takes, limit / 2
+                )  # better late than never, where it takes long
                 while channel.frames and channel.frames[0][0] < oldest:
                     channel.drop_oldest(STALE)
                 if channel.frames:

@@ -35,6 +35,7 @@ from pipeline.contact_sheet import write_matches
 from pipeline.erasure import SET_ASIDE
 from pipeline.errors import PipelineError, UsageError
 from pipeline.frame import Frame
+from pipeline.identify import Sighting
 from pipeline.monitoring import Metrics, served
 from pipeline.pairs import EXAMPLES, Pairs
 from pipeline.prefetch import SHUTDOWN, Intake
@@ -243,7 +244,7 @@ class _Run:
                 self.events.write(item)
                 self.tally.finished(item, self.metrics)
             self.reviser.look_back()
-            self._count_gallery()
+            self.metrics.gallery_tracklets.inc(sum(isinstance(item, Sighting) for item in found))
         self.reviser.look_back(finally_=True)
         self._count_gallery()
         self.intake.close()
@@ -313,6 +314,7 @@ class _Run:
             self._take_over_new_config()
             if self.live and time.monotonic() - self.reported_at > _REPORT_SECONDS:
                 self.write_report()
+                self._count_gallery()
                 self.reported_at = time.monotonic()
             wanted = batch[:left]
             for frame in batch[len(wanted) :]:

@@ -206,9 +206,19 @@ def _report_shifted(packet: bytes, clock: float, timestamp: float) -> bytes:
 class Proxy:
     """Listens for clients and passes their connections on to a server, with faults."""
 
-    def __init__(self, faults: CameraFaults, *, port: int, server_port: Callable[[], int | None]) -> None:
-        """``server_port`` gives the server's port, or None while it is dead."""
+    def __init__(
+        self, faults: CameraFaults, *, port: int, server_port: Callable[[], int | None], encrypted: bool = False
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            faults: What goes wrong.
+            port: To listen on; 0 for any.
+            server_port: Gives the server's port, or None while it is dead.
+            encrypted: Whether nothing can be read of what passes; packets then have no faults.
+        """
         self.port = port
+        self._encrypted = encrypted
         self._faults = faults
         self._server_port = server_port
         self._listener: asyncio.Server | None = None
@@ -243,7 +253,8 @@ class Proxy:
             from_server, to_server = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
             self._writers.add(to_server)
             try:
-                await _first_ended(self._pass_on(reader, to_server), self._tamper(from_server, writer))
+                back = self._pass_on if self._encrypted else self._tamper
+                await _first_ended(self._pass_on(reader, to_server), back(from_server, writer))
             finally:
                 self._writers.discard(to_server)
                 to_server.transport.abort()

@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,7 +26,7 @@ from simulation.site import MARKER
 Result = TypeVar("Result")
 
 PACKAGES = ("python3-gi", "gir1.2-gst-rtsp-server-1.0", "gstreamer1.0-plugins-base", "gstreamer1.0-plugins-good",
-            "gstreamer1.0-plugins-bad")  # fmt: skip
+            "gstreamer1.0-plugins-bad", "glib-networking")  # fmt: skip
 _SERVER = Path(__file__).with_name("rtsp_server.py")
 _START_SECONDS = 20.0
 _NOTHING = FaultPlan()
@@ -123,7 +124,9 @@ class _Camera:
         self._process: asyncio.subprocess.Process | None = None
         self._server_port: int | None = None
         self._began = 0.0
-        self.proxy = Proxy(self.faults, port=port, server_port=lambda: self._server_port)
+        self.proxy = Proxy(
+            self.faults, port=port, server_port=lambda: self._server_port, encrypted=serving.certificate is not None
+        )
 
     @property
     def url(self) -> str:
@@ -158,7 +161,8 @@ class _Camera:
         self._server_port = None
         await self.proxy.close()
         if self._process is not None:
-            self._process.kill()
+            with suppress(ProcessLookupError):  # it may have ended by itself
+                self._process.kill()
             await self._process.wait()
             self._process = None
 

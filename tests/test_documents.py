@@ -37,3 +37,16 @@ def test_readme_has_the_milliseconds_of_the_stages() -> None:
     for name, milliseconds in stages["milliseconds_a_frame"].items():
         assert f"{name} {milliseconds:.1f}" in readme
     assert f"the bottleneck is {stages['bottleneck']}" in readme
+
+
+def test_the_page_on_cameras_has_the_figures_of_its_benchmarks() -> None:
+    page = (ROOT / "docs" / "cameras.md").read_text(encoding="utf-8")
+    reconnect, fuzz = (
+        json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("reconnect", "fuzz")
+    )
+    assert f"{reconnect['attempts']} failed connections grow memory by {reconnect['growth_mb']:.1f} MB" in page
+    cut = reconnect["never_answers"]
+    assert f"cut off after {cut['seconds']:.2f} s of its {cut['timeout_seconds']:.0f} s" in page
+    assert fuzz["findings"] == 0
+    assert f"{fuzz['cases']} damaged MP4" in page

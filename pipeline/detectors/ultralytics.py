@@ -47,9 +47,22 @@ class UltralyticsDetector:
             raise UsageError(f"detector.weights: {weights} has no class person; it has {names}, ...")
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """One forward pass; half precision on CUDA."""
-        if not frames:
-            return []
+        """One forward pass for all frames of one size; half precision on CUDA.
+
+        Frames of several sizes in one pass would be padded to a square, and get other boxes than alone.
+        """
+        places: dict[tuple[int, ...], list[int]] = {}
+        for place, frame in enumerate(frames):
+            places.setdefault(frame.image.shape[:2], []).append(place)
+        found: dict[int, Detections] = {}
+        for group in places.values():
+            found.update(zip(group, self._detect([frames[place] for place in group]), strict=True))
+        return [found[place] for place in range(len(frames))]
+
+    def forget(self, camera_id: str) -> None:
+        """Nothing is remembered of any camera."""
+
+    def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
         invert = self._settings.invert_thermal
         pictures = [  # Ultralytics wants BGR
             np.ascontiguousarray(self._windows.rgb8(frame, invert_thermal=invert)[:, :, ::-1]) for frame in frames
@@ -65,9 +78,6 @@ class UltralyticsDetector:
             **({"imgsz": self._settings.input_size} if self._settings.input_size else {}),
         )
         return [_detections(result) for result in results]
-
-    def forget(self, camera_id: str) -> None:
-        """Nothing is remembered of any camera."""
 
 
 def _detections(result: Any) -> Detections:

@@ -7,6 +7,7 @@ is abandoned, and ends by itself once FFmpeg comes back.
 import logging
 import os
 import socket
+import ssl
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 _NONBLOCKING = "+4"  # AVFMT_FLAG_NONBLOCK, which has no name: a device that gives nothing blocks nobody
 _NOT_READY_SECONDS = 0.005  # between two looks at a device that has no frame yet
 _WITHOUT_TIMES = frozenset({"mpjpeg", "mjpeg", "image2pipe", "jpeg_pipe"})  # formats, for which FFmpeg invents some
+_ENCRYPTED = {"rtsps": 322, "https": 443}  # with their usual ports
+_ASK_SECONDS = 2.0
 _MOST_PACKETS = 256
 _MOST_BEHIND_SECONDS = 2.0  # of undecoded packets; then all are dropped up to the next key frame
 _CODES: tuple[tuple[type[Exception], ErrorCode, str], ...] = (
@@ -117,7 +120,7 @@ class Connection:
         self._raw = raw
         self._received: deque[Received] = deque()
         self._changed = Condition()
-        self._error: SourceError | None = None
+        self._error: tuple[str, ErrorCode] | None = None  # the error itself would hold on to all that it went through
         self._done = False
         self._behind = self._came = False
         self._heard = time.monotonic()
@@ -162,7 +165,7 @@ class Connection:
             if self._received and not unless.is_set():
                 return self._received.popleft()
             if self._done and self._error is not None and not unless.is_set():
-                raise self._error
+                raise SourceError(*self._error)
             return None
 
     def lost(self) -> int:
@@ -193,6 +196,7 @@ class Connection:
             if not has_decoder(stream):
                 raise SourceError("no decoder for its codec", ErrorCode.STREAM_CODEC_UNSUPPORTED)
             stream.codec_context.copy_opaque = True
+            stream.codec_context.thread_count = 1  # cameras are many, and decode beside one another
             has_times = _WITHOUT_TIMES.isdisjoint(container.format.name.split(","))
             is_rtp = container.format.name == "rtsp"
             for packet in self._packets(container):
@@ -235,7 +239,8 @@ class Connection:
     def _end(self, error: SourceError | None) -> None:
         with self._changed:
             self._done = True
-            self._error = self._error or error
+            if error is not None:
+                self._error = self._error or (str(error), error.code)
             self._changed.notify_all()
 
     def _resolve(self) -> None:
@@ -279,7 +284,7 @@ class Connection:
             options |= {"rtsp_transport": self._settings.transport, "allowed_media_types": "video"}
         else:
             options = {"analyzeduration": "1000000", "probesize": "1000000", "multiple_requests": "0"}
-        if scheme in ("rtsps", "https") and self._settings.ca_file:
+        if scheme in _ENCRYPTED and self._settings.ca_file:
             options |= {"tls_verify": "1", "ca_file": str(self._settings.ca_file)}
         return [(self._source, None, options)]
 
@@ -297,8 +302,28 @@ class Connection:
             return SourceError(f"no answer within {self._settings.timeout_seconds:g} s", ErrorCode.STREAM_TIMEOUT)
         if not self._came and code is ErrorCode.STREAM_CLOSED and isinstance(error, OSError):
             code, meaning = ErrorCode.STREAM_INVALID, "what comes is no stream that FFmpeg can read"
+        if not self._came and (problem := self._certificate_problem()):
+            return SourceError(f"its certificate is not trusted: {problem}", ErrorCode.STREAM_TLS_FAILED)
         detail = hide_secrets(str(getattr(error, "strerror", None) or error), self._source)
         return SourceError(f"{meaning} ({detail})" if detail else meaning, code)
+
+    def _certificate_problem(self) -> str | None:
+        """Why an encrypted stream's certificate is refused, which FFmpeg does not say; None when it is not."""
+        if self._settings.ca_file is None or scheme_of(self._source) not in _ENCRYPTED:
+            return None
+        address = urlsplit(self._source)
+        place = address.hostname or "", address.port or _ENCRYPTED[scheme_of(self._source) or ""]
+        try:
+            context = ssl.create_default_context(cafile=self._settings.ca_file)
+            with socket.create_connection(place, timeout=_ASK_SECONDS) as plain:
+                context.wrap_socket(plain, server_hostname=place[0]).close()
+        except ssl.SSLCertVerificationError as error:
+            return error.verify_message
+        except FileNotFoundError:
+            return f"{self._settings.ca_file}: no such file"
+        except OSError:
+            pass
+        return None
 
 
 def _meaning(error: Exception) -> tuple[ErrorCode, str]:

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 _GRACE_SECONDS = 1.0  # that FFmpeg has, on top of a timeout, to give up by itself
 _STALLED_SHARE = 0.3  # of stall_seconds without a frame, after which the source is called stalled
 _LOOK_SECONDS = 0.25  # between two looks at the clock while nothing comes
+_DAMAGED_SECONDS = 2.0  # after a damaged frame, all that are made from it are damaged too: at most for so long
 _DEFAULT_FPS = 25.0
 
 
@@ -81,10 +82,10 @@ class LiveSource:
             try:
                 with self._connect() as connection:
                     yield from reader.frames(connection)
-            except SourceError as error:
+            except Exception as error:  # noqa: BLE001 (whatever a camera breaks, it is connected again)
                 came = account.decoded > given
                 failures = 1 if came else failures + 1
-                self._tell(error, account, came=came)
+                self._tell(_as_source_error(error), account, came=came)
                 self._closed.wait(self._wait_seconds(failures))
             self._wait_for_the_abandoned()
         account.enter(SourceState.ENDED)
@@ -129,6 +130,13 @@ class LiveSource:
         )  # fmt: skip
 
 
+def _as_source_error(error: Exception) -> SourceError:
+    if isinstance(error, SourceError):
+        return error
+    logger.error("a camera's stream met a fault of this program, or of a library", exc_info=error)
+    return SourceError(f"{type(error).__name__}: {error}")
+
+
 @dataclass(frozen=True, slots=True)
 class _Camera:
     camera_id: str
@@ -158,6 +166,7 @@ class _Reader:
         self._index = -1
         self._last_arrival: Arrival | None = None
         self._resolution_wh: tuple[int, int] | None = None  # of this connection; None before its first frame
+        self._damaged_until: float | None = None  # by the monotonic clock
         self._doubted = False
 
     def frames(self, connection: Connection) -> Iterator[Frame]:
@@ -168,7 +177,7 @@ class _Reader:
         """
         self._presentation.restart()
         self._capture.restart()
-        self._resolution_wh = None
+        self._resolution_wh = self._damaged_until = None
         waiting_since = time.monotonic()
         while not self._closed.is_set():
             self._check_patience(time.monotonic() - waiting_since)
@@ -207,13 +216,25 @@ class _Reader:
         except av.error.FFmpegError:
             self._index += 1
             self._account.skip("damaged", f"frame {self._index}")
+            self._damaged_until = received.arrival.monotonic + _DAMAGED_SECONDS
             return []
+
+    def _is_damaged(self, picture: VideoFrame, arrival: Arrival) -> bool:
+        """Whether something of it is missing, or of a frame that it is made from: up to the next key frame."""
+        if picture.is_corrupt:
+            self._damaged_until = arrival.monotonic + _DAMAGED_SECONDS
+        elif picture.key_frame:
+            self._damaged_until = None
+        return self._damaged_until is not None and arrival.monotonic < self._damaged_until
 
     def _frame(self, picture: VideoFrame, received: Received) -> Frame | None:
         """Give the picture its times and its form, or count why not."""
         self._index += 1
         self._check_picture(picture)
         arrival, sender = picture.opaque if isinstance(picture.opaque, tuple) else (received.arrival, None)
+        if self._is_damaged(picture, arrival):
+            self._account.skip("damaged", f"frame {self._index}")
+            return None
         ticks = _ticks(picture, has_times=received.has_times)
         if ticks is None and received.begins_at_zero and self._resolution_wh is None:
             ticks = 0.0

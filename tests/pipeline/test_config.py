@@ -451,3 +451,48 @@ def test_no_form_of_a_config_tells_a_secret() -> None:
 def test_what_does_not_fit_a_camera_is_refused(options: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         from_sources([f"gate={options}"])
+
+
+PAIR = """
+version: 1
+cameras:
+  day: {{source: a.mp4, modality: rgb, pair_id: gate}}
+  night: {{source: b.mp4, modality: {modality}, pair_id: {pair}}}
+pairs: {pairs}
+reid: {{weights: xreid-tiny}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("modality", "pair", "pairs", "message"),
+    [
+        ("rgb", "gate", "{}", "pairs: gate: its two cameras must differ in modality, got day and night, both rgb"),
+        ("nir", "yard", "{}", "pairs: gate must be the pair_id of two cameras, got 1: day"),
+        ("nir", "gate", "{roof: {}}", "pairs: roof must be the pair_id of two cameras, got 0"),
+        ("nir", "gate", "{gate: {max_skew_ms: 0}}", "pairs.gate.max_skew_ms: "),
+        ("nir", "gate", "{gate: {max_skew: 50}}", "pairs.gate.max_skew: unknown key; did you mean max_skew_ms?"),
+        ("nir", "'ga te'", "{}", "pair id 'ga te' must be of a-z, 0-9, _ and -"),
+    ],
+)
+def test_a_pair_is_two_cameras_of_different_modality(
+    tmp_path: Path, modality: str, pair: str, pairs: str, message: str
+) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(PAIR.format(modality=modality, pair=pair, pairs=pairs))
+    with pytest.raises(UsageError) as caught:
+        load(path)
+    assert message in str(caught.value)
+
+
+def test_a_pair_without_an_entry_has_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(PAIR.format(modality="nir", pair="gate", pairs="{}"))
+    assert load(path).pair_members() == {"gate": ("day", "night")}
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.5", ""])  # noqa: S104 (it is refused)
+def test_metrics_are_for_this_machine_only(tmp_path: Path, host: str) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(PAIR.format(modality="nir", pair="gate", pairs="{}"))
+    with pytest.raises(UsageError, match=r"monitoring.host: .* is not one of 127.0.0.1, ::1, localhost"):
+        load(path, overrides=[f"monitoring.host={host!r}"])

@@ -1,0 +1,42 @@
+"""Counts say where every frame went."""
+
+import math
+from collections import Counter
+
+import numpy as np
+
+from pipeline.prefetch import Ledger
+from pipeline.tally import UNPROCESSED, Ages, account_of, incomplete_sources
+
+
+def test_quantiles_of_ages_are_right_within_five_milliseconds_and_the_maximum_is_exact() -> None:
+    ages, values = Ages(), np.random.default_rng(0).gamma(2.0, 0.1, 5000)
+    for value in values:
+        ages.add(float(value))
+    for share in (0.5, 0.95, 0.99):
+        assert 0 <= ages.quantile(share) - np.quantile(values, share) <= 0.006
+    assert ages.most == values.max()
+    assert math.isnan(Ages().quantile(0.5))
+
+
+def test_ages_beyond_all_bins_are_kept_and_memory_does_not_grow() -> None:
+    ages = Ages()
+    for seconds in (0.1, 50.0, -0.2):  # a clock may step
+        ages.add(seconds)
+    assert ages.most == 50.0
+    assert ages.quantile(1.0) <= 50.0
+
+
+def test_an_account_is_a_sentence_that_adds_up() -> None:
+    ledger = Ledger(100, 90, Counter(stale=7, shutdown=3), Counter(), 1)
+    assert account_of("gate", ledger) == (
+        "camera gate: 100 frames decoded = 90 processed + 10 dropped (3 shutdown, 7 stale)"
+    )
+    assert ledger.on_the_way == 0
+    assert account_of("gate", ledger + Ledger(5, 0, Counter(), Counter(), 0)).endswith(" + 5 on the way")
+
+
+def test_frames_that_a_stage_failed_on_are_told() -> None:
+    camera = {"state": "ended", "frames_dropped": {UNPROCESSED: 2, "shutdown": 1}, "frames_skipped": {}}
+    (line,) = incomplete_sources({"cameras": {"gate": camera}})
+    assert line == "camera gate: 2 frames could not be processed; the log says why"
