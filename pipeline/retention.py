@@ -6,7 +6,6 @@ tracklet stays searchable), clips (annotated videos) and the audit. A class with
 
 import errno
 import logging
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,14 +19,13 @@ from pipeline.erasure import finish, remove_rows
 from pipeline.errors import ResourceError
 from pipeline.identify import Sighting
 from pipeline.record import from_us, to_us
+from pipeline.reserve import Reserve
 from pipeline.store import Store, StoredTracklet
 from pipeline.tracklets import RejectedTracklet
 
 logger = logging.getLogger(__name__)
 
 MEGABYTE = 1_000_000
-RESERVE = "gallery.reserve"
-_RESERVE_BYTES, _RESERVE_SHARE = 8 * MEGABYTE, 0.03
 CLIPS = ("video", "clips")
 # Removed together: enough that files are rewritten seldom, few enough that little goes needlessly.
 _BATCH = 64
@@ -120,7 +118,7 @@ class Retention:
         self.lost: Counter[str] = Counter()  # tracklets that could not be kept, by reason
         self._was_low = self.is_low = False
         self._next_word = datetime.min.replace(tzinfo=UTC)
-        self._reserve = _Reserve(store.root)
+        self._reserve = Reserve(store.root)
         self._reserve.fill()
 
     def keep(self, items: Sequence[Sighting | RejectedTracklet]) -> list[Sighting | RejectedTracklet]:
@@ -335,26 +333,6 @@ class Retention:
         if self._rules.audit_mb is not None:
             aged.counts["audit"] += audit.age(most_bytes=int(self._rules.audit_mb * MEGABYTE))
         aged.counts += Counter()  # drops what is zero
-
-
-class _Reserve:
-    """A file that only takes up room, for the moment when there is none left to remove anything with."""
-
-    def __init__(self, root: Path) -> None:
-        self._path = root / RESERVE
-        total = shutil.disk_usage(root).total
-        self.size = int(min(_RESERVE_BYTES, total * _RESERVE_SHARE))
-
-    def fill(self) -> None:
-        """Take the room again, if there is enough of it."""
-        if self._path.exists() or shutil.disk_usage(self._path.parent).free < 2 * self.size:
-            return
-        with self._path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, self.size)
-
-    def release(self) -> None:
-        """Give it up."""
-        self._path.unlink(missing_ok=True)
 
 
 def is_full(error: BaseException) -> bool:
