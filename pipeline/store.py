@@ -25,7 +25,7 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.crop_files import bytes_of, part_of, read_crop, sync, write_images, write_record, write_whole
+from pipeline.crop_files import bytes_of, part_of, read_crop, sync, sync_all, write_images, write_record, write_whole
 from pipeline.errors import GalleryMismatchError, ResourceError, UsageError
 from pipeline.identify import KnownTracklet, Sighting
 from pipeline.record import CROPS, RECORD, Record, crop_path, from_us
@@ -591,15 +591,14 @@ class Store:
                 raise ValueError(f"embedding must be a unit vector ({self.dimension},), got shape {vector.shape}")
 
     def _write_files(self, tracklets: Sequence[Tracklet], records: Sequence[Record]) -> None:
-        """Write all, then sync all, then rename: the first sync does most of the disk's work for the others."""
+        """Write all, then sync all, then rename."""
         written: list[Path] = []
         for tracklet, record in zip(tracklets, records, strict=True):
             part = part_of(self.root / record.folder)
             part.mkdir(parents=True)
             written += [*write_images(part, tracklet), part / RECORD, part]
             (part / RECORD).write_bytes(record.to_json())
-        for path in written:
-            sync(path)
+        sync_all(written)
         folders = [self.root / record.folder for record in records]
         for folder in folders:
             part_of(folder).rename(folder)
