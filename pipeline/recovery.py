@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.audit import AUDIT_COPY, PROGRAM, Audit
-from pipeline.cases import CASES_COPY
+from pipeline.cases import CASES_COPY, Cases
 from pipeline.crop_files import sync
 from pipeline.erasure import SET_ASIDE, finish
 from pipeline.errors import DamagedGalleryError, UsageError
@@ -98,6 +98,7 @@ def _opened(root: Path, opening: Callable[[], Store], on_rebuilt: Callable[[Rebu
         store = opening()
     try:
         finish(store)
+        Cases(store).write_copy()  # a crash may have come between it and the database
     except BaseException:
         store.close()
         raise
@@ -202,7 +203,10 @@ class _Builder:
         self._salvage = salvage
         self.lost: Counter[str] = Counter()
         self.tracklets = self.links = self.audit = 0
+        self._pending = salvage.rows("pending", ("kind", "value"), "kind")
         self._records, damaged = _read_records(root)
+        erased = {value for kind, value in self._pending if kind == "tracklet"}
+        self._records = [record for record in self._records if record.tracklet_id not in erased]
         self.lost["damaged records"] = damaged
         meta = self._identity()
         self._model_id, self._dimension = meta["model_id"], int(meta["dimension"])
@@ -237,6 +241,8 @@ class _Builder:
         return {key: known[key] for key in ("model_id", "dimension", "calibration") if key in known}
 
     def _meta(self) -> None:
+        for row in self._pending:
+            self._try("INSERT OR IGNORE INTO pending VALUES (?, ?)", row)
         known = dict(self._salvage.rows("meta", ("key", "value"), "key"))
         keep = {key: value for key, value in known.items() if str(key).startswith("run:")} | {"records": "1"}
         if "audit_start" in known:

@@ -14,8 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pipeline.audit import PROGRAM, Audit
-from pipeline.crop_files import bytes_of, write_record
-from pipeline.erasure import finish, remove_rows
+from pipeline.erasure import finish, owe, remove_rows
 from pipeline.errors import ResourceError
 from pipeline.identify import Sighting
 from pipeline.record import from_us, to_us
@@ -290,15 +289,13 @@ class Retention:
         return self._store.by_rows([row for (row,) in rows])
 
     def _remove_crops(self, tracklets: Sequence[StoredTracklet], aged: Aged) -> None:
-        """Rows first: a crash leaves images that no row names, which the next look at the folders removes."""
         rows = [(each.row,) for each in tracklets]
         with self._store.writing() as db:
+            owe(db, "images", [each.tracklet_id for each in tracklets])
             db.executemany("DELETE FROM crops WHERE tracklet_row = ?", rows)
             db.executemany("DELETE FROM counterparts WHERE tracklet_row = ?", rows)
             db.executemany("INSERT INTO changes (tracklet_row, kind) VALUES (?, 'revised')", rows)
-        sizes = [(remove_unnamed_images(self._store, each.tracklet_id), each.row) for each in tracklets]
-        with self._store.writing() as db:
-            db.executemany("UPDATE tracklets SET disk_bytes = ? WHERE row = ?", sizes)
+        finish(self._store)
         aged.counts["crops"] += len(tracklets)
 
     def _age_clips(self, aged: Aged, now: datetime) -> None:
@@ -345,18 +342,6 @@ def is_full(error: BaseException) -> bool:
             return True
         seen = seen.__cause__
     return False
-
-
-def remove_unnamed_images(store: Store, tracklet_id: str) -> int:
-    """Remove images that no row names, bring the record up to the rows, and return what the folder holds."""
-    record = store.record(tracklet_id)
-    folder = store.root / record.folder
-    named = {Path(crop[1]).name for crop in record.crops} | {Path(each[2]).name for each in record.counterparts}
-    for path in folder.glob("*"):
-        if path.suffix in (".jpg", ".png") and path.name not in named:
-            path.unlink()
-    write_record(store.root, record)
-    return bytes_of(folder)
 
 
 def database_bytes(store: Store) -> int:

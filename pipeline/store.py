@@ -650,10 +650,15 @@ class Store:
                 "INSERT INTO links (tracklet_row, to_tracklet_id, cosine, probability) VALUES (?, ?, ?, ?)", links
             )
 
+    def has(self, tracklet_id: str) -> bool:
+        """Whether there is such a tracklet, accepted or rejected."""
+        return self._first("SELECT 1 FROM tracklets WHERE tracklet_id = ?", tracklet_id) is not None
+
     def rewrite_records(self, tracklet_ids: Iterable[str]) -> None:
         """Bring the files beside the crops up to what the database says, after it changed."""
         for name in tracklet_ids:
-            write_record(self.root, self.record(name))
+            if self.has(name):
+                write_record(self.root, self.record(name))
 
     def record(self, tracklet_id: str) -> Record:
         """All that the database has of a tracklet, as its file beside the crops should have it.
