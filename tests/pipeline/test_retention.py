@@ -89,6 +89,25 @@ def test_crops_go_first_and_the_tracklet_stays_searchable(tmp_path: Path) -> Non
         assert reconcile(store).differences == ()
 
 
+def test_images_that_a_crash_left_when_their_rows_went_are_removed_by_the_next_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path)
+    with maintain(tmp_path) as store:
+        monkeypatch.setattr("pipeline.erasure.remove_unnamed_images", _crash)
+        with pytest.raises(KeyboardInterrupt):
+            Retention(store, RetentionRules(crops_days=4)).age(NOON + timedelta(days=9, seconds=1))
+        assert len(reconcile(store).differences) == 12  # six records, and in each folder images without a row
+    monkeypatch.undo()
+    with maintain(tmp_path) as store:
+        assert reconcile(store).differences == ()
+        assert {path.name for path in (tmp_path / "crops/gate/gate-0").iterdir()} == {"record.json"}
+
+
+def _crash(*_: object) -> int:
+    raise KeyboardInterrupt
+
+
 def test_the_oldest_go_until_a_class_is_no_larger_than_it_may_be(tmp_path: Path) -> None:
     fill(tmp_path)
     hold(tmp_path, "gate-0")
