@@ -5,7 +5,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from pipeline.build import (
     build_windows,
     policy_of,
 )
-from pipeline.cases import CASES_COPY
+from pipeline.cases import CASES_COPY, Cases
 from pipeline.changes import Changes, changes
 from pipeline.config import Config
 from pipeline.contact_sheet import write_matches
@@ -181,10 +181,23 @@ def _check_same_cameras(config: Config, store: Store) -> None:
             )
 
 
+def _refuse_held(root: Path) -> None:
+    """What a case holds is not overwritten; a gallery that cannot be read holds nothing that could be told."""
+    held: dict[int, str] = {}
+    with suppress(UsageError), Store.read(root) as store:
+        held = Cases(store).held()
+    if held:
+        raise UsageError(
+            f"{root}: case {min(held.values())} holds {len(held)} tracklets of this gallery; close it first, or use"
+            " --append or another --output"
+        )
+
+
 def _remove_results(root: Path) -> None:
     """Remove an earlier run, but not one in progress: its writer holds the lock."""
     if not root.is_dir():
         return
+    _refuse_held(root)
     with take_lock(root / LOCK):
         for name in RESULTS:
             path = root / name

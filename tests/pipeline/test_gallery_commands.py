@@ -98,7 +98,7 @@ def test_verify_names_each_difference_and_repairs_what_the_database_can_tell(typ
         file.write('{"tracklet_id":"gate-GONE"}\n')
     found = typed("gallery", "verify", code=1)["differences"]
     assert [each.split(": ", 1)[1] for each in found] == [
-        "damaged", "an event of tracklet gate-GONE, which the database does not have"
+        "damaged", "no row names it", "an event of tracklet gate-GONE, which the database does not have"
     ]  # fmt: skip
     assert "record and images of" in typed("gallery", "verify", "--repair")["repaired"][0]
     assert not (folder / "777.jpg").exists()
@@ -218,6 +218,22 @@ def test_verify_beside_a_run_looks_and_touches_nothing(typed: Commands, gallery:
         assert "another process is writing" in typed.err
         typed("search", typed.tracklets("gate")[0], group=1)  # a search is recorded beside a run all the same
     assert [row["action"] for row in typed("audit", "show")] == ["search"]
+
+
+def test_a_run_does_not_overwrite_what_a_case_holds(typed: Commands, gallery: Path, site: Path) -> None:
+    one = typed.tracklets("gate")[0]
+    typed("case", "open", "C-1")
+    typed("case", "hold", "C-1", "--tracklet", one)
+    again = [
+        "run", "--source", f"gate={site}/gate.mp4", "--set", f"reid.weights={site}/mini.safetensors",
+        "--output", str(gallery), "--overwrite", "--no-progress",
+    ]  # fmt: skip
+    assert main(again) == 2
+    assert "case C-1 holds 1 tracklets" in typed._capsys.readouterr().err
+    assert one in typed.tracklets("gate")
+    typed("case", "close", "C-1")
+    assert main(again) == 0
+    assert one not in typed.tracklets("gate")
 
 
 def test_there_must_be_a_gallery(typed: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
