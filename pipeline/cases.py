@@ -149,8 +149,9 @@ class Cases:
                 "SELECT case_id, tracklet_id, added_us, added_by, note FROM case_items"
                 " JOIN tracklets ON row = tracklet_row ORDER BY case_id, tracklet_id"
             ).fetchall()
-        if cases or path.is_file():
-            write_whole(path, json.dumps({"cases": cases, "items": items}, indent=1).encode() + b"\n")
+        text = json.dumps({"cases": cases, "items": items}, indent=1).encode() + b"\n"
+        if (cases or path.is_file()) and not (path.is_file() and path.read_bytes() == text):
+            write_whole(path, text)
 
     def _require_open(self, case_id: str) -> None:
         if case_id not in {each.case_id for each in self.all() if each.closed is None}:

@@ -588,8 +588,8 @@ class IdentityConfig(Section):
         memory: Tracklets that new ones are compared with; the oldest are forgotten first.
     """
 
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    evidence: Count = 3
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    evidence: Count = 5
     max_links: Count = 5
     travel_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
     revise_seconds: NotNegative = 300.0

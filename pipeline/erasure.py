@@ -20,7 +20,7 @@ import numpy as np
 
 from pipeline.audit import Actor, Audit
 from pipeline.cases import Cases
-from pipeline.crop_files import write_whole
+from pipeline.crop_files import bytes_of, write_record, write_whole
 from pipeline.errors import ResourceError, UsageError
 from pipeline.event_files import scrub
 from pipeline.record import folder_of
@@ -30,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 PICTURES = ("video", "matches.png")
 SET_ASIDE = "damaged"
-_PENDING = "erasing"  # key of the table meta: what is still to be taken from the files
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +101,11 @@ def remove_rows(
     """
     names = [each.tracklet_id for each in tracklets]
     rows = [(each.row,) for each in tracklets]
-    pending = _pending(db)
-    pending["folders"] += [folder_of(each.camera_id, each.tracklet_id) for each in tracklets]
-    pending["tracklets"] += names
-    pending["pictures"] += pictures
+    owe(db, "folder", [folder_of(each.camera_id, each.tracklet_id) for each in tracklets])
+    owe(db, "tracklet", names)
+    owe(db, "picture", pictures)
     if redact:
-        pending["tracks"] += _tracks(db, tracklets)
-    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [_PENDING, json.dumps(pending)])
+        owe(db, "track", _tracks(db, tracklets))
     db.executemany("DELETE FROM links WHERE to_tracklet_id = ?", [(name,) for name in names])
     if redact:
         db.executemany("DELETE FROM audit_subjects WHERE subject = ?", [(name,) for name in names])
@@ -119,22 +116,45 @@ def remove_rows(
                " IS NOT NULL)")  # fmt: skip
 
 
+def owe(db: sqlite3.Connection, kind: str, values: Iterable[str]) -> None:
+    """Note, in the transaction that changes the database, what `finish` will do to the files."""
+    db.executemany("INSERT OR IGNORE INTO pending VALUES (?, ?)", [(kind, value) for value in values])
+
+
 def finish(store: Store) -> int:
-    """Take out of the files what is out of the database; returns how many lines of the event log went."""
+    """Do to the files what the database says is still to be done; returns how many lines of the event log went."""
     with store.reading() as db:
-        pending = _pending(db)
-    if not pending["tracklets"]:
+        rows = db.execute("SELECT kind, value FROM pending").fetchall()
+    if not rows:
         return 0
-    for folder in pending["folders"]:
+    pending = {kind: [value for other, value in rows if other == kind] for kind, _ in rows}
+    for folder in pending.get("folder", ()):
         shutil.rmtree(store.root / folder, ignore_errors=True)
-    for name in pending["pictures"]:
+    for name in pending.get("picture", ()):
         _remove(store.root / name)
-    lines = scrub(store.root, set(pending["tracklets"]))
-    _cut_tracks(store.root, pending["tracks"])
-    Cases(store).write_copy()
+    lines = scrub(store.root, set(pending.get("tracklet", ())))
+    _cut_tracks(store.root, [json.loads(track) for track in pending.get("track", ())])
+    sizes = [(size, name) for name in pending.get("images", ()) if (size := remove_unnamed_images(store, name))]
+    store.rewrite_records(pending.get("record", ()))
+    if "tracklet" in pending:
+        Cases(store).write_copy()
     with store.writing() as db:
-        db.execute("DELETE FROM meta WHERE key = ?", [_PENDING])
+        db.executemany("UPDATE tracklets SET disk_bytes = ? WHERE tracklet_id = ?", sizes)
+        db.executemany("DELETE FROM pending WHERE kind = ? AND value = ?", rows)
     return lines
+
+
+def remove_unnamed_images(store: Store, tracklet_id: str) -> int:
+    """Remove images that no row names, bring the record up to the rows; returns the bytes left, 0 when all is gone."""
+    if not store.has(tracklet_id):
+        return 0
+    record = store.record(tracklet_id)
+    folder = store.root / record.folder
+    for path in folder.glob("*"):
+        if path.suffix in (".jpg", ".png") and path.name not in record.images:
+            path.unlink()
+    write_record(store.root, record)
+    return bytes_of(folder)
 
 
 def leave_no_free_page(store: Store) -> None:
@@ -171,22 +191,16 @@ def _left_without(store: Store, rows: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(touched - {person for person, row in found if row not in gone}))
 
 
-def _pending(db: sqlite3.Connection) -> dict[str, list[Any]]:
-    row = db.execute("SELECT value FROM meta WHERE key = ?", [_PENDING]).fetchone()
-    empty: dict[str, list[Any]] = {"folders": [], "tracklets": [], "pictures": [], "tracks": []}
-    return empty if row is None else empty | json.loads(row[0])
-
-
-def _tracks(db: sqlite3.Connection, tracklets: Sequence[StoredTracklet]) -> list[Any]:
+def _tracks(db: sqlite3.Connection, tracklets: Sequence[StoredTracklet]) -> list[str]:
     """Camera, track id and frames of those of the last run, whose MOT text numbers the frames as they do."""
     runs = db.execute("SELECT MAX(CAST(substr(key, 5) AS INTEGER)) FROM meta WHERE key LIKE 'run:%'").fetchone()[0]
-    found: list[Any] = []
+    found: list[str] = []
     for each in tracklets:
         if each.row > (runs or 0):
             track, frames = db.execute(
                 "SELECT track_id, frame_index FROM tracklets WHERE row = ?", [each.row]
             ).fetchone()
-            found.append([each.camera_id, track, np.frombuffer(frames, "<i8").tolist()])
+            found.append(json.dumps([each.camera_id, track, np.frombuffer(frames, "<i8").tolist()]))
     return found
 
 

@@ -174,7 +174,7 @@ def _verify(options: argparse.Namespace) -> Outcome:
         if "another process" not in str(error) or options.repair:
             raise
         with Store.read(options.gallery) as store:  # beside a run: looked at, and nothing is touched
-            found = reconcile(store)
+            found = reconcile(store, alone=False)
     plain = {"schema": "xreid.gallery_verify/1", **asdict(found), "rebuilt": [_rebuilt(each) for each in rebuilt]}
     return Outcome(plain, _verified(found, rebuilt), 1 if found.differences else 0)
 

@@ -1,6 +1,6 @@
-"""Late evidence: tracklets put together into persons all at once, instead of one after the other."""
+"""Which person a tracklet is: how much speaks for each who is known and, looking back, whether another fits better."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,94 +11,96 @@ Ints = NDArray[np.int64]
 _SWEEPS = 4
 
 
-def group(log_odds: Floats, *, threshold: float, together: Sequence[int] | Ints | None = None) -> Ints:
-    """Group by mean log odds between groups (average linkage), then let each member change to where it fits better.
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """What is known of rows beside columns.
+
+    Attributes:
+        likeness: (rows, n) log odds.
+        circumstances: (rows, n) log odds that place and time add; -inf for impossible.
+        gap: (rows, n) seconds between.
+    """
+
+    likeness: Floats
+    circumstances: Floats
+    gap: Floats
+
+    def without(self, item: int) -> "Pairs":
+        """One row, beside all columns but its own."""
+        return Pairs(*(np.delete(each[item : item + 1], item, axis=1) for each in
+                       (self.likeness, self.circumstances, self.gap)))  # fmt: skip
+
+
+def scores_of(pairs: Pairs, persons: Ints, *, evidence: int) -> tuple[Ints, Floats]:
+    """People, ascending, and how much speaks for each row being each of them, (rows, people).
+
+    The mean of the best likenesses, so that one chance likeness among many does not make a match, and what the tracklet
+    that is nearest in time says of the way; -inf where any of the person's tracklets makes it impossible.
 
     Args:
-        log_odds: (n, n), symmetric; -inf keeps two apart, whatever else speaks for them.
-        threshold: Groups join while their mean log odds is above.
-        together: (n,) a number of 0 or more for members that stay together, -1 for those that are free. Groups of two
-            different numbers never join.
+        pairs: Rows beside known tracklets.
+        persons: (n,) whose each of the known ones is.
+        evidence: How many of the best likenesses count.
+    """
+    people, where = np.unique(persons, return_inverse=True)
+    scores = np.full((len(pairs.likeness), len(people)), -np.inf)
+    everybody = np.arange(len(people))
+    for row in range(len(scores) if len(people) else 0):
+        likeness, circumstances = pairs.likeness[row], pairs.circumstances[row]
+        order = np.lexsort((-likeness, where))
+        place = np.arange(len(order)) - np.searchsorted(where[order], where[order])
+        best = order[place < evidence]
+        counts = np.bincount(where[best], minlength=len(people))
+        sums = np.bincount(where[best], weights=likeness[best], minlength=len(people))
+        nearest = np.lexsort((pairs.gap[row], where))
+        nearest = nearest[np.searchsorted(where[nearest], everybody)]
+        barred = np.bincount(where, weights=~np.isfinite(circumstances), minlength=len(people)) > 0
+        scores[row] = np.where(barred, -np.inf, sums / counts + circumstances[nearest])
+    return people, scores
+
+
+def resettle(persons: Ints, pairs: Pairs, *, evidence: int, threshold: float, fixed: NDArray[np.bool_]) -> Ints:
+    """Ask of each tracklet, knowing all others, whose it is; again, until nobody changes.
+
+    Whoever fits worst is asked first, so that an intruder goes before those whom it drags along.
+
+    Args:
+        persons: (n,) numbers of 1 and more, whose each is so far.
+        pairs: All beside all, (n, n).
+        evidence: How many of the best likenesses count.
+        threshold: Log odds that must be exceeded to be of a person.
+        fixed: (n,) who stays where they are.
 
     Returns:
-        (n,) the group of each, numbered from 0 in order of their first members.
+        (n,) whose each is now; numbers below 0 are new persons.
     """
-    count = len(log_odds)
-    fixed = np.full(count, -1, np.int64) if together is None else np.asarray(together, np.int64)
-    if not count:
-        return np.empty(0, np.int64)
-    apart = ~np.isfinite(log_odds) | ((fixed[:, None] != fixed) & (fixed[:, None] >= 0) & (fixed >= 0))
-    finite = np.where(apart, 0.0, log_odds)
-    np.fill_diagonal(finite, 0.0)
-    np.fill_diagonal(apart, False)
-    labels = _linked(finite, apart, fixed, threshold)
-    labels = _settled(finite, apart, labels, fixed, threshold)
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    order = np.empty(len(first), np.int64)
-    order[np.argsort(first)] = np.arange(len(first))
-    return np.asarray(order[inverse])
+    persons = persons.copy()
+    free = np.flatnonzero(~fixed)
 
+    def scores(item: int) -> tuple[Ints, Floats]:
+        people, found = scores_of(pairs.without(item), np.delete(persons, item), evidence=evidence)
+        return people, found[0]
 
-def _linked(finite: Floats, apart: NDArray[np.bool_], fixed: Ints, threshold: float) -> Ints:
-    labels = np.where(fixed >= 0, fixed + len(fixed), np.arange(len(fixed)))
-    names, labels = np.unique(labels, return_inverse=True)
-    member = np.zeros((len(names), len(fixed)))
-    member[labels, np.arange(len(fixed))] = 1.0
-    size = member.sum(axis=1)
-    total = member @ finite @ member.T
-    barred = (member @ apart.astype(np.float64) @ member.T) > 0
-    mean = np.where(barred, -np.inf, total / np.outer(size, size))
-    np.fill_diagonal(mean, -np.inf)
-    best = mean.argmax(axis=1)
-    value = mean[np.arange(len(names)), best]
-    into = np.arange(len(names))
-    while True:
-        a = int(value.argmax())
-        if value[a] <= threshold:
-            break
-        b = int(best[a])
-        a, b = min(a, b), max(a, b)
-        into[into == b] = a
-        total[a] += total[b]
-        total[:, a] = total[a]
-        size[a] += size[b]
-        barred[a] |= barred[b]
-        barred[:, a] = barred[a]
-        mean[a] = np.where(barred[a], -np.inf, total[a] / (size[a] * size))
-        mean[a, a] = -np.inf
-        mean[:, a] = mean[a]
-        mean[b] = mean[:, b] = -np.inf
-        mean[a, into != np.arange(len(into))] = -np.inf
-        mean[into != np.arange(len(into)), a] = -np.inf
-        stale = np.flatnonzero((best == a) | (best == b) | (mean[:, a] > value))
-        for row in {*stale.tolist(), a}:
-            best[row] = int(mean[row].argmax())
-            value[row] = mean[row, best[row]]
-        value[b] = -np.inf
-    return np.asarray(into[labels])
+    def at_home(item: int) -> float:
+        people, found = scores(item)
+        home = found[people == persons[item]]
+        return float(home[0]) if len(home) else np.inf
 
-
-def _settled(finite: Floats, apart: NDArray[np.bool_], labels: Ints, fixed: Ints, threshold: float) -> Ints:
-    """Each free member moves to the group of the greatest mean log odds, or to one of its own."""
-    labels = labels.copy()
     for _ in range(_SWEEPS):
-        moved = False
-        for item in np.flatnonzero(fixed < 0):
-            names, where = np.unique(labels, return_inverse=True)
-            others = np.ones(len(labels), bool)
-            others[item] = False
-            counts = np.bincount(where[others], minlength=len(names))
-            sums = np.bincount(where[others], weights=finite[item, others], minlength=len(names))
-            barred = np.bincount(where[others], weights=apart[item, others], minlength=len(names)) > 0
-            means = np.where(barred | (counts == 0), -np.inf, sums / np.maximum(counts, 1))
-            target = int(means.argmax())
-            chosen = int(names[target]) if means[target] > threshold else -1
-            alone = counts[where[item]] == 0
-            if chosen == -1 and not alone:
-                chosen = int(labels.max()) + 1
-            if chosen not in (-1, int(labels[item])):
-                labels[item] = chosen
-                moved = True
-        if not moved:
+        changed = False
+        for item in sorted(free.tolist(), key=at_home):
+            now = _choose(*scores(item), threshold, int(persons[item]), -1 - item)
+            changed |= now != persons[item]
+            persons[item] = now
+        if not changed:
             break
-    return labels
+    return persons
+
+
+def _choose(people: Ints, scores: Floats, threshold: float, now: int, new: int) -> int:
+    """The person of the greatest score; where none is great enough, whoever is alone stays, the others become new."""
+    if len(scores) and scores.max() > threshold:
+        best = scores.max()
+        at_home = scores[people == now]
+        return now if len(at_home) and at_home[0] == best else int(people[scores.argmax()])
+    return new if now in people else now

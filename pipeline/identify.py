@@ -13,11 +13,10 @@ from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from scipy.special import expit, logit
 
 from pipeline.evidence import Evidence, Seen, gaps
-from pipeline.grouping import group
+from pipeline.grouping import Pairs, resettle, scores_of
 from pipeline.tracklets import Tracklet
 from reid.calibration import Calibration
 from reid.modality import Modality
@@ -119,8 +118,8 @@ class IdentifyRules:
         memory: Tracklets remembered; the oldest are forgotten first, and with the last of them their person.
     """
 
-    threshold: float = 0.5
-    evidence: int = 3
+    threshold: float = 0.3
+    evidence: int = 5
     max_links: int = 5
     revise_seconds: float = 300.0
     window_seconds: float = 14_400.0
@@ -246,7 +245,7 @@ class Identifier:
         return [each.tracklet_id for each in self._memory.of(person_id)]
 
     def look_back(self, *, at_once: bool = False) -> list[Revision]:
-        """Put the tracklets of the window together anew, when it is time to, or at once (unless that is never wanted).
+        """Ask of the tracklets of the window anew whose they are, when it is time to, or at once (if ever).
 
         Returns:
             Tracklets whose person changed; those that an operator decided on are never among them.
@@ -283,7 +282,8 @@ class Identifier:
         here = _seen(new, self._dimension)
         cosines, likeness = self._evidence.likeness(here, there)
         circumstances = self._evidence.circumstances(here, there)
-        people, scores = _scores(likeness, circumstances, gaps(here, there), persons, self._rules.evidence)
+        pairs = Pairs(likeness, circumstances, gaps(here, there))
+        people, scores = scores_of(pairs, persons, evidence=self._rules.evidence)
         matches = assign(-scores, gate=-float(logit(self._rules.threshold))).matches
         person_of = {int(row): int(people[column]) for row, column in matches}
         sightings = []
@@ -338,50 +338,36 @@ class Identifier:
         return anchors
 
     def _regrouped(self, members: list[KnownTracklet], anchors: int) -> list[Revision]:
-        """Put members together anew; the first so many are anchors, which stay with their persons."""
+        """Ask of each member whose it is; the first so many are anchors, which stay with their persons."""
         seen = _seen(members, self._dimension)
         cosines, likeness = self._evidence.likeness(seen, seen)
-        log_odds = likeness + self._evidence.circumstances(seen, seen)
-        self._set_apart(log_odds, [each.tracklet_id for each in members])
-        fixed = np.array(
-            [
-                each.person_id if i < anchors or each.tracklet_id in self._pinned else -1
-                for i, each in enumerate(members)
-            ]
+        circumstances = self._evidence.circumstances(seen, seen)
+        self._set_apart(circumstances, [each.tracklet_id for each in members])
+        before = np.array([each.person_id for each in members])
+        fixed = np.array([i < anchors or each.tracklet_id in self._pinned for i, each in enumerate(members)])
+        after = resettle(
+            before,
+            Pairs(likeness, circumstances, gaps(seen, seen)),
+            evidence=self._rules.evidence,
+            threshold=float(logit(self._rules.threshold)),
+            fixed=fixed,
         )
-        labels = group(log_odds, threshold=float(logit(self._rules.threshold)), together=fixed)
-        person_of = self._named(labels, np.array([each.person_id for each in members]), fixed)
+        for new in np.unique(after[after < 0])[::-1]:
+            after[after == new] = self._new_person()
         revisions = []
-        for i, member in enumerate(members):
-            person = person_of[int(labels[i])]
-            if person != member.person_id:
-                own = [j for j in np.flatnonzero(labels == labels[i]).tolist() if j != i]
-                links = self._links(member, [members[j] for j in own], cosines[i, own], likeness[i, own])
-                revisions.append(Revision(member.tracklet_id, member.person_id, person, links))
+        for i in np.flatnonzero(after != before).tolist():
+            own = [j for j in np.flatnonzero(after == after[i]).tolist() if j != i]
+            links = self._links(members[i], [members[j] for j in own], cosines[i, own], likeness[i, own])
+            revisions.append(Revision(members[i].tracklet_id, int(before[i]), int(after[i]), links))
         for each in revisions:
             self._memory.move(each.tracklet_id, each.person_id)
         return revisions
 
-    def _set_apart(self, log_odds: Floats, names: Sequence[str]) -> None:
+    def _set_apart(self, circumstances: Floats, names: Sequence[str]) -> None:
         place = {name: i for i, name in enumerate(names)}
         for a in self._apart.keys() & place.keys():
             for b in self._apart[a] & place.keys():
-                log_odds[place[a], place[b]] = -np.inf
-
-    def _named(self, labels: NDArray[np.int64], before: NDArray[np.int64], fixed: NDArray[np.int64]) -> dict[int, int]:
-        """The person of each group: that of its fixed members; else, one to one, whose tracklets it mostly has."""
-        person_of = {int(label): int(person) for label, person in zip(labels, fixed, strict=True) if person >= 0}
-        free = [label for label in range(int(labels.max()) + 1) if label not in person_of]
-        known = [person for person in np.unique(before).tolist() if person not in set(person_of.values())]
-        counts = np.array([[np.count_nonzero((labels == label) & (before == person)) for person in known]
-                           for label in free]).reshape(len(free), len(known))  # fmt: skip
-        for row, column in zip(*linear_sum_assignment(counts, maximize=True), strict=True):
-            if counts[row, column]:
-                person_of[free[row]] = known[column]
-        for label in free:
-            if label not in person_of:
-                person_of[label] = self._new_person()
-        return person_of
+                circumstances[place[a], place[b]] = -np.inf
 
 
 class _Memory:
@@ -444,29 +430,6 @@ class _Memory:
         self._rows[: len(left)], self._vectors[: len(left)] = self._rows[left], self._vectors[left]
         self.all = [self.all[i] for i in left]
         self._place = {each.tracklet_id: i for i, each in enumerate(self.all)}
-
-
-def _scores(
-    likeness: Floats, circumstances: Floats, gap: Floats, persons: NDArray[np.int64], evidence: int
-) -> tuple[NDArray[np.int64], Floats]:
-    """People, and how much speaks for each row being each of them, (rows, people).
-
-    The mean of the best likenesses, and what the tracklet that is nearest in time says of the way; -inf where any of
-    the person's tracklets makes it impossible.
-    """
-    people, where = np.unique(persons, return_inverse=True)
-    scores = np.full((len(likeness), len(people)), -np.inf)
-    for row in range(len(likeness)):
-        order = np.lexsort((-likeness[row], where))
-        place = np.arange(len(order)) - np.searchsorted(where[order], where[order])
-        best = order[place < evidence]
-        sums = np.bincount(where[best], weights=likeness[row, best], minlength=len(people))
-        nearest = np.lexsort((gap[row], where))
-        nearest = nearest[np.searchsorted(where[nearest], np.arange(len(people)))]
-        mean = sums / np.bincount(where[best], minlength=len(people)) + circumstances[row, nearest]
-        barred = np.bincount(where, weights=~np.isfinite(circumstances[row]), minlength=len(people)) > 0
-        scores[row] = np.where(barred, -np.inf, mean)
-    return people, scores
 
 
 def _seen(known: Sequence[KnownTracklet], dimension: int) -> Seen:

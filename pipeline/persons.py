@@ -288,11 +288,15 @@ class Persons:
                 "INSERT INTO decisions (made_us, actor, kind, purpose, effects) VALUES (?, ?, ?, ?, ?)",
                 [to_us(datetime.now(UTC)), actor.name, kind, actor.purpose, effects.to_json()],
             ).lastrowid
+            names = [(name,) for name in self._names(effects)]
+            db.executemany("INSERT OR IGNORE INTO pending VALUES ('record', ?)", names)
             if actor.name != PROGRAM.name:
                 said = {"decision": number, **(details or {})}
                 self._audit.append(db, actor, kind, said, subjects=subjects)
         self._audit.copy()
-        self._store.rewrite_records(self._names(effects))
+        self._store.rewrite_records(name for (name,) in names)
+        with self._store.writing() as db:
+            db.executemany("DELETE FROM pending WHERE kind = 'record' AND value = ?", names)
         return next(each for each in self.decisions() if each.decision_id == number)
 
     def _names(self, effects: _Effects) -> list[str]:

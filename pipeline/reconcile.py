@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.audit import Audit
-from pipeline.errors import DamagedGalleryError
+from pipeline.erasure import remove_unnamed_images
+from pipeline.errors import DamagedGalleryError, UsageError
 from pipeline.event_files import read_lines, scrub
 from pipeline.record import CROPS, RECORD, Record
-from pipeline.retention import remove_unnamed_images
-from pipeline.schema import check_pages
-from pipeline.store import DATABASE, Store
+from pipeline.schema import check_pages, snapshot
+from pipeline.store import DATABASE, Counts, Store
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG"
 
@@ -38,13 +38,14 @@ class Reconciled:
     repaired: tuple[str, ...]
 
 
-def reconcile(store: Store, *, repair: bool = False) -> Reconciled:
+def reconcile(store: Store, *, repair: bool = False, alone: bool = True) -> Reconciled:
     """Compare everything with everything.
 
     Args:
-        store: Opened by ``recovery.maintain`` where nobody fills the gallery (what a crash left is gone then), or for
-            reading beside a run.
+        store: Opened by ``recovery.maintain`` where nobody fills the gallery: what a crash left is gone then.
         repair: Bring records, images and events up to the database, which is the truth; needs a store that can write.
+        alone: Whether nobody fills the gallery. Beside a run, only what the database had when this began is compared
+            with its files, and what went meanwhile is left out.
     """
     try:
         with store.reading() as db:
@@ -54,23 +55,29 @@ def reconcile(store: Store, *, repair: bool = False) -> Reconciled:
         return Reconciled(0, 0, 0, 0, (str(error),), (), ())
     repaired = list(_repair(store)) if repair else []
     differences = [f"a row of {table} points at nothing in {parent}" for table, _, parent, _ in broken]
-    differences += [*_row_differences(store), *_folder_differences(store), *_event_differences(store)]
+    counts, vectors = _counts(store)
+    differences += [text for name in _names(store) for text in _of_one(store, name)]
+    if alone:
+        differences += [*_folder_differences(store), *_event_differences(store)]
     verdict = Audit(store).verify()
     differences += [f"audit: {finding}" for finding in verdict.findings]
-    counts = store.counts()
-    vectors = len(store.gallery())
     if vectors != counts.accepted:
         differences.append(f"{counts.accepted} accepted tracklets, but {vectors} vectors in the index")
-    notes = [*verdict.notes, *_notes(store)]
+    notes = (*verdict.notes, *(_notes(store) if alone else ()))
     total = counts.accepted + counts.rejected
-    return Reconciled(
-        total, vectors, counts.crops, verdict.rows, tuple(differences), tuple(notes), tuple(repaired)
-    )  # fmt: skip
+    return Reconciled(total, vectors, counts.crops, verdict.rows, tuple(differences), notes, tuple(repaired))
+
+
+def _counts(store: Store) -> tuple[Counts, int]:
+    """Of one moment."""
+    with store.reading() as db, snapshot(db):
+        return store.counts(), len(store.gallery())
 
 
 def _repair(store: Store) -> Iterator[str]:
     for name in _names(store):
-        if _differs(store, name) or _images_differ(store, name):
+        record = store.record(name)
+        if _record_differs(store, record) or _stray_images(store, record):
             remove_unnamed_images(store, name)
             yield f"record and images of {name}"
     known = set(_names(store))
@@ -84,8 +91,22 @@ def _names(store: Store) -> list[str]:
         return [name for (name,) in db.execute("SELECT tracklet_id FROM tracklets ORDER BY row")]
 
 
-def _differs(store: Store, name: str) -> str | None:
-    record = store.record(name)
+def _of_one(store: Store, name: str) -> list[str]:
+    """Differences of one tracklet; none when it went meanwhile."""
+    try:
+        record = store.record(name)
+    except UsageError as error:
+        if isinstance(error, DamagedGalleryError):
+            raise
+        return []
+    found = [text for text in (_record_differs(store, record), _stray_images(store, record)) if text]
+    if (record.vector is None) != (record.rejected is not None):
+        found.append(f"{name}: {'accepted without' if record.vector is None else 'rejected with'} a vector")
+    found += [text for path in record.image_paths if (text := _image_differs(store.root / path))]
+    return found if found and store.has(name) and store.record(name) == record else []
+
+
+def _record_differs(store: Store, record: Record) -> str | None:
     path = store.root / record.folder / RECORD
     try:
         return None if Record.read(path) == record else f"{path}: says something else than the database"
@@ -95,42 +116,25 @@ def _differs(store: Store, name: str) -> str | None:
         return f"{path}: damaged"
 
 
-def _images_differ(store: Store, name: str) -> str | None:
-    """Of images that no row names; None when there is none."""
-    record = store.record(name)
-    named = {crop[1] for crop in record.crops} | {each[2] for each in record.counterparts}
+def _stray_images(store: Store, record: Record) -> str | None:
     folder = store.root / record.folder
-    stray = [path for path in sorted(folder.glob("*")) if path.name != RECORD and _relative(store, path) not in named]
+    stray = sorted(path for path in folder.glob("*") if path.name not in record.images | {RECORD})
     return f"{stray[0]}: no row names it" if stray else None
 
 
-def _row_differences(store: Store) -> Iterator[str]:
-    for name in _names(store):
-        differs = _differs(store, name) or _images_differ(store, name)
-        if differs:
-            yield differs
-        record = store.record(name)
-        if (record.vector is None) != (record.rejected is not None):
-            yield f"{name}: {'accepted without' if record.vector is None else 'rejected with'} a vector"
-        for path in [crop[1] for crop in record.crops] + [each[2] for each in record.counterparts]:
-            yield from _image_differences(store.root / path)
-
-
-def _image_differences(path: Path) -> Iterator[str]:
+def _image_differs(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             head = file.read(4)
     except OSError:
-        yield f"{path}: the database names it, but it is not there"
-        return
-    if not head.startswith((_JPEG, _PNG)):
-        yield f"{path}: not an image any more"
+        return f"{path}: the database names it, but it is not there"
+    return None if head.startswith((_JPEG, _PNG)) else f"{path}: not an image any more"
 
 
 def _folder_differences(store: Store) -> Iterator[str]:
     known = set(_names(store))
     for folder in sorted((store.root / CROPS).glob("*/*")):
-        if folder.name not in known and not folder.name.endswith(".part"):
+        if folder.name not in known:
             yield f"{folder}: a tracklet that the database does not have"
 
 
@@ -147,7 +151,3 @@ def _notes(store: Store) -> Iterator[str]:
     silent = set(_names(store)) - said
     if said and silent:
         yield f"{len(silent)} tracklets have no event: a crash came between database and event log"
-
-
-def _relative(store: Store, path: Path) -> str:
-    return path.relative_to(store.root).as_posix()

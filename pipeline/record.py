@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -125,9 +125,15 @@ class Record:
         """Where its files are, relative to the store's folder."""
         return folder_of(self.camera_id, self.tracklet_id)
 
-    def with_vector(self, vector: bytes, model_id: str) -> Self:
-        """The same tracklet embedded by another model."""
-        return replace(self, vector=vector, model_id=model_id)
+    @property
+    def images(self) -> frozenset[str]:
+        """Names of its image files, within its folder."""
+        return frozenset(Path(path).name for path in self.image_paths)
+
+    @property
+    def image_paths(self) -> tuple[str, ...]:
+        """Its images, relative to the store's folder: crops in order of time, then counterparts."""
+        return tuple(crop[1] for crop in self.crops) + tuple(each[2] for each in self.counterparts)
 
     def to_json(self) -> bytes:
         """One JSON object with a digest of all the rest."""

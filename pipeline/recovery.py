@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.audit import AUDIT_COPY, PROGRAM, Audit
-from pipeline.cases import CASES_COPY
+from pipeline.cases import CASES_COPY, Cases
 from pipeline.crop_files import sync
 from pipeline.erasure import SET_ASIDE, finish
 from pipeline.errors import DamagedGalleryError, UsageError
 from pipeline.event_files import read_lines
 from pipeline.record import CROPS, RECORD, Record
+from pipeline.reserve import Reserve
 from pipeline.schema import DATABASE, check_pages, connect, gallery_errors, migrate, transaction
 from pipeline.store import IDENTITY, LOCK, Store, take_lock
 from reid.calibration import Calibration
@@ -83,6 +84,8 @@ def maintain(root: Path, *, on_rebuilt: Callable[[Rebuilt], None] = lambda rebui
 
 
 def _opened(root: Path, opening: Callable[[], Store], on_rebuilt: Callable[[Rebuilt], None]) -> Store:
+    if root.is_dir():
+        Reserve(root).release_if_full()
     _finish_replacing(root)
     try:
         store = opening()
@@ -95,6 +98,7 @@ def _opened(root: Path, opening: Callable[[], Store], on_rebuilt: Callable[[Rebu
         store = opening()
     try:
         finish(store)
+        Cases(store).write_copy()  # a crash may have come between it and the database
     except BaseException:
         store.close()
         raise
@@ -199,7 +203,10 @@ class _Builder:
         self._salvage = salvage
         self.lost: Counter[str] = Counter()
         self.tracklets = self.links = self.audit = 0
+        self._pending = salvage.rows("pending", ("kind", "value"), "kind")
         self._records, damaged = _read_records(root)
+        erased = {value for kind, value in self._pending if kind == "tracklet"}
+        self._records = [record for record in self._records if record.tracklet_id not in erased]
         self.lost["damaged records"] = damaged
         meta = self._identity()
         self._model_id, self._dimension = meta["model_id"], int(meta["dimension"])
@@ -234,6 +241,8 @@ class _Builder:
         return {key: known[key] for key in ("model_id", "dimension", "calibration") if key in known}
 
     def _meta(self) -> None:
+        for row in self._pending:
+            self._try("INSERT OR IGNORE INTO pending VALUES (?, ?)", row)
         known = dict(self._salvage.rows("meta", ("key", "value"), "key"))
         keep = {key: value for key, value in known.items() if str(key).startswith("run:")} | {"records": "1"}
         if "audit_start" in known:

@@ -6,7 +6,6 @@ tracklet stays searchable), clips (annotated videos) and the audit. A class with
 
 import errno
 import logging
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,19 +14,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pipeline.audit import PROGRAM, Audit
-from pipeline.crop_files import bytes_of, write_record
-from pipeline.erasure import finish, remove_rows
+from pipeline.erasure import finish, owe, remove_rows
 from pipeline.errors import ResourceError
 from pipeline.identify import Sighting
 from pipeline.record import from_us, to_us
+from pipeline.reserve import Reserve
 from pipeline.store import Store, StoredTracklet
 from pipeline.tracklets import RejectedTracklet
 
 logger = logging.getLogger(__name__)
 
 MEGABYTE = 1_000_000
-RESERVE = "gallery.reserve"
-_RESERVE_BYTES, _RESERVE_SHARE = 8 * MEGABYTE, 0.03
 CLIPS = ("video", "clips")
 # Removed together: enough that files are rewritten seldom, few enough that little goes needlessly.
 _BATCH = 64
@@ -120,7 +117,7 @@ class Retention:
         self.lost: Counter[str] = Counter()  # tracklets that could not be kept, by reason
         self._was_low = self.is_low = False
         self._next_word = datetime.min.replace(tzinfo=UTC)
-        self._reserve = _Reserve(store.root)
+        self._reserve = Reserve(store.root)
         self._reserve.fill()
 
     def keep(self, items: Sequence[Sighting | RejectedTracklet]) -> list[Sighting | RejectedTracklet]:
@@ -292,15 +289,13 @@ class Retention:
         return self._store.by_rows([row for (row,) in rows])
 
     def _remove_crops(self, tracklets: Sequence[StoredTracklet], aged: Aged) -> None:
-        """Rows first: a crash leaves images that no row names, which the next look at the folders removes."""
         rows = [(each.row,) for each in tracklets]
         with self._store.writing() as db:
+            owe(db, "images", [each.tracklet_id for each in tracklets])
             db.executemany("DELETE FROM crops WHERE tracklet_row = ?", rows)
             db.executemany("DELETE FROM counterparts WHERE tracklet_row = ?", rows)
             db.executemany("INSERT INTO changes (tracklet_row, kind) VALUES (?, 'revised')", rows)
-        sizes = [(remove_unnamed_images(self._store, each.tracklet_id), each.row) for each in tracklets]
-        with self._store.writing() as db:
-            db.executemany("UPDATE tracklets SET disk_bytes = ? WHERE row = ?", sizes)
+        finish(self._store)
         aged.counts["crops"] += len(tracklets)
 
     def _age_clips(self, aged: Aged, now: datetime) -> None:
@@ -337,26 +332,6 @@ class Retention:
         aged.counts += Counter()  # drops what is zero
 
 
-class _Reserve:
-    """A file that only takes up room, for the moment when there is none left to remove anything with."""
-
-    def __init__(self, root: Path) -> None:
-        self._path = root / RESERVE
-        total = shutil.disk_usage(root).total
-        self.size = int(min(_RESERVE_BYTES, total * _RESERVE_SHARE))
-
-    def fill(self) -> None:
-        """Take the room again, if there is enough of it."""
-        if self._path.exists() or shutil.disk_usage(self._path.parent).free < 2 * self.size:
-            return
-        with self._path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, self.size)
-
-    def release(self) -> None:
-        """Give it up."""
-        self._path.unlink(missing_ok=True)
-
-
 def is_full(error: BaseException) -> bool:
     """Whether a full disk is the cause."""
     seen: BaseException | None = error
@@ -367,18 +342,6 @@ def is_full(error: BaseException) -> bool:
             return True
         seen = seen.__cause__
     return False
-
-
-def remove_unnamed_images(store: Store, tracklet_id: str) -> int:
-    """Remove images that no row names, bring the record up to the rows, and return what the folder holds."""
-    record = store.record(tracklet_id)
-    folder = store.root / record.folder
-    named = {Path(crop[1]).name for crop in record.crops} | {Path(each[2]).name for each in record.counterparts}
-    for path in folder.glob("*"):
-        if path.suffix in (".jpg", ".png") and path.name not in named:
-            path.unlink()
-    write_record(store.root, record)
-    return bytes_of(folder)
 
 
 def database_bytes(store: Store) -> int:

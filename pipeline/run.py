@@ -5,7 +5,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from pipeline.build import (
     pair_settings,
     policy_of,
 )
-from pipeline.cases import CASES_COPY
+from pipeline.cases import CASES_COPY, Cases
 from pipeline.changes import Changes, changes
 from pipeline.config import Config
 from pipeline.contact_sheet import write_matches
@@ -41,7 +41,8 @@ from pipeline.pairs import EXAMPLES, Pairs
 from pipeline.prefetch import SHUTDOWN, Intake
 from pipeline.query import CONFIG, write_config
 from pipeline.recovery import open_store
-from pipeline.retention import RESERVE, Retention
+from pipeline.reserve import RESERVE
+from pipeline.retention import Retention
 from pipeline.revision import Reviser
 from pipeline.sinks import EventLog, MotWriters, write_report
 from pipeline.sources.base import Source
@@ -129,6 +130,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
             )
         )
         retention = build_retention(config, store, keeper.tell_shortage)
+        retention.make_room()
         _check_same_cameras(config, store)
         intake = stack.enter_context(Intake())
         tally = Tally(intake, started=started)
@@ -188,10 +190,23 @@ def _check_same_cameras(config: Config, store: Store) -> None:
             )
 
 
+def _refuse_held(root: Path) -> None:
+    """What a case holds is not overwritten; a gallery that cannot be read holds nothing that could be told."""
+    held: dict[int, str] = {}
+    with suppress(UsageError), Store.read(root) as store:
+        held = Cases(store).held()
+    if held:
+        raise UsageError(
+            f"{root}: case {min(held.values())} holds {len(held)} tracklets of this gallery; close it first, or use"
+            " --append or another --output"
+        )
+
+
 def _remove_results(root: Path) -> None:
     """Remove an earlier run, but not one in progress: its writer holds the lock."""
     if not root.is_dir():
         return
+    _refuse_held(root)
     with take_lock(root / LOCK):
         for name in RESULTS:
             path = root / name

@@ -146,6 +146,11 @@ _VERSION_2 = """
         subject TEXT NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX audit_subjects_by_subject ON audit_subjects (subject);
+    CREATE TABLE pending (  -- what is still to be done to files, so that a crash in between is made good
+        kind TEXT NOT NULL CHECK (kind IN ('folder', 'tracklet', 'picture', 'track', 'images', 'record')),
+        value TEXT NOT NULL,
+        PRIMARY KEY (kind, value)
+    ) WITHOUT ROWID;
     CREATE TABLE changes (  -- what befell rows after they were inserted, for indexes of other processes
         change INTEGER PRIMARY KEY AUTOINCREMENT,
         tracklet_row INTEGER NOT NULL,

@@ -50,3 +50,17 @@ def test_the_page_on_cameras_has_the_figures_of_its_benchmarks() -> None:
     assert f"cut off after {cut['seconds']:.2f} s of its {cut['timeout_seconds']:.0f} s" in page
     assert fuzz["findings"] == 0
     assert f"{fuzz['cases']} damaged MP4" in page
+
+
+def test_the_gallery_page_has_the_figures_of_its_benchmarks() -> None:
+    page = " ".join((ROOT / "docs" / "gallery.md").read_text(encoding="utf-8").split())
+    results = ROOT / "benchmarks" / "results"
+    recovery = json.loads((results / "recovery.json").read_text(encoding="utf-8"))
+    kill, noise = recovery["kill"], recovery["noise"]
+    assert f"{kill['kills']} times `kill -9`" in page
+    assert f"{kill['differences']} differences, {kill['committed_tracklets_lost']} committed tracklets lost" in page
+    assert f"{kill['orphans_removed']} orphaned folders removed" in page
+    assert f"{noise['rebuilt']} rebuilt, {noise['tracklets_lost_or_changed']} tracklets lost or changed" in page
+    beside = json.loads((results / "concurrency.json").read_text(encoding="utf-8"))
+    assert f"{beside['inserted']} insertions, {beside['searches']} searches, {len(beside['errors'])} errors" in page
+    assert f"{len(beside['torn_reads'])} torn reads" in page

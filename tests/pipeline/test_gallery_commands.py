@@ -2,12 +2,20 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.audit import Actor
+from pipeline.cases import Cases
 from pipeline.cli import main
+from pipeline.reconcile import reconcile
+from pipeline.recovery import maintain
+from pipeline.store import Store, TrackletFilter
+from tests.pipeline.factories import sighting_of
+from tests.pipeline.full_disk import fill_to_the_brim, large, mounted
 from tests.pipeline.recordings import write_thermal, write_video, write_weights
 
 
@@ -35,6 +43,12 @@ def done(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def gallery(done: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(done, tmp_path / "run"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path / "small") as folder:
+        yield folder
 
 
 class Commands:
@@ -84,7 +98,7 @@ def test_verify_names_each_difference_and_repairs_what_the_database_can_tell(typ
         file.write('{"tracklet_id":"gate-GONE"}\n')
     found = typed("gallery", "verify", code=1)["differences"]
     assert [each.split(": ", 1)[1] for each in found] == [
-        "damaged", "an event of tracklet gate-GONE, which the database does not have"
+        "damaged", "no row names it", "an event of tracklet gate-GONE, which the database does not have"
     ]  # fmt: skip
     assert "record and images of" in typed("gallery", "verify", "--repair")["repaired"][0]
     assert not (folder / "777.jpg").exists()
@@ -198,8 +212,6 @@ def test_merge_and_age(typed: Commands, gallery: Path, done: Path, tmp_path: Pat
 
 
 def test_verify_beside_a_run_looks_and_touches_nothing(typed: Commands, gallery: Path) -> None:
-    from pipeline.recovery import maintain
-
     with maintain(gallery):
         assert typed("gallery", "verify")["differences"] == []
         typed("gallery", "erase", "--tracklet", typed.tracklets("gate")[0], code=5)
@@ -208,7 +220,56 @@ def test_verify_beside_a_run_looks_and_touches_nothing(typed: Commands, gallery:
     assert [row["action"] for row in typed("audit", "show")] == ["search"]
 
 
+def test_a_run_does_not_overwrite_what_a_case_holds(typed: Commands, gallery: Path, site: Path) -> None:
+    one = typed.tracklets("gate")[0]
+    typed("case", "open", "C-1")
+    typed("case", "hold", "C-1", "--tracklet", one)
+    again = [
+        "run", "--source", f"gate={site}/gate.mp4", "--set", f"reid.weights={site}/mini.safetensors",
+        "--output", str(gallery), "--overwrite", "--no-progress",
+    ]  # fmt: skip
+    assert main(again) == 2
+    assert "case C-1 holds 1 tracklets" in typed._capsys.readouterr().err
+    assert one in typed.tracklets("gate")
+    typed("case", "close", "C-1")
+    assert main(again) == 0
+    assert one not in typed.tracklets("gate")
+
+
 def test_there_must_be_a_gallery(typed: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["gallery", "stats"], ["gallery", "verify"], ["audit", "show"], ["case", "list"], ["person", "list"]):
         assert main([*words, "--gallery", str(tmp_path / "none")]) == 2
         assert "no gallery there" in capsys.readouterr().err
+
+
+def test_a_run_into_a_disk_of_64_mb_that_is_full_goes_on(done: Path, site: Path, small_disk: Path) -> None:
+    """The oldest that no case holds makes room for the new, and all that is left agrees."""
+    root = Path(shutil.copytree(done, small_disk / "run"))
+    known = json.loads((root / "gallery.json").read_text())
+    with Store.maintain(root) as store:
+        before = {each.tracklet_id for each in store.tracklets(TrackletFilter(rejected=None))}
+        vector = store.embeddings([store.tracklets()[0].row])[0]
+        for n in range(60):
+            tracklet = large(f"old-{n}", 10.0 * n)
+            store.add(sighting_of(tracklet, person=900 + n, vector=vector))
+        Cases(store).open("C-1", "theft", Actor("eve"))
+        Cases(store).hold("C-1", ["old-3"], Actor("eve"))
+    assert known["model_id"]
+    fill_to_the_brim(small_disk / "other")
+    code = main([
+        "run", "--source", f"gate={site}/gate.mp4,start=2026-07-01T14:00:00Z",
+        "--set", f"reid.weights={site}/mini.safetensors", "--output", str(root), "--append", "--no-progress",
+    ])  # fmt: skip
+    assert code == 0
+    report = json.loads((root / "report.json").read_text())
+    assert report["tracklets"]["accepted"] > 0
+    assert report["tracklets"]["lost"] == {}
+    with maintain(root) as store:
+        left = {each.tracklet_id for each in store.tracklets(TrackletFilter(rejected=None))}
+        assert "old-3" in left
+        assert len(left - before) < 60
+        new = [each for each in store.tracklets() if each.start.month == 7]
+        assert len(new) == report["tracklets"]["accepted"]
+        assert reconcile(store).differences == ()
+    events = "".join(path.read_text() for path in (root / "events").glob("*.jsonl"))
+    assert '"type":"disk_low"' in events

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.evidence import Evidence
 from pipeline.identify import Identifier, IdentifyRules, Sighting, person_name, simultaneous
 from pipeline.tracklets import Tracklet
+from pipeline.ways import Way, Ways
 from reid.calibration import Calibration, Curve, MissingPairError
 from reid.modality import Modality
 from tests.pipeline.factories import CALIBRATION, DIMENSION, axis, open_store, tracklet_of, unit
@@ -148,3 +150,89 @@ def test_rules_out_of_range_are_refused(wrong: dict[str, float]) -> None:
 
 def test_people_have_names() -> None:
     assert person_name(7) == "P0007"
+
+
+def looked_back(who: Identifier) -> dict[str, int]:
+    return {each.tracklet_id: each.person_id for each in who.look_back(at_once=True)}
+
+
+def taken_too_early(**rules: float) -> Identifier:
+    """C joins A, whom alone it knew; then come D and E, to whom it belongs."""
+    who = identifier(IdentifyRules(threshold=0.5, **rules))  # type: ignore[arg-type]
+    assert people(who, (tracklet_of("gate-A"), axis(0))) == [1]
+    assert people(who, (tracklet_of("gate-C", at=20), unit(0.6, 0.8, 0, 0))) == [1]
+    assert people(who, (tracklet_of("gate-D", at=40), unit(0.05, 1, 0, 0))) == [2]
+    assert people(who, (tracklet_of("gate-E", at=60), unit(0.1, 1, 0, 0))) == [2]
+    return who
+
+
+def test_late_evidence_revises_a_link_and_says_to_whom_it_leads_now() -> None:
+    who = taken_too_early()
+    (revision,) = who.look_back(at_once=True)
+    assert (revision.tracklet_id, revision.before, revision.person_id) == ("gate-C", 1, 2)
+    assert {link.tracklet_id for link in revision.links} == {"gate-D", "gate-E"}
+    assert who.look_back(at_once=True) == []
+    assert sorted(who.members(2)) == ["gate-C", "gate-D", "gate-E"]
+
+
+def test_a_look_back_waits_for_its_time_and_never_comes_where_it_is_not_wanted() -> None:
+    who = taken_too_early(revise_seconds=30.0)
+    assert who.look_back() == []  # the first asks when the clock begins
+    people(who, (tracklet_of("gate-F", at=100), axis(3)))
+    assert [each.tracklet_id for each in who.look_back()] == ["gate-C"]
+    never = taken_too_early(revise_seconds=0.0)
+    assert never.look_back(at_once=True) == []
+
+
+def test_what_an_operator_decided_is_never_undone() -> None:
+    who = taken_too_early()
+    who.pin(["gate-C"])
+    assert looked_back(who) == {}
+    who.unpin(["gate-C"])
+    assert looked_back(who) == {"gate-C": 2}
+    who = taken_too_early()
+    who.keep_apart([("gate-C", "gate-D")])
+    assert looked_back(who).get("gate-C") != 2
+    who.move("gate-C", 9)
+    assert who.members(9) == ["gate-C"]
+    assert people(who, (tracklet_of("gate-G", at=200), axis(2)))[0] > 9
+
+
+def test_what_lies_before_the_window_stays_and_still_draws() -> None:
+    who = taken_too_early(window_seconds=25.0)  # D and E only; A and C are what is known of person 1
+    assert looked_back(who) == {}
+
+
+def test_the_oldest_are_forgotten_and_memory_stays_bounded() -> None:
+    who = identifier(IdentifyRules(memory=10))
+    for n in range(60):
+        people(who, (tracklet_of(f"gate-{n}", at=10 * n), axis(n % 4)))
+        assert len(who) <= 11
+    assert "gate-0" not in who.members(1)
+
+
+def test_nobody_joins_a_person_who_cannot_have_come_so_soon() -> None:
+    ways = Ways([Way(("gate", "yard"), 60, 90)])
+    who = Identifier(Evidence(CALIBRATION, ways), dimension=DIMENSION)
+    assert people(who, (tracklet_of("gate-A"), axis(0))) == [1]
+    assert people(who, (tracklet_of("yard-B", at=10), axis(0))) == [2]
+    assert people(who, (tracklet_of("yard-C", at=100), axis(0)))[0] in (1, 2)
+    overlap = Identifier(Evidence(CALIBRATION, Ways([Way(("gate", "yard"), 0, 5)])), dimension=DIMENSION)
+    assert people(overlap, (tracklet_of("gate-A"), axis(0))) == [1]
+    assert people(overlap, (tracklet_of("yard-B", at=0.5), axis(0))) == [1]
+
+
+def test_a_usual_travel_time_speaks_for_one_person() -> None:
+    ways = Ways([Way(("gate", "yard"), 20, 60)])
+    unsure = unit(0.45, (1 - 0.45**2) ** 0.5, 0, 0)  # p = 0.27 within a modality
+
+    def second(at: float, share: float) -> int:
+        who = Identifier(
+            Evidence(CALIBRATION, ways, travel_share=share), dimension=DIMENSION, rules=IdentifyRules(threshold=0.5)
+        )
+        assert people(who, (tracklet_of("gate-A"), axis(0))) == [1]
+        return people(who, (tracklet_of("yard-B", at=at), unsure))[0]
+
+    assert second(61.0, 0.2) == 1
+    assert second(61.0, 0.0) == 2
+    assert second(1500.0, 0.2) == 2

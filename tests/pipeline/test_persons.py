@@ -8,7 +8,9 @@ from pipeline.audit import Actor, Audit
 from pipeline.errors import UsageError
 from pipeline.identify import Link
 from pipeline.persons import Persons
+from pipeline.reconcile import reconcile
 from pipeline.record import RECORD, Record
+from pipeline.recovery import maintain
 from pipeline.store import Cursor, LinkState, PersonState, Store
 from reid.modality import Modality
 from tests.pipeline.factories import axis, open_store, rejected_of, sighting_of, tracklet_of
@@ -162,3 +164,21 @@ def test_a_decision_beside_a_run_goes_through_and_never_gives_a_number_twice(tmp
         running.add(sighting_of(tracklet_of("gate-G", at=60), person=first))
         assert people(running)["G"] == 3
         assert running.next_person_id == 14
+
+
+def test_a_crash_between_a_decision_and_the_records_is_made_good_by_the_next_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with fill(tmp_path) as store:
+        monkeypatch.setattr(Store, "rewrite_records", crash)
+        with pytest.raises(KeyboardInterrupt):
+            Persons(store).merge(1, 2, EVE)
+        assert people(store) == dict.fromkeys("ABCDE", 1)
+        assert len(reconcile(store).differences) == 2
+    monkeypatch.undo()
+    with maintain(tmp_path) as store:
+        assert reconcile(store).differences == ()
+        assert Record.read(tmp_path / "crops/gate/gate-D" / RECORD).person_id == 1

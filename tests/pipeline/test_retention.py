@@ -1,15 +1,11 @@
 """What is old goes, what a case holds stays, and a full disk neither ends a run nor loses count."""
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pipeline.audit import Actor, Audit
@@ -20,8 +16,6 @@ from pipeline.recovery import maintain
 from pipeline.retention import MEGABYTE, Retention, RetentionRules, Shortage, crops_bytes, database_bytes
 from pipeline.sinks import EventLog
 from pipeline.store import Cursor, Store
-from pipeline.tracklets import Tracklet
-from reid.modality import Modality
 from tests.pipeline.factories import (
     CALIBRATION,
     DIMENSION,
@@ -32,6 +26,7 @@ from tests.pipeline.factories import (
     sighting_of,
     tracklet_of,
 )
+from tests.pipeline.full_disk import fill_to_the_brim, large, mounted
 
 EVE = Actor("eve")
 DAY = 86400.0
@@ -92,6 +87,25 @@ def test_crops_go_first_and_the_tracklet_stays_searchable(tmp_path: Path) -> Non
         assert len(store.crops("gate-1")) == 2
         assert crops_bytes(store) < before
         assert reconcile(store).differences == ()
+
+
+def test_images_that_a_crash_left_when_their_rows_went_are_removed_by_the_next_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path)
+    with maintain(tmp_path) as store:
+        monkeypatch.setattr("pipeline.erasure.remove_unnamed_images", _crash)
+        with pytest.raises(KeyboardInterrupt):
+            Retention(store, RetentionRules(crops_days=4)).age(NOON + timedelta(days=9, seconds=1))
+        assert len(reconcile(store).differences) == 12  # six records, and in each folder images without a row
+    monkeypatch.undo()
+    with maintain(tmp_path) as store:
+        assert reconcile(store).differences == ()
+        assert {path.name for path in (tmp_path / "crops/gate/gate-0").iterdir()} == {"record.json"}
+
+
+def _crash(*_: object) -> int:
+    raise KeyboardInterrupt
 
 
 def test_the_oldest_go_until_a_class_is_no_larger_than_it_may_be(tmp_path: Path) -> None:
@@ -172,29 +186,8 @@ def test_other_failures_than_a_full_disk_are_not_swallowed(tmp_path: Path) -> No
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A filesystem of 64 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    if os.geteuid() != 0 or mount is None:
-        pytest.skip("mounting a filesystem of 64 MB needs root")
-    done = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"no filesystem of 64 MB can be mounted here: {done.stderr.decode().strip()}")
-    try:
+    with mounted(tmp_path / "small") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def large(name: str, at: float) -> Tracklet:
-    """Half a megabyte of crops, which no compression makes smaller."""
-    tracklet = tracklet_of(name, at=at, modality=Modality.NIR)
-    image = np.random.default_rng(round(at)).integers(0, 256, (800, 640), dtype=np.uint8)
-    crops = (replace(tracklet.crops[0], image=image), *tracklet.crops[1:])
-    return replace(tracklet, crops=crops)
 
 
 def test_a_disk_of_64_mb_filled_more_than_twice(small_disk: Path) -> None:
@@ -213,7 +206,7 @@ def test_a_disk_of_64_mb_filled_more_than_twice(small_disk: Path) -> None:
             if count == 40:
                 hold(root, "gate-3", "gate-20")
             if count == 180:  # somebody else fills the disk to the last byte
-                _fill_to_the_brim(small_disk / "other")
+                fill_to_the_brim(small_disk / "other")
             if count == 200:
                 (small_disk / "other").unlink()
         assert retention.lost == {}
@@ -232,17 +225,6 @@ def test_a_disk_of_64_mb_filled_more_than_twice(small_disk: Path) -> None:
         assert reconcile(store).differences == ()
 
 
-def _fill_to_the_brim(path: Path) -> None:
-    with path.open("wb", buffering=0) as file:
-        for size in (MEGABYTE, 4096, 1):
-            while True:
-                try:
-                    if not file.write(bytes(size)):
-                        break
-                except OSError:
-                    break
-
-
 def test_when_a_case_holds_everything_the_loss_is_counted_and_nothing_else_is_touched(small_disk: Path) -> None:
     root = small_disk / "run"
     with Store.open(root, model_id=MODEL, dimension=DIMENSION, calibration=CALIBRATION) as store:
@@ -250,7 +232,7 @@ def test_when_a_case_holds_everything_the_loss_is_counted_and_nothing_else_is_to
         for n in range(20):
             retention.keep([sighting_of(large(f"gate-{n}", 10.0 * n), person=n + 1)])
         hold(root, *(f"gate-{n}" for n in range(20)))
-        _fill_to_the_brim(small_disk / "other")
+        fill_to_the_brim(small_disk / "other")
         for n in range(20, 60):
             kept = retention.keep([sighting_of(large(f"gate-{n}", 10.0 * n), person=n + 1)])
             with suppress(ResourceError, OSError):  # there may be no room to note what a case holds either
