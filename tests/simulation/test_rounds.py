@@ -1,5 +1,6 @@
 """A site over hours: who goes where, and what a recorder on motion keeps."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def test_everybody_makes_a_round_by_day_and_one_by_night_in_order_of_time(config
     for person in range(1, config.people + 1):
         own = [visit for visit in found if visit.walk.person == person]
         assert len(own) == 2 * config.visits
-        for before, after in zip(own, own[1:], strict=False):
+        for before, after in pairwise(own):
             assert before.camera != after.camera or after.walk.begin > config.dusk_seconds > before.walk.begin
             gap = after.walk.begin - before.walk.begin
             assert gap >= 0.85 * distance_m(config, before.camera, after.camera) / config.walking_speed_m_s
