@@ -1,4 +1,4 @@
-"""A site's own curves from cosine to probability: from links that operators confirmed, and from what cannot be one person.
+"""A site's own curves from cosine to probability, from what operators confirmed and from what cannot be one person.
 
 Pairs of one person: links that an operator confirmed. Pairs of two people: tracklets that one camera saw at the same
 moment, links that an operator rejected, and tracklets with confirmed links to two different persons.
