@@ -25,6 +25,7 @@ from typing import IO, Any
 
 from pipeline.crop_files import write_whole
 from pipeline.errors import UsageError
+from pipeline.event_files import whole_lines
 from pipeline.record import from_us, to_us
 from pipeline.store import Store
 
@@ -166,7 +167,7 @@ class Audit:
         return int(number)
 
     def copy(self) -> None:
-        """Bring the copy beside the database up to date, durably; what a crash left out comes with the next row."""
+        """Bring the copy beside the database up to date; what a crash left out comes with the next row."""
         with _exclusive(self._store.root / AUDIT_COPY) as file:
             number = _last_copied(file)
             with self._store.reading() as db:
@@ -174,8 +175,6 @@ class Audit:
             file.seek(0, os.SEEK_END)
             for row in rows:
                 file.write((json.dumps(list(row), ensure_ascii=False) + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
 
     def age(self, *, before: datetime | None = None, most_bytes: int | None = None) -> int:
         """Remove the oldest rows: older than a moment, or until the rest is no larger; returns how many went.
@@ -335,14 +334,15 @@ def _exclusive(path: Path) -> Iterator[IO[bytes]]:
 
 def _last_copied(file: IO[bytes]) -> int:
     """Number of the last whole line; a torn one that a crash left is cut off."""
-    file.seek(0)
-    whole = number = 0
-    for line in file:
-        if line.endswith(b"\n"):
-            whole += len(line)
-            number = int(line[1 : line.index(b",")])
-    file.truncate(whole)
-    return number
+    position = whole_lines(file)
+    file.truncate(position)
+    length, line = 0, b""
+    while length < position and line.count(b"\n") < 2:
+        length = min(position, 2 * length + 65536)
+        file.seek(position - length)
+        line = file.read(length)
+    last = line.removesuffix(b"\n").rpartition(b"\n")[2]
+    return int(last[1 : last.index(b",")]) if last else 0
 
 
 def _read_copy(path: Path) -> tuple[dict[int, list[Any]], list[str]]:

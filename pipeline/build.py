@@ -185,7 +185,8 @@ def build_retention(config: Config, store: Store, on_shortage: Callable[[Shortag
 def build_builders(config: Config, cameras: Sequence[str]) -> dict[str, TrackletBuilder]:
     """A tracklet builder a camera."""
     rules = TrackletRules(**config.tracklets.model_dump())
-    return {camera_id: TrackletBuilder(rules) for camera_id in cameras}
+    zones = {camera_id: camera.zones for camera_id, camera in config.cameras.items()}
+    return {camera_id: TrackletBuilder(rules, zones.get(camera_id)) for camera_id in cameras}
 
 
 def build_trackers(config: Config, cameras: Sequence[str]) -> dict[str, Tracker]:

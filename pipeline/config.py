@@ -66,6 +66,8 @@ Rate = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 FilePath = Annotated[Path, Field(strict=False)]
 Moment = Annotated[datetime, BeforeValidator(parse_time)]
+ZoneName = Annotated[str, StringConstraints(pattern=CAMERA_ID_PATTERN)]
+Corner = Annotated[list[Share], Field(min_length=2, max_length=2)]
 CameraId = Annotated[str, StringConstraints(pattern=CAMERA_ID_PATTERN)]
 PairId = Annotated[str, StringConstraints(pattern=PAIR_ID_PATTERN)]
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
@@ -165,6 +167,7 @@ class CameraConfig(Section):
         target_fps: Of a live stream, frames a second that are processed; None for all.
         max_staleness_ms: Of a live stream, frames older than this are dropped rather than processed.
         stream: Only for live streams.
+        zones: Named parts of the view, each of at least three corners, x and y as shares of width and height.
         thermal: Only for thermal cameras.
     """
 
@@ -176,6 +179,7 @@ class CameraConfig(Section):
     target_fps: Positive | None = None
     max_staleness_ms: Positive = 1000.0
     stream: StreamConfig = StreamConfig()
+    zones: dict[ZoneName, Annotated[list[Corner], Field(min_length=3)]] = {}
     thermal: ThermalConfig = ThermalConfig()
 
     @property

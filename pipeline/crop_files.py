@@ -1,6 +1,8 @@
 """The files of tracklets: crops and records, written so that a name stands for whole content or for nothing."""
 
 import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from pipeline.record import RECORD, Record, counterpart_path, crop_path
 from pipeline.tracklets import Tracklet
 
 JPEG_QUALITY = 95
+_AT_A_TIME = 4  # threads that wait for the disk
 
 
 def read_crop(path: Path) -> Image:
@@ -78,6 +81,13 @@ def _write_image(path: Path, image: Image) -> None:
 def part_of(folder: Path) -> Path:
     """What a tracklet's folder is called while it is being written."""
     return folder.with_name(f".{folder.name}.part")
+
+
+def sync_all(paths: Sequence[Path]) -> None:
+    """Make many files durable, a few at a time: the disk then commits them together, several times faster."""
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        for _ in pool.map(sync, paths):
+            pass  # an error of any is raised here
 
 
 def sync(path: Path) -> None:

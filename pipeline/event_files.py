@@ -24,7 +24,7 @@ _LOCK = ".lock"
 def append_line(root: Path, day: str, line: bytes) -> None:
     """Put a line at the end of a day's file; all of it or, on error, nothing. A torn last line is cut off first."""
     with _locked(root), (root / EVENTS / f"{day}.jsonl").open("a+b") as file:
-        whole = _length_of_whole_lines(file)
+        whole = whole_lines(file)
         if whole < file.seek(0, os.SEEK_END):
             logger.warning("%s: cutting off a last line that a crash left unfinished", file.name)
             file.truncate(whole)
@@ -87,7 +87,7 @@ def _locked(root: Path) -> Iterator[None]:
         yield
 
 
-def _length_of_whole_lines(file: IO[bytes]) -> int:
+def whole_lines(file: IO[bytes]) -> int:
     """Bytes up to and with the last line end; read from the back, for a day's file can be long."""
     position = file.seek(0, os.SEEK_END)
     while position:

@@ -25,6 +25,7 @@ from pipeline.erasure import SET_ASIDE, finish
 from pipeline.errors import DamagedGalleryError, UsageError
 from pipeline.event_files import read_lines
 from pipeline.record import CROPS, RECORD, Record
+from pipeline.reserve import Reserve
 from pipeline.schema import DATABASE, check_pages, connect, gallery_errors, migrate, transaction
 from pipeline.store import IDENTITY, LOCK, Store, take_lock
 from reid.calibration import Calibration
@@ -83,6 +84,8 @@ def maintain(root: Path, *, on_rebuilt: Callable[[Rebuilt], None] = lambda rebui
 
 
 def _opened(root: Path, opening: Callable[[], Store], on_rebuilt: Callable[[Rebuilt], None]) -> Store:
+    if root.is_dir():
+        Reserve(root).release_if_full()
     _finish_replacing(root)
     try:
         store = opening()

@@ -6,7 +6,6 @@ tracklet stays searchable), clips (annotated videos) and the audit. A class with
 
 import errno
 import logging
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,14 +19,13 @@ from pipeline.erasure import finish, remove_rows
 from pipeline.errors import ResourceError
 from pipeline.identify import Sighting
 from pipeline.record import from_us, to_us
+from pipeline.reserve import Reserve
 from pipeline.store import Store, StoredTracklet
 from pipeline.tracklets import RejectedTracklet
 
 logger = logging.getLogger(__name__)
 
 MEGABYTE = 1_000_000
-RESERVE = "gallery.reserve"
-_RESERVE_BYTES, _RESERVE_SHARE = 8 * MEGABYTE, 0.03
 CLIPS = ("video", "clips")
 # Removed together: enough that files are rewritten seldom, few enough that little goes needlessly.
 _BATCH = 64
@@ -118,8 +116,9 @@ class Retention:
         self._free_bytes = free_bytes
         self._next_look = datetime.min.replace(tzinfo=UTC)
         self.lost: Counter[str] = Counter()  # tracklets that could not be kept, by reason
-        self.is_low = False
-        self._reserve = _Reserve(store.root)
+        self._was_low = self.is_low = False
+        self._next_word = datetime.min.replace(tzinfo=UTC)
+        self._reserve = Reserve(store.root)
         self._reserve.fill()
 
     def keep(self, items: Sequence[Sighting | RejectedTracklet]) -> list[Sighting | RejectedTracklet]:
@@ -157,21 +156,33 @@ class Retention:
             Whether enough is free.
         """
         wanted = max(self._wanted(), self._free() + at_least if at_least else 0)
-        self.is_low = self._free() < wanted
+        self._was_low, self.is_low = self.is_low, self._free() < wanted
         if not self.is_low:
             return True
         aged, target = Aged(), wanted + wanted // 2
         self._reserve.release()  # a transaction that removes needs some room itself
-        while self._free() < target + self._reserve.size and self._take_oldest(aged):
+        while (short := target + self._reserve.size - self._free()) > 0 and self._take_oldest(aged, short):
             pass
         self._reserve.fill()
         shortage = Shortage(self._free(), wanted, aged)
-        went = ", ".join(f"{count} {name}" for name, count in aged.counts.items()) or "nothing that could go"
-        logger.warning("%s: disk nearly full (%d bytes free): removed %s", self._store.root, shortage.free_bytes, went)
-        if aged.counts:
-            Audit(self._store).record(PROGRAM, "disk_low", dict(aged.counts))
-        self._on_shortage(shortage)
+        self._tell(shortage)
         return self._free() >= wanted
+
+    def _tell(self, shortage: Shortage) -> None:
+        """Say it when it begins, and every minute while it lasts."""
+        now = datetime.now(UTC)
+        if self._was_low and now < self._next_word:
+            return
+        self._next_word = now + timedelta(minutes=1)
+        counts = shortage.aged.counts
+        went = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing that could go"
+        logger.warning("%s: disk nearly full (%d bytes free): removed %s", self._store.root, shortage.free_bytes, went)
+        self._on_shortage(shortage)
+        try:
+            Audit(self._store).record(PROGRAM, "disk_low", dict(counts))
+        except (ResourceError, OSError) as error:
+            if not is_full(error):
+                raise
 
     def _add(self, items: Sequence[Sighting | RejectedTracklet]) -> None:
         self._store.add_all(items)
@@ -206,18 +217,27 @@ class Retention:
         total = shutil.disk_usage(self._store.root).total
         return int(min(self._rules.low_water_mb * MEGABYTE, _MOST_FREE * total))
 
-    def _take_oldest(self, aged: Aged) -> bool:
-        """One step of making room: old clips and old tracklets, whichever is the oldest."""
+    def _take_oldest(self, aged: Aged, short: int) -> bool:
+        """One step of making room: old clips and old tracklets, whichever is the oldest, and no more than needed."""
         clip = next(iter(self._clips()), None)
         oldest = self._oldest(_BATCH)
         if clip is not None and (not oldest or _modified(clip) <= oldest[-1].end):
             aged.counts["clips"] += 1
             clip.unlink()
             return True
-        if not oldest:
-            return False
-        self._remove(oldest, aged)
-        return True
+        if oldest:
+            self._remove(self._first_of(oldest, short), aged)
+        return bool(oldest)
+
+    def _first_of(self, tracklets: Sequence[StoredTracklet], wanted_bytes: int) -> Sequence[StoredTracklet]:
+        """As many from the front as free so much."""
+        freed = 0
+        with self._store.reading() as db:
+            for count, each in enumerate(tracklets, start=1):
+                freed += db.execute("SELECT disk_bytes FROM tracklets WHERE row = ?", [each.row]).fetchone()[0]
+                if freed >= wanted_bytes:
+                    return tracklets[:count]
+        return tracklets
 
     def _oldest(self, count: int, *, before: datetime | None = None) -> list[StoredTracklet]:
         """The first by their end that no case holds."""
@@ -313,26 +333,6 @@ class Retention:
         if self._rules.audit_mb is not None:
             aged.counts["audit"] += audit.age(most_bytes=int(self._rules.audit_mb * MEGABYTE))
         aged.counts += Counter()  # drops what is zero
-
-
-class _Reserve:
-    """A file that only takes up room, for the moment when there is none left to remove anything with."""
-
-    def __init__(self, root: Path) -> None:
-        self._path = root / RESERVE
-        total = shutil.disk_usage(root).total
-        self.size = int(min(_RESERVE_BYTES, total * _RESERVE_SHARE))
-
-    def fill(self) -> None:
-        """Take the room again, if there is enough of it."""
-        if self._path.exists() or shutil.disk_usage(self._path.parent).free < 2 * self.size:
-            return
-        with self._path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, self.size)
-
-    def release(self) -> None:
-        """Give it up."""
-        self._path.unlink(missing_ok=True)
 
 
 def is_full(error: BaseException) -> bool:

@@ -36,7 +36,8 @@ from pipeline.monitoring import Metrics, served
 from pipeline.prefetch import SHUTDOWN, Intake
 from pipeline.query import CONFIG, write_config
 from pipeline.recovery import open_store
-from pipeline.retention import RESERVE, Retention
+from pipeline.reserve import RESERVE
+from pipeline.retention import Retention
 from pipeline.revision import Reviser
 from pipeline.sinks import EventLog, MotWriters, write_report
 from pipeline.sources.base import Source
@@ -124,6 +125,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
             )
         )
         retention = build_retention(config, store, keeper.tell_shortage)
+        retention.make_room()
         _check_same_cameras(config, store)
         intake = stack.enter_context(Intake())
         tally = Tally(intake, started=started)
@@ -335,6 +337,7 @@ class _Run:
                 self.line.trackers.update(build_trackers(new, [camera_id]))
                 self.line.builders.update(build_builders(new, [camera_id]))
             camera = new.cameras[camera_id]
+            self.line.builders[camera_id].zones = camera.zones
             if camera.modality is Modality.THERMAL:
                 self.windows.replace(camera_id, build_window(camera))
         for source in sources:

@@ -159,18 +159,28 @@ MIGRATIONS = (_VERSION_1, _VERSION_2)
 
 
 @contextmanager
-def gallery_errors(path: Path) -> Iterator[None]:
-    """Tell a failing disk and a damaged file as what they are, around whatever reads.
-
-    SQLite finds most damage itself, but its pages have no checksum: a value that no writer wrote is damage too.
-    """
+def database_errors(path: Path) -> Iterator[None]:
+    """Tell a failing disk and a damaged file as what they are, around whatever uses the database."""
     try:
         yield
     except sqlite3.OperationalError as error:
         raise ResourceError(f"{path}: {error}") from error
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
         raise  # these are ours, not the file's
-    except (sqlite3.DatabaseError, ValueError, TypeError, OverflowError) as error:
+    except sqlite3.DatabaseError as error:
+        raise DamagedGalleryError(f"{path}: not a gallery, or a damaged one: {error}") from error
+
+
+@contextmanager
+def gallery_errors(path: Path) -> Iterator[None]:
+    """As `database_errors`, around whatever also reads the values.
+
+    SQLite finds most damage itself, but its pages have no checksum: a value that no writer wrote is damage too.
+    """
+    try:
+        with database_errors(path):
+            yield
+    except (ValueError, TypeError, OverflowError) as error:
         raise DamagedGalleryError(f"{path}: not a gallery, or a damaged one: {error}") from error
 
 
@@ -208,7 +218,8 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         try:
             connection.execute("PRAGMA foreign_keys = ON")
             if not read_only:
-                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                if connection.execute("PRAGMA auto_vacuum").fetchone() == (0,):
+                    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file; an old one's with a VACUUM
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA secure_delete = ON")

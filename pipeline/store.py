@@ -25,7 +25,7 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.crop_files import bytes_of, part_of, read_crop, sync, write_images, write_record, write_whole
+from pipeline.crop_files import bytes_of, part_of, read_crop, sync, sync_all, write_images, write_record, write_whole
 from pipeline.errors import GalleryMismatchError, ResourceError, UsageError
 from pipeline.identify import KnownTracklet, Sighting
 from pipeline.record import CROPS, RECORD, Record, crop_path, from_us
@@ -35,6 +35,7 @@ from pipeline.schema import (
     check_pages,
     check_version,
     connect,
+    database_errors,
     gallery_errors,
     migrate,
     snapshot,
@@ -82,6 +83,7 @@ logger = logging.getLogger(__name__)
 
 LOCK = "gallery.lock"
 IDENTITY = "gallery.json"
+_ROWS_AT_ONCE = 1024
 _RUN = "run:"  # and the greatest row before it: a key of the table meta, whose value is when the run began
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -292,7 +294,8 @@ class Store:
         row = self._first(f"{_SELECT} WHERE t.tracklet_id = ?", tracklet_id)
         if row is None:
             raise UsageError(f"{self.root}: no tracklet {tracklet_id!r} in this gallery of {self.counts().accepted}")
-        return self._stored(row)
+        with self._reading():
+            return self._stored(row)
 
     def tracklets(self, wanted: TrackletFilter | None = None) -> list[StoredTracklet]:
         """All that pass the filter (by default: accepted ones), by start time, then name."""
@@ -304,7 +307,8 @@ class Store:
     def by_rows(self, rows: Iterable[int]) -> list[StoredTracklet]:
         """Tracklets of these rows, accepted or rejected, in this order; rows that are gone are left out."""
         found = (self._first(f"{_SELECT} WHERE t.row = ?", row) for row in rows)
-        return [self._stored(each) for each in found if each is not None]
+        with self._reading():
+            return [self._stored(each) for each in found if each is not None]
 
     def boxes(self, camera_id: str, *, after_row: int = 0) -> list[TrackletBoxes]:
         """Boxes of all tracklets of a camera, rejected ones included, by start time.
@@ -473,13 +477,17 @@ class Store:
     def _all_vectors(self) -> tuple[list[int], NDArray[np.float32]]:
         """All rows with a vector, ascending, and the vectors (n, dimension)."""
         (count,) = self._db.execute("SELECT COUNT(*) FROM embeddings").fetchone()
-        rows, vectors = [], np.empty((count, self.dimension), np.float32)
+        rows: list[int] = []
+        vectors = np.empty((count, self.dimension), np.float32)
         found = self._db.execute(
             "SELECT tracklet_row, vector, crc FROM embeddings ORDER BY tracklet_row LIMIT ?", [count]
         )
-        for position, (row, vector, crc) in enumerate(found):
-            rows.append(row)
-            vectors[position] = self._vector(vector, crc)
+        while some := found.fetchmany(_ROWS_AT_ONCE):
+            if any(checksum(vector) != crc or len(vector) != 2 * self.dimension for _, vector, crc in some):
+                raise ValueError("a vector's checksum or length does not fit")
+            joined = from_bytes(b"".join(vector for _, vector, _ in some), len(some) * self.dimension)
+            vectors[len(rows) : len(rows) + len(some)] = joined.reshape(len(some), self.dimension)
+            rows += [row for row, _, _ in some]
         return rows, vectors[: len(rows)]
 
     def _vector(self, data: bytes, crc: int) -> NDArray[np.float32]:
@@ -540,7 +548,7 @@ class Store:
             ResourceError: When the disk is full or fails, or the store was opened for reading only.
             UsageError: When the file turns out to be damaged.
         """
-        with self._reading(), transaction(self._db):
+        with database_errors(self.root / DATABASE), transaction(self._db):
             yield self._db
 
     def _reading(self) -> AbstractContextManager[None]:
@@ -583,15 +591,14 @@ class Store:
                 raise ValueError(f"embedding must be a unit vector ({self.dimension},), got shape {vector.shape}")
 
     def _write_files(self, tracklets: Sequence[Tracklet], records: Sequence[Record]) -> None:
-        """Write all, then sync all, then rename: the first sync does most of the disk's work for the others."""
+        """Write all, then sync all, then rename."""
         written: list[Path] = []
         for tracklet, record in zip(tracklets, records, strict=True):
             part = part_of(self.root / record.folder)
             part.mkdir(parents=True)
             written += [*write_images(part, tracklet), part / RECORD, part]
             (part / RECORD).write_bytes(record.to_json())
-        for path in written:
-            sync(path)
+        sync_all(written)
         folders = [self.root / record.folder for record in records]
         for folder in folders:
             part_of(folder).rename(folder)
@@ -680,22 +687,22 @@ class Store:
             return Record(**values, vector=vector[0] if vector else None)
 
     def _stored(self, row: tuple[Any, ...]) -> StoredTracklet:
+        """Within `_reading`: a value that nobody wrote is told as damage there."""
         number, tracklet_id, camera_id, modality, start, end, person_id, rejected, frames, path, quality, zones = row
-        with self._reading():
-            return StoredTracklet(
-                row=number,
-                tracklet_id=tracklet_id,
-                camera_id=camera_id,
-                modality=Modality(modality),
-                start=from_us(start),
-                end=from_us(end),
-                person_id=person_id,
-                rejected=Rejection(rejected) if rejected else None,
-                frames=frames,
-                best_crop=self.root / path if path else None,
-                quality=quality,
-                zones=tuple(json.loads(zones)),
-            )
+        return StoredTracklet(
+            row=number,
+            tracklet_id=tracklet_id,
+            camera_id=camera_id,
+            modality=Modality(modality),
+            start=from_us(start),
+            end=from_us(end),
+            person_id=person_id,
+            rejected=Rejection(rejected) if rejected else None,
+            frames=frames,
+            best_crop=self.root / path if path else None,
+            quality=quality,
+            zones=() if zones == "[]" else tuple(json.loads(zones)),
+        )
 
     def write_identity(self) -> None:
         """Keep model, dimension and calibration in a file too: a damaged database cannot say them."""

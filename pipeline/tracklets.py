@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ulid import ULID
 
 from pipeline.frame import Frame, Image, TimeSource
+from pipeline.zones import Zones, zones_of
 from reid.modality import Modality
 from trackers.structures import Tracks
 
@@ -265,8 +266,9 @@ class TrackletBuilder:
     ``max_seconds`` of boxes.
     """
 
-    def __init__(self, rules: TrackletRules) -> None:
+    def __init__(self, rules: TrackletRules, zones: Zones | None = None) -> None:
         self._rules = rules
+        self.zones = zones or {}  # may be changed at any time
         self._open: dict[int, _OpenTracklet] = {}  # by the tracker's tracklet_id
 
     def update(self, frame: Frame, tracks: Tracks) -> Iterator[Tracklet | RejectedTracklet]:
@@ -332,6 +334,7 @@ class TrackletBuilder:
             confidence=np.array(made.confidence, np.float32),
             resolution_wh=made.resolution_wh,
             crops=tuple(thin_out(made.views, self._rules.max_crops)),
+            zones=zones_of(np.array(made.xyxy, np.float32), made.resolution_wh, self.zones),
         )
         reason = self._reason_to_reject(tracklet)
         return RejectedTracklet(tracklet, reason) if reason else tracklet

@@ -143,7 +143,8 @@ def _copy(
         for folder in copied:
             shutil.rmtree(target.root / folder, ignore_errors=True)
         raise
-    _copy_events(source.root, target.root, {record.tracklet_id: record for record in records}, persons, cameras)
+    by_name = {record.tracklet_id: record for record in records}
+    _copy_events(source.root, target.root, by_name, _Names(persons, cameras, frozenset(names | there)))
     Cases(target).write_copy()
     all_cameras = {camera: cameras.get(camera, camera) for camera in {each.camera_id for each in tracklets}}
     return Transferred(len(records), len(tracklets) - len(coming), persons, all_cameras, tuple(cases))
@@ -231,19 +232,26 @@ def _copy_cases(source: Store, db: sqlite3.Connection, rows: Mapping[str, int]) 
     return wanted
 
 
-def _copy_events(
-    source: Path, target: Path, records: Mapping[str, Record], persons: Mapping[int, int], cameras: Mapping[str, str]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """How persons and cameras are called here, and which tracklets are known."""
+
+    persons: Mapping[int, int]
+    cameras: Mapping[str, str]
+    tracklets: frozenset[str]
+
+
+def _copy_events(source: Path, target: Path, records: Mapping[str, Record], names: _Names) -> None:
     """Their events, with persons and cameras as they are called here."""
-    people = {person_name(there): person_name(here) for there, here in persons.items()}
+    people = {person_name(there): person_name(here) for there, here in names.persons.items()}
     for path, event in read_lines(source):
         record = records.get(str(event.get("tracklet_id")))
         if record is None:
             continue
-        event["camera"] = record.camera_id
-        event["person"] = people.get(str(event.get("person")))
-        for link in event.get("links") or []:
-            link["camera"] = cameras.get(link["camera"], link["camera"])
+        links = [link for link in event.get("links") or [] if link["tracklet_id"] in names.tracklets]
+        for link in links:
+            link["camera"] = names.cameras.get(link["camera"], link["camera"])
+        event |= {"camera": record.camera_id, "person": people.get(str(event.get("person"))), "links": links}
         if event.get("best"):
             event["best"]["crop"] = f"{record.folder}/{Path(event['best']['crop']).name}"
         append_line(target, path.stem, json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")

@@ -1,5 +1,6 @@
 """The store keeps what was committed, nothing else, and refuses what is not its own."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,8 +18,13 @@ import pytest
 
 from pipeline.errors import GalleryMismatchError, ResourceError, UsageError
 from pipeline.identify import Link
-from pipeline.store import DATABASE, Store, TrackletFilter, read_crop
-from pipeline.tracklets import Rejection
+from pipeline.reconcile import reconcile
+from pipeline.record import Record
+from pipeline.schema import MIGRATIONS, connect
+from pipeline.store import DATABASE, Cursor, LinkState, Store, TrackletFilter, read_crop
+from pipeline.tracklets import Counterpart, Rejection
+from reid.embedding import rounded
+from reid.gallery import Gallery
 from reid.modality import Modality
 from tests.pipeline.factories import (
     CALIBRATION,
@@ -398,3 +405,115 @@ def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError, match="cannot be written"):
         open_store(tmp_path / "file")
+
+
+def version_1(root: Path) -> dict[str, bytes]:
+    """A gallery as the version before wrote it, by the statements of then; the vectors in float32 by name."""
+    vectors = {f"gate-{n}": unit(1, n, 2, 3) for n in range(4)}
+    with closing(connect(root / DATABASE, read_only=False)) as database:
+        database.executescript(MIGRATIONS[0])
+        meta = {"model_id": MODEL, "dimension": str(DIMENSION), "calibration": json.dumps(CALIBRATION.to_dict())}
+        database.executemany("INSERT INTO meta VALUES (?, ?)", [*meta.items(), ("run:0", "2026-06-01T00:00:00+00:00")])
+        database.execute("INSERT INTO cameras VALUES ('gate', 'rgb', 320, 240)")
+        database.execute("INSERT INTO persons VALUES (1)")
+        for row, (name, vector) in enumerate(vectors.items(), start=1):
+            frames = np.arange(3).astype("<i8").tobytes(), np.ones((3, 4), "<f4").tobytes(), np.ones(3, "<f4").tobytes()
+            values = [row, name, "gate", 1, row * 10**6, row * 10**6 + 5, "container", 3, *frames, None, 1]
+            database.execute("INSERT INTO tracklets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            database.execute("INSERT INTO embeddings VALUES (?, ?)", [row, vector.astype("<f4").tobytes()])
+            (root / "crops/gate" / name).mkdir(parents=True)
+            (root / f"crops/gate/{name}/000.jpg").write_bytes(b"\xff\xd8\xff image")
+            crop = [row, 0, f"crops/gate/{name}/000.jpg", 0.25 * row, row * 10**6, 0, 1.0, 2.0, 3.0, 4.0]
+            database.execute("INSERT INTO crops VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", crop)
+        database.execute("INSERT INTO links VALUES (2, 'gate-0', 0.5, 0.75)")
+        database.execute("PRAGMA application_id = 0x58524944")
+        database.execute("PRAGMA user_version = 1")
+    return {name: vector.tobytes() for name, vector in vectors.items()}
+
+
+def test_a_gallery_of_version_1_is_brought_up_with_all_that_it_has(tmp_path: Path) -> None:
+    vectors = version_1(tmp_path)
+    with pytest.raises(UsageError, match="a gallery of version 1, which this program brings up"):
+        Store.read(tmp_path)
+    open_store(tmp_path).close()
+    with Store.read(tmp_path) as store:
+        assert [(each.tracklet_id, each.quality) for each in store.tracklets()] == [
+            (f"gate-{n}", 0.25 * (n + 1)) for n in range(4)
+        ]
+        for each in store.tracklets():
+            before = np.frombuffer(vectors[each.tracklet_id], "<f4")
+            assert np.array_equal(store.embeddings([each.row])[0], rounded(before))
+        assert [(each.to_tracklet_id, each.state) for each in store.links()] == [("gate-0", LinkState.PROBABLE)]
+        assert store.runs_of("gate") == 1
+        assert reconcile(store).differences == ()
+        assert Record.read(tmp_path / "crops/gate/gate-0/record.json") == store.record("gate-0")
+    held = (tmp_path / DATABASE).read_bytes()
+    assert not any(vector in held for vector in vectors.values())  # in no free page either
+
+
+def test_a_migration_that_a_crash_cut_short_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    version_1(tmp_path)
+    monkeypatch.setattr("pipeline.schema.MIGRATIONS", (MIGRATIONS[0], MIGRATIONS[1] + "; SELECT no_such_function();"))
+    with pytest.raises(ResourceError):
+        open_store(tmp_path)
+    monkeypatch.undo()
+    with open_store(tmp_path) as store:
+        assert store.counts().accepted == 4
+
+
+def test_the_nearest_are_the_same_before_and_after_a_restart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    raw = rng.normal(size=(300, DIMENSION)).astype(np.float32)
+    vectors = rounded(raw / np.linalg.norm(raw, axis=1, keepdims=True))
+    live = Gallery(DIMENSION)
+    with open_store(tmp_path) as store:
+        for first in range(0, 300, 100):
+            items = [
+                sighting_of(tracklet_of(f"gate-{n}", at=10 * n, crops=0), person=n + 1, vector=vectors[n])
+                for n in range(first, first + 100)
+            ]
+            store.add_all(items)
+        live.add(np.arange(1, 301), vectors)
+    with Store.read(tmp_path) as store:
+        again = store.gallery()
+        for kept, fresh in zip(again.search(vectors, 20), live.search(vectors, 20), strict=True):
+            assert np.array_equal(kept, fresh)
+
+
+def test_a_reader_follows_what_is_added(tmp_path: Path) -> None:
+    with open_store(tmp_path) as writer, Store.read(tmp_path) as reader:
+        nothing = reader.changes_since(Cursor())
+        assert (nothing.rebuilt, nothing.added, nothing.vectors.shape) == (True, (), (0, DIMENSION))
+        writer.add(sighting_of(tracklet_of("gate-A"), vector=axis(2)))
+        writer.add(rejected_of(tracklet_of("gate-B", at=5)))
+        first = reader.changes_since(nothing.cursor)
+        assert [each.tracklet_id for each in first.added] == ["gate-A"]
+        assert np.array_equal(first.vectors, axis(2)[None])
+        assert (first.rebuilt, first.removed, first.revised) == (False, (), ())
+        writer.add(sighting_of(tracklet_of("gate-C", at=9)))
+        assert [each.row for each in reader.changes_since(first.cursor).added] == [3]
+        assert [each.row for each in reader.changes_since(Cursor()).added] == [1, 3]
+        same = reader.changes_since(reader.changes_since(first.cursor).cursor)
+        assert (same.added, same.rebuilt) == ((), False)
+
+
+def test_zones_quality_and_counterparts_are_kept_and_filtered(tmp_path: Path) -> None:
+    beside = tracklet_of("dock-X", modality=Modality.THERMAL).crops[0]
+    counterpart = Counterpart("dock", Modality.THERMAL, beside.image, beside.captured_at, beside.xyxy)
+    tracklet = replace(tracklet_of("gate-A"), zones=("yard", "door", "door"), counterparts=(counterpart,))
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet))
+        store.add(sighting_of(tracklet_of("gate-B", at=10, crops=1)))
+
+        def names(wanted: TrackletFilter) -> list[str]:
+            return [each.tracklet_id for each in store.tracklets(wanted)]
+
+        assert store.tracklet("gate-A").zones == ("door", "yard")
+        assert names(TrackletFilter(zones=frozenset({"door", "hall"}))) == ["gate-A"]
+        assert names(TrackletFilter(zones=frozenset())) == []
+        assert names(TrackletFilter(min_quality=0.55)) == ["gate-A"]
+        (found,) = store.counterparts("gate-A")
+        assert (found.camera_id, found.modality, found.captured_at) == ("dock", Modality.THERMAL, beside.captured_at)
+        assert np.array_equal(read_crop(found.crop), beside.image)
+        assert store.counterparts("gate-B") == []
+        assert reconcile(store).differences == ()

@@ -1,0 +1,294 @@
+"""Kill -9 a process that fills, prunes and reindexes a gallery, at random moments; after each, look for any loss.
+
+A child process, forked so that each costs milliseconds and not an import, inserts tracklets (synthetic), ages and
+erases some, and embeds all of them anew with one of two stand-in models; it tells what it did once that is done. The
+parent kills it at a random moment, opens the gallery as the next run would, and compares: database, records, crops,
+events, index and audit must agree, every insertion that was told must be there, nothing that was told erased. Then
+pages of the database are overwritten with noise, one at a time, and the gallery must come back whole.
+
+    python benchmarks/recovery.py 200
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ulid import ULID
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import machine
+
+from pipeline.audit import Actor
+from pipeline.crop_files import read_crop
+from pipeline.erasure import erase
+from pipeline.frame import Image, TimeSource
+from pipeline.identify import Link, Sighting
+from pipeline.reconcile import reconcile
+from pipeline.record import CROPS
+from pipeline.recovery import maintain, open_store
+from pipeline.reindex import reindex
+from pipeline.retention import Retention, RetentionRules
+from pipeline.sinks import EventLog
+from pipeline.store import DATABASE, Store, TrackletFilter
+from pipeline.tracklets import Crop, RejectedTracklet, Rejection, Tracklet
+from reid.calibration import Calibration, Curve
+from reid.embedding import rounded, to_bytes
+from reid.modality import Modality
+
+RESULT = Path(__file__).parent / "results" / "recovery.json"
+MOST_TRACKLETS = 60
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+CURVES = {(a, b): Curve(9.0, -4.0) for n, a in enumerate(Modality) for b in list(Modality)[n:]}
+BENCH = Actor("benchmark", purpose="kill -9")
+MODALITIES = {"gate": Modality.RGB, "yard": Modality.NIR, "dock": Modality.THERMAL}
+
+
+class StandIn:
+    """A model whose vector is a fixed projection of the crops: quick, and different for another seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.dimension = 128
+        self.model_id = f"stand-in-{seed}@sha256:{seed:016x}"
+        self._matrix = np.random.default_rng(seed).normal(size=(self.dimension, 16)).astype(np.float32)
+
+    def extract(self, clips: Sequence[Sequence[Image]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
+        """Unit rows (n, dimension), each of its clip alone."""
+        rows = []
+        for clip in clips:
+            means = np.mean([np.resize(crop.reshape(crop.shape[0], -1).mean(axis=1), 16) for crop in clip], axis=0)
+            row = self._matrix @ (means - means.mean() + 1).astype(np.float32)
+            rows.append(row / np.linalg.norm(row))
+        return np.stack(rows).astype(np.float32)
+
+
+MODELS = (StandIn(1), StandIn(2))
+
+
+def new_item(rng: random.Random, number: int, earlier: Sequence[str]) -> Sighting | RejectedTracklet:
+    """A tracklet of a random camera; every tenth is a rejected one."""
+    camera = rng.choice(list(MODALITIES))
+    modality = MODALITIES[camera]
+    noise = np.random.default_rng(rng.getrandbits(32))
+    shape = (48, 20, 3) if modality is Modality.RGB else (48, 20)
+    dtype = np.uint16 if modality is Modality.THERMAL else np.uint8
+    start = NOON + timedelta(seconds=number)
+    box = np.array([10, 20, 30, 68], np.float32)
+    crops = tuple(
+        Crop(noise.integers(0, 250, shape).astype(dtype), k, start + timedelta(seconds=k / 10), box, 0.5 + k / 10)
+        for k in range(rng.randint(1, 4))
+    )
+    tracklet = Tracklet(
+        f"{camera}-{ULID()}", camera, modality, 1 + number, start, start + timedelta(seconds=1),
+        TimeSource.CONFIGURED_START, np.arange(11), np.tile(box, (11, 1)), np.full(11, 0.9, np.float32), (320, 240),
+        crops,
+    )  # fmt: skip
+    if number % 10 == 9:
+        return RejectedTracklet(tracklet, Rejection.TOO_SMALL)
+    vector = rounded(noise.normal(size=MODELS[0].dimension))
+    links = tuple(Link(name, name.split("-")[0], MODALITIES[name.split("-")[0]], 0.7, 0.6, cross_modality=False)
+                  for name in earlier[-2:])  # fmt: skip
+    return Sighting(tracklet, rounded(vector / np.linalg.norm(vector)), 1 + number // 3, links)
+
+
+def work(root: Path, seed: int, tell: int) -> None:
+    """Change the gallery until killed, telling each change through a pipe once it is done."""
+    rng = random.Random(seed)  # noqa: S311
+
+    def say(kind: str, names: Sequence[str] = ()) -> None:
+        os.write(tell, (json.dumps([kind, list(names)]) + "\n").encode())
+
+    store = maintain(root)
+    events = EventLog(root, model_id=store.model_id, dimension=store.dimension)
+    say("open")
+    while True:
+        found = store.tracklets()
+        doing = rng.choices(["add", "erase", "age", "reindex"], [8, 2, 2, 1])[0]
+        if doing == "add" and len(found) < MOST_TRACKLETS:
+            start, earlier = store.last_row, [each.tracklet_id for each in found]
+            items = [new_item(rng, start + n, earlier) for n in range(rng.randint(1, 4))]
+            store.add_all(items)
+            say("add", [item.tracklet.tracklet_id for item in items])
+            for item in items:
+                events.write(item)
+        elif doing == "erase" and found:
+            gone = rng.sample(found, min(len(found), 2))
+            say("erasing", [each.tracklet_id for each in gone])
+            erase(store, gone, BENCH)
+            say("erased", [each.tracklet_id for each in gone])
+        elif doing == "age" and len(found) > MOST_TRACKLETS // 2:
+            oldest = sorted(found, key=lambda each: each.end)[: len(found) // 4]
+            both = store.tracklets(TrackletFilter(rejected=None))
+            say("erasing", [each.tracklet_id for each in both if each.end <= oldest[-1].end])
+            days = (datetime.now(UTC) - oldest[-1].end).total_seconds() / 86400
+            Retention(store, RetentionRules(tracklets_days=days, low_water_mb=0)).age()
+            say("aged")
+        elif doing == "reindex" and found:
+            model = MODELS[store.model_id == MODELS[0].model_id]
+            reindex(store, model, Calibration(CURVES), BENCH, batch=4)
+            events = EventLog(root, model_id=store.model_id, dimension=store.dimension)
+            say("reindexed")
+
+
+def killed_once(root: Path, rng: random.Random, longest: float) -> tuple[list[tuple[str, list[str]]], float]:
+    """Fork a worker and kill it; what it told, and how long it lived after it had opened the gallery."""
+    read, write = os.pipe()
+    seed = rng.getrandbits(32)
+    child = os.fork()
+    if not child:
+        try:
+            os.close(read)
+            work(root, seed, write)
+        finally:
+            os._exit(1)  # only reached when it failed by itself, which the parent reports
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        first = pipe.readline()
+        lived = rng.uniform(0, longest)
+        time.sleep(lived)
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        told = [json.loads(line) for line in [first, *pipe.read().splitlines()] if line.strip().endswith(b"]")]
+    if not os.WIFSIGNALED(status):
+        raise SystemExit(f"the worker of seed {seed} failed by itself")
+    return [(kind, names) for kind, names in told], lived
+
+
+class Books:
+    """What must be there, what must not, and what may."""
+
+    def __init__(self) -> None:
+        self.committed: set[str] = set()
+        self.gone: set[str] = set()
+
+    def enter(self, told: Sequence[tuple[str, list[str]]]) -> None:
+        """Take in what a worker told; what it began to erase may be there or not."""
+        for kind, names in told:
+            self.committed |= set(names) if kind == "add" else set()
+            self.committed -= set(names) if kind in ("erasing", "erased") else set()
+            self.gone |= set(names) if kind == "erased" else set()
+
+    def faults(self, root: Path) -> tuple[dict[str, int], int]:
+        """Counts of what is wrong after opening as the next run would, and how many orphans that removed."""
+        folders = {path.name for path in (root / CROPS).glob("*/*")}
+        with maintain(root) as store:
+            stored = {each.tracklet_id for each in store.tracklets(TrackletFilter(rejected=None))}
+            found = reconcile(store)
+            for difference in found.differences:
+                print("difference:", difference, file=sys.stderr)
+        left = {path.name for path in (root / CROPS).glob("*/*")}
+        counts = {
+            "differences": len(found.differences),
+            "committed_tracklets_lost": len(self.committed - stored),
+            "erased_tracklets_back": len(self.gone & stored),
+            "orphans_left": len(left - stored),
+        }
+        self.committed |= stored
+        return counts, len(folders - left)
+
+
+def kill_many(root: Path, kills: int, seed: int, longest: float) -> dict[str, object]:
+    """The first part of the benchmark."""
+    rng = random.Random(seed)  # noqa: S311
+    open_store(
+        root, model_id=MODELS[0].model_id, dimension=MODELS[0].dimension, calibration=Calibration(CURVES)
+    ).close()
+    books, total, did, orphans = Books(), Counter[str](), Counter[str](), 0
+    for number in range(kills):
+        told, _ = killed_once(root, rng, longest)
+        did.update(kind for kind, _ in told)
+        books.enter(told)
+        faults, removed = books.faults(root)
+        total.update(faults)
+        orphans += removed
+        if sys.stderr.isatty():
+            print(f"\r{number + 1} of {kills}", end="", file=sys.stderr)
+    return {
+        "kills": kills,
+        "done_between": dict(did),
+        "orphans_removed": orphans,
+        "tracklets_at_the_end": len(books.committed),
+        **total,
+    }
+
+
+def end_like_fresh(root: Path) -> bool:
+    """Whether a reindexing after all that gives the vectors of embedding every stored tracklet anew."""
+    with maintain(root) as store:
+        model = MODELS[store.model_id == MODELS[0].model_id]
+        reindex(store, model, Calibration(CURVES), BENCH, batch=4)
+        tracklets = store.tracklets()
+        clips = [[read_crop(path) for path in store.crops(each.tracklet_id)] for each in tracklets]
+        fresh = model.extract(clips, [each.modality for each in tracklets])
+        kept = store.embeddings([each.row for each in tracklets])
+    return all(to_bytes(a) == to_bytes(b) for a, b in zip(fresh, kept, strict=True))
+
+
+def spoil_pages(root: Path, pages: int, seed: int) -> dict[str, int]:
+    """Overwrite one page at a time with noise, and bring the gallery back."""
+    rng = np.random.default_rng(seed)
+    counts = Counter[str]()
+    for _ in range(pages):
+        with Store.read(root) as store, store.reading() as db:
+            (size,) = db.execute("PRAGMA page_size").fetchone()
+            before = {each.tracklet_id: store.embeddings([each.row]).tobytes() for each in store.tracklets()}
+        path = root / DATABASE
+        page = int(rng.integers(path.stat().st_size // size))
+        with path.open("r+b") as file:
+            file.seek(page * size)
+            file.write(rng.bytes(size))
+        rebuilt: list[object] = []
+        with maintain(root, on_rebuilt=rebuilt.append) as store:
+            after = {each.tracklet_id: store.embeddings([each.row]).tobytes() for each in store.tracklets()}
+            counts["differences"] += len(reconcile(store).differences)
+        counts["rebuilt"] += len(rebuilt)
+        counts["tracklets_lost_or_changed"] += sum(after.get(name) != vector for name, vector in before.items())
+    return {"pages": pages, **counts}
+
+
+def main() -> int:
+    """Run, print, and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kills", type=int, nargs="?", default=200)
+    parser.add_argument("--pages", type=int, default=25)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--longest", type=float, default=0.6, metavar="SECONDS", help="that a worker lives")
+    parser.add_argument("--output", type=Path, default=RESULT)
+    options = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix="recovery-"))
+    try:
+        started = time.perf_counter()
+        result: dict[str, Any] = {
+            "what": "kill -9 at random moments of inserting, ageing, erasing and reindexing; synthetic tracklets",
+            "machine": machine.describe(),
+            "seed": options.seed,
+            "kill": kill_many(root, options.kills, options.seed, options.longest),
+            "reindexed_like_fresh": end_like_fresh(root),
+            "noise": spoil_pages(root, options.pages, options.seed),
+        }
+        result["seconds"] = round(time.perf_counter() - started, 1)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    options.output.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+    faults = ("differences", "committed_tracklets_lost", "erased_tracklets_back", "orphans_left")
+    bad = [result["kill"][name] for name in faults]
+    bad += [result["noise"][name] for name in ("differences", "tracklets_lost_or_changed")]
+    return 1 if any(bad) or not result["reindexed_like_fresh"] else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

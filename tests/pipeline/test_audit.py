@@ -1,0 +1,198 @@
+"""Who searched for whom: no row can be edited, taken out, moved or cut off unseen, and an erasure takes names only."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline.audit import AUDIT_COPY, Actor, Audit
+from pipeline.cases import Cases
+from pipeline.errors import UsageError
+from pipeline.store import DATABASE, Store
+from tests.pipeline.factories import open_store, sighting_of, tracklet_of
+
+EVE = Actor("eve", purpose="a lost child")
+
+
+def audited(root: Path, rows: int = 5) -> None:
+    with open_store(root) as store:
+        store.add_all([sighting_of(tracklet_of(f"gate-{n}", at=10 * n), person=n + 1) for n in range(rows)])
+        for n in range(rows):
+            Audit(store).record(EVE, "search", {"query": f"gate-{n}", "answers": []}, subjects=[f"gate-{n}"])
+
+
+def spoil(root: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(root / DATABASE)) as database, database:
+        for statement in statements:
+            database.execute(statement)
+
+
+def findings(root: Path, head: tuple[int, str] | None = None) -> tuple[str, ...]:
+    with Store.read(root) as store:
+        return Audit(store).verify(head=head).findings
+
+
+def test_rows_come_back_with_names_and_verify(tmp_path: Path) -> None:
+    audited(tmp_path)
+    with Store.read(tmp_path) as store:
+        rows = Audit(store).rows()
+        assert [(row.number, row.actor, row.action, row.purpose) for row in rows] == [
+            (n, "eve", "search", "a lost child") for n in range(1, 6)
+        ]
+        assert rows[2].details == {"query": "gate-2", "answers": []}
+        verdict = Audit(store).verify()
+        assert (verdict.rows, verdict.findings, verdict.notes) == (5, (), ())
+        assert verdict.head == (5, rows[4].hash)
+        assert [row.number for row in Audit(store).rows(limit=2)] == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        (["UPDATE audit SET actor = 'bob' WHERE number = 3"], "row 3 was edited"),
+        (["UPDATE audit SET details = '{}' WHERE number = 5"], "row 5 was edited"),
+        (["UPDATE audit SET at_us = at_us + 1 WHERE number = 1"], "row 1 was edited"),
+        (["UPDATE audit SET case_id = 'C1' WHERE number = 2"], "row 2 was edited"),
+        (["DELETE FROM audit WHERE number = 3"], "row 3 is missing"),
+        (["DELETE FROM audit WHERE number = 1"], "row 1 is missing"),
+        (["DELETE FROM audit WHERE number = 5"], "row 5 is missing from the database"),
+        (["DELETE FROM audit"], "row 1 is missing from the database"),
+        (
+            [
+                "UPDATE audit SET number = 99 WHERE number = 2",
+                "UPDATE audit SET number = 2 WHERE number = 3",
+                "UPDATE audit SET number = 3 WHERE number = 99",
+            ],
+            "row 2 does not follow",
+        ),
+        (["INSERT INTO audit SELECT 6, at_us, actor, action, case_id, purpose, details, hash, hash FROM audit"
+          " WHERE number = 5"], "row 6 was edited"),
+        (["UPDATE audit_subjects SET subject = 'gate-9' WHERE subject = 'gate-2'"], "was edited"),
+    ],
+)  # fmt: skip
+def test_whatever_is_done_to_the_rows_is_found(tmp_path: Path, edits: list[str], message: str) -> None:
+    audited(tmp_path)
+    spoil(tmp_path, *edits)
+    assert any(message in finding for finding in findings(tmp_path)), findings(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["number", "at_us", "actor", "action", "case_id", "purpose", "details", "previous"])
+def test_every_column_is_under_the_hash(tmp_path: Path, column: str) -> None:
+    audited(tmp_path)
+    spoil(tmp_path, f"UPDATE audit SET {column} = '77' WHERE number = 5")  # noqa: S608
+    assert findings(tmp_path) != ()
+
+
+def test_a_chain_that_was_forged_anew_differs_from_its_copy_and_from_a_head_kept_elsewhere(tmp_path: Path) -> None:
+    audited(tmp_path)
+    with Store.read(tmp_path) as store:
+        head = Audit(store).verify().head
+    spoil(tmp_path, "DELETE FROM audit", "DELETE FROM audit_subjects")
+    with Store.edit(tmp_path) as store, store.writing() as db:
+        for _ in range(5):
+            Audit(store).append(db, EVE, "search", {"query": "nobody"})
+    assert any("differs from audit.jsonl" in finding for finding in findings(tmp_path))
+    (tmp_path / AUDIT_COPY).unlink()
+    with Store.edit(tmp_path) as store:
+        Audit(store).copy()
+    assert findings(tmp_path) == ()  # database and copy forged alike: only what lies elsewhere shows it
+    assert findings(tmp_path, head) == ("row 5 has another hash than the head that was kept",)
+    spoil(tmp_path, "DELETE FROM audit WHERE number > 2")
+    (tmp_path / AUDIT_COPY).unlink()
+    assert any("cut off" in finding for finding in findings(tmp_path, head))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: [*lines[:2], lines[2].replace(b"eve", b"bob"), *lines[3:]], "row 3 differs from"),
+        (lambda lines: [*lines[:2], *lines[3:]], "row 3 is missing from audit.jsonl"),
+        (lambda lines: [*lines, b"nonsense\n"], "not a row of the audit"),
+        (lambda lines: [*lines, lines[0]], "not a row of the audit"),
+    ],
+)
+def test_an_edited_copy_is_found(tmp_path: Path, change: Callable[[list[bytes]], list[bytes]], message: str) -> None:
+    audited(tmp_path)
+    lines = (tmp_path / AUDIT_COPY).read_bytes().splitlines(keepends=True)
+    (tmp_path / AUDIT_COPY).write_bytes(b"".join(change(lines)))
+    assert any(message in finding for finding in findings(tmp_path)), findings(tmp_path)
+
+
+def test_a_copy_that_a_crash_left_behind_or_torn_is_completed_with_the_next_row(tmp_path: Path) -> None:
+    audited(tmp_path)
+    path = tmp_path / AUDIT_COPY
+    path.write_bytes(path.read_bytes()[:-20])
+    with Store.edit(tmp_path) as store:
+        verdict = Audit(store).verify()
+        assert verdict.findings == ()
+        assert "1 rows are not in audit.jsonl yet" in verdict.notes[0]
+        Audit(store).record(EVE, "search", {})
+        verdict = Audit(store).verify()
+    assert (verdict.rows, verdict.findings, verdict.notes) == (6, (), ())
+    assert [json.loads(line)[0] for line in path.read_bytes().splitlines()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_purpose_can_be_made_mandatory_and_a_case_must_exist(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        strict = Audit(store, purpose_required=True)
+        with pytest.raises(UsageError, match="this site asks why"):
+            strict.record(Actor("eve"), "search", {})
+        with pytest.raises(UsageError, match="'C-7' is not one of no cases yet"):
+            strict.record(Actor("eve", case_id="C-7"), "search", {})
+        Cases(store).open("C-7", "lost child", EVE)
+        strict.record(Actor("eve", case_id="C-7"), "search", {})
+        strict.record(EVE, "search", {})
+        Audit(store).record(Actor("eve"), "search", {})
+        assert [row.case_id for row in strict.rows()] == [None, "C-7", None, None]
+
+
+def test_names_within_texts_are_replaced_and_each_row_has_tokens_of_its_own(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-SECRET")))
+        for _ in range(2):
+            details = {"query": "near gate-SECRET (box)", "gate-SECRET": ["gate-SECRET", 1]}
+            Audit(store).record(EVE, "search", details, subjects=["gate-SECRET"])
+        assert Audit(store).rows()[0].details == details
+        with store.reading() as db:
+            texts = [text for (text,) in db.execute("SELECT details FROM audit")]
+        assert "SECRET" not in "".join(texts)
+        assert texts[0] != texts[1]
+    assert b"SECRET" not in (tmp_path / AUDIT_COPY).read_bytes()
+
+
+def test_old_rows_age_away_and_the_chain_goes_on(tmp_path: Path) -> None:
+    audited(tmp_path)
+    with Store.edit(tmp_path) as store:
+        audit = Audit(store)
+        assert audit.age(before=datetime.now(UTC) - timedelta(days=1)) == 0
+        assert audit.age(before=datetime.now(UTC) + timedelta(days=1)) == 5
+        audit.record(EVE, "search", {})
+        assert [(row.number, row.action) for row in audit.rows()] == [(6, "audit_aged"), (7, "search")]
+        assert audit.verify().findings == ()
+        with store.reading() as db:
+            assert db.execute("SELECT COUNT(*) FROM audit_subjects").fetchone() == (0,)
+        assert audit.age(most_bytes=400) == 1
+        assert audit.verify().findings == ()
+    spoil(tmp_path, "DELETE FROM audit WHERE number = 7")
+    assert findings(tmp_path) != ()
+
+
+def test_a_row_of_megabytes_is_copied_like_any_other(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        for size in (3_000_000, 10, 70_000, 10):
+            Audit(store).record(EVE, "export", {"tracklets": "x" * size})
+        assert Audit(store).verify() == Audit(store).verify(head=Audit(store).verify().head)
+        assert (Audit(store).verify().findings, Audit(store).verify().notes) == ((), ())
+
+
+def test_rows_of_several_processes_make_one_chain(tmp_path: Path) -> None:
+    audited(tmp_path, rows=1)
+    with Store.edit(tmp_path) as one, Store.edit(tmp_path) as other, open_store(tmp_path) as filler:
+        for store in (one, other, filler) * 5:
+            Audit(store).record(EVE, "search", {})
+        assert Audit(one).verify().findings == ()
+        assert Audit(one).verify().rows == 16

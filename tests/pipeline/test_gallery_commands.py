@@ -1,0 +1,259 @@
+"""The commands about a gallery, as people type them."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.audit import Actor
+from pipeline.cases import Cases
+from pipeline.cli import main
+from pipeline.reconcile import reconcile
+from pipeline.recovery import maintain
+from pipeline.store import Store, TrackletFilter
+from tests.pipeline.factories import sighting_of
+from tests.pipeline.full_disk import fill_to_the_brim, large, mounted
+from tests.pipeline.recordings import write_thermal, write_video, write_weights
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    write_video(folder / "gate.mp4")
+    write_thermal(folder / "dock")
+    write_weights(folder / "mini.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("run") / "out"
+    assert main([
+        "run", "--source", f"gate={site}/gate.mp4,start=2026-06-01T14:00:00Z",
+        "--source", f"dock={site}/dock/*.png,modality=thermal,start=2026-06-01T22:00:00Z",
+        "--set", f"reid.weights={site}/mini.safetensors", "--set", "retention.tracklets_days=36500",
+        "--output", str(output), "--no-progress", "--quiet",
+    ]) == 0  # fmt: skip
+    return output
+
+
+@pytest.fixture
+def gallery(done: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(done, tmp_path / "run"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path / "small") as folder:
+        yield folder
+
+
+class Commands:
+    """Types commands and reads their JSON."""
+
+    def __init__(self, gallery: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self._gallery = gallery
+        self._capsys = capsys
+        self.err = ""
+
+    def __call__(self, *words: str, code: int = 0, group: int = 2) -> Any:
+        where = ["--gallery", str(self._gallery)]
+        self._capsys.readouterr()
+        assert main([*words[:group], *where, "--json", *words[group:]]) == code
+        captured = self._capsys.readouterr()
+        self.err = captured.err
+        return json.loads(captured.out) if captured.out else None
+
+    def tracklets(self, camera: str) -> list[str]:
+        lines = "".join(path.read_text() for path in sorted((self._gallery / "events").glob("*.jsonl"))).splitlines()
+        events = [json.loads(line) for line in lines]
+        return [each["tracklet_id"] for each in events if each["camera"] == camera and each["person"]]
+
+
+@pytest.fixture
+def typed(gallery: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
+    return Commands(gallery, capsys)
+
+
+def test_stats_and_verify_after_a_run(typed: Commands) -> None:
+    stats = typed("gallery", "stats")
+    assert stats["tracklets"]["accepted"] > 0
+    assert {each["camera"] for each in stats["cameras"]} == {"gate", "dock"}
+    assert stats["bytes"]["crops"] > 0
+    verified = typed("gallery", "verify")
+    assert verified["differences"] == []
+    assert verified["vectors"] == stats["tracklets"]["accepted"]
+
+
+def test_verify_names_each_difference_and_repairs_what_the_database_can_tell(typed: Commands, gallery: Path) -> None:
+    first, *_ = typed.tracklets("gate")
+    folder = gallery / "crops/gate" / first
+    (folder / "record.json").write_text("{}")
+    (folder / "777.jpg").write_bytes(b"stray")
+    day = next((gallery / "events").glob("*.jsonl"))
+    with day.open("a") as file:
+        file.write('{"tracklet_id":"gate-GONE"}\n')
+    found = typed("gallery", "verify", code=1)["differences"]
+    assert [each.split(": ", 1)[1] for each in found] == [
+        "damaged", "an event of tracklet gate-GONE, which the database does not have"
+    ]  # fmt: skip
+    assert "record and images of" in typed("gallery", "verify", "--repair")["repaired"][0]
+    assert not (folder / "777.jpg").exists()
+    crop = next(folder.glob("*.jpg"))
+    crop.unlink()
+    assert [str(crop) in each for each in typed("gallery", "verify", code=1)["differences"]] == [True]
+
+
+def test_every_search_and_export_is_recorded_with_its_purpose(typed: Commands, gallery: Path, tmp_path: Path) -> None:
+    query = typed.tracklets("gate")[0]
+    answer = typed("search", query, "--purpose", "lost child", "--operator", "eve", "--modality", "thermal", group=1)
+    typed("export", "--draft", str(tmp_path / "draft.csv"), group=1)
+    typed("gallery", "export", "--output", str(tmp_path / "part"), "--camera", "gate", "--operator", "eve")
+    rows = typed("audit", "show")
+    assert [row["action"] for row in rows] == ["search", "export", "export"]
+    assert (rows[0]["actor"], rows[0]["purpose"], rows[0]["details"]["query"]) == ("eve", "lost child", query)
+    assert rows[0]["details"]["filters"]["modalities"] == ["thermal"]
+    answered = [each["tracklet_id"] for each in rows[0]["details"]["answers"]]
+    assert answered == [each["tracklet_id"] for each in answer["answers"]]
+    head = typed("audit", "head")
+    assert typed("audit", "verify", "--head", f"{head['number']}:{head['hash']}")["findings"] == []
+    typed("audit", "verify", "--head", f"{head['number']}:{'0' * 64}", code=1)
+    typed("audit", "verify", "--head", "last", code=2)
+    assert Commands(tmp_path / "part", typed._capsys)("gallery", "verify")["differences"] == []
+
+
+def test_a_site_may_ask_why(typed: Commands, gallery: Path) -> None:
+    config = json.loads((gallery / "config.json").read_text())
+    (gallery / "config.json").write_text(json.dumps(config | {"storage": {"purpose_required": True}}))
+    query = typed.tracklets("gate")[0]
+    for words, group in [
+        (["search", query], 1), (["gallery", "erase", "--tracklet", query], 2),
+        (["gallery", "export", "--output", str(gallery / "x")], 2),
+    ]:  # fmt: skip
+        typed(*words, code=2, group=group)
+        assert "this site asks why" in typed.err
+    assert typed("audit", "show") == []
+    typed("case", "open", "C-1", "--title", "lost child")
+    typed("search", query, "--case", "C-1", group=1)
+    typed("search", query, "--case", "C-2", group=1, code=2)
+    assert [row["case_id"] for row in typed("audit", "show")] == [None, "C-1"]
+
+
+def test_erase_says_what_would_go_then_takes_it_but_not_from_a_case(typed: Commands, gallery: Path) -> None:
+    one, two = typed.tracklets("gate")[0], typed.tracklets("dock")[0]
+    typed("case", "open", "C-1")
+    typed("case", "hold", "C-1", "--tracklet", one, "--note", "at the door")
+    assert typed("case", "list")[0]["items"] == [one]
+    typed("gallery", "erase", "--tracklet", one, code=2)
+    assert "held by case C-1" in typed.err
+    typed("gallery", "erase", code=2)
+    planned = typed("gallery", "erase", "--tracklet", two, "--dry-run")
+    assert (gallery / "video").is_dir()
+    assert typed("gallery", "erase", "--tracklet", two)["tracklets"] == planned["tracklets"] == [two]
+    assert not (gallery / "video").exists()
+    typed("case", "close", "C-1")
+    whole = typed("gallery", "stats")["tracklets"]
+    gone = typed("gallery", "erase", "--from", "2026-06-01T00:00:00Z", "--to", "2026-06-02T00:00:00Z")
+    assert len(gone["tracklets"]) == whole["accepted"] + whole["rejected"]
+    assert typed("gallery", "verify")["tracklets"] == 0
+    held = b"".join(path.read_bytes() for path in gallery.rglob("*") if path.is_file())
+    assert one.encode() not in held
+    assert two.encode() not in held
+
+
+def test_people_are_decided_upon_and_decisions_taken_back(typed: Commands) -> None:
+    people = [each for each in typed("person", "list")["persons"] if each["tracklets"]]
+    if len(people) < 2:
+        typed("person", "split", typed.tracklets("dock")[0])
+        people = [each for each in typed("person", "list")["persons"] if each["tracklets"]]
+    before = {each["person"]: each["tracklets"] for each in people}
+    into, other = list(before)[:2]
+    done = typed("person", "merge", into, other)
+    after = {each["person"]: each["tracklets"] for each in typed("person", "list")["persons"]}
+    assert (after[into], after[other]) == (before[into] + before[other], 0)
+    typed("person", "undo", str(done["decision_id"]))
+    again = {each["person"]: each["tracklets"] for each in typed("person", "list")["persons"] if each["tracklets"]}
+    assert again == before
+    typed("person", "merge", into, "P9999", code=2)
+    assert "no person P9999" in typed.err
+    assert typed("gallery", "verify")["differences"] == []
+
+
+def test_another_model_is_refused_and_reindexing_takes_it(typed: Commands, gallery: Path, site: Path) -> None:
+    before = typed("gallery", "stats")["model"]
+    answer = typed("gallery", "reindex", "--weights", "xreid-tiny", "--device", "cpu")
+    assert (answer["before"], answer["model_id"]) == (before, typed("gallery", "stats")["model"])
+    assert answer["model_id"] != before
+    assert typed("gallery", "verify")["differences"] == []
+    code = main([
+        "run", "--source", f"gate={site}/gate.mp4", "--set", f"reid.weights={site}/mini.safetensors",
+        "--output", str(gallery), "--append", "--no-progress",
+    ])  # fmt: skip
+    assert code == 4
+    message = typed._capsys.readouterr().err
+    assert before in message
+    assert answer["model_id"] in message
+
+
+def test_merge_and_age(typed: Commands, gallery: Path, done: Path, tmp_path: Path) -> None:
+    typed("gallery", "merge", str(done), code=2)
+    assert "both galleries have a camera" in typed.err
+    typed("gallery", "merge", str(done), "--rename-camera", "gate", code=2)
+    merged = typed("gallery", "import", str(done), "--same-cameras")
+    assert (merged["tracklets"], merged["already"] > 0) == (0, True)
+    assert typed("gallery", "age") == {}
+    config = json.loads((gallery / "config.json").read_text())
+    (gallery / "config.json").write_text(json.dumps(config | {"retention": {"tracklets_days": 0.001}}))
+    assert typed("gallery", "age")["tracklets"] > 0
+    assert typed("gallery", "verify")["tracklets"] == 0
+
+
+def test_verify_beside_a_run_looks_and_touches_nothing(typed: Commands, gallery: Path) -> None:
+    with maintain(gallery):
+        assert typed("gallery", "verify")["differences"] == []
+        typed("gallery", "erase", "--tracklet", typed.tracklets("gate")[0], code=5)
+        assert "another process is writing" in typed.err
+        typed("search", typed.tracklets("gate")[0], group=1)  # a search is recorded beside a run all the same
+    assert [row["action"] for row in typed("audit", "show")] == ["search"]
+
+
+def test_there_must_be_a_gallery(typed: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["gallery", "stats"], ["gallery", "verify"], ["audit", "show"], ["case", "list"], ["person", "list"]):
+        assert main([*words, "--gallery", str(tmp_path / "none")]) == 2
+        assert "no gallery there" in capsys.readouterr().err
+
+
+def test_a_run_into_a_disk_of_64_mb_that_is_full_goes_on(done: Path, site: Path, small_disk: Path) -> None:
+    """The oldest that no case holds makes room for the new, and all that is left agrees."""
+    root = Path(shutil.copytree(done, small_disk / "run"))
+    known = json.loads((root / "gallery.json").read_text())
+    with Store.maintain(root) as store:
+        before = {each.tracklet_id for each in store.tracklets(TrackletFilter(rejected=None))}
+        vector = store.embeddings([store.tracklets()[0].row])[0]
+        for n in range(60):
+            tracklet = large(f"old-{n}", 10.0 * n)
+            store.add(sighting_of(tracklet, person=900 + n, vector=vector))
+        Cases(store).open("C-1", "theft", Actor("eve"))
+        Cases(store).hold("C-1", ["old-3"], Actor("eve"))
+    assert known["model_id"]
+    fill_to_the_brim(small_disk / "other")
+    code = main([
+        "run", "--source", f"gate={site}/gate.mp4,start=2026-07-01T14:00:00Z",
+        "--set", f"reid.weights={site}/mini.safetensors", "--output", str(root), "--append", "--no-progress",
+    ])  # fmt: skip
+    assert code == 0
+    report = json.loads((root / "report.json").read_text())
+    assert report["tracklets"]["accepted"] > 0
+    assert report["tracklets"]["lost"] == {}
+    with maintain(root) as store:
+        left = {each.tracklet_id for each in store.tracklets(TrackletFilter(rejected=None))}
+        assert "old-3" in left
+        assert len(left - before) < 60
+        new = [each for each in store.tracklets() if each.start.month == 7]
+        assert len(new) == report["tracklets"]["accepted"]
+        assert reconcile(store).differences == ()
+    events = "".join(path.read_text() for path in (root / "events").glob("*.jsonl"))
+    assert '"type":"disk_low"' in events

@@ -1,0 +1,164 @@
+"""What operators decide about people can be undone, is recorded, and stands against late evidence."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.audit import Actor, Audit
+from pipeline.errors import UsageError
+from pipeline.identify import Link
+from pipeline.persons import Persons
+from pipeline.record import RECORD, Record
+from pipeline.store import Cursor, LinkState, PersonState, Store
+from reid.modality import Modality
+from tests.pipeline.factories import axis, open_store, rejected_of, sighting_of, tracklet_of
+
+EVE = Actor("eve", purpose="review")
+
+
+def link(to: str, probability: float = 0.9) -> Link:
+    return Link(to, "gate", Modality.RGB, 0.8, probability, cross_modality=False)
+
+
+def fill(root: Path) -> Store:
+    """Person 1: gate-A, gate-B, gate-C; person 2: gate-D, gate-E."""
+    store = open_store(root)
+    store.add(sighting_of(tracklet_of("gate-A", at=0), person=1))
+    store.add(sighting_of(tracklet_of("gate-B", at=10), person=1, links=(link("gate-A"),)))
+    store.add(sighting_of(tracklet_of("gate-C", at=20), person=1, links=(link("gate-A"), link("gate-B"))))
+    store.add(sighting_of(tracklet_of("gate-D", at=30), person=2, vector=axis(1)))
+    store.add(sighting_of(tracklet_of("gate-E", at=40), person=2, vector=axis(1), links=(link("gate-D"),)))
+    store.add(rejected_of(tracklet_of("gate-F", at=50)))
+    return store
+
+
+def people(store: Store) -> dict[str, int | None]:
+    return {each.tracklet_id.removeprefix("gate-"): each.person_id for each in store.tracklets()}
+
+
+def states(store: Store) -> dict[int, PersonState]:
+    return {each.person_id: each.state for each in Persons(store).all()}
+
+
+def link_states(store: Store) -> dict[tuple[str, str], LinkState]:
+    return {
+        (each.tracklet_id.removeprefix("gate-"), each.to_tracklet_id.removeprefix("gate-")): each.state
+        for each in store.links()
+    }
+
+
+START = {"A": 1, "B": 1, "C": 1, "D": 2, "E": 2}
+
+
+def test_two_persons_become_one_and_two_again(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        persons = Persons(store)
+        done = persons.merge(1, 2, EVE)
+        assert people(store) == dict.fromkeys("ABCDE", 1)
+        assert states(store) == {1: PersonState.CONFIRMED, 2: PersonState.MERGED}
+        assert Record.read(tmp_path / "crops/gate/gate-D" / RECORD).person_id == 1
+        with pytest.raises(UsageError, match="P0002 is part of P0001 already"):
+            persons.merge(1, 2, EVE)
+        undone = persons.undo(done.decision_id, EVE)
+        assert people(store) == START
+        assert states(store) == {1: PersonState.PROBABLE, 2: PersonState.PROBABLE}
+        assert Record.read(tmp_path / "crops/gate/gate-D" / RECORD).person_id == 2
+        with pytest.raises(UsageError, match="undone already, by decision 2"):
+            persons.undo(done.decision_id, EVE)
+        persons.undo(undone.decision_id, EVE)
+        assert people(store) == dict.fromkeys("ABCDE", 1)
+        rows = Audit(store).rows()
+        assert [(row.action, row.actor, row.purpose) for row in rows] == [
+            ("merge", "eve", "review"), ("undo", "eve", "review"), ("undo", "eve", "review")
+        ]  # fmt: skip
+
+
+def test_a_split_makes_a_new_person_and_rejects_the_links_between(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        persons = Persons(store)
+        done = persons.split(["gate-C"], EVE)
+        assert people(store) == {**START, "C": 3}
+        assert link_states(store)["C", "A"] is LinkState.REJECTED
+        assert link_states(store)["C", "B"] is LinkState.REJECTED
+        assert link_states(store)["B", "A"] is LinkState.PROBABLE
+        assert persons.constraints() == (frozenset(), frozenset({(1, 3), (2, 3)}))
+        with pytest.raises(UsageError, match="all tracklets of P0003"):
+            persons.split(["gate-C"], EVE)
+        with pytest.raises(UsageError, match="must be of one person, got 2"):
+            persons.split(["gate-A", "gate-D"], EVE)
+        persons.undo(done.decision_id, EVE)
+        assert people(store) == START
+        assert set(link_states(store).values()) == {LinkState.PROBABLE}
+        assert Audit(store).rows()[0].details["tracklets"] == ["gate-C"]
+
+
+def test_a_split_without_a_link_keeps_the_two_apart_all_the_same(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-G", at=60), person=1))
+        Persons(store).split(["gate-G"], EVE)
+        assert Persons(store).constraints()[1] == frozenset({(1, 7)})
+
+
+def test_a_link_is_confirmed_or_rejected(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        persons = Persons(store)
+        persons.confirm("gate-A", "gate-B", EVE)
+        assert link_states(store)["B", "A"] is LinkState.CONFIRMED
+        assert states(store)[1] is PersonState.CONFIRMED
+        with pytest.raises(UsageError, match="merge these persons"):
+            persons.confirm("gate-A", "gate-D", EVE)
+        done = persons.reject("gate-E", "gate-D", EVE)
+        assert people(store)["E"] == 3
+        assert persons.constraints() == (frozenset({(1, 2)}), frozenset({(4, 5)}))
+        persons.undo(done.decision_id, EVE)
+        assert people(store) == START
+        persons.reject("gate-D", "gate-A", EVE)  # of two persons already, and without a link
+        assert people(store) == START
+        assert (1, 4) in persons.constraints()[1]
+        with pytest.raises(UsageError, match="was rejected"):
+            persons.reject("gate-F", "gate-A", EVE)
+
+
+def test_late_evidence_revises_a_link_but_not_what_an_operator_confirmed(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        persons = Persons(store)
+        before = store.changes_since(Cursor()).cursor
+        assert persons.revise("gate-C", 2, [link("gate-D", 0.97)])
+        assert people(store)["C"] == 2
+        assert [(each.to_tracklet_id, each.probability) for each in store.links("gate-C")] == [("gate-D", 0.97)]
+        changes = store.changes_since(before)
+        assert (changes.revised, [each.person_id for each in changes.added]) == ((3,), [2])
+        assert Audit(store).rows() == []  # the program's own doing is a decision, and nobody's search
+        assert [each.kind for each in persons.decisions()] == ["revise"]
+        persons.confirm("gate-C", "gate-D", EVE)
+        assert not persons.revise("gate-C", 1, [link("gate-A")])
+        assert people(store)["C"] == 2
+        persons.undo(2, EVE)
+        persons.undo(1, EVE)
+        assert people(store) == START
+        assert len(store.links("gate-C")) == 2
+
+
+def test_a_decision_is_not_undone_below_a_later_one(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        persons = Persons(store)
+        merged = persons.merge(1, 2, EVE)
+        persons.split(["gate-D"], EVE)
+        with pytest.raises(UsageError, match="a later decision changed"):
+            persons.undo(merged.decision_id, EVE)
+        assert people(store)["D"] == 3  # and nothing was half undone
+        assert people(store)["E"] == 1
+        with pytest.raises(UsageError, match="no decision 99"):
+            persons.undo(99, EVE)
+
+
+def test_a_decision_beside_a_run_goes_through_and_never_gives_a_number_twice(tmp_path: Path) -> None:
+    with fill(tmp_path) as running:
+        first = running.reserve_persons(10)
+        assert first == 3
+        with Store.edit(tmp_path) as beside:
+            Persons(beside).split(["gate-C"], EVE)
+            assert people(beside)["C"] == 13
+        running.add(sighting_of(tracklet_of("gate-G", at=60), person=first))
+        assert people(running)["G"] == 3
+        assert running.next_person_id == 14

@@ -1,0 +1,183 @@
+"""A damaged page is found, the file set aside, and the gallery rebuilt from what lies beside it, loudly."""
+
+import json
+import logging
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.audit import Actor, Audit
+from pipeline.cases import Cases
+from pipeline.cli import main
+from pipeline.errors import DamagedGalleryError, UsageError
+from pipeline.identify import Link
+from pipeline.persons import Persons
+from pipeline.reconcile import reconcile
+from pipeline.recovery import Rebuilt, maintain, open_store
+from pipeline.sinks import EventLog
+from pipeline.store import DATABASE, LinkState, Store, TrackletFilter
+from reid.modality import Modality
+from tests.pipeline.factories import CALIBRATION, DIMENSION, MODEL, rejected_of, sighting_of, tracklet_of, unit
+
+EVE = Actor("eve", purpose="review")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty tracklets, links, a decision, a case, an audit; closed."""
+    root = tmp_path_factory.mktemp("whole")
+    with (
+        Store.open(root, model_id=MODEL, dimension=DIMENSION, calibration=CALIBRATION) as store,
+        EventLog(root, model_id=MODEL, dimension=DIMENSION) as events,
+    ):
+        for n in range(30):
+            links = (Link(f"gate-{n - 1:02d}", "gate", Modality.RGB, 0.75, 0.5, cross_modality=False),) if n else ()
+            tracklet = tracklet_of(f"gate-{n:02d}", at=10 * n)
+            item = sighting_of(tracklet, person=1 + n // 3, vector=unit(1, n, 2, 3), links=links)
+            store.add(item)
+            events.write(item)
+        store.add(rejected_of(tracklet_of("gate-99", at=900)))
+        Persons(store).merge(1, 2, EVE)
+        Persons(store).confirm("gate-01", "gate-00", EVE)
+        Cases(store).open("C-1", "theft", EVE)
+        Cases(store).hold("C-1", ["gate-04", "gate-05"], EVE)
+    return root
+
+
+def copy_of(whole: Path, root: Path) -> Path:
+    shutil.copytree(whole, root)
+    return root
+
+
+def pages_of(path: Path) -> tuple[int, int]:
+    with closing(sqlite3.connect(path)) as database:
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    return size, path.stat().st_size // size
+
+
+def make_noise(path: Path, page: int, size: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(page * size)
+        file.write(np.random.default_rng(page).bytes(size))
+
+
+def contents(root: Path) -> dict[str, tuple[object, ...]]:
+    with Store.read(root) as store:
+        return {
+            each.tracklet_id: (
+                each.row, each.person_id, each.start, each.end, each.rejected, each.quality, each.frames,
+                None if each.rejected else store.embeddings([each.row]).tobytes(),
+            )
+            for each in store.tracklets(TrackletFilter(rejected=None))
+        }  # fmt: skip
+
+
+def test_whichever_page_is_overwritten_nothing_that_was_committed_is_lost(
+    whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = contents(whole)
+    size, count = pages_of(whole / DATABASE)
+    pages = sorted({0, 1, 2, count - 1, *np.random.default_rng(0).choice(count, 12, replace=False).tolist()})
+    for page in pages:
+        root = copy_of(whole, tmp_path / str(page))
+        make_noise(root / DATABASE, page, size)
+        damaged = (root / DATABASE).read_bytes()
+        rebuilt: list[Rebuilt] = []
+        caplog.clear()
+        with maintain(root, on_rebuilt=rebuilt.append) as store:
+            assert reconcile(store).differences == (), page
+            assert Cases(store).items("C-1") == ["gate-04", "gate-05"], page
+            assert set(Cases(store).held()) == {store.tracklet(name).row for name in ("gate-04", "gate-05")}, page
+            assert Audit(store).rows()[0].action == "merge"
+            assert store.calibration.to_dict() == CALIBRATION.to_dict()
+            assert len(store.links()) == 29
+        if not rebuilt:
+            continue  # a page without content: of the list of free ones
+        assert (rebuilt[0].set_aside / DATABASE).read_bytes()[:size] == damaged[:size]
+        assert [
+            record.levelno for record in caplog.records if "set aside" in record.message or "lies in" in record.message
+        ]
+        after = contents(root)
+        assert after.keys() == before.keys()
+        for name, values in before.items():
+            assert after[name][1:] == values[1:], (page, name)
+    with_state = [root for root in tmp_path.iterdir() if _confirmed(root)]
+    assert len(with_state) > len(pages) // 2
+
+
+def _confirmed(root: Path) -> bool:
+    with Store.read(root) as store:
+        return any(each.state is LinkState.CONFIRMED for each in store.links())
+
+
+def test_every_page_with_content_is_noticed(whole: Path, tmp_path: Path) -> None:
+    size, count = pages_of(whole / DATABASE)
+    root = copy_of(whole, tmp_path / "copy")
+    content = (whole / DATABASE).read_bytes()
+    free = 0
+    for page in range(count):
+        (root / DATABASE).write_bytes(content)
+        make_noise(root / DATABASE, page, size)
+        try:
+            Store.maintain(root).close()
+            free += 1
+        except DamagedGalleryError:
+            pass
+        for suffix in ("-wal", "-shm"):
+            (root / f"{DATABASE}{suffix}").unlink(missing_ok=True)
+    with closing(sqlite3.connect(whole / DATABASE)) as database:
+        (unused,) = database.execute("PRAGMA freelist_count").fetchone()
+    assert free <= unused
+
+
+def test_a_run_opens_a_damaged_gallery_and_says_so_in_an_event(whole: Path, tmp_path: Path) -> None:
+    root = copy_of(whole, tmp_path / "copy")
+    make_noise(root / DATABASE, 0, 4096)
+    events = EventLog(root, model_id=MODEL, dimension=DIMENSION)
+    with open_store(root, model_id=MODEL, dimension=DIMENSION, on_rebuilt=events.tell_rebuilt) as store:
+        assert store.counts().accepted == 30
+        store.add(sighting_of(tracklet_of("gate-NEW", at=2000)))
+    told = [
+        json.loads(line)
+        for path in (root / "events").glob("*.jsonl")
+        for line in path.read_text().splitlines()
+        if "gallery_rebuilt" in line
+    ]
+    assert [(each["type"], each["tracklets"]) for each in told] == [("gallery_rebuilt", 31)]
+    assert (root / told[0]["set_aside"] / DATABASE).is_file()
+
+
+def test_the_command_rebuilds_and_prints_it(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = copy_of(whole, tmp_path / "copy")
+    make_noise(root / DATABASE, 0, 4096)
+    assert main(["gallery", "stats", "-g", str(root)]) == 2
+    assert "damaged one" in capsys.readouterr().err
+    assert main(["gallery", "verify", "-g", str(root), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["rebuilt"][0]["tracklets"] == 31
+    assert answer["differences"] == []
+    assert main(["gallery", "stats", "-g", str(root)]) == 0
+
+
+def test_a_damaged_record_is_lost_alone_and_said(whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = copy_of(whole, tmp_path / "copy")
+    make_noise(root / DATABASE, 0, 4096)
+    record = root / "crops/gate/gate-07/record.json"
+    record.write_bytes(record.read_bytes().replace(b'"track_id": 1', b'"track_id": 7'))
+    rebuilt: list[Rebuilt] = []
+    with caplog.at_level(logging.ERROR), maintain(root, on_rebuilt=rebuilt.append) as store:
+        assert store.counts().accepted == 29
+    assert rebuilt[0].lost["damaged records"] == 1
+    assert "gate-07" in caplog.text
+
+
+def test_what_was_never_a_gallery_is_not_set_aside(tmp_path: Path) -> None:
+    (tmp_path / DATABASE).write_text("frame,id,left,top\n" * 400)
+    with pytest.raises(UsageError, match="not a gallery"):
+        maintain(tmp_path)
+    assert [path.name for path in tmp_path.glob("damaged/*")] == []
+    assert (tmp_path / DATABASE).read_text().startswith("frame")

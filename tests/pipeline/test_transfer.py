@@ -1,0 +1,117 @@
+"""Galleries go out and come together: ids stay unique, people of two sites apart, and what is there is not doubled."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.audit import Actor, Audit
+from pipeline.cases import Cases
+from pipeline.errors import GalleryMismatchError, UsageError
+from pipeline.identify import Link
+from pipeline.persons import Persons
+from pipeline.reconcile import reconcile
+from pipeline.recovery import maintain
+from pipeline.sinks import EventLog
+from pipeline.store import Store, read_crop
+from pipeline.transfer import export_gallery, merge_galleries
+from reid.modality import Modality
+from tests.pipeline.factories import DIMENSION, MODEL, axis, open_store, rejected_of, sighting_of, tracklet_of
+
+EVE = Actor("eve", purpose="handed over")
+
+
+def fill(root: Path, camera: str, *, names: str = "ABC", modality: Modality = Modality.RGB) -> None:
+    with open_store(root) as store, EventLog(root, model_id=MODEL, dimension=DIMENSION) as events:
+        for n, name in enumerate(names):
+            links = (Link(f"{camera}-{names[n - 1]}", camera, modality, 0.8, 0.9, cross_modality=False),) if n else ()
+            tracklet = tracklet_of(f"{camera}-{name}", at=10 * n, modality=modality)
+            item = sighting_of(tracklet, person=1 + n // 2, vector=axis(n % 4), links=links)
+            store.add(item)
+            events.write(item)
+        store.add(rejected_of(tracklet_of(f"{camera}-Z", at=99, modality=modality)))
+
+
+def test_two_sites_become_one_and_their_people_stay_apart(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate")
+    fill(tmp_path / "south", "dock", modality=Modality.THERMAL)
+    with Store.edit(tmp_path / "south") as south:
+        Cases(south).open("C-1", "theft", EVE)
+        Cases(south).hold("C-1", ["dock-B"], EVE)
+        Persons(south).confirm("dock-A", "dock-B", EVE)
+    with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
+        done = merge_galleries(north, south, EVE)
+        assert (done.tracklets, done.already, done.persons, done.cases) == (4, 0, {1: 3, 2: 4}, ("C-1",))
+        people = {each.tracklet_id: each.person_id for each in north.tracklets()}
+        assert people == {"gate-A": 1, "gate-B": 1, "gate-C": 2, "dock-A": 3, "dock-B": 3, "dock-C": 4}
+        theirs, ours = south.tracklet("dock-B"), north.tracklet("dock-B")
+        assert np.array_equal(south.embeddings([theirs.row]), north.embeddings([ours.row]))
+        assert ours.best_crop is not None
+        assert ours.best_crop.is_relative_to(tmp_path / "north")
+        assert read_crop(ours.best_crop).dtype == np.uint16
+        assert [(each.to_tracklet_id, each.state) for each in north.links("dock-A")] == [("dock-A", "confirmed")]
+        assert Cases(north).held() == {ours.row: "C-1"}
+        assert reconcile(north).differences == ()
+        assert Audit(north).verify().findings == ()
+        assert [path.name[:15] for path in (tmp_path / "north").glob("audit-of-*")] == ["audit-of-south-"]
+        events = "".join(path.read_text() for path in (tmp_path / "north/events").glob("*.jsonl"))
+        assert '"person":"P0003"' in events
+        again = merge_galleries(north, south, EVE, same_cameras=True)
+        assert (again.tracklets, again.already) == (0, 4)
+        assert reconcile(north).differences == ()
+    with open_store(tmp_path / "south") as south:
+        south.add(sighting_of(tracklet_of("dock-D", at=200, modality=Modality.THERMAL), person=1))
+    with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
+        merge_galleries(north, south, EVE, same_cameras=True)
+        assert north.tracklet("dock-D").person_id == 3  # who came earlier keeps the number
+
+
+def test_cameras_of_one_name_must_be_told_apart(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate", names="AB")
+    fill(tmp_path / "south", "gate", names="CD")
+    with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
+        with pytest.raises(UsageError, match="both galleries have a camera gate"):
+            merge_galleries(north, south, EVE)
+        with pytest.raises(UsageError, match="has no camera 'yard'"):
+            merge_galleries(north, south, EVE, cameras={"yard": "other"})
+        assert north.counts().accepted == 2
+        merge_galleries(north, south, EVE, cameras={"gate": "south_gate"})
+        assert north.cameras() == {"gate": Modality.RGB, "south_gate": Modality.RGB}
+        assert north.tracklet("gate-C").camera_id == "south_gate"
+        assert north.crops("gate-C")[0].is_file()
+        assert reconcile(north).differences == ()
+
+
+def test_another_model_another_kind_of_camera_and_itself_are_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate")
+    fill(tmp_path / "south", "gate", modality=Modality.NIR, names="DE")
+    Store.open(tmp_path / "other", model_id="other@sha256:fedcba9876543210", dimension=DIMENSION).close()
+    with maintain(tmp_path / "north") as north:
+        with Store.read(tmp_path / "other") as other, pytest.raises(GalleryMismatchError) as caught:
+            merge_galleries(north, other, EVE)
+        assert MODEL in str(caught.value)
+        assert "other@sha256:fedcba9876543210" in str(caught.value)
+        with Store.read(tmp_path / "south") as south, pytest.raises(UsageError, match="camera gate is rgb in"):
+            merge_galleries(north, south, EVE, same_cameras=True)
+        with Store.read(tmp_path / "north") as itself, pytest.raises(UsageError, match="into itself"):
+            merge_galleries(north, itself, EVE)
+
+
+def test_an_export_is_a_gallery_and_comes_back(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate", names="ABCDE")
+    with Store.edit(tmp_path / "north") as north:
+        chosen = [north.tracklet("gate-C"), north.tracklet("gate-D")]
+        done = export_gallery(north, chosen, tmp_path / "out", EVE)
+        assert (done.tracklets, done.persons) == (2, {2: 2})
+        assert Audit(north).rows()[-1].details["tracklets"] == ["gate-C", "gate-D"]
+        with pytest.raises(UsageError, match="not an empty folder"):
+            export_gallery(north, chosen, tmp_path / "out", EVE)
+    with maintain(tmp_path / "out") as out:
+        assert [each.tracklet_id for each in out.tracklets()] == ["gate-C", "gate-D"]
+        assert [each.to_tracklet_id for each in out.links()] == ["gate-C"]  # not the one to a tracklet that stayed
+        assert reconcile(out).differences == ()
+    assert b"gate-B" not in b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    fill(tmp_path / "third", "hall")
+    with maintain(tmp_path / "third") as third, Store.read(tmp_path / "out") as out:
+        merge_galleries(third, out, EVE)
+        assert third.tracklet("gate-D").person_id == 3
