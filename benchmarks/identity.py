@@ -17,12 +17,14 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import machine
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
