@@ -1,6 +1,6 @@
 """Two cameras at one place whose clocks differ: what the program finds out about clocks, frames and people.
 
-    python benchmarks/pairs.py [--skew 0.3] [--drift 0.005] [--seconds 180] [--json benchmarks/results/pairs.json]
+    python benchmarks/pairs.py [--skew 0.3] [--drift 0.005] [--seconds 120] [--json benchmarks/results/pairs.json]
 
 Simulated people (synthetic; of the simulator's namespace "site") walk before an RGB and a thermal camera of the same
 view, each filmed at its own true moments. The thermal camera's clock is ahead by the skew and runs faster by the drift:
@@ -54,10 +54,10 @@ Box = tuple[float, float, float, float]
 
 def site(people: int) -> SiteConfig:
     """Two cameras of one view."""
-    view: dict[str, Any] = {"start": BEGIN, "height_m": 3.2, "pitch_deg": 15, "focal_px": 420, "nearest_m": 5.2,
+    view: dict[str, Any] = {"start": BEGIN, "height_m": 3.2, "pitch_deg": 15, "focal_px": 280, "nearest_m": 5.2,
                             "farthest_m": 8.8, "furniture": 2}  # fmt: skip
     return SiteConfig(
-        name="pair", seed=SEED, people=people, width=480, height=270, fps=FPS,
+        name="pair", seed=SEED, people=people, width=320, height=180, fps=FPS,
         cameras={"day": SiteCamera(modality="rgb", **view), "night": SiteCamera(modality="thermal", **view)},
     )  # fmt: skip
 
@@ -184,7 +184,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--skew", type=float, default=0.3, help="seconds")
     parser.add_argument("--drift", type=float, default=0.005, help="share")
-    parser.add_argument("--seconds", type=float, default=180.0)
+    parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "pairs.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

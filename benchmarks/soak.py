@@ -33,7 +33,7 @@ from simulation.streaming import Serving, Streams, clips_of
 ROOT = Path(__file__).resolve().parent.parent
 SITE_CONFIG = ROOT / "configs" / "simulation" / "soak.yaml"
 FAULTS = ROOT / "configs" / "simulation" / "soak_faults.yaml"
-CLIP_SECONDS = 50
+CLIP_SECONDS = 40
 COPIES = 2
 SAMPLE_SECONDS = 5.0
 MOST_SLOPE = 1.0  # MB a minute

@@ -30,6 +30,7 @@ from pipeline.config import Config
 from pipeline.contact_sheet import write_matches
 from pipeline.errors import PipelineError, UsageError
 from pipeline.frame import Frame
+from pipeline.identify import Sighting
 from pipeline.monitoring import Metrics, served
 from pipeline.pairs import EXAMPLES, Pairs
 from pipeline.prefetch import SHUTDOWN, Intake
@@ -225,7 +226,7 @@ class _Run:
             for item in found:
                 self.events.write(item)
                 self.tally.finished(item, self.metrics)
-            self._count_gallery()
+            self.metrics.gallery_tracklets.inc(sum(isinstance(item, Sighting) for item in found))
         self.intake.close()
         self.pairs.flush()
 
@@ -292,6 +293,7 @@ class _Run:
             self._take_over_new_config()
             if self.live and time.monotonic() - self.reported_at > _REPORT_SECONDS:
                 self.write_report()
+                self._count_gallery()
                 self.reported_at = time.monotonic()
             wanted = batch[:left]
             for frame in batch[len(wanted) :]:

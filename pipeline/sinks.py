@@ -26,6 +26,7 @@ from trackers.structures import Detections, Tracks
 
 logger = logging.getLogger(__name__)
 
+_OPEN_DAYS = 8  # files that are kept open: recordings of several days may end in turns
 EVENT_SCHEMA: Literal["xreid.event/1"] = "xreid.event/1"
 
 
@@ -190,6 +191,8 @@ class EventLog:
                 file.truncate(whole)
             file.seek(whole)
             self._files[day] = file
+            if len(self._files) > _OPEN_DAYS:
+                self._files.pop(next(iter(self._files))).close()
         return self._files[day]
 
 
