@@ -81,6 +81,7 @@ class _Camera:
     background: Background
     perspective: Perspective
     pts_seconds: float
+    resolution_wh: tuple[int, int]
 
 
 class MotionDetector:
@@ -102,7 +103,7 @@ class MotionDetector:
         self._cameras: dict[str, _Camera] = {}
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """One frame after the other, each by the model of its camera; a camera's first frame gives nothing."""
+        """One frame after the other, each by the model of its camera; its first frame, of each size, gives nothing."""
         return [self._detect(frame) for frame in frames]
 
     def forget(self, camera_id: str) -> None:
@@ -112,8 +113,10 @@ class MotionDetector:
     def _detect(self, frame: Frame) -> Detections:
         image, scale = self._shrink(frame)
         camera = self._cameras.get(frame.camera_id)
-        if camera is None:
-            self._cameras[frame.camera_id] = _Camera(self._new_background(image), Perspective(), frame.pts_seconds)
+        if camera is None or camera.resolution_wh != frame.resolution_wh:
+            self._cameras[frame.camera_id] = _Camera(
+                self._new_background(image), Perspective(), frame.pts_seconds, frame.resolution_wh
+            )
             return Detections.empty()
         contrast = camera.background.contrast(image)
         mask = _clean(contrast)

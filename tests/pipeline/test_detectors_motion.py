@@ -240,3 +240,11 @@ def test_a_camera_that_was_moved_starts_anew() -> None:
         detector.detect([before.frame(index, [])])
     found = [detector.detect([after.frame(index, [])])[0] for index in range(10, 20)]
     assert sum(len(each) for each in found[1:]) == 0
+
+
+def test_a_camera_whose_pictures_change_their_size_begins_anew() -> None:
+    detector = MotionDetector(MotionSettings(), windows=Windows())
+    sizes = [(120, 160)] * 3 + [(240, 320)] * 3 + [(120, 160)] * 3
+    for index, (height, width) in enumerate(sizes):
+        (found,) = detector.detect([frame_of(np.full((height, width, 3), 90, np.uint8), index)])
+        assert len(found) == 0

@@ -28,6 +28,7 @@ from tests.pipeline.streams import (
     Watching,
     clip,
     mjpeg_server,
+    number_in,
     numbered,
     require_gstreamer,
     tcp_server,
@@ -151,6 +152,23 @@ def test_a_stream_that_ends_is_connected_again_and_its_times_go_on() -> None:
     assert np.all(np.diff([frame.pts_seconds for frame in watch.frames]) > 0)
     assert np.all(np.diff([frame.captured_at.timestamp() for frame in watch.frames]) > 0)
     assert watch.source.account.error_code is ErrorCode.STREAM_CLOSED
+
+
+def test_who_does_not_keep_up_gets_the_newest_frames_and_is_told_what_was_left_out() -> None:
+    with mjpeg_server([numbered(number) for number in range(200)], fps=20) as port:
+        source = LiveSource("gate", f"http://127.0.0.1:{port}/video.mjpg", Modality.RGB, settings=QUICK)
+        frames = iter(source)
+        first = next(frames)
+        time.sleep(3)
+        late = next(frames)
+        source.close()
+        assert list(frames) == []
+    lost = source.account.skipped["decoder_behind"]
+    assert lost > 20
+    assert late.index == first.index + lost + 1
+    assert number_in(late.image) == number_in(first.image) + lost + 1
+    assert source.account.decoded == 2
+    assert source.account.state is SourceState.ENDED
 
 
 def test_http_refusals_have_codes() -> None:
