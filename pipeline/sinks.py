@@ -238,7 +238,6 @@ class EventLog:
         )
 
 
-
 def _best_view(tracklet: Tracklet) -> BestView:
     best: Crop = tracklet.best
     xywh = xyxy_to_xywh(best.xyxy[None])[0]
