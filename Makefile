@@ -42,8 +42,10 @@ format: $(STAMP) ## rewrite the code in the house style
 cov: $(STAMP) ## coverage as HTML in runs/coverage
 	$(BIN)/python -m pytest --cov --cov-report=html:runs/coverage
 
-bench: $(STAMP) ## milliseconds a stage, on the demo's videos
+bench: $(STAMP) ## milliseconds a stage on the demo's videos; who is who on a simulated site of two hours; search
 	$(BIN)/python benchmarks/stages.py
+	$(BIN)/python benchmarks/identity.py
+	$(BIN)/python benchmarks/search.py
 
 clean: ## remove everything the targets made
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .coverage

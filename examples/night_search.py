@@ -4,51 +4,55 @@ python examples/night_search.py runs/demo --day gate
 """
 
 import argparse
+from itertools import groupby
 from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.filters import SearchFilter
-from pipeline.search import Searcher
-from pipeline.store import Store, TrackletFilter
+from pipeline.identify import person_name
+from pipeline.query import SearchOptions, read_config, search_rules
+from pipeline.search import Answer, Searcher
+from pipeline.store import Store, StoredTracklet, TrackletFilter
 from reid.modality import Modality
 
 INFRARED = frozenset({Modality.NIR, Modality.THERMAL})
 
 
-def answers(run: Path, camera: str, *, least: float) -> list[str]:
-    """A sentence for each tracklet of ``camera``: where on the infrared cameras since, and how surely."""
-    lines = []
+def story(run: Path, camera: str, *, least: float, most: int = 8) -> list[str]:
+    """For each person whom ``camera`` saw: when, and where on the infrared cameras since, as the night went on."""
+    lines: list[str] = []
+    rules = search_rules(read_config(run), SearchOptions())
     with Store.read(run) as store:
-        searcher = Searcher(store, store.calibration)
         known = store.cameras()
         if camera not in known:
             raise UsageError(f"--day {camera}: no such camera in {run}; there are {', '.join(known) or 'none'}")
-        for seen in store.tracklets(TrackletFilter(cameras=frozenset({camera}))):
-            wanted = SearchFilter(modalities=INFRARED, start=seen.end, top_k=2)
-            found = searcher.by_tracklet(seen.tracklet_id, wanted).answers
-            likely = [
-                f"{each.camera_id} ({each.modality.value}) at {each.start:%H:%M:%S}, p = {each.probability:.2f}"
-                for each in found
-                if each.probability >= least
-            ]
-            lines.append(
-                f"{seen.start:%H:%M:%S} {seen.tracklet_id}: " + ("; ".join(likely) or "not seen again with confidence")
-            )
+        searcher = Searcher(store, store.calibration, rules=rules)
+        seen = store.tracklets(TrackletFilter(cameras=frozenset({camera})))
+        for person, own in groupby(sorted(seen, key=lambda each: each.person_id or 0), key=lambda each: each.person_id):
+            views = list(own)
+            wanted = SearchFilter(modalities=INFRARED, start=max(view.end for view in views), top_k=most)
+            found = searcher.by_examples([searcher.example_of(view.tracklet_id) for view in views], wanted)
+            times = ", ".join(f"{view.start.astimezone(rules.zone):%H:%M:%S}" for view in views)
+            lines += [f"{person_name(person or 0)}, by day at {camera} at {times}:"]
+            likely = sorted((each for each in found.answers if each.probability >= least), key=lambda each: each.start)
+            lines += [_sighting(each, views) for each in likely] or ["  not seen again with confidence"]
     return lines
 
 
-def main() -> None:
-    """Parse and run."""
+def _sighting(answer: Answer, views: list[StoredTracklet]) -> str:
+    """Where and when by the clock on the wall, how sure, and whether the run gave it to the same person."""
+    same = "the same person to the run" if answer.person_id == views[0].person_id else person_name(answer.person_id)
+    when = f"{answer.camera_id} ({answer.modality}) at {answer.start_local:%H:%M:%S}"
+    return f"  {when}, p = {answer.probability:.2f}, {same}; {answer.best_crop}"
+
+
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--day", required=True, metavar="CAMERA", help="the colour camera")
     parser.add_argument("--least", type=float, default=0.3, help="least probability to tell")
     options = parser.parse_args()
     try:
-        print("\n".join(answers(options.run, options.day, least=options.least)))
+        print("\n".join(story(options.run, options.day, least=options.least)))
     except UsageError as error:
         parser.error(str(error))
-
-
-if __name__ == "__main__":
-    main()

@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="detect, track, embed and identify the people of recordings"))
     _add_search(commands.add_parser("search", help="find a person in the gallery of a run"))
+    _add_calibrate(commands.add_parser("calibrate", help="fit probabilities to what operators confirmed at this site"))
     _add_evaluate(commands.add_parser("evaluate", help="compare a run with ground truth"))
     _add_export(commands.add_parser("export", help="tracklets with confirmed identities, as a data set to train on"))
     add_commands(commands, _add_common, _answered)
@@ -150,6 +151,14 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
         "--include-own", action="store_true", help="also the query itself, and its camera at the same moment"
     )
     parser.add_argument("--top-k", type=_positive, default=10, metavar="N", help="answers at most (default 10)")
+
+
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-g", "--gallery", type=Path, default=Path("runs/latest"), metavar="DIR", help="a run's folder")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="for reid.calibration; JSON")
+    parser.add_argument("--json", action="store_true", help="print what was fitted as JSON")
+    _add_common(parser)
+    parser.set_defaults(command=_calibrate)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -311,6 +320,27 @@ def _spot(options: argparse.Namespace) -> Any:
         except ValueError as error:
             raise UsageError(f"--at {error}, or seconds of the recording") from error
     return Spot.parse(at, options.box)
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from pipeline.calibrate import calibrate
+    from pipeline.sinks import write_whole
+    from pipeline.store import Store
+
+    with Store.read(options.gallery) as store:
+        calibration, report = calibrate(store)
+    write_whole(options.output, (json.dumps(calibration.to_dict(), indent=1) + "\n").encode())
+    rows = [
+        [
+            f"{first.value}-{second.value}", str(each.same), str(each.different),
+            f"{each.before.error:.3f}" if each.before else "-", f"{each.after.error:.3f}" if each.after else "kept",
+        ]
+        for (first, second), each in report.items()
+    ]  # fmt: skip
+    plain = [dict(zip(("pair", "same", "different", "error_before", "error_after"), row, strict=True)) for row in rows]
+    table = _table(["pair", "one person", "two people", "error before", "error after"], rows)
+    _show(plain, options, f"{table}\n{options.output}: name it in the config as reid.calibration")
+    return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:

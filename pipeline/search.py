@@ -261,6 +261,16 @@ class Searcher:
     def __len__(self) -> int:
         return len(self._gallery)
 
+    @property
+    def gallery(self) -> Gallery:
+        """The index; ids are rows of the store."""
+        return self._gallery
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What filters look at."""
+        return self._catalogue
+
     def refresh(self) -> None:
         """Catch up with the store; every search does so first, and it costs next to nothing when nothing changed."""
         changes = self._store.changes_since(self._cursor)

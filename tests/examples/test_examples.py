@@ -48,7 +48,8 @@ def test_the_night_search_tells_of_each_person_seen_by_day(tmp_path: Path) -> No
     ]  # fmt: skip
     assert main(arguments) == 0
     told = run("examples/night_search.py", str(output), "--day", "gate", "--least", "0")
-    assert "dock (thermal) at 22:00:0" in told
+    assert "P0001, by day at gate at 14:00:0" in told
+    assert "  dock (thermal) at 22:00:0" in told
 
 
 @pytest.mark.parametrize(("folder", "camera"), [("run", "nosuch"), ("empty", "gate")])
@@ -67,3 +68,20 @@ def test_the_night_search_names_what_is_not_there(tmp_path: Path, folder: str, c
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert (camera if folder == "run" else folder) in done.stderr
+
+
+@pytest.mark.real_data
+def test_the_night_search_runs_on_real_footage(shared_data: Path, tmp_path: Path) -> None:
+    """What is checked is that the line holds, not who is found: the weights know only synthetic people."""
+    told = run("examples/footage_search.py", str(shared_data), str(tmp_path / "run"), "--most-frames", "130")
+    assert "by day at street at 14:00:" in told
+    assert "camp (thermal) at 22:00:" in told or "not seen again with confidence" in told
+
+
+def test_the_night_search_says_why_it_does_not_run_without_real_footage(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "examples/footage_search.py", str(tmp_path), str(tmp_path / "run")],
+        capture_output=True, text=True, check=False, cwd=ROOT, env={"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "skipped: no real footage at" in done.stderr

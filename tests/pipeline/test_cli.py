@@ -112,10 +112,38 @@ def test_search_by_image_and_by_video(done: Path, site: Path, capsys: pytest.Cap
     assert "longest of" in capsys.readouterr().out
 
 
+def test_search_by_several_examples_a_negative_and_a_box_on_a_frame(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = [event for event in events(done) if event["person"]]
+    gate = next(event for event in seen if event["camera"] == "gate")
+    dock = next(event for event in seen if event["camera"] == "dock")
+    both = [gate["tracklet_id"], dock["tracklet_id"]]
+    assert main(["search", *both, "--gallery", str(done), "--json", "--time-of-day", "13:00-15:00"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [each["description"] for each in answer["examples"]] == [dock["tracklet_id"]]
+    assert answer["excluded_by"]["time of day"] >= 0
+    assert main(["search", gate["tracklet_id"], "--not", dock["tracklet_id"], "--gallery", str(done)]) == 0
+    told = capsys.readouterr().out
+    assert f"not:   {dock['tracklet_id']} (thermal)" in told
+    left, top, width, height = gate["best"]["box_px"]
+    box = ",".join(f"{each:.0f}" for each in (left, top, left + width, top + height))
+    moment = ["--at", gate["best"]["frame_time"], "--box", box]
+    assert main(["search", "gate", *moment, "--gallery", str(done), "--modality", "thermal"]) == 0
+    told = capsys.readouterr().out
+    assert "query: gate (frame" in told
+    assert "at dock (thermal), 2026-06-01 22:00:0" in told
+    assert "strangers" in told or "is worth p =" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--camera", "gat"], "did you mean gate?"),
+        (["--time-of-day", "late"], "expected HH:MM-HH:MM"),
+        (["--person", "Ann"], "such as P0007"),
+        (["--at", "1.0"], "--at and --box belong together"),
+        (["--fmr", "0.0000001"], "--fmr:"),
         (["--modality", "infrared"], "'infrared' is not one of rgb, nir, thermal"),
         (["--from", "yesterday"], "--from must be a time with its offset"),
         (["--from", "2026-06-02T00:00:00Z", "--to", "2026-06-01T00:00:00Z"], "from must be before to"),

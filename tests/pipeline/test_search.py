@@ -5,19 +5,23 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.clips import Query, clip_from_image, clip_from_video
+from pipeline.clips import Query, Spot, clip_from_image, clip_from_spot, clip_from_video
 from pipeline.errors import GalleryMismatchError, UsageError
 from pipeline.filters import SearchFilter
 from pipeline.frame import Frame, Image
-from pipeline.search import Searcher
+from pipeline.persons import Persons
+from pipeline.search import Searcher, SearchRules
 from pipeline.store import Store
 from pipeline.tracklets import Tracklet
+from pipeline.ways import Stay, Way, Ways
+from reid.calibration import Calibration, Curve
 from reid.modality import Modality
 from tests.pipeline.factories import (
     CALIBRATION,
@@ -25,6 +29,7 @@ from tests.pipeline.factories import (
     MODEL,
     NOON,
     axis,
+    frame_of,
     open_store,
     rejected_of,
     sighting_of,
@@ -250,3 +255,174 @@ def test_the_person_longest_in_view_of_a_video_is_taken(tmp_path: Path) -> None:
     assert "longest of 2 tracklets, 3.0 s" in query.description
     with pytest.raises(UsageError, match="nobody was tracked"):
         clip_from_video(tmp_path / "a.mp4", Modality.NIR, lambda path: [])
+
+
+# Feedback, ways, rates, re-ranking ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def crowd(tmp_path: Path) -> Iterator[Store]:
+    """Three cameras, 120 tracklets in two dimensions of likeness and two of noise."""
+    rng = np.random.default_rng(3)
+    with open_store(tmp_path) as made:
+        for n in range(120):
+            modality = list(Modality)[n % 3]
+            vector = unit(*(np.eye(DIMENSION)[n % 4] + rng.normal(0, 0.4, DIMENSION)))
+            made.add(
+                sighting_of(
+                    tracklet_of(f"cam{n % 3}-{n}", modality=modality, at=30.0 * n), person=1 + n % 4, vector=vector
+                )
+            )
+        yield made
+
+
+def slow_scores(store: Store, positives: list[str], negatives: list[str], ways: Ways) -> dict[str, float]:
+    """The formula at the head of the module, one tracklet after the other."""
+    every = {each.tracklet_id: each for each in store.tracklets()}
+    vectors = {name: store.embeddings([each.row])[0].astype(np.float64) for name, each in every.items()}
+
+    def log_odds(a: str, b: str) -> float:
+        cosine = float(np.add.reduce(vectors[a] * vectors[b]))
+        return float(CALIBRATION.log_odds(cosine, every[a].modality, every[b].modality))
+
+    def stay(name: str) -> Stay:
+        return Stay(every[name].camera_id, every[name].start, every[name].end)
+
+    scores = {}
+    for name in every:
+        if name in positives or name in negatives:
+            continue
+        score = float(np.mean([log_odds(example, name) for example in positives]))
+        score -= max([0.0, *(log_odds(example, name) for example in negatives)])
+        score -= max(ways.doubt(stay(example), stay(name)) for example in positives)
+        scores[name] = score
+    return scores
+
+
+@pytest.mark.parametrize("negatives", [[], ["cam1-4"], ["cam2-5", "cam0-9"]])
+@pytest.mark.parametrize("positives", [["cam0-0"], ["cam0-0", "cam1-1", "cam2-8"]])
+@pytest.mark.parametrize("with_ways", [False, True])
+def test_answers_are_those_of_the_formula_computed_slowly(
+    crowd: Store, positives: list[str], negatives: list[str], with_ways: bool
+) -> None:
+    ways = Ways([Way(("cam0", "cam1"), 400, 900), Way(("cam1", "cam2"), 200, 300)] if with_ways else [])
+    searcher = Searcher(crowd, CALIBRATION, rules=SearchRules(ways=ways))
+    examples = [searcher.example_of(each) for each in positives]
+    others = [searcher.example_of(each) for each in negatives]
+    result = searcher.by_examples(examples, SearchFilter(top_k=7), negatives=others)
+    expected = slow_scores(crowd, positives, negatives, ways)
+    best = sorted(expected, key=lambda name: -expected[name])[:7]
+    assert [answer.tracklet_id for answer in result.answers] == best
+    for answer in result.answers:
+        assert answer.probability == pytest.approx(1 / (1 + np.exp(-expected[answer.tracklet_id])), abs=1e-6)
+    assert [each.description for each in result.examples] == positives[1:]
+    assert [each.description for each in result.negatives] == negatives
+
+
+def test_a_negative_example_lowers_what_is_like_it_and_says_so(crowd: Store) -> None:
+    searcher = Searcher(crowd, CALIBRATION)
+    plain = searcher.by_tracklet("cam0-0", SearchFilter(top_k=1)).answers[0]
+    wrong = searcher.example_of(plain.tracklet_id)
+    after = searcher.by_examples([searcher.example_of("cam0-0")], SearchFilter(top_k=119), negatives=[wrong])
+    assert plain.tracklet_id not in {answer.tracklet_id for answer in after.answers}
+    lowered = [answer for answer in after.answers if "Alike to a negative example" in answer.why]
+    assert lowered
+
+
+def test_whoever_came_too_soon_falls_back_with_the_reason_but_is_not_hidden(store: Store) -> None:
+    ways = Ways([Way(("gate", "yard"), 200, 300)])
+    before = Searcher(store, CALIBRATION).by_tracklet("gate-A").answers
+    after = Searcher(store, CALIBRATION, rules=SearchRules(ways=ways)).by_tracklet("gate-A").answers
+    assert {each.tracklet_id for each in after} == {each.tracklet_id for each in before}
+    first, now = before[0], next(each for each in after if each.tracklet_id == "yard-D")
+    assert now.probability < first.probability
+    assert "Seen 99 s apart from gate, from where the way takes at least 200 s: lowered from" in now.why
+    assert "lowered" not in first.why
+
+
+def test_each_answer_says_what_its_cosine_is_worth_and_tells_the_time_of_the_site(store: Store) -> None:
+    rules = SearchRules(zone=ZoneInfo("Europe/Berlin"))
+    answer = Searcher(store, CALIBRATION, rules=rules).by_tracklet("gate-A").answers[0]
+    assert answer.why == f"Cosine {answer.cosine:.3f} between rgb and thermal is worth p = {answer.probability:.2f}."
+    assert (answer.start.hour, answer.start_local.hour) == (12, 14)
+    assert answer.start == answer.start_local
+
+
+def test_a_false_match_rate_leaves_out_what_is_less_alike_and_counts_it(store: Store) -> None:
+    told = Calibration(
+        {
+            (a, b): Curve(20.0, -10.0, ((0.1, 0.2), (0.01, 0.55), (0.001, 0.9)))
+            for n, a in enumerate(Modality)
+            for b in list(Modality)[n:]
+        }
+    )
+    result = Searcher(store, told, rules=SearchRules(false_match_rate=0.01)).by_tracklet("gate-A")
+    assert [each.tracklet_id for each in result.answers] == ["gate-C", "yard-D"]
+    assert result.below_threshold == 1
+    assert "1 of the nearest are less alike than the false-match rate asks for" in result.explanation
+    assert "1 in " in result.answers[0].why
+    with pytest.raises(UsageError, match=r"--fmr: .*cannot be told"):
+        Searcher(store, told, rules=SearchRules(false_match_rate=1e-6)).by_tracklet("gate-A")
+
+
+def test_re_ranking_changes_the_order_within_a_modality_only(crowd: Store) -> None:
+    plain = Searcher(crowd, CALIBRATION).by_tracklet("cam0-0", SearchFilter(top_k=30)).answers
+    again = Searcher(crowd, CALIBRATION, rules=SearchRules(rerank=True)).by_tracklet("cam0-0", SearchFilter(top_k=30))
+    assert [each.modality for each in again.answers] == [each.modality for each in plain]
+    assert [each.tracklet_id for each in again.answers] != [each.tracklet_id for each in plain]
+    assert any("Common neighbours put it at place" in each.why for each in again.answers)
+
+
+def test_a_searcher_follows_what_is_added_revised_and_searched_for_again(tmp_path: Path) -> None:
+    with open_store(tmp_path) as writer:
+        writer.add(sighting_of(tracklet_of("gate-A"), person=1, vector=axis(0)))
+        with Store.read(tmp_path) as reader:
+            searcher = Searcher(reader, CALIBRATION)
+            assert searcher.by_tracklet("gate-A").answers == ()
+            writer.add(sighting_of(tracklet_of("gate-B", at=60), person=2, vector=unit(1, 0.1, 0, 0)))
+            assert [each.person_id for each in searcher.by_tracklet("gate-A").answers] == [2]
+            Persons(writer).revise("gate-B", 1, ())
+            assert [each.person_id for each in searcher.by_tracklet("gate-A").answers] == [1]
+            only = SearchFilter(persons=frozenset({2}))
+            result = searcher.by_tracklet("gate-A", only)
+            assert (result.answers, result.excluded_by["person"]) == ((), 1)
+
+
+def test_no_example_is_no_search(store: Store) -> None:
+    with pytest.raises(UsageError, match="at least one example"):
+        Searcher(store, CALIBRATION).by_examples([])
+
+
+# A box on a frame -----------------------------------------------------------------------------------------------------
+
+
+def spot(at: object, box: str = "10,20,60,120") -> Spot:
+    return Spot.parse(at, box)  # type: ignore[arg-type]
+
+
+def test_a_box_is_cut_out_of_the_frame_that_was_shown_at_the_moment() -> None:
+    frames = [frame_of(index) for index in range(20)]
+    (crop,), query = clip_from_spot(frames, spot(0.95), name="gate")
+    assert query.description == "gate (frame 9, box 10,20,60,120)"
+    assert (query.camera_id, query.start) == ("gate", NOON + timedelta(seconds=0.9))
+    assert crop.shape[:2] == (106, 54)  # with its margin
+    _, query = clip_from_spot(frames, spot(NOON + timedelta(seconds=0.3)), name="gate")
+    assert query.start == NOON + timedelta(seconds=0.3)
+    _, query = clip_from_spot(frames, spot(2.5), name="gate")
+    assert "frame 19" in query.description
+
+
+@pytest.mark.parametrize(
+    ("at", "box", "message"),
+    [
+        (9.0, "10,20,60,120", "has no frame at 9 s"),
+        (NOON - timedelta(seconds=1), "10,20,60,120", "has no frame at"),
+        (1.0, "500,20,600,120", "too little of it lies within the frame of 320x240"),
+        (1.0, "10,20,12,120", "too little"),
+        (1.0, "60,20,10,120", "x1 < x2"),
+        (1.0, "1,2,3", "four numbers"),
+    ],
+)
+def test_a_box_that_shows_nobody_is_refused(at: object, box: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        clip_from_spot([frame_of(index) for index in range(20)], spot(at, box), name="gate")

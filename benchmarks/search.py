@@ -1,0 +1,245 @@
+"""Search against brute force and plain FAISS, in one run: is it exact, what do filters cost, how soon is one found?
+
+    python benchmarks/search.py [--tracklets 100000] [--dimension 2048] [--json benchmarks/results/search_100000.json]
+
+Random unit vectors in half precision, in three modalities and eight cameras; no image and no person is involved. Every
+round times one query each way, one after the other, so that other work on the machine strikes all alike; ratios are of
+the same round. Seconds of the processor stand beside those of the clock where one process does the work alone.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import combinations, combinations_with_replacement
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import faiss
+import machine
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from pipeline.filters import Catalogue, SearchFilter, TimeOfDay
+from pipeline.record import to_us
+from pipeline.search import Searcher, SearchRules
+from pipeline.store import Store
+from reid.calibration import Calibration, Curve
+from reid.embedding import checksum, to_bytes
+from reid.gallery import Gallery
+from reid.modality import Modality
+
+START = datetime(2026, 6, 1, tzinfo=UTC)
+CAMERAS = tuple(f"cam{n}" for n in range(8))
+TOP = 50
+FILTERS: dict[str, Any] = {
+    "modalities": frozenset({Modality.NIR, Modality.THERMAL}),
+    "cameras": frozenset(CAMERAS[:5]),
+    "start": START + timedelta(hours=6),
+    "time_of_day": TimeOfDay.parse("20:00-07:00"),
+    "zones": frozenset({"door"}),
+    "min_quality": 0.3,
+    "persons": frozenset(range(1, 6000)),
+}
+CALIBRATION = Calibration({pair: Curve(20.0, -10.0) for pair in combinations_with_replacement(Modality, 2)})
+
+
+def unit_rows(count: int, dimension: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """(count, dimension) with the precision of half."""
+    rows = rng.standard_normal((count, dimension), dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows.astype(np.float16).astype(np.float32)
+
+
+def fill_store(root: Path, count: int, dimension: int, rng: np.random.Generator) -> None:
+    """A gallery of so many tracklets without images, in one transaction: only its size and its columns matter here."""
+    with (
+        Store.open(root, model_id="random@0", dimension=dimension, calibration=CALIBRATION) as store,
+        store.writing() as db,
+    ):
+        for number, camera in enumerate(CAMERAS):
+            db.execute("INSERT INTO cameras VALUES (?, ?, 640, 360)", [camera, list(Modality)[number % 3].value])
+        db.executemany("INSERT INTO persons (person_id) VALUES (?)", [(n,) for n in range(1, 10_001)])
+        for begin in range(0, count, 5000):
+            insert(db, range(begin + 1, min(begin + 5000, count) + 1), dimension, rng)
+
+
+def insert(db: Any, numbers: range, dimension: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Rows of tracklets and embeddings, within the caller's transaction."""
+    vectors = unit_rows(len(numbers), dimension, rng)
+    for row, vector in zip(numbers, vectors, strict=True):
+        start = to_us(START) + int(rng.integers(0, 86_400_000_000))
+        camera = CAMERAS[row % len(CAMERAS)]
+        zones = '["door"]' if row % 3 == 0 else "[]"
+        values = [row, f"{camera}-{row}", camera, 1, start, start + 5_000_000, "container", 0, b"", b"", b""]
+        db.execute(
+            "INSERT INTO tracklets (row, tracklet_id, camera_id, track_id, start_us, end_us, time_source, frames,"
+            " frame_index, xyxy, confidence, person_id, zones, quality) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            [*values, 1 + row % 10_000, zones, float(rng.random())],
+        )
+        data = to_bytes(vector)
+        db.execute("INSERT INTO embeddings VALUES (?, ?, ?)", [row, data, checksum(data)])
+    return vectors
+
+
+def exactness(searcher: Searcher, vectors: NDArray[np.float32]) -> dict[str, Any]:
+    """The first 50 under every combination of filters, beside brute force in float64."""
+    catalogue: Catalogue = searcher.catalogue
+    query = vectors[7]
+    cosines = np.concatenate(
+        [
+            np.add.reduce(part.astype(np.float64) * query.astype(np.float64), axis=1)
+            for part in np.array_split(vectors, 50)
+        ]
+    )
+    wrong, tried = [], 0
+    for size in range(len(FILTERS) + 1):
+        for names in combinations(FILTERS, size):
+            mask, _ = catalogue.select(SearchFilter(**{n: FILTERS[n] for n in names}), zone=SearchRules().zone)
+            allowed = catalogue.rows[mask]
+            found = searcher.gallery.search(query[None], TOP, allowed)[0][0]
+            order = np.lexsort((allowed, -cosines[allowed - 1]))[:TOP]
+            expected = np.full(TOP, -1)
+            expected[: len(order)] = allowed[order]
+            tried += 1
+            if found.tolist() != expected.tolist():
+                wrong.append(list(names))
+    return {"combinations": tried, "top": TOP, "differing": wrong}
+
+
+def timed(ways: dict[str, Callable[[], Any]], rounds: int, against: str) -> dict[str, Any]:
+    """Milliseconds of each way, interleaved, and its ratio to one of them in the same round.
+
+    By the clock, and of the thread's processor, which other work on the machine strikes less; every way has one thread.
+    """
+    clock: dict[str, list[float]] = {name: [] for name in ways}
+    processor: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            began, cpu = time.perf_counter(), time.thread_time()
+            way()
+            processor[name].append(time.thread_time() - cpu)
+            clock[name].append(time.perf_counter() - began)
+    base = np.array(processor[against])
+    return {
+        name: {
+            "p50_ms": round(1e3 * float(np.median(clock[name])), 2),
+            "p99_ms": round(1e3 * float(np.quantile(clock[name], 0.99)), 2),
+            "cpu_p50_ms": round(1e3 * float(np.median(each)), 2),
+            "cpu_p99_ms": round(1e3 * float(np.quantile(each, 0.99)), 2),
+            f"cpu_times_{against}": round(float(np.median(np.array(each) / base)), 3),
+        }
+        for name, each in processor.items()
+    }
+
+
+def latencies(gallery: Gallery, vectors: NDArray[np.float32], rounds: int) -> dict[str, Any]:
+    """One query with and without filters, beside plain FAISS and NumPy without any."""
+    flat = faiss.IndexScalarQuantizer(vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    flat.add(vectors)
+    rng = np.random.default_rng(1)
+    query, ids, draw = vectors[3:4], gallery.ids, rng.random(len(gallery))
+    ways: dict[str, Callable[[], Any]] = {
+        "plain_faiss": lambda: flat.search(query, TOP),
+        "search": lambda: gallery.search(query, TOP),
+        **{
+            f"search_{name}": (lambda allowed=ids[draw < share]: gallery.search(query, TOP, allowed))
+            for name, share in (("95_per_cent", 0.95), ("half", 0.5), ("tenth", 0.1), ("hundredth", 0.01))
+        },
+        "numpy_float32": lambda: np.argpartition(-(vectors @ query[0]), TOP)[:TOP],
+    }
+    return timed(ways, rounds, "plain_faiss")
+
+
+def while_searching(gallery: Gallery, dimension: int, seconds: float) -> dict[str, Any]:
+    """Inserts a second, one by one, while another thread searches without a pause."""
+    rng = np.random.default_rng(2)
+    new, done, searches = unit_rows(512, dimension, rng), threading.Event(), [0]
+
+    def search() -> None:
+        while not done.is_set():
+            gallery.search(new[:1], TOP)
+            searches[0] += 1
+
+    reader = threading.Thread(target=search)
+    reader.start()
+    began, count, worst, first = time.perf_counter(), 0, 0.0, int(gallery.ids[-1]) + 1
+    while time.perf_counter() - began < seconds:
+        each = time.perf_counter()
+        gallery.add([first + count], new[count % 512][None])
+        worst = max(worst, time.perf_counter() - each)
+        count += 1
+    took = time.perf_counter() - began
+    done.set()
+    reader.join()
+    return {"inserts_a_second": round(count / took), "worst_insert_ms": round(1e3 * worst, 1), "searches": searches[0]}
+
+
+def until_found(root: Path, searcher: Searcher, dimension: int, count: int) -> dict[str, Any]:
+    """From the commit of a tracklet in another connection until the running search has it."""
+    rng, seconds, processor = np.random.default_rng(3), [], []
+    with Store.edit(root) as writer:
+        for n in range(20):
+            with writer.writing() as db:
+                insert(db, range(count + n + 1, count + n + 2), dimension, rng)
+            began, cpu = time.perf_counter(), time.thread_time()
+            searcher.refresh()
+            if count + n + 1 not in searcher.gallery:
+                raise RuntimeError(f"row {count + n + 1} was committed and is not found")
+            processor.append(time.thread_time() - cpu)
+            seconds.append(time.perf_counter() - began)
+    return {
+        "p50_ms": round(1e3 * float(np.median(seconds)), 2),
+        "worst_ms": round(1e3 * max(seconds), 2),
+        "cpu_worst_ms": round(1e3 * max(processor), 2),
+    }
+
+
+def main() -> int:
+    """Fill, measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tracklets", type=int, default=100_000)
+    parser.add_argument("--dimension", type=int, default=2048)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    count, dimension = options.tracklets, options.dimension
+    faiss.omp_set_num_threads(1)
+    process = psutil.Process()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        fill_store(root, count, dimension, np.random.default_rng(0))
+        with Store.read(root) as store:
+            before, began, cpu = process.memory_info().rss, time.perf_counter(), time.process_time()
+            searcher = Searcher(store, CALIBRATION)
+            start = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
+            rss = process.memory_info().rss - before
+            result: dict[str, Any] = {
+                "benchmark": "search",
+                "vectors": "random",
+                "tracklets": count,
+                "dimension": dimension,
+                "start": {name: round(value, 2) for name, value in start.items()},
+                "memory_gb": round(rss / 1e9, 3),
+                "commit_to_searchable": until_found(root, searcher, dimension, count),
+            }
+            vectors = searcher.gallery.vectors(searcher.gallery.ids)
+            result["exact"] = exactness(searcher, vectors)
+            result["latency"] = latencies(searcher.gallery, vectors, options.rounds)
+            result["while_searching"] = while_searching(searcher.gallery, dimension, 10.0)
+    result |= {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine.describe()}
+    print(json.dumps(result, indent=1))
+    where = options.json or Path(__file__).parent / "results" / f"search_{count}.json"
+    where.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,105 @@
+"""A site's own curves from cosine to probability, from what operators confirmed and from what cannot be one person.
+
+Pairs of one person: links that an operator confirmed. Pairs of two people: tracklets that one camera saw at the same
+moment, links that an operator rejected, and tracklets with confirmed links to two different persons.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from pipeline.errors import UsageError
+from pipeline.store import LinkState, Store, StoredTracklet
+from reid.calibration import Calibration, Curve, Reliability, fit_curve, reliability
+from reid.modality import Modality
+
+LEAST_PAIRS = 20  # of one person, and of two, in a pair of modalities
+_LIKELY = 0.02  # prior of a match in use, as the share of same-person pairs that the embedded curves were fitted with
+
+Pair = tuple[Modality, Modality]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What came of one pair of modalities.
+
+    Attributes:
+        same: Pairs of one person.
+        different: Pairs of two people.
+        before: How well the calibration so far fits these pairs; None where it has no curve.
+        after: How well the new curve does, on the pairs that it was fitted to; None where there were too few.
+    """
+
+    same: int
+    different: int
+    before: Reliability | None
+    after: Reliability | None
+
+
+def calibrate(store: Store) -> tuple[Calibration, dict[Pair, Fitted]]:
+    """Fit a curve for every pair of modalities of which enough is known; the others keep the one that they have.
+
+    Raises:
+        UsageError: When there are too few pairs for any.
+    """
+    cosines: dict[Pair, list[float]] = defaultdict(list)
+    same: dict[Pair, list[bool]] = defaultdict(list)
+    tracklets = store.tracklets()
+    vectors = dict(
+        zip((each.row for each in tracklets), store.embeddings([each.row for each in tracklets]), strict=True)
+    )
+    for a, b, one in _known_pairs(store, tracklets):
+        first, second = sorted((a.modality, b.modality))
+        cosines[first, second].append(float(vectors[a.row].astype("f8") @ vectors[b.row].astype("f8")))
+        same[first, second].append(one)
+    curves: dict[Pair, Curve] = {}
+    report: dict[Pair, Fitted] = {}
+    for pair, found in cosines.items():
+        x, y = np.array(found), np.array(same[pair])
+        counts = int(y.sum()), int((~y).sum())
+        before = reliability(store.calibration.probability(x, *pair), y) if pair in set(store.calibration) else None
+        after = None
+        if min(counts) >= LEAST_PAIRS:
+            curves[pair] = fit_curve(x, y, prior=_LIKELY)
+            after = reliability(curves[pair].probability(x), y)
+        report[pair] = Fitted(*counts, before, after)
+    if not curves:
+        most = max((min(each.same, each.different) for each in report.values()), default=0)
+        raise UsageError(
+            f"{store.root}: no pair of modalities has {LEAST_PAIRS} pairs of one person and of two that are known for"
+            f" sure (the best has {most}); confirm more links (run_pipeline.py person confirm)"
+        )
+    return store.calibration.replaced(Calibration(curves)), report
+
+
+def _known_pairs(
+    store: Store, tracklets: list[StoredTracklet]
+) -> Iterator[tuple[StoredTracklet, StoredTracklet, bool]]:
+    by_name = {each.tracklet_id: each for each in tracklets}
+    known: dict[frozenset[str], bool] = {}
+    sure: set[str] = set()
+    for link in store.links():
+        names = frozenset((link.tracklet_id, link.to_tracklet_id))
+        if link.state is not LinkState.PROBABLE and names <= by_name.keys():
+            known[names] = link.state is LinkState.CONFIRMED
+            sure |= names if known[names] else set()
+    for a, b in combinations(sorted(sure), 2):
+        if by_name[a].person_id != by_name[b].person_id:
+            known.setdefault(frozenset((a, b)), False)
+    for a, b in _at_once(tracklets):
+        known.setdefault(frozenset((a.tracklet_id, b.tracklet_id)), False)
+    for names, one in known.items():
+        first, second = sorted(names)
+        yield by_name[first], by_name[second], one
+
+
+def _at_once(tracklets: list[StoredTracklet]) -> Iterator[tuple[StoredTracklet, StoredTracklet]]:
+    """Pairs that one camera saw at the same moment; by start time, as they come from the store."""
+    open_: dict[str, list[StoredTracklet]] = defaultdict(list)
+    for each in tracklets:
+        still = [other for other in open_[each.camera_id] if other.end >= each.start]
+        yield from ((other, each) for other in still)
+        open_[each.camera_id] = [*still, each]
