@@ -211,16 +211,3 @@ def test_a_report_is_whole_or_not_there_and_nan_becomes_null(tmp_path: Path) -> 
     with pytest.raises(OSError, match="folder"):
         write_whole(tmp_path / "folder", b"x")
     assert list(tmp_path.glob("*.part")) == []
-
-
-def test_the_event_log_keeps_few_files_open_however_many_days_it_sees(tmp_path: Path) -> None:
-    with EventLog(tmp_path, model_id=MODEL, dimension=DIMENSION) as log:
-        for day in range(40):
-            for name in ("A", "B"):
-                log.write(sighting_of(tracklet_of(f"gate-{name}{day}", at=86400.0 * day)))
-            log.write(sighting_of(tracklet_of(f"gate-C{day}")))  # of the first day, again and again
-            assert len(log._files) <= 8
-    lines = {path.name: len(path.read_text().splitlines()) for path in (tmp_path / "events").iterdir()}
-    assert len(lines) == 40
-    assert lines.pop("2026-06-01.jsonl") == 42
-    assert set(lines.values()) == {2}
