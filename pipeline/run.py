@@ -206,8 +206,8 @@ def _remove_results(root: Path) -> None:
     """Remove an earlier run, but not one in progress: its writer holds the lock."""
     if not root.is_dir():
         return
-    _refuse_held(root)
     with take_lock(root / LOCK):
+        _refuse_held(root)
         for name in RESULTS:
             path = root / name
             if path.is_dir():
