@@ -364,7 +364,8 @@ def test_a_camera_whose_clock_is_wrong_by_hours_gets_times_of_arrival(season: Se
 def test_lost_doubled_shuffled_and_damaged_packets_end_nothing(season: Season) -> None:
     watch, counts = season.watches["battered"], season.counts["battered"]
     assert all(counts[kind] for kind in ("drop", "duplicate", "reorder", "corrupt"))
-    assert watch.frames[-1].captured_at > season.watches["well"].frames[-3].captured_at
+    behind = season.watches["well"].frames[-1].captured_at - watch.frames[-1].captured_at
+    assert behind.total_seconds() < 2.5  # a damaged picture keeps at most two seconds back
     assert watch.source.account.skipped["damaged"] > 0
     whole = [is_whole(frame.image, number) for frame, number in zip(watch.frames, watch.numbers, strict=True)]
     assert np.mean(whole) > 0.9
