@@ -28,12 +28,13 @@ import yaml
 
 from simulation.config import load
 from simulation.faults import FaultPlan
+from simulation.site import MARKER
 from simulation.streaming import Serving, Streams, clips_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE_CONFIG = ROOT / "configs" / "simulation" / "soak.yaml"
 FAULTS = ROOT / "configs" / "simulation" / "soak_faults.yaml"
-CLIP_SECONDS = 40
+CLIP_SECONDS = 30
 COPIES = 2
 SAMPLE_SECONDS = 5.0
 MOST_SLOPE = 1.0  # MB a minute
@@ -167,8 +168,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "soak.json")
     options = parser.parse_args()
     site = options.folder / "site"
-    render = [sys.executable, "-m", "simulation", "site", "--config", str(SITE_CONFIG), "--output", str(site)]
-    subprocess.run(render, cwd=ROOT, check=True)
+    if not (site / MARKER).is_file():
+        render = [sys.executable, "-m", "simulation", "site", "--config", str(SITE_CONFIG), "--output", str(site)]
+        subprocess.run(render, cwd=ROOT, check=True)
     seen = soak(options.hours, options.folder)
     judged = judge(seen, options.hours)
     cameras = {

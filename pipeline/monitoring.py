@@ -177,10 +177,7 @@ def served(metrics: Metrics, host: str, port: int) -> Iterator[int]:
     Raises:
         ResourceError: When the port is taken.
     """
-    try:
-        server = _server_class(host)((host, port), partial(_Handler, metrics))
-    except OSError as error:
-        raise ResourceError(f"monitoring.port: {host}:{port} cannot be listened on: {error.strerror}") from error
+    server = _listen(partial(_Handler, metrics), host, port)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="monitoring", daemon=True)
     thread.start()
     logger.info("metrics and health at http://%s:%d/metrics, /healthz and /readyz", host, server.server_port)
@@ -190,6 +187,22 @@ def served(metrics: Metrics, host: str, port: int) -> Iterator[int]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def check_free(host: str, port: int) -> None:
+    """Make sure that nobody listens there, before anything is written.
+
+    Raises:
+        ResourceError: When somebody does.
+    """
+    _listen(BaseHTTPRequestHandler, host, port).server_close()
+
+
+def _listen(handler: Callable[..., BaseHTTPRequestHandler], host: str, port: int) -> ThreadingHTTPServer:
+    try:
+        return _server_class(host)((host, port), handler)
+    except OSError as error:
+        raise ResourceError(f"monitoring.port: {host}:{port} cannot be listened on: {error.strerror}") from error
 
 
 def _server_class(host: str) -> type[ThreadingHTTPServer]:

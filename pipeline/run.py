@@ -36,7 +36,7 @@ from pipeline.erasure import SET_ASIDE
 from pipeline.errors import PipelineError, UsageError
 from pipeline.frame import Frame
 from pipeline.identify import Sighting
-from pipeline.monitoring import Metrics, served
+from pipeline.monitoring import Metrics, check_free, served
 from pipeline.pairs import EXAMPLES, Pairs
 from pipeline.prefetch import SHUTDOWN, Intake
 from pipeline.query import CONFIG, write_config
@@ -114,6 +114,8 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         )
     windows = build_windows(config)
     detector = build_detector(config.detector, windows)
+    if config.monitoring.port is not None:
+        check_free(config.monitoring.host, config.monitoring.port)
     if options.existing == "overwrite":
         _remove_results(root)
     with ExitStack() as stack:

@@ -244,7 +244,9 @@ class _Reader:
             self._account.skip("time_not_increasing", f"frame {self._index}")
             return None
         self._last_arrival = arrival
-        captured_at, time_source = self._capture.stamp(ticks, arrival, pts_seconds=pts_seconds, sender=sender)
+        captured_at, time_source = self._capture.stamp(
+            self._presentation.ticks, arrival, pts_seconds=pts_seconds, sender=sender
+        )
         frame = Frame(
             image=image_of(picture, self._camera.modality),
             camera_id=self._camera.camera_id,

@@ -31,17 +31,23 @@ class PresentationClock:
         self._last: float | None = None
         self._ticks: float | None = None
         self._interval: float | None = None
-        self._late = False
+        self._late = self._guessed = False
+
+    @property
+    def ticks(self) -> float | None:
+        """Of the last frame; guessed where the stream left one out, None where it has none at all."""
+        return self._ticks
 
     def restart(self) -> None:
         """The stream was connected anew: its ticks have nothing to do with those before."""
-        self._ticks, self._late = None, False
+        self._ticks, self._late, self._guessed = None, False, False
 
     def advance(self, ticks: float | None, *, elapsed: float | None = None) -> float | None:
         """Give a frame its time.
 
         Args:
-            ticks: The stream's own time in seconds; None where it has none.
+            ticks: The stream's own time in seconds; None where it has none. FFmpeg leaves one out now and then, when
+                packets come in a heap: it is then guessed to be the usual interval after the last.
             elapsed: Seconds that passed on this machine since the frame before; None for recordings.
 
         Returns:
@@ -50,18 +56,24 @@ class PresentationClock:
         if self._last is None:
             self._last, self._ticks = 0.0, ticks
             return self._last
+        guess = ticks is None and self._ticks is not None and self._interval is not None
+        if guess and self._ticks is not None:
+            ticks = self._ticks + self._usual
         step = self._step(ticks, elapsed)
         if step is None:
             return None
         self._last += max(step, _LEAST_STEP)
         if ticks is not None:
             self._ticks, self._late = ticks, False
+        self._guessed = guess
         return self._last
 
     def _step(self, ticks: float | None, elapsed: float | None) -> float | None:
         if ticks is None or self._ticks is None:
             return elapsed if elapsed is not None else self._usual
         step = ticks - self._ticks
+        if self._guessed and -self._usual <= step <= 0:
+            return _LEAST_STEP
         if step == 0:
             self._account.clock_event("duplicates")
             return None

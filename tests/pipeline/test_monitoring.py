@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ResourceError
-from pipeline.monitoring import CameraStatus, Metrics, served
+from pipeline.monitoring import CameraStatus, Metrics, check_free, served
 from pipeline.prefetch import Ledger
 from pipeline.sources.base import SourceAccount, SourceState
 
@@ -99,6 +99,9 @@ def test_a_port_that_is_taken_is_an_error_and_leaving_frees_it_and_ends_all_thre
         taken = pytest.raises(ResourceError, match=f"monitoring.port: 127.0.0.1:{port} cannot be listened on")
         with taken, served(metrics, "127.0.0.1", port):
             pass
+        with pytest.raises(ResourceError, match=f"monitoring.port: 127.0.0.1:{port} cannot"):
+            check_free("127.0.0.1", port)
+    check_free("127.0.0.1", port)
     with served(metrics, "127.0.0.1", port):
         pass
     assert not [thread for thread in threading.enumerate() if thread.name == "monitoring"]

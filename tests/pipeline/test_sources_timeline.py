@@ -70,6 +70,15 @@ def test_a_new_connection_goes_on_by_the_time_that_passed() -> None:
     assert clock.advance(2.1, elapsed=0.1) == pytest.approx(30.1)
 
 
+def test_ticks_that_are_left_out_now_and_then_are_guessed() -> None:
+    account = SourceAccount()
+    clock = PresentationClock(account)
+    given = [clock.advance(each, elapsed=0.01) for each in (5.0, 5.1, 5.2, None, 5.4, None, 5.55, 5.65)]
+    np.testing.assert_allclose(np.array(given, float), [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.65], atol=0.01)
+    assert clock.ticks == 5.65
+    assert account.clock == SourceAccount().clock
+
+
 def test_whatever_the_ticks_say_times_increase() -> None:
     ticks = [None if RNG.random() < 0.1 else float(RNG.normal(0, 100)) for _ in range(2000)]
     for elapsed in (None, 0.04):
