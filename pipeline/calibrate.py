@@ -86,9 +86,9 @@ def _known_pairs(
         if link.state is not LinkState.PROBABLE and names <= by_name.keys():
             known[names] = link.state is LinkState.CONFIRMED
             sure |= names if known[names] else set()
-    for a, b in combinations(sorted(sure), 2):
-        if by_name[a].person_id != by_name[b].person_id:
-            known.setdefault(frozenset((a, b)), False)
+    for one_name, other_name in combinations(sorted(sure), 2):
+        if by_name[one_name].person_id != by_name[other_name].person_id:
+            known.setdefault(frozenset((one_name, other_name)), False)
     for a, b in _at_once(tracklets):
         known.setdefault(frozenset((a.tracklet_id, b.tracklet_id)), False)
     for names, one in known.items():
