@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+_TIME_SLACK = 1e-6  # seconds: the rounding of float64 time stamps in the order of a Unix time
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -62,7 +64,7 @@ class CutRules:
             weak: Whether the stream's confidences are those of a weak detector.
         """
         overlapped = evidence.overlap >= self.overlap
-        missed = evidence.missed_seconds
+        missed = evidence.missed_seconds - _TIME_SLACK
         cut = (evidence.rival_track > self.rival_track) | (evidence.rival_box > self.rival_box)
         cut |= (evidence.surprise > self.surprise) | (overlapped != was_overlapped) | (missed > self.missed_seconds)
         guarded = missed > self.guarded_seconds
