@@ -85,7 +85,7 @@ class Run:
         code, body = self.get("/readyz")
         return dict(json.loads(body)["cameras"]) if code else {}
 
-    def wait(self, what: str, condition: Callable[[], bool], *, seconds: float = 60.0) -> None:
+    def wait(self, what: str, condition: Callable[[], bool], *, seconds: float = 180.0) -> None:
         until = time.monotonic() + seconds
         while not condition():
             assert self.process.poll() is None, f"it ended before {what}:\n{self.log}"
