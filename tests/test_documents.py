@@ -64,3 +64,18 @@ def test_the_gallery_page_has_the_figures_of_its_benchmarks() -> None:
     beside = json.loads((results / "concurrency.json").read_text(encoding="utf-8"))
     assert f"{beside['inserted']} insertions, {beside['searches']} searches, {len(beside['errors'])} errors" in page
     assert f"{len(beside['torn_reads'])} torn reads" in page
+
+
+def test_the_page_on_search_has_the_figures_of_its_benchmark() -> None:
+    page = " ".join((ROOT / "docs" / "search.md").read_text(encoding="utf-8").split())
+    found = json.loads((ROOT / "benchmarks" / "results" / "search_100000.json").read_text(encoding="utf-8"))
+    assert (
+        f"{len(found['exact']['differing'])} of {found['exact']['combinations']} combinations of filters differ" in page
+    )
+    cost = {name: each["cpu_times_plain_faiss"] for name, each in found["latency"].items()}
+    assert f"takes {cost['search']:.2f} times plain FAISS without filters" in page
+    assert f"{cost['search_95_per_cent']:.2f} times where a filter leaves 95 %" in page
+    assert f"{cost['search_tenth']:.2f} times where it leaves a tenth" in page
+    assert f"found {found['commit_to_searchable']['worst_ms']:.1f} ms later at worst" in page
+    assert f"{found['while_searching']['inserts_a_second']} insertions a second" in page
+    assert f"{found['start']['seconds']:.1f} s to start" in page
