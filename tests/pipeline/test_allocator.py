@@ -9,6 +9,8 @@ import pytest
 
 from pipeline.allocator import give_back_freed_memory
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory after free is glibc's matter")
 def test_pages_between_living_blocks_are_given_back() -> None:
