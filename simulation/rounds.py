@@ -240,7 +240,8 @@ def _record(config: RoundsConfig, name: str, walks: Sequence[Walk], folder: Path
     ]
     where = [placed(walker, config.fps) for walker in walkers]
     truth: list[TruthRow] = []
-    kind = DeepVideoFile if camera.modality == "thermal" else VideoFile
+    # Of hours of noise, encoding is half of the work.
+    kind = DeepVideoFile if camera.modality == "thermal" else partial(VideoFile, preset="ultrafast")
     count = 0
     with kind(folder / recording_of(name, camera.modality), fps=config.fps, width=config.width,
               height=config.height) as file:  # fmt: skip

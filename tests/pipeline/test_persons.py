@@ -129,7 +129,7 @@ def test_late_evidence_revises_a_link_but_not_what_an_operator_confirmed(tmp_pat
         assert people(store)["C"] == 2
         assert [(each.to_tracklet_id, each.probability) for each in store.links("gate-C")] == [("gate-D", 0.97)]
         changes = store.changes_since(before)
-        assert (changes.revised, [each.person_id for each in changes.added]) == ((3,), [2])
+        assert (changes.revised, changes.added.persons.tolist()) == ((3,), [2])
         assert Audit(store).rows() == []  # the program's own doing is a decision, and nobody's search
         assert [each.kind for each in persons.decisions()] == ["revise"]
         persons.confirm("gate-C", "gate-D", EVE)
