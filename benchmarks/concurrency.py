@@ -116,9 +116,8 @@ class Reader:
         now = time.time()
         if changes.removed or changes.revised or (changes.rebuilt and self._known):
             self.seen.torn.append("something changed that nobody changed")
-        if changes.added:
-            self._gallery.add([each.row for each in changes.added], changes.vectors)
-        for each, vector in zip(changes.added, changes.vectors, strict=True):
+        self._gallery.add(changes.added.rows, changes.vectors)
+        for each, vector in zip(self._store.by_rows(changes.added.rows), changes.vectors, strict=True):
             self._known[each.row] = each
             made = ULID.from_str(each.tracklet_id.split("-")[1]).timestamp
             if made > begun:

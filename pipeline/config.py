@@ -578,7 +578,7 @@ class IdentityConfig(Section):
 
     Attributes:
         threshold: Least probability for joining a known person.
-        evidence: A person's score is the mean over their best so many tracklets.
+        evidence: When a tracklet comes, a person's score is the mean over their best so many tracklets.
         max_links: Links kept of each tracklet.
         travel_share: How much a travel time near the typical one of ``ways`` speaks for one person: of the pairs of one
             person's tracklets, the share that follow each other. 0: ways speak against only.
@@ -588,10 +588,10 @@ class IdentityConfig(Section):
         memory: Tracklets that new ones are compared with; the oldest are forgotten first.
     """
 
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.08
     evidence: Count = 5
     max_links: Count = 5
-    travel_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    travel_share: Annotated[float, Field(ge=0, lt=1)] = 0.4
     revise_seconds: NotNegative = 300.0
     window_seconds: Positive = 14_400.0
     window_tracklets: Count = 1_000

@@ -103,9 +103,9 @@ class GalleryReader:
             rows = self._db.execute(f"{_SELECT} WHERE {condition} ORDER BY t.start_us, t.tracklet_id", values)
             return [self._stored(row) for row in rows]
 
-    def by_rows(self, rows: Iterable[int]) -> list[StoredTracklet]:
+    def by_rows(self, rows: Iterable[int] | NDArray[np.int64]) -> list[StoredTracklet]:
         """Tracklets of these rows, accepted or rejected, in this order; rows that are gone are left out."""
-        found = (self._first(f"{_SELECT} WHERE t.row = ?", row) for row in rows)
+        found = (self._first(f"{_SELECT} WHERE t.row = ?", int(row)) for row in rows)
         with self._reading():
             return [self._stored(each) for each in found if each is not None]
 

@@ -5,9 +5,10 @@ few thousand wait in a plain array, where they are found at once; whenever it is
 putting one in takes as long at a million as at a thousand, and nobody who searches waits for it.
 """
 
+import os
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import faiss
@@ -16,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
+Halves = NDArray[np.float16]
 Mask = NDArray[np.bool_]
 
 _FAISS: Any = faiss  # it changes its constructors at run time, which its types do not say
@@ -24,6 +26,7 @@ UNIT_TOLERANCE = 1e-3
 # float32 dot products of unit vectors are off by far less than this at any dimension in use.
 _FLOAT32_MARGIN = 1e-4
 _BLOCK = 4096  # rows
+_MANY = 6  # queries, from which on multiplying whole blocks with all of them is quicker
 _MOST_ALLOWED = 0.6  # share of a block's rows
 _DEAD_SHARE = 0.25  # of removed rows, from which on the rest is written anew
 
@@ -80,6 +83,7 @@ class Gallery:
         self.dimension = dimension
         self._approximation = approximation
         self._lock = threading.RLock()
+        self._together = _Together(_propose)
         self._begin()
 
     def _begin(self) -> None:
@@ -115,23 +119,23 @@ class Gallery:
 
         Args:
             ids: (n,) integers from 0, new to the gallery.
-            vectors: (n, dimension), each row of length 1 within 1e-3; kept in half precision.
+            vectors: (n, dimension), each row of length 1 within 1e-3; kept in half precision, and quickest to put in
+                where that is what they have.
 
         Raises:
             ValueError: When a shape is wrong, a row is not of unit length, or an id is negative, repeated or known.
         """
-        new, rows = _ids("ids", ids), self._vectors("vectors", vectors)
+        new, rows = _ids("ids", ids), self._halves("vectors", vectors)
         if len(new) != len(rows):
             raise ValueError(f"ids and vectors must have as many rows, got {len(new)} and {len(rows)}")
         if (new < 0).any():
             raise ValueError(f"ids must not be negative, got {new[new < 0][0]} in row {np.argmax(new < 0)}")
         _refuse_repeated(new)
-        halved = rows.astype(np.float16).astype(np.float32)
         with self._lock:
             known = new[self._find(new) >= 0].tolist()
             if known:
                 raise ValueError(f"ids are in the gallery already: {_some(known)}")
-            self._append(new, halved)
+            self._append(new, rows)
 
     def remove(self, ids: ArrayLike) -> None:
         """Take embeddings out; all of them or, on error, none.
@@ -184,7 +188,7 @@ class Gallery:
             mask = now.alive if wanted is None else self._mask(wanted)
             if now.inverted is not None:  # FAISS cannot add to an inverted file while it is searched
                 return self._rank(now, rows, k, self._probe(now, rows, k, mask))
-        return self._rank(now, rows, k, self._candidates(now, rows, k, mask))
+        return self._rank(now, rows, k, self._together.ask(_Asked(now, rows, k, mask)))
 
     def _rank(self, now: _Snapshot, rows: Floats, k: int, proposed: Sequence[Ids]) -> tuple[Ids, Floats]:
         """The first k of the places proposed for each query."""
@@ -199,40 +203,49 @@ class Gallery:
 
     # --- rows ---
 
-    def _append(self, new: Ids, rows: Floats) -> None:
-        for begin in range(0, len(new), _BLOCK):
-            part, vectors = new[begin : begin + _BLOCK], rows[begin : begin + _BLOCK]
-            free = _BLOCK - (self._count - self._sealed)
-            self._extend(part[:free], vectors[:free])
-            if len(part) >= free:
-                self._seal()
-                self._extend(part[free:], vectors[free:])
+    def _append(self, new: Ids, rows: Halves) -> None:
+        at = 0
+        while at < len(new):
+            taken = slice(at, at + _BLOCK - (self._count - self._sealed))
+            at = taken.stop
+            if self._count == self._sealed and at <= len(new) and self._inverted is None:
+                self._note(new[taken])
+                self._seal(rows[taken])
+                continue
+            self._extend(new[taken], rows[taken])
+            if self._count - self._sealed == _BLOCK:
+                self._seal(None)
 
-    def _extend(self, new: Ids, rows: Floats) -> None:
+    def _extend(self, new: Ids, rows: Halves) -> None:
         """Write into the tail, which has room for them; last of all they count."""
-        if not len(new):
-            return
+        at = self._count - self._sealed
+        self._tail[at : at + len(new)] = rows
+        self._note(new)
+
+    def _note(self, new: Ids) -> None:
         end = self._count + len(new)
         if end > len(self._ids):
             self._ids = np.concatenate([self._ids, np.empty(max(len(self._ids), end), np.int64)])
             self._alive = np.concatenate([self._alive, np.zeros(max(len(self._alive), end), bool)])
         last = int(self._ids[self._count - 1]) if self._count else -1
         self._ascending = self._ascending and int(new[0]) > last and bool((np.diff(new) > 0).all())
-        at = self._count - self._sealed
-        self._tail[at : at + len(new)] = rows
         self._ids[self._count : end] = new
         self._alive[self._count : end] = True
         self._count, self._live, self._sorted = end, self._live + len(new), None
 
-    def _seal(self) -> None:
-        """Make a block of the full tail; a search that is under way keeps the old tail."""
+    def _seal(self, whole: Halves | None) -> None:
+        """Make a block of the full tail, or of rows that never were in it; a search under way keeps the old tail."""
         if self._inverted is not None:
             self._inverted.add(self._tail)
         else:
             block = _new_block(self.dimension)
-            block.add(self._tail)
+            if whole is None:
+                block.add(self._tail)
+            else:
+                block.add_sa_codes(np.ascontiguousarray(whole).view(np.uint8))
             self._blocks = (*self._blocks, block)
-        self._tail = np.empty_like(self._tail)
+        if whole is None:
+            self._tail = np.empty_like(self._tail)
         self._sealed += _BLOCK
         if self._inverted is None and self._approximation and self._sealed >= self._approximation.beyond:
             self._invert(self._approximation)
@@ -261,7 +274,7 @@ class Gallery:
         self._begin()
         for begin in range(0, len(left), _BLOCK):
             part = left[begin : begin + _BLOCK]
-            self._append(now.ids[part], self._reconstruct(now, part))
+            self._append(now.ids[part], self._reconstruct(now, part).astype(np.float16))
 
     def _snapshot(self) -> _Snapshot:
         count = self._count
@@ -302,28 +315,6 @@ class Gallery:
 
     # --- search ---
 
-    def _candidates(self, now: _Snapshot, rows: Floats, k: int, mask: Mask) -> list[Ids]:
-        """For each query all places that could be among the first k: those not below the k-th by more than rounding."""
-        parts = [_Part(block, number * _BLOCK, mask) for number, block in enumerate(now.blocks)]
-        parts = [part for part in parts if part.available]
-        tail = np.flatnonzero(mask[now.sealed :])
-        tail_cosines = (rows @ now.tail[: now.count - now.sealed].T)[:, tail]
-        found = []
-        for row in range(len(rows)):
-            for part in parts:
-                part.begin(rows[row : row + 1], k + 8)
-            floor, cosines = -np.inf, tail_cosines[row]
-            shallow = parts
-            while shallow:
-                cosines = np.concatenate([tail_cosines[row], *(part.cosines for part in parts)])
-                floor = _kth(cosines, k) - _FLOAT32_MARGIN
-                shallow = [part for part in parts if part.hides(floor)]
-                for part in shallow:
-                    part.look(rows[row : row + 1], 4 * max(k, len(part.cosines)))
-            places = np.concatenate([tail + now.sealed, *(part.places for part in parts)])
-            found.append(places[cosines >= floor].astype(np.int64))
-        return found
-
     def _probe(self, now: _Snapshot, rows: Floats, k: int, mask: Mask) -> list[Ids]:
         """The best of the lists that are looked into, and all of the tail."""
         selector = _FAISS.IDSelectorBitmap(np.packbits(mask[: now.sealed], bitorder="little"))
@@ -355,14 +346,158 @@ class Gallery:
 
     def _vectors(self, name: str, vectors: ArrayLike) -> Floats:
         rows = np.ascontiguousarray(vectors, dtype=np.float32)
+        self._check(name, rows)
+        return rows
+
+    def _halves(self, name: str, vectors: ArrayLike) -> Halves:
+        rows = np.asarray(vectors)
+        if rows.dtype != np.float16:
+            return self._vectors(name, rows).astype(np.float16)
+        for begin in range(0, max(len(rows), 1), _BLOCK) if rows.ndim else (0,):
+            self._check(name, rows[begin : begin + _BLOCK].astype(np.float32), begin=begin)
+        return rows
+
+    def _check(self, name: str, rows: Floats, *, begin: int = 0) -> None:
         if rows.ndim != 2 or rows.shape[1] != self.dimension:
             raise ValueError(f"{name} must be (n, {self.dimension}), got {rows.shape}")
-        length = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
+        length = np.sqrt(np.einsum("nd,nd->n", rows, rows))
         wrong = ~(np.abs(length - 1) <= UNIT_TOLERANCE)
         if wrong.any():
             row = int(np.argmax(wrong))
-            raise ValueError(f"{name} must have rows of length 1, got {length[row]:.6g} in row {row}")
-        return rows
+            raise ValueError(f"{name} must have rows of length 1, got {length[row]:.6g} in row {begin + row}")
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """One search, and the places that are proposed for each of its queries."""
+
+    now: _Snapshot
+    rows: Floats
+    k: int
+    mask: Mask
+    found: list[Ids] = field(default_factory=list)
+    taken: bool = False
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class _Together:
+    """Searches that many threads ask for at once are answered together.
+
+    As many threads as there are processors answer at a time, each all that wait when its turn comes: what one query
+    costs falls when they are many, for a block is then read once for all of them.
+    """
+
+    def __init__(self, answer: Callable[[Sequence[_Asked]], None]) -> None:
+        self._answer = answer
+        self._turns = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._lock = threading.Lock()
+        self._waiting: list[_Asked] = []
+
+    def ask(self, asked: _Asked) -> list[Ids]:
+        """Wait for a turn, or for somebody else's to have answered this as well."""
+        with self._lock:
+            self._waiting.append(asked)
+        with self._turns:
+            group = [] if asked.taken else self._take()
+            try:
+                if group:
+                    self._answer(group)
+            finally:
+                for each in group:
+                    each.done.set()
+        asked.done.wait()
+        if len(asked.found) < len(asked.rows):  # whoever was to answer it failed
+            self._answer([asked])
+        return asked.found
+
+    def _take(self) -> list[_Asked]:
+        with self._lock:
+            group, self._waiting = self._waiting, []
+            for each in group:
+                each.taken = True
+        return group
+
+
+def _propose(group: Sequence[_Asked]) -> None:
+    """For each query all places that could be among the first k: those not below the k-th by more than rounding."""
+    longest = max((asked.now.blocks for asked in group), key=len)
+    alike = [asked for asked in group if _begins_with(longest, asked.now.blocks)]
+    if sum(len(asked.rows) for asked in alike) < _MANY:
+        alike = []
+    for asked in group:
+        if asked not in alike:
+            asked.found = _one_by_one(asked)
+    if alike:
+        _all_at_once(alike, longest)
+
+
+def _begins_with(blocks: Sequence[Any], others: Sequence[Any]) -> bool:
+    """Blocks are only added, but for a compaction, after which all are new."""
+    return all(a is b for a, b in zip(blocks, others, strict=False))
+
+
+def _one_by_one(asked: _Asked) -> list[Ids]:
+    now, rows, k = asked.now, asked.rows, asked.k
+    parts = [_Part(block, number * _BLOCK, asked.mask) for number, block in enumerate(now.blocks)]
+    parts = [part for part in parts if part.available]
+    tail = np.flatnonzero(asked.mask[now.sealed :])
+    tail_cosines = (rows @ now.tail[: now.count - now.sealed].T)[:, tail]
+    found = []
+    for row in range(len(rows)):
+        for part in parts:
+            part.begin(rows[row : row + 1], k + 8)
+        floor, cosines = -np.inf, tail_cosines[row]
+        shallow = parts
+        while shallow:
+            cosines = np.concatenate([tail_cosines[row], *(part.cosines for part in parts)])
+            floor = _kth(cosines, k) - _FLOAT32_MARGIN
+            shallow = [part for part in parts if part.hides(floor)]
+            for part in shallow:
+                part.look(rows[row : row + 1], 4 * max(k, len(part.cosines)))
+        places = np.concatenate([tail + now.sealed, *(part.places for part in parts)])
+        found.append(places[cosines >= floor].astype(np.int64))
+    return found
+
+
+def _all_at_once(group: Sequence[_Asked], blocks: Sequence[Any]) -> None:
+    """Each block is multiplied with all queries; who began earlier may know fewer blocks."""
+    queries = np.concatenate([asked.rows for asked in group])
+    best = [_Best(asked.k) for asked in group for _ in asked.rows]
+    whose = [asked for asked in group for _ in asked.rows]
+    for number, block in enumerate(blocks):
+        begin, end = number * _BLOCK, (number + 1) * _BLOCK
+        rows = [row for row, asked in enumerate(whose) if end <= asked.now.sealed and asked.mask[begin:end].any()]
+        if rows:
+            cosines = queries[rows] @ block.reconstruct_n(0, _BLOCK).T
+            for row, found in zip(rows, cosines, strict=True):
+                allowed = np.flatnonzero(whose[row].mask[begin:end])
+                best[row].offer(begin + allowed, found[allowed])
+    for row, asked in enumerate(whose):
+        now = asked.now
+        allowed = np.flatnonzero(asked.mask[now.sealed :])
+        found = now.tail[: now.count - now.sealed] @ queries[row]
+        best[row].offer(now.sealed + allowed, found[allowed])
+        asked.found.append(best[row].places)
+
+
+class _Best:
+    """The places of the greatest cosines so far, and all that are less by no more than rounding."""
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+        self._floor = -np.inf
+        self._cosines: Floats = np.empty(0, np.float32)
+        self.places: Ids = np.empty(0, np.int64)
+
+    def offer(self, places: Ids, cosines: Floats) -> None:
+        """Take of these what may be among the first k."""
+        keep = cosines >= self._floor
+        if keep.any():
+            cosines = np.concatenate([self._cosines, cosines[keep]])
+            places = np.concatenate([self.places, places[keep]])
+            self._floor = _kth(cosines, self._k) - _FLOAT32_MARGIN
+            left = cosines >= self._floor
+            self._cosines, self.places = cosines[left], places[left]
 
 
 class _Part:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.filters import Catalogue, SearchFilter, TimeOfDay
-from pipeline.stored import StoredTracklet
+from pipeline.stored import Columns, StoredTracklet
 from pipeline.ways import Stay
 from reid.modality import Modality
 from tests.pipeline.factories import NOON
