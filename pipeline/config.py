@@ -588,7 +588,7 @@ class IdentityConfig(Section):
         memory: Tracklets that new ones are compared with; the oldest are forgotten first.
     """
 
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.08
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.1
     evidence: Count = 5
     max_links: Count = 5
     travel_share: Annotated[float, Field(ge=0, lt=1)] = 0.4

@@ -116,6 +116,10 @@ class Evidence:
         return np.asarray(doubt + self._passage(usual))
 
     def _passage(self, density: Floats) -> Floats:
-        """Log odds of a time between, whose density is this for one person, and even over an hour for two."""
+        """Log odds of a time between, whose density is this for one person, and even over an hour for two.
+
+        Most pairs of one person's tracklets do not follow each other: another time speaks neither for nor against.
+        """
         share = self._travel_share
-        return np.asarray(np.minimum(np.log(share * density * _BACKGROUND_SECONDS + 1 - share), _MOST_PASSAGE))
+        odds = share * density * _BACKGROUND_SECONDS + 1 - share
+        return np.asarray(np.clip(np.log(odds), 0, _MOST_PASSAGE))

@@ -118,7 +118,7 @@ class IdentifyRules:
         memory: Tracklets remembered; the oldest are forgotten first, and with the last of them their person.
     """
 
-    threshold: float = 0.08
+    threshold: float = 0.1
     evidence: int = 5
     max_links: int = 5
     revise_seconds: float = 300.0
