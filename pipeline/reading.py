@@ -243,8 +243,8 @@ class GalleryReader:
             found = [each for row in revised for each in self._db.execute(f"{_COLUMNS} AND t.row = ?", [row])] + new
             return Changes(
                 rebuilt=rebuilt,
-                added=self._columns([each[:-2] for each in found]),
-                vectors=self._halves([each[-2:] for each in found]),
+                added=self._columns(found),
+                vectors=self._halves([each[-2] for each in found], [each[-1] for each in found]),
                 removed=() if rebuilt else tuple(removed),
                 revised=() if rebuilt else tuple(revised),
                 cursor=now if last else replace(now, row=int(new[-1][0])),
@@ -254,7 +254,7 @@ class GalleryReader:
     def _columns(self, found: Sequence[tuple[Any, ...]]) -> Columns:
         """Without building an object a tracklet: a gallery of a million must be read in seconds."""
         modalities = dict(self._db.execute("SELECT camera_id, modality FROM cameras"))
-        rows, cameras, start, end, persons, quality, zones = zip(*found, strict=True) if found else ((),) * 7
+        rows, cameras, start, end, persons, quality, zones, *_ = zip(*found, strict=True) if found else ((),) * 9
         return Columns(
             rows=np.array(rows, np.int64),
             cameras=cameras,
@@ -266,13 +266,14 @@ class GalleryReader:
             zones=zones,
         )
 
-    def _halves(self, found: Sequence[tuple[bytes, int]]) -> NDArray[np.float16]:
+    def _halves(self, vectors: Sequence[bytes | None], checksums: Sequence[int]) -> NDArray[np.float16]:
         """Vectors as they are stored, (n, dimension), whose checksums fit."""
-        if any(vector is None for vector, _ in found):
+        whole = [vector for vector in vectors if vector is not None]
+        if len(whole) < len(vectors):
             raise ValueError("an accepted tracklet has no vector")
-        if any(len(vector) != 2 * self.dimension or checksum(vector) != crc for vector, crc in found):
+        if set(map(len, whole)) - {2 * self.dimension} or list(map(checksum, whole)) != list(checksums):
             raise ValueError("a vector's checksum or length does not fit")
-        return halves(b"".join([vector for vector, _ in found]), self.dimension)
+        return halves(b"".join(whole), self.dimension)
 
     def _no_vectors(self) -> NDArray[np.float16]:
         return np.empty((0, self.dimension), np.float16)
@@ -282,7 +283,7 @@ class GalleryReader:
         with self._reading():
             found = self._db.execute("SELECT vector, crc, tracklet_row FROM embeddings ORDER BY tracklet_row")
             while some := found.fetchmany(_ROWS_AT_ONCE):
-                yield [each[2] for each in some], self._halves([each[:2] for each in some])
+                yield [each[2] for each in some], self._halves([each[0] for each in some], [each[1] for each in some])
 
     def follow_model(self) -> None:
         """A reindexing of another process may have changed model and dimension."""
