@@ -159,7 +159,7 @@ def _numbered(persons: Ints, groups: Sequence[Ints | None], owners: Ints) -> Int
         known, counts = np.unique(persons[members], return_counts=True)
         mine = np.isin(known, numbers)
         shared[group, np.searchsorted(numbers, known[mine])] = counts[mine]
-    for group, number in zip(*linear_sum_assignment(shared, maximize=True), strict=True):
-        if shared[group, number]:
-            after[free[group]] = numbers[number]
+    for place, which in zip(*linear_sum_assignment(shared, maximize=True), strict=True):
+        if shared[place, which]:
+            after[free[place]] = numbers[which]
     return after
