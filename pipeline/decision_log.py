@@ -65,6 +65,9 @@ class NamedDecision:
         return found | {value[1] for _, *both in self.persons for value in both if value and value[1] is not None}
 
 
+_FIELDS = tuple(each.name for each in fields(NamedDecision) if each.name != "decision_id")
+
+
 def named_decisions(store: Store, *, after: int = 0) -> Iterator[NamedDecision]:
     """All behind a number, by number; what they said of tracklets that are gone is left out."""
     with store.reading() as db:
@@ -74,7 +77,7 @@ def named_decisions(store: Store, *, after: int = 0) -> Iterator[NamedDecision]:
             [after],
         ).fetchall()
         names = _Names(db)
-        for *head, text in rows:
+        for number, made_us, actor, kind, purpose, undoes, text in rows:
             effects = json.loads(text)
             moved = tuple((names[row], *both) for row, *both in effects["tracklets"] if row in names)
             links = tuple(
@@ -82,7 +85,8 @@ def named_decisions(store: Store, *, after: int = 0) -> Iterator[NamedDecision]:
                 for row, other, *both in effects["links"]
                 if row in names and other in names
             )
-            yield NamedDecision(*head, moved, tuple(map(tuple, effects["persons"])), links)
+            persons = tuple((person, before, later) for person, before, later in effects["persons"])
+            yield NamedDecision(number, made_us, actor, kind, purpose, undoes, moved, persons, links)
 
 
 class _Names:
@@ -132,9 +136,7 @@ def read_decisions(root: Path) -> list[NamedDecision]:
         for line in (root / DECISIONS_COPY).read_bytes().splitlines():
             with suppress(ValueError, TypeError, KeyError):
                 number, values = json.loads(line)
-                found[number] = NamedDecision(
-                    number, **{each.name: values[each.name] for each in fields(NamedDecision)[1:]}
-                )
+                found[number] = NamedDecision(number, **{name: values[name] for name in _FIELDS})
     return [found[number] for number in sorted(found)]
 
 
