@@ -11,7 +11,7 @@ import logging
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from typing import Any
 from pipeline.audit import AUDIT_COPY, PROGRAM, Audit
 from pipeline.cases import CASES_COPY, Cases
 from pipeline.crop_files import sync
-from pipeline.decision_log import copy_decisions, insert_decision, read_decisions
+from pipeline.decision_log import NamedDecision, copy_decisions, insert_decision, read_decisions
 from pipeline.erasure import SET_ASIDE, finish
 from pipeline.errors import DamagedGalleryError, UsageError
 from pipeline.event_files import read_lines
@@ -325,13 +325,16 @@ class _Builder:
         rows = dict(self.connection.execute("SELECT tracklet_id, row FROM tracklets"))
         for each in read_decisions(self._root):
             with suppress(sqlite3.Error, KeyError, ValueError, TypeError):
-                insert_decision(self.connection, each, rows, number=each.decision_id)
-            self._try("UPDATE decisions SET undone_by = ? WHERE decision_id = ?", [each.decision_id, each.undoes])
-            for name, other, _, after in each.links:
-                self._relink(rows.get(name), other, after)
-            for person, _, (state, into) in each.persons:
-                self._try("INSERT OR IGNORE INTO persons (person_id) VALUES (?)", [person])
-                self._try("UPDATE persons SET state = ?, merged_into = ? WHERE person_id = ?", [state, into, person])
+                self._decided(each, rows)
+
+    def _decided(self, decision: NamedDecision, rows: Mapping[str, int]) -> None:
+        insert_decision(self.connection, decision, rows, number=decision.decision_id)
+        self._try("UPDATE decisions SET undone_by = ? WHERE decision_id = ?", [decision.decision_id, decision.undoes])
+        for name, other, _, after in decision.links:
+            self._relink(rows.get(name), other, after)
+        for person, _, (state, into) in decision.persons:
+            self._try("INSERT OR IGNORE INTO persons (person_id) VALUES (?)", [person])
+            self._try("UPDATE persons SET state = ?, merged_into = ? WHERE person_id = ?", [state, into, person])
 
     def _relink(self, row: int | None, other: str, value: Sequence[Any] | None) -> None:
         if row is None:
