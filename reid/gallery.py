@@ -5,10 +5,10 @@ few thousand wait in a plain array, where they are found at once; whenever it is
 putting one in takes as long at a million as at a thousand, and nobody who searches waits for it.
 """
 
-import os
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import faiss
@@ -26,7 +26,6 @@ UNIT_TOLERANCE = 1e-3
 # float32 dot products of unit vectors are off by far less than this at any dimension in use.
 _FLOAT32_MARGIN = 1e-4
 _BLOCK = 4096  # rows
-_MANY = 6  # queries, from which on multiplying whole blocks with all of them is quicker
 _MOST_ALLOWED = 0.6  # share of a block's rows
 _DEAD_SHARE = 0.25  # of removed rows, from which on the rest is written anew
 
@@ -83,7 +82,6 @@ class Gallery:
         self.dimension = dimension
         self._approximation = approximation
         self._lock = threading.RLock()
-        self._together = _Together(_propose)
         self._begin()
 
     def _begin(self) -> None:
@@ -188,7 +186,8 @@ class Gallery:
             mask = now.alive if wanted is None else self._mask(wanted)
             if now.inverted is not None:  # FAISS cannot add to an inverted file while it is searched
                 return self._rank(now, rows, k, self._probe(now, rows, k, mask))
-        return self._rank(now, rows, k, self._together.ask(_Asked(now, rows, k, mask)))
+        with _one_thread():
+            return self._rank(now, rows, k, _candidates(now, rows, k, mask))
 
     def _rank(self, now: _Snapshot, rows: Floats, k: int, proposed: Sequence[Ids]) -> tuple[Ids, Floats]:
         """The first k of the places proposed for each query."""
@@ -367,81 +366,24 @@ class Gallery:
             raise ValueError(f"{name} must have rows of length 1, got {length[row]:.6g} in row {begin + row}")
 
 
-@dataclass(slots=True, eq=False)
-class _Asked:
-    """One search, and the places that are proposed for each of its queries."""
-
-    now: _Snapshot
-    rows: Floats
-    k: int
-    mask: Mask
-    found: list[Ids] = field(default_factory=list)
-    taken: bool = False
-    done: threading.Event = field(default_factory=threading.Event)
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """FAISS has nothing to do for a second thread where it gets one query; it would spin, and cost as much."""
+    before = _FAISS.omp_get_max_threads()  # of the thread that calls, and of no other
+    _FAISS.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        _FAISS.omp_set_num_threads(before)
 
 
-class _Together:
-    """Searches that many threads ask for at once are answered together.
-
-    As many threads as there are processors answer at a time, each all that wait when its turn comes: what one query
-    costs falls when they are many, for a block is then read once for all of them.
-    """
-
-    def __init__(self, answer: Callable[[Sequence[_Asked]], None]) -> None:
-        self._answer = answer
-        self._turns = threading.BoundedSemaphore(os.cpu_count() or 1)
-        self._lock = threading.Lock()
-        self._waiting: list[_Asked] = []
-
-    def ask(self, asked: _Asked) -> list[Ids]:
-        """Wait for a turn, or for somebody else's to have answered this as well."""
-        with self._lock:
-            self._waiting.append(asked)
-        with self._turns:
-            group = [] if asked.taken else self._take()
-            try:
-                if group:
-                    self._answer(group)
-            finally:
-                for each in group:
-                    each.done.set()
-        asked.done.wait()
-        if len(asked.found) < len(asked.rows):  # whoever was to answer it failed
-            self._answer([asked])
-        return asked.found
-
-    def _take(self) -> list[_Asked]:
-        with self._lock:
-            group, self._waiting = self._waiting, []
-            for each in group:
-                each.taken = True
-        return group
-
-
-def _propose(group: Sequence[_Asked]) -> None:
+def _candidates(now: _Snapshot, rows: Floats, k: int, mask: Mask) -> list[Ids]:
     """For each query all places that could be among the first k: those not below the k-th by more than rounding."""
-    longest = max((asked.now.blocks for asked in group), key=len)
-    alike = [asked for asked in group if _begins_with(longest, asked.now.blocks)]
-    if sum(len(asked.rows) for asked in alike) < _MANY:
-        alike = []
-    for asked in group:
-        if asked not in alike:
-            asked.found = _one_by_one(asked)
-    if alike:
-        _all_at_once(alike, longest)
-
-
-def _begins_with(blocks: Sequence[Any], others: Sequence[Any]) -> bool:
-    """Blocks are only added, but for a compaction, after which all are new."""
-    return all(a is b for a, b in zip(blocks, others, strict=False))
-
-
-def _one_by_one(asked: _Asked) -> list[Ids]:
-    now, rows, k = asked.now, asked.rows, asked.k
-    parts = [_Part(block, number * _BLOCK, asked.mask) for number, block in enumerate(now.blocks)]
+    parts = [_Part(block, number * _BLOCK, mask) for number, block in enumerate(now.blocks)]
     parts = [part for part in parts if part.available]
-    tail = np.flatnonzero(asked.mask[now.sealed :])
-    tail_cosines = (rows @ now.tail[: now.count - now.sealed].T)[:, tail]
+    tail = np.flatnonzero(mask[now.sealed :])
+    # BLAS would start threads for this, which go on spinning on processors that others need.
+    tail_cosines = np.einsum("qd,nd->qn", rows, now.tail[: now.count - now.sealed])[:, tail]
     found = []
     for row in range(len(rows)):
         for part in parts:
@@ -457,47 +399,6 @@ def _one_by_one(asked: _Asked) -> list[Ids]:
         places = np.concatenate([tail + now.sealed, *(part.places for part in parts)])
         found.append(places[cosines >= floor].astype(np.int64))
     return found
-
-
-def _all_at_once(group: Sequence[_Asked], blocks: Sequence[Any]) -> None:
-    """Each block is multiplied with all queries; who began earlier may know fewer blocks."""
-    queries = np.concatenate([asked.rows for asked in group])
-    best = [_Best(asked.k) for asked in group for _ in asked.rows]
-    whose = [asked for asked in group for _ in asked.rows]
-    for number, block in enumerate(blocks):
-        begin, end = number * _BLOCK, (number + 1) * _BLOCK
-        rows = [row for row, asked in enumerate(whose) if end <= asked.now.sealed and asked.mask[begin:end].any()]
-        if rows:
-            cosines = queries[rows] @ block.reconstruct_n(0, _BLOCK).T
-            for row, found in zip(rows, cosines, strict=True):
-                allowed = np.flatnonzero(whose[row].mask[begin:end])
-                best[row].offer(begin + allowed, found[allowed])
-    for row, asked in enumerate(whose):
-        now = asked.now
-        allowed = np.flatnonzero(asked.mask[now.sealed :])
-        found = now.tail[: now.count - now.sealed] @ queries[row]
-        best[row].offer(now.sealed + allowed, found[allowed])
-        asked.found.append(best[row].places)
-
-
-class _Best:
-    """The places of the greatest cosines so far, and all that are less by no more than rounding."""
-
-    def __init__(self, k: int) -> None:
-        self._k = k
-        self._floor = -np.inf
-        self._cosines: Floats = np.empty(0, np.float32)
-        self.places: Ids = np.empty(0, np.int64)
-
-    def offer(self, places: Ids, cosines: Floats) -> None:
-        """Take of these what may be among the first k."""
-        keep = cosines >= self._floor
-        if keep.any():
-            cosines = np.concatenate([self._cosines, cosines[keep]])
-            places = np.concatenate([self.places, places[keep]])
-            self._floor = _kth(cosines, self._k) - _FLOAT32_MARGIN
-            left = cosines >= self._floor
-            self._cosines, self.places = cosines[left], places[left]
 
 
 class _Part:
