@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,16 +94,20 @@ class _Groups:
             owned: So many of the first belong to persons who are to stay apart.
         """
         self.members: list[Ints | None] = list(first)
-        belongs = np.zeros((len(first), len(pairs.likeness)))
-        for group, items in enumerate(first):
-            belongs[group, items] = 1
-        barred = ~np.isfinite(pairs.circumstances)
-        self._likeness = belongs @ pairs.likeness @ belongs.T
-        self._odds = belongs @ np.exp(pairs.circumstances) @ belongs.T
-        self._barred = belongs @ barred @ belongs.T > 0
+        self._count = np.array([len(items) for items in first], np.float64)
+        order = np.concatenate([*first, np.empty(0, np.int64)])
+        starts = np.cumsum([0, *map(len, first)])[: len(first)]
+
+        def summed(values: NDArray[Any], how: np.ufunc) -> NDArray[Any]:
+            by_row = how.reduceat(values[np.ix_(order, order)], starts, axis=0)
+            found: NDArray[Any] = how.reduceat(by_row, starts, axis=1)
+            return found
+
+        self._likeness = summed(pairs.likeness, np.add)
+        self._odds = summed(np.exp(pairs.circumstances), np.add)
+        self._barred = summed(~np.isfinite(pairs.circumstances), np.logical_or)
         self._barred[:owned, :owned] = True
         np.fill_diagonal(self._barred, True)
-        self._count = belongs.sum(axis=1)
 
     def merge_all(self, threshold: float) -> None:
         """Merge until no two are left that should be."""
