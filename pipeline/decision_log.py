@@ -124,9 +124,16 @@ def copy_decisions(store: Store) -> None:
 def rewrite_decisions(store: Store) -> None:
     """Write the copy anew, without what is gone."""
     path = store.root / DECISIONS_COPY
-    if path.is_file():
+    lines = b"".join(map(_line, named_decisions(store)))
+    if lines or path.is_file():
         with exclusive(path):
-            write_whole(path, b"".join(map(_line, named_decisions(store))))
+            write_whole(path, lines)
+
+
+def copy_differs(store: Store) -> bool:
+    """Whether the copy says something else than the database; only where nobody decides meanwhile."""
+    path = store.root / DECISIONS_COPY
+    return (path.read_bytes() if path.is_file() else b"") != b"".join(map(_line, named_decisions(store)))
 
 
 def read_decisions(root: Path) -> list[NamedDecision]:
