@@ -580,8 +580,9 @@ class IdentityConfig(Section):
         threshold: Least probability for joining a known person.
         evidence: When a tracklet comes, a person's score is the mean over their best so many tracklets.
         max_links: Links kept of each tracklet.
-        travel_share: How much a travel time near the typical one of ``ways`` speaks for one person: of the pairs of one
-            person's tracklets, the share that follow each other. 0: ways speak against only.
+        travel_share: How much a travel time near the typical one of ``ways``, or a track that begins in a camera right
+            after another ended there, speaks for one person: of the pairs of one person's tracklets, the share that
+            follow each other. 0: time speaks against only.
         revise_seconds: Time between two looks back that may give earlier tracklets to other persons; 0: never.
         window_seconds: How far a look back reaches.
         window_tracklets: How many tracklets it reaches at most.

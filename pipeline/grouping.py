@@ -113,10 +113,9 @@ class _Groups:
         """Merge until no two are left that should be."""
         partner, score = self._best(np.arange(len(self.members)))
         while len(score) and score.max() > threshold:
-            kept = int(score.argmax())
-            gone = int(partner[kept])
-            self._merge(min(kept, gone), max(kept, gone))
-            kept, gone = min(kept, gone), max(kept, gone)
+            best = int(score.argmax())
+            kept, gone = sorted((best, int(partner[best])))
+            self._merge(kept, gone)
             score[gone] = -np.inf
             new = self._scores(np.array([kept]))[0]
             better = new > score
