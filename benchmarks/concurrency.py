@@ -29,18 +29,17 @@ from ulid import ULID
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import machine
+from made_up import CURVES, tracklet_of
 
 from pipeline.audit import Actor, Audit
 from pipeline.crop_files import read_crop
-from pipeline.frame import TimeSource
 from pipeline.identify import Sighting
 from pipeline.reconcile import reconcile
 from pipeline.recovery import maintain, open_store
 from pipeline.retention import Retention, RetentionRules
 from pipeline.sinks import EventLog
 from pipeline.store import Cursor, Store, StoredTracklet
-from pipeline.tracklets import Crop, Tracklet
-from reid.calibration import Calibration, Curve
+from reid.calibration import Calibration
 from reid.embedding import rounded
 from reid.gallery import Gallery
 from reid.modality import Modality
@@ -48,7 +47,6 @@ from reid.modality import Modality
 RESULT = Path(__file__).parent / "results" / "concurrency.json"
 DIMENSION = 512
 MODEL = "stand-in@sha256:0000000000000001"
-CURVES = {(a, b): Curve(9.0, -4.0) for n, a in enumerate(Modality) for b in list(Modality)[n:]}
 CAMERAS = ("gate", "yard", "dock", "hall")
 BENCH = Actor("benchmark", purpose="concurrency")
 
@@ -61,19 +59,10 @@ def vector_of(name: str) -> NDArray[np.float32]:
 
 def sighting(number: int) -> Sighting:
     """A new tracklet with two crops; its name says when it was made."""
-    camera = CAMERAS[number % len(CAMERAS)]
-    name = f"{camera}-{ULID()}"
     start = datetime(2026, 6, 1, tzinfo=UTC) + timedelta(seconds=number / 50)
-    box = np.array([10, 20, 74, 148], np.float32)
-    image = np.full((128, 64, 3), number % 251, np.uint8)
-    crops = tuple(Crop(image, k, start + timedelta(seconds=k / 10), box, 0.5 + k / 10) for k in range(2))
-    return Sighting(
-        Tracklet(
-            name, camera, Modality.RGB, 1 + number, start, start + timedelta(seconds=1), TimeSource.CONFIGURED_START,
-            np.arange(11), np.tile(box, (11, 1)), np.full(11, 0.9, np.float32), (640, 480), crops,
-        ),
-        vector_of(name), 1 + number // 5, (),
-    )  # fmt: skip
+    images = [np.full((128, 64, 3), number % 251, np.uint8)] * 2
+    made = tracklet_of(CAMERAS[number % len(CAMERAS)], Modality.RGB, number=number, start=start, images=images)
+    return Sighting(made, vector_of(made.tracklet_id), 1 + number // 5, ())
 
 
 @dataclass(slots=True)
@@ -116,9 +105,8 @@ class Reader:
         now = time.time()
         if changes.removed or changes.revised or (changes.rebuilt and self._known):
             self.seen.torn.append("something changed that nobody changed")
-        if changes.added:
-            self._gallery.add([each.row for each in changes.added], changes.vectors)
-        for each, vector in zip(changes.added, changes.vectors, strict=True):
+        self._gallery.add(changes.added.rows, changes.vectors)
+        for each, vector in zip(self._store.by_rows(changes.added.rows), changes.vectors, strict=True):
             self._known[each.row] = each
             made = ULID.from_str(each.tracklet_id.split("-")[1]).timestamp
             if made > begun:

@@ -1,6 +1,6 @@
 """Who is who over two hours of a simulated site: multi-camera IDF1 beside three baselines on the same tracklets.
 
-    python benchmarks/identity.py [--json benchmarks/results/identity.json] [--tune]
+    python benchmarks/identity.py [--json benchmarks/results/identity.json] [--tune] [--cameras gate plaza]
 
 Renders the site of configs/simulation/rounds.yaml (8 cameras that record on motion, 60 people, one hour of day and one
 of night), runs the pipeline over what each camera recorded (motion detector, tracker, X-ReID), puts all tracklets in
@@ -10,6 +10,8 @@ synthetic; neither the weights nor the calibration saw them. All settings, those
 
 IDF1 is that of Ristani et al. 2016 over the boxes of all cameras; within a frame, boxes are matched with the truth one
 to one by overlap (IoU of 0.5 and more) before any name counts: all methods are scored on the same matches.
+
+Every camera is drawn and run once and kept below runs/: a benchmark that was cut short goes on where it was.
 """
 
 import argparse
@@ -40,13 +42,14 @@ from pipeline.ways import Way, Ways
 from reid.calibration import Calibration
 from simulation.config import RoundsConfig, load
 from simulation.rounds import layout, recording_of, render_rounds
+from simulation.site import MARKER
 from trackers.boxes import iou_matrix, xywh_to_xyxy
 from trackers.mot import MotRows, read_ground_truth
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "configs" / "simulation" / "rounds.yaml"
 TUNING = {"seed": 4401, "people": 30, "seconds": 3600.0, "dusk_seconds": 1800.0}
-NEAREST = 0.55  # cosine, of the baseline; the best on the tuning site
+NEAREST = 0.65  # cosine, of the baseline; the best on the tuning site
 MIN_IOU = 0.5
 Labels = NDArray[np.int64]
 Linker = Callable[["Material"], Labels]
@@ -237,11 +240,9 @@ def tune(material: Material) -> None:
     print("possible", idf1(material, best_possible(material)), "none", idf1(material, no_linking(material)))
     for threshold in np.arange(0.3, 0.96, 0.05):
         print(f"nearest {threshold:.2f}", idf1(material, nearest_neighbour(float(threshold))(material)))
-    for threshold, evidence, share in product((0.2, 0.3, 0.5), (3, 5), (0.0, 0.2)):
-        rules = IdentifyRules(threshold=threshold, evidence=evidence)
-        print(
-            f"threshold {threshold} evidence {evidence} travel {share}:", idf1(material, ours(rules, share)(material))
-        )
+    for threshold, share in product((0.05, 0.1, 0.15, 0.2), (0.0, 0.2, 0.4)):
+        rules = IdentifyRules(threshold=threshold)
+        print(f"threshold {threshold} travel {share}:", idf1(material, ours(rules, share)(material)))
 
 
 def report(material: Material) -> dict[str, Any]:
@@ -264,14 +265,21 @@ def main() -> int:
     """Prepare, link, score, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tune", action="store_true", help="try settings on the tuning site, and end")
-    parser.add_argument("--cameras", nargs="+", help="only these, of recordings that are there already")
+    parser.add_argument("--cameras", nargs="+", help="draw only these now; the rest when called again")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "identity.json")
     options = parser.parse_args()
     config = load(SITE, RoundsConfig).model_copy(update=TUNING if options.tune else {})
-    site, cameras = ROOT / "runs" / f"rounds-{config.seed}", options.cameras or list(config.cameras)
-    if not options.cameras:
-        render_rounds(config, site, workers=options.workers, tell=lambda text: print(text, file=sys.stderr))
+    site, cameras = ROOT / "runs" / f"rounds-{config.seed}", list(config.cameras)
+    render_rounds(
+        config,
+        site,
+        workers=options.workers,
+        tell=lambda text: print(text, file=sys.stderr),
+        cameras=options.cameras,
+    )
+    if not (site / MARKER).is_file():
+        return 0
     material = prepare(config, site, cameras)
     if options.tune:
         tune(material)
@@ -280,7 +288,6 @@ def main() -> int:
         "benchmark": "identity",
         "synthetic": True,
         "site": {"seed": config.seed, "people": config.people, "seconds": config.seconds, "cameras": list(cameras)},
-        "whole_site": set(cameras) == set(config.cameras),
         "tracklets": len(material.known),
         "true_boxes": material.truth,
         "settings": {

@@ -26,16 +26,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ulid import ULID
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import machine
+from made_up import CURVES, tracklet_of
 
 from pipeline.audit import Actor
 from pipeline.crop_files import read_crop
 from pipeline.erasure import erase
-from pipeline.frame import Image, TimeSource
+from pipeline.frame import Image
 from pipeline.identify import Link, Sighting
 from pipeline.reconcile import reconcile
 from pipeline.record import CROPS
@@ -44,15 +44,14 @@ from pipeline.reindex import reindex
 from pipeline.retention import Retention, RetentionRules
 from pipeline.sinks import EventLog
 from pipeline.store import DATABASE, Store, TrackletFilter
-from pipeline.tracklets import Crop, RejectedTracklet, Rejection, Tracklet
-from reid.calibration import Calibration, Curve
+from pipeline.tracklets import RejectedTracklet, Rejection
+from reid.calibration import Calibration
 from reid.embedding import rounded, to_bytes
 from reid.modality import Modality
 
 RESULT = Path(__file__).parent / "results" / "recovery.json"
 MOST_TRACKLETS = 60
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-CURVES = {(a, b): Curve(9.0, -4.0) for n, a in enumerate(Modality) for b in list(Modality)[n:]}
 BENCH = Actor("benchmark", purpose="kill -9")
 MODALITIES = {"gate": Modality.RGB, "yard": Modality.NIR, "dock": Modality.THERMAL}
 
@@ -86,16 +85,8 @@ def new_item(rng: random.Random, number: int, earlier: Sequence[str]) -> Sightin
     shape = (48, 20, 3) if modality is Modality.RGB else (48, 20)
     dtype = np.uint16 if modality is Modality.THERMAL else np.uint8
     start = NOON + timedelta(seconds=number)
-    box = np.array([10, 20, 30, 68], np.float32)
-    crops = tuple(
-        Crop(noise.integers(0, 250, shape).astype(dtype), k, start + timedelta(seconds=k / 10), box, 0.5 + k / 10)
-        for k in range(rng.randint(1, 4))
-    )
-    tracklet = Tracklet(
-        f"{camera}-{ULID()}", camera, modality, 1 + number, start, start + timedelta(seconds=1),
-        TimeSource.CONFIGURED_START, np.arange(11), np.tile(box, (11, 1)), np.full(11, 0.9, np.float32), (320, 240),
-        crops,
-    )  # fmt: skip
+    images = [noise.integers(0, 250, shape).astype(dtype) for _ in range(rng.randint(1, 4))]
+    tracklet = tracklet_of(camera, modality, number=number, start=start, images=images)
     if number % 10 == 9:
         return RejectedTracklet(tracklet, Rejection.TOO_SMALL)
     vector = rounded(noise.normal(size=MODELS[0].dimension))

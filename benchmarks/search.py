@@ -9,6 +9,7 @@ the same round. Seconds of the processor stand beside those of the clock where o
 
 import argparse
 import json
+import resource
 import sys
 import tempfile
 import threading
@@ -39,6 +40,7 @@ from reid.modality import Modality
 START = datetime(2026, 6, 1, tzinfo=UTC)
 CAMERAS = tuple(f"cam{n}" for n in range(8))
 TOP = 50
+MOST_IN_FLOAT32 = 200_000
 FILTERS: dict[str, Any] = {
     "modalities": frozenset({Modality.NIR, Modality.THERMAL}),
     "cameras": frozenset(CAMERAS[:5]),
@@ -89,14 +91,24 @@ def insert(db: Any, numbers: range, dimension: int, rng: np.random.Generator) ->
     return vectors
 
 
-def exactness(searcher: Searcher, vectors: NDArray[np.float32]) -> dict[str, Any]:
+def plain_faiss(gallery: Gallery, dimension: int) -> tuple[Any, NDArray[np.float16]]:
+    """Plain FAISS over the same vectors, and what it holds, without a copy."""
+    flat = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    ids = gallery.ids
+    for begin in range(0, len(ids), 8192):
+        flat.add(gallery.vectors(ids[begin : begin + 8192]))
+    codes = faiss.rev_swig_ptr(flat.codes.data(), len(ids) * 2 * dimension)
+    return flat, codes.view(np.float16).reshape(len(ids), dimension)
+
+
+def exactness(searcher: Searcher, vectors: NDArray[np.float16]) -> dict[str, Any]:
     """The first 50 under every combination of filters, beside brute force in float64."""
     catalogue: Catalogue = searcher.catalogue
-    query = vectors[7]
+    query = vectors[7].astype(np.float32)
     cosines = np.concatenate(
         [
             np.add.reduce(part.astype(np.float64) * query.astype(np.float64), axis=1)
-            for part in np.array_split(vectors, 50)
+            for part in np.array_split(vectors, max(1, len(vectors) // 2000))
         ]
     )
     wrong, tried = [], 0
@@ -140,12 +152,11 @@ def timed(ways: dict[str, Callable[[], Any]], rounds: int, against: str) -> dict
     }
 
 
-def latencies(gallery: Gallery, vectors: NDArray[np.float32], rounds: int) -> dict[str, Any]:
+def latencies(gallery: Gallery, flat: Any, vectors: NDArray[np.float16], rounds: int) -> dict[str, Any]:
     """One query with and without filters, beside plain FAISS and NumPy without any."""
-    flat = faiss.IndexScalarQuantizer(vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    flat.add(vectors)
     rng = np.random.default_rng(1)
-    query, ids, draw = vectors[3:4], gallery.ids, rng.random(len(gallery))
+    query, ids, draw = vectors[3:4].astype(np.float32), gallery.ids, rng.random(len(gallery))
+    name, brute = brute_force(vectors, query)
     ways: dict[str, Callable[[], Any]] = {
         "plain_faiss": lambda: flat.search(query, TOP),
         "search": lambda: gallery.search(query, TOP),
@@ -153,9 +164,51 @@ def latencies(gallery: Gallery, vectors: NDArray[np.float32], rounds: int) -> di
             f"search_{name}": (lambda allowed=ids[draw < share]: gallery.search(query, TOP, allowed))
             for name, share in (("95_per_cent", 0.95), ("half", 0.5), ("tenth", 0.1), ("hundredth", 0.01))
         },
-        "numpy_float32": lambda: np.argpartition(-(vectors @ query[0]), TOP)[:TOP],
+        name: brute,
     }
     return timed(ways, rounds, "plain_faiss")
+
+
+def brute_force(vectors: NDArray[np.float16], query: NDArray[np.float32]) -> tuple[str, Callable[[], Any]]:
+    """NumPy over float32 where that fits into the memory of the machine beside all else, else part by part."""
+    if len(vectors) <= MOST_IN_FLOAT32:
+        whole = vectors.astype(np.float32)
+        return "numpy_float32", lambda: np.argpartition(-(whole @ query[0]), TOP)[:TOP]
+
+    def search() -> Any:
+        parts = np.array_split(vectors, len(vectors) // 4096)
+        cosines = np.concatenate([part.astype(np.float32) @ query[0] for part in parts])
+        return np.argpartition(-cosines, TOP)[:TOP]
+
+    return "numpy_float16_by_parts", search
+
+
+def at_once(gallery: Gallery, vectors: NDArray[np.float16], readers: int, seconds: float) -> dict[str, Any]:
+    """So many threads that search without a pause."""
+    took: list[float] = []
+    end = time.perf_counter() + seconds
+
+    def read(number: int) -> None:
+        query = vectors[number][None].astype(np.float32)
+        while (began := time.perf_counter()) < end:
+            gallery.search(query, TOP)
+            took.append(time.perf_counter() - began)
+
+    cpu, began = time.process_time(), time.perf_counter()
+    threads = [threading.Thread(target=read, args=[n]) for n in range(readers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    cpu, lasted = time.process_time() - cpu, time.perf_counter() - began
+    p50, p95 = np.quantile(took, [0.5, 0.95])
+    return {
+        "readers": readers,
+        "searches_a_second": round(len(took) / lasted, 1),
+        "p50_ms": round(1e3 * float(p50), 1),
+        "p95_ms": round(1e3 * float(p95), 1),
+        "cpu_ms_a_search": round(1e3 * cpu / len(took), 1),
+    }
 
 
 def while_searching(gallery: Gallery, dimension: int, seconds: float) -> dict[str, Any]:
@@ -230,9 +283,11 @@ def main() -> int:
                 "memory_gb": round(rss / 1e9, 3),
                 "commit_to_searchable": until_found(root, searcher, dimension, count),
             }
-            vectors = searcher.gallery.vectors(searcher.gallery.ids)
+            flat, vectors = plain_faiss(searcher.gallery, dimension)
             result["exact"] = exactness(searcher, vectors)
-            result["latency"] = latencies(searcher.gallery, vectors, options.rounds)
+            result["latency"] = latencies(searcher.gallery, flat, vectors, options.rounds)
+            result["at_once"] = [at_once(searcher.gallery, vectors, readers, 10.0) for readers in (1, 8, 50)]
+            result["memory_peak_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
             result["while_searching"] = while_searching(searcher.gallery, dimension, 10.0)
     result |= {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine.describe()}
     print(json.dumps(result, indent=1))

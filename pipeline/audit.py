@@ -9,7 +9,6 @@ their own, from which an erasure takes them. Then the row still says what was do
 nobody can tell any more whom it was done to.
 """
 
-import fcntl
 import getpass
 import hashlib
 import json
@@ -17,15 +16,14 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pipeline.crop_files import write_whole
 from pipeline.errors import UsageError
-from pipeline.event_files import whole_lines
+from pipeline.event_files import exclusive, last_number
 from pipeline.record import from_us, to_us
 from pipeline.store import Store
 
@@ -168,8 +166,8 @@ class Audit:
 
     def copy(self) -> None:
         """Bring the copy beside the database up to date; what a crash left out comes with the next row."""
-        with _exclusive(self._store.root / AUDIT_COPY) as file:
-            number = _last_copied(file)
+        with exclusive(self._store.root / AUDIT_COPY) as file:
+            number = last_number(file)
             with self._store.reading() as db:
                 rows = db.execute("SELECT * FROM audit WHERE number > ? ORDER BY number", [number]).fetchall()
             file.seek(0, os.SEEK_END)
@@ -208,7 +206,7 @@ class Audit:
     def _forget_copies(self, last: int) -> None:
         path = self._store.root / AUDIT_COPY
         if path.is_file():
-            with _exclusive(path):
+            with exclusive(path):
                 lines = path.read_bytes().splitlines(keepends=True)
                 kept = [line for line in lines if line.endswith(b"\n") and int(line[1 : line.index(b",")]) > last]
                 write_whole(path, b"".join(kept))
@@ -323,26 +321,6 @@ def _compare_head(rows: Sequence[tuple[Any, ...]], head: tuple[int, str], first:
         yield f"row {number}, which was kept as the head, is gone: the audit was cut off"
     elif found is not None and found != digest:
         yield f"row {number} has another hash than the head that was kept"
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[IO[bytes]]:
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
-
-
-def _last_copied(file: IO[bytes]) -> int:
-    """Number of the last whole line; a torn one that a crash left is cut off."""
-    position = whole_lines(file)
-    file.truncate(position)
-    length, line = 0, b""
-    while length < position and line.count(b"\n") < 2:
-        length = min(position, 2 * length + 65536)
-        file.seek(position - length)
-        line = file.read(length)
-    last = line.removesuffix(b"\n").rpartition(b"\n")[2]
-    return int(last[1 : last.index(b",")]) if last else 0
 
 
 def _read_copy(path: Path) -> tuple[dict[int, list[Any]], list[str]]:

@@ -578,20 +578,21 @@ class IdentityConfig(Section):
 
     Attributes:
         threshold: Least probability for joining a known person.
-        evidence: A person's score is the mean over their best so many tracklets.
+        evidence: When a tracklet comes, a person's score is the mean over their best so many tracklets.
         max_links: Links kept of each tracklet.
-        travel_share: How much a travel time near the typical one of ``ways`` speaks for one person: of the pairs of one
-            person's tracklets, the share that follow each other. 0: ways speak against only.
+        travel_share: How much a travel time near the typical one of ``ways``, or a track that begins in a camera right
+            after another ended there, speaks for one person: of the pairs of one person's tracklets, the share that
+            follow each other. 0: time speaks against only.
         revise_seconds: Time between two looks back that may give earlier tracklets to other persons; 0: never.
         window_seconds: How far a look back reaches.
         window_tracklets: How many tracklets it reaches at most.
         memory: Tracklets that new ones are compared with; the oldest are forgotten first.
     """
 
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.1
     evidence: Count = 5
     max_links: Count = 5
-    travel_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    travel_share: Annotated[float, Field(ge=0, lt=1)] = 0.4
     revise_seconds: NotNegative = 300.0
     window_seconds: Positive = 14_400.0
     window_tracklets: Count = 1_000

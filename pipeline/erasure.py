@@ -21,6 +21,7 @@ import numpy as np
 from pipeline.audit import Actor, Audit
 from pipeline.cases import Cases
 from pipeline.crop_files import bytes_of, write_record, write_whole
+from pipeline.decision_log import rewrite_decisions
 from pipeline.errors import ResourceError, UsageError
 from pipeline.event_files import scrub
 from pipeline.record import folder_of
@@ -138,6 +139,7 @@ def finish(store: Store) -> int:
     store.rewrite_records(pending.get("record", ()))
     if "tracklet" in pending:
         Cases(store).write_copy()
+        rewrite_decisions(store)
     with store.writing() as db:
         db.executemany("UPDATE tracklets SET disk_bytes = ? WHERE tracklet_id = ?", sizes)
         db.executemany("DELETE FROM pending WHERE kind = ? AND value = ?", rows)

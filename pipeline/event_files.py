@@ -98,3 +98,29 @@ def whole_lines(file: IO[bytes]) -> int:
             return start + found + 1
         position = start
     return 0
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[IO[bytes]]:
+    """A file of numbered lines, to read and to append to, alone among all processes."""
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+        file.flush()
+
+
+def last_number(file: IO[bytes]) -> int:
+    """That with which the last whole line, a JSON list, begins; a torn one that a crash left is cut off.
+
+    The file stands at its end after it.
+    """
+    position = whole_lines(file)
+    file.truncate(position)
+    length, line = 0, b""
+    while length < position and line.count(b"\n") < 2:
+        length = min(position, 2 * length + 65536)
+        file.seek(position - length)
+        line = file.read(length)
+    file.seek(0, os.SEEK_END)
+    last = line.removesuffix(b"\n").rpartition(b"\n")[2]
+    return int(last[1 : last.index(b",")]) if last else 0

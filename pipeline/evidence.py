@@ -16,6 +16,8 @@ _MODALITIES = list(Modality)
 # Log odds of a likeness are clipped here: a calibration fitted on some thousands of pairs can claim no more.
 MOST_LOG_ODDS = 12.0
 _SPREAD = 0.4  # of the logarithm of travel times around the typical one
+_BROKEN_SECONDS = 1.5  # after which a track that was lost is found again, as another track of the same camera
+_MOST_PASSAGE = 5.0  # log odds; more cannot be said, for companions pass at the same times
 _BACKGROUND_SECONDS = 3600.0  # over which somebody else might as well have come
 _HARD_SHARE = 0.5  # of the least time; whoever needed less cannot have come
 
@@ -69,7 +71,8 @@ class Evidence:
             calibration: For every pair of modalities that will occur.
             ways: Between cameras; None knows of none.
             travel_share: Of the pairs of one person's tracklets that follow each other: how much a travel time near the
-                typical one speaks for one person. 0 makes travel times speak against only.
+                typical one, or a new track in one camera right after another ended, speaks for one person. 0 makes
+                times speak against only.
         """
         self._calibration = calibration
         self._ways = ways or Ways()
@@ -100,16 +103,23 @@ class Evidence:
         return found
 
     def _between(self, first: str, second: str, gap: Floats) -> Floats:
+        after = np.maximum(gap, 1e-3)
         if first == second:
-            return np.where(gap <= 0, -np.inf, 0.0)
+            passed = self._passage(np.exp(-after / _BROKEN_SECONDS) / _BROKEN_SECONDS)
+            return np.where(gap <= 0, -np.inf, passed)
         least, typical = self._ways.least_seconds(first, second), self._ways.typical_seconds(first, second)
         if not least or not typical:
             return np.zeros_like(gap)
         doubt = np.where(gap < least, -MOST_DOUBT * (1 - np.maximum(gap, 0) / least), 0.0)
         doubt[gap < _HARD_SHARE * least] = -np.inf
-        if not self._travel_share:
-            return doubt
-        after = np.maximum(gap, 1e-3)
-        density = np.exp(-0.5 * (np.log(after / typical) / _SPREAD) ** 2) / (after * _SPREAD * np.sqrt(2 * np.pi))
+        usual = np.exp(-0.5 * (np.log(after / typical) / _SPREAD) ** 2) / (after * _SPREAD * np.sqrt(2 * np.pi))
+        return np.asarray(doubt + self._passage(usual))
+
+    def _passage(self, density: Floats) -> Floats:
+        """Log odds of a time between, whose density is this for one person, and even over an hour for two.
+
+        Most pairs of one person's tracklets do not follow each other: another time speaks neither for nor against.
+        """
         share = self._travel_share
-        return np.asarray(doubt + np.log(share * density * _BACKGROUND_SECONDS + 1 - share))
+        odds = share * density * _BACKGROUND_SECONDS + 1 - share
+        return np.asarray(np.clip(np.log(odds), 0, _MOST_PASSAGE))

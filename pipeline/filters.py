@@ -1,7 +1,8 @@
 """Which tracklets may be answers: filters over columns, applied before the nearest are taken, and counted."""
 
+import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UsageError
 from pipeline.record import from_us, to_us
 from pipeline.sinks import rfc3339
-from pipeline.stored import StoredTracklet
+from pipeline.stored import Columns
 from pipeline.ways import Stay
 from reid.modality import Modality
 
@@ -118,10 +119,11 @@ def _plain(value: Any) -> Any:
 class Catalogue:
     """What filters look at of all tracklets, one array a property; rows ascend."""
 
-    def __init__(self, tracklets: Iterable[StoredTracklet] = ()) -> None:
-        self._names: dict[str, list[str]] = {"camera": [], "zones": []}
-        self._columns = self._of([])
-        self.put(tracklets)
+    def __init__(self, tracklets: Columns | None = None) -> None:
+        self._codes: dict[str, dict[str, int]] = {"camera": {}, "zones": {}}
+        self._columns = self._of(Columns.empty())
+        if tracklets is not None:
+            self.put(tracklets)
 
     def __len__(self) -> int:
         return len(self._columns["row"])
@@ -132,9 +134,9 @@ class Catalogue:
         rows: Ints = self._columns["row"]
         return rows
 
-    def put(self, tracklets: Iterable[StoredTracklet]) -> None:
+    def put(self, tracklets: Columns) -> None:
         """Add; one whose row is known takes its place."""
-        new = self._of(sorted(tracklets, key=lambda each: each.row))
+        new = self._of(tracklets)
         if not len(new["row"]):
             return
         if len(self) and new["row"][0] <= self.rows[-1]:
@@ -158,7 +160,7 @@ class Catalogue:
     def stay_of(self, row: int) -> Stay:
         """Where and when."""
         at = int(np.searchsorted(self.rows, row))
-        camera = self._names["camera"][self._columns["camera"][at]]
+        camera = list(self._codes["camera"])[self._columns["camera"][at]]
         return Stay(camera, *(from_us(int(self._columns[name][at])) for name in ("start", "end")))
 
     def select(
@@ -188,7 +190,7 @@ class Catalogue:
     def _filters(
         self, wanted: SearchFilter, zone: ZoneInfo, own_rows: frozenset[int], stays: Sequence[Stay]
     ) -> list[tuple[str, Callable[[], Mask]]]:
-        columns, names = self._columns, self._names
+        columns, codes_of = self._columns, self._codes
         found: list[tuple[str, Callable[[], Mask]]] = []
         if not wanted.include_own:
             found.append(("query itself", lambda: ~np.isin(columns["row"], list(own_rows))))
@@ -197,7 +199,7 @@ class Catalogue:
             codes = [_MODALITIES.index(each) for each in wanted.modalities]
             found.append(("modality", lambda: np.isin(columns["modality"], codes)))
         if wanted.cameras is not None:
-            cameras = [code for code, name in enumerate(names["camera"]) if name in wanted.cameras]
+            cameras = [code for name, code in codes_of["camera"].items() if name in wanted.cameras]
             found.append(("camera", lambda: np.isin(columns["camera"], cameras)))
         start, end = wanted.start, wanted.end
         if start is not None:
@@ -208,7 +210,7 @@ class Catalogue:
         if span is not None:
             found.append(("time of day", lambda: _within(span, columns["start"], columns["end"], zone)))
         if wanted.zones is not None:
-            with_zone = [code for code, text in enumerate(names["zones"]) if wanted.zones & set(text.split("\n"))]
+            with_zone = [code for text, code in codes_of["zones"].items() if wanted.zones & set(json.loads(text))]
             found.append(("zone", lambda: np.isin(columns["zones"], with_zone)))
         least = wanted.min_quality
         if least is not None:
@@ -222,36 +224,32 @@ class Catalogue:
         """Seen by the same camera at the same moment as one of these."""
         found = np.zeros(len(self), bool)
         for stay in stays:
-            if stay.camera_id in self._names["camera"]:
-                code = self._names["camera"].index(stay.camera_id)
+            code = self._codes["camera"].get(stay.camera_id)
+            if code is not None:
                 here = self._columns["camera"] == code
                 found |= (
                     here & (self._columns["start"] <= to_us(stay.end)) & (to_us(stay.start) <= self._columns["end"])
                 )
         return found
 
-    def _of(self, tracklets: Sequence[StoredTracklet]) -> dict[str, NDArray[Any]]:
-        count = len(tracklets)
-
-        def column(values: Iterable[float], kind: type[Any]) -> NDArray[Any]:
-            return np.fromiter(values, kind, count)
-
+    def _of(self, new: Columns) -> dict[str, NDArray[Any]]:
+        modality_of = {camera: _MODALITIES.index(modality) for camera, modality in new.modalities.items()}
         return {
-            "row": column((each.row for each in tracklets), np.int64),
-            "start": column((to_us(each.start) for each in tracklets), np.int64),
-            "end": column((to_us(each.end) for each in tracklets), np.int64),
-            "person": column((each.person_id or 0 for each in tracklets), np.int64),
-            "quality": column((each.quality for each in tracklets), np.float64),
-            "camera": column((self._code("camera", each.camera_id) for each in tracklets), np.int32),
-            "zones": column((self._code("zones", "\n".join(each.zones)) for each in tracklets), np.int32),
-            "modality": column((_MODALITIES.index(each.modality) for each in tracklets), np.int8),
+            "row": new.rows,
+            "start": new.start_us,
+            "end": new.end_us,
+            "person": new.persons,
+            "quality": new.quality,
+            "camera": self._coded("camera", new.cameras),
+            "zones": self._coded("zones", new.zones),
+            "modality": np.array([modality_of[camera] for camera in new.cameras], np.int8),
         }
 
-    def _code(self, kind: str, name: str) -> int:
-        names = self._names[kind]
-        if name not in names:
-            names.append(name)
-        return names.index(name)
+    def _coded(self, kind: str, names: Sequence[str]) -> NDArray[np.int32]:
+        codes = self._codes[kind]
+        for name in dict.fromkeys(names):
+            codes.setdefault(name, len(codes))
+        return np.array([codes[name] for name in names], np.int32)
 
 
 def _within(span: TimeOfDay, start: Ints, end: Ints, zone: ZoneInfo) -> Mask:

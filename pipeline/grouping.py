@@ -1,14 +1,15 @@
-"""Which person a tracklet is: how much speaks for each who is known and, looking back, whether another fits better."""
+"""Which person a tracklet is: how much speaks for each who is known and, looking back, who belongs together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-_SWEEPS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,11 +25,6 @@ class Pairs:
     likeness: Floats
     circumstances: Floats
     gap: Floats
-
-    def without(self, item: int) -> "Pairs":
-        """One row, beside all columns but its own."""
-        return Pairs(*(np.delete(each[item : item + 1], item, axis=1) for each in
-                       (self.likeness, self.circumstances, self.gap)))  # fmt: skip
 
 
 def scores_of(pairs: Pairs, persons: Ints, *, evidence: int) -> tuple[Ints, Floats]:
@@ -59,48 +55,115 @@ def scores_of(pairs: Pairs, persons: Ints, *, evidence: int) -> tuple[Ints, Floa
     return people, scores
 
 
-def resettle(persons: Ints, pairs: Pairs, *, evidence: int, threshold: float, fixed: NDArray[np.bool_]) -> Ints:
-    """Ask of each tracklet, knowing all others, whose it is; again, until nobody changes.
+def regroup(persons: Ints, pairs: Pairs, *, threshold: float, fixed: NDArray[np.bool_]) -> Ints:
+    """Who is one person, asked anew of all at once, and not one tracklet after the other as they came.
 
-    Whoever fits worst is asked first, so that an intruder goes before those whom it drags along.
+    Groups are merged, the two of which most says that they are one first, as long as that exceeds the threshold. Whole
+    groups are compared: a chance likeness of two among twenty counts for little, and so does one hand-over in time.
 
     Args:
         persons: (n,) numbers of 1 and more, whose each is so far.
         pairs: All beside all, (n, n).
-        evidence: How many of the best likenesses count.
-        threshold: Log odds that must be exceeded to be of a person.
-        fixed: (n,) who stays where they are.
+        threshold: Log odds that must be exceeded to be one person.
+        fixed: (n,) who stays where they are; they may draw others, and two persons with a fixed one never become one.
 
     Returns:
-        (n,) whose each is now; numbers below 0 are new persons.
+        (n,) whose each is now: every group keeps the number that most of it had; numbers below 0 are new persons.
     """
-    persons = persons.copy()
-    free = np.flatnonzero(~fixed)
-
-    def scores(item: int) -> tuple[Ints, Floats]:
-        people, found = scores_of(pairs.without(item), np.delete(persons, item), evidence=evidence)
-        return people, found[0]
-
-    def at_home(item: int) -> float:
-        people, found = scores(item)
-        home = found[people == persons[item]]
-        return float(home[0]) if len(home) else np.inf
-
-    for _ in range(_SWEEPS):
-        changed = False
-        for item in sorted(free.tolist(), key=at_home):
-            now = _choose(*scores(item), threshold, int(persons[item]), -1 - item)
-            changed |= now != persons[item]
-            persons[item] = now
-        if not changed:
-            break
-    return persons
+    owners = np.unique(persons[fixed])
+    first = [np.flatnonzero(fixed & (persons == owner)) for owner in owners]
+    first += [np.array([item]) for item in np.flatnonzero(~fixed)]
+    groups = _Groups(pairs, first, owned=len(owners))
+    groups.merge_all(threshold)
+    return _numbered(persons, groups.members, owners)
 
 
-def _choose(people: Ints, scores: Floats, threshold: float, now: int, new: int) -> int:
-    """The person of the greatest score; where none is great enough, whoever is alone stays, the others become new."""
-    if len(scores) and scores.max() > threshold:
-        best = scores.max()
-        at_home = scores[people == now]
-        return now if len(at_home) and at_home[0] == best else int(people[scores.argmax()])
-    return new if now in people else now
+class _Groups:
+    """Groups and, of every two, the sums that their score is made of.
+
+    The score is the mean of the likenesses (average linkage) and the logarithm of the mean odds that place and time
+    give: one of the pairs was the hand-over from one group to the other, and any might be.
+    """
+
+    def __init__(self, pairs: Pairs, first: Sequence[Ints], *, owned: int) -> None:
+        """Begin with these.
+
+        Args:
+            pairs: All beside all.
+            first: Members of each group.
+            owned: So many of the first belong to persons who are to stay apart.
+        """
+        self.members: list[Ints | None] = list(first)
+        self._count = np.array([len(items) for items in first], np.float64)
+        order = np.concatenate([*first, np.empty(0, np.int64)])
+        starts = np.cumsum([0, *map(len, first)])[: len(first)]
+
+        def summed(values: NDArray[Any], how: np.ufunc) -> NDArray[Any]:
+            by_row = how.reduceat(values[np.ix_(order, order)], starts, axis=0)
+            found: NDArray[Any] = how.reduceat(by_row, starts, axis=1)
+            return found
+
+        self._likeness = summed(pairs.likeness, np.add)
+        self._odds = summed(np.exp(pairs.circumstances), np.add)
+        self._barred = summed(~np.isfinite(pairs.circumstances), np.logical_or)
+        self._barred[:owned, :owned] = True
+        np.fill_diagonal(self._barred, True)
+
+    def merge_all(self, threshold: float) -> None:
+        """Merge until no two are left that should be."""
+        partner, score = self._best(np.arange(len(self.members)))
+        while len(score) and score.max() > threshold:
+            best = int(score.argmax())
+            kept, gone = sorted((best, int(partner[best])))
+            self._merge(kept, gone)
+            score[gone] = -np.inf
+            new = self._scores(np.array([kept]))[0]
+            better = new > score
+            partner[better], score[better] = kept, new[better]
+            stale = np.flatnonzero(np.isin(partner, (kept, gone)) & ~better & np.isfinite(score))
+            again = np.union1d(stale, [kept])
+            partner[again], score[again] = self._best(again)
+
+    def _best(self, rows: Ints) -> tuple[Ints, Floats]:
+        scores = self._scores(rows)
+        if not scores.size:
+            return np.empty(0, np.int64), np.empty(0)
+        partner = scores.argmax(axis=1)
+        return partner, scores[np.arange(len(rows)), partner]
+
+    def _scores(self, rows: Ints) -> Floats:
+        count = self._count[rows, None] * self._count[None]
+        with np.errstate(divide="ignore"):
+            scores = self._likeness[rows] / count + np.log(self._odds[rows] / count)
+        return np.where(self._barred[rows], -np.inf, scores)
+
+    def _merge(self, kept: int, gone: int) -> None:
+        for sums in (self._likeness, self._odds):
+            sums[kept] += sums[gone]
+            sums[:, kept] = sums[kept]
+        self._barred[kept] |= self._barred[gone]
+        self._barred[gone] = True
+        self._barred[:, kept] = self._barred[kept]
+        self._barred[:, gone] = True
+        self._count[kept] += self._count[gone]
+        self.members[kept] = np.concatenate([self.members[kept], self.members[gone]])
+        self.members[gone] = None
+
+
+def _numbered(persons: Ints, groups: Sequence[Ints | None], owners: Ints) -> Ints:
+    """Groups of fixed ones keep their numbers; of the other numbers each goes to the group that has most of it."""
+    after = np.empty_like(persons)
+    for owner, members in zip(owners, groups, strict=False):
+        after[members] = owner
+    free = [members for members in groups[len(owners) :] if members is not None]
+    numbers = np.setdiff1d(persons, owners)
+    shared = np.zeros((len(free), len(numbers)), np.int64)
+    for group, members in enumerate(free):
+        after[members] = -1 - members.min()
+        known, counts = np.unique(persons[members], return_counts=True)
+        mine = np.isin(known, numbers)
+        shared[group, np.searchsorted(numbers, known[mine])] = counts[mine]
+    for place, which in zip(*linear_sum_assignment(shared, maximize=True), strict=True):
+        if shared[place, which]:
+            after[free[place]] = numbers[which]
+    return after

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from pipeline.evidence import Evidence, Seen, gaps
-from pipeline.grouping import Pairs, resettle, scores_of
+from pipeline.grouping import Pairs, regroup, scores_of
 from pipeline.tracklets import Tracklet
 from reid.calibration import Calibration
 from reid.modality import Modality
@@ -109,16 +109,16 @@ class IdentifyRules:
 
     Attributes:
         threshold: Least probability, in (0, 1), for joining a known person.
-        evidence: A person's score is the mean log odds of their best ``evidence`` tracklets: one chance likeness among
-            many does not make a match, and a person seen once is not at a disadvantage.
+        evidence: When a tracklet comes, a person's score is the mean log odds of their best ``evidence`` tracklets: one
+            chance likeness among many does not make a match, and a person seen once is not at a disadvantage.
         max_links: Links kept of each tracklet.
         revise_seconds: Time between two looks back, on the clock of the tracklets; 0 never looks back.
         window_seconds: How far a look back reaches.
-        window_tracklets: How many tracklets it reaches at most; the time that it takes grows with their square.
+        window_tracklets: How many tracklets it reaches at most; time and memory that it takes grow with their square.
         memory: Tracklets remembered; the oldest are forgotten first, and with the last of them their person.
     """
 
-    threshold: float = 0.2
+    threshold: float = 0.1
     evidence: int = 5
     max_links: int = 5
     revise_seconds: float = 300.0
@@ -345,13 +345,8 @@ class Identifier:
         self._set_apart(circumstances, [each.tracklet_id for each in members])
         before = np.array([each.person_id for each in members])
         fixed = np.array([i < anchors or each.tracklet_id in self._pinned for i, each in enumerate(members)])
-        after = resettle(
-            before,
-            Pairs(likeness, circumstances, gaps(seen, seen)),
-            evidence=self._rules.evidence,
-            threshold=float(logit(self._rules.threshold)),
-            fixed=fixed,
-        )
+        pairs = Pairs(likeness, circumstances, gaps(seen, seen))
+        after = regroup(before, pairs, threshold=float(logit(self._rules.threshold)), fixed=fixed)
         for new in np.unique(after[after < 0])[::-1]:
             after[after == new] = self._new_person()
         revisions = []
@@ -367,7 +362,7 @@ class Identifier:
         place = {name: i for i, name in enumerate(names)}
         for a in self._apart.keys() & place.keys():
             for b in self._apart[a] & place.keys():
-                circumstances[place[a], place[b]] = -np.inf
+                circumstances[place[a], place[b]] = -np.inf  # and the other way round, for both know of each other
 
 
 class _Memory:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.audit import PROGRAM, Actor, Audit
+from pipeline.decision_log import copy_decisions
 from pipeline.errors import UsageError
 from pipeline.identify import Link, person_name
 from pipeline.record import from_us, to_us
@@ -253,16 +254,15 @@ class Persons:
         def change(db: sqlite3.Connection, effects: _Effects) -> None:
             _take_back(db, effects, effects_of, decision_id)
 
-        done = self._decide("undo", actor, change, details={"decision": decision_id})
-        with self._store.writing() as db:
-            db.execute("UPDATE decisions SET undone_by = ? WHERE decision_id = ?", [done.decision_id, decision_id])
-        return done
+        return self._decide("undo", actor, change, details={"decision": decision_id}, undoes=decision_id)
 
-    def decisions(self) -> list[Decision]:
-        """All, oldest first."""
+    def decisions(self, *, after: int = 0) -> list[Decision]:
+        """All, oldest first, or those behind one."""
         with self._store.reading() as db:
             rows = db.execute(
-                "SELECT decision_id, made_us, actor, kind, purpose, effects, undone_by FROM decisions ORDER BY 1"
+                "SELECT decision_id, made_us, actor, kind, purpose, effects, undone_by FROM decisions"
+                " WHERE decision_id > ? ORDER BY 1",
+                [after],
             )
             return [
                 Decision(number, from_us(made), actor, kind, purpose, _moved(effects), undone)
@@ -277,8 +277,10 @@ class Persons:
         *,
         subjects: Sequence[str] = (),
         details: dict[str, Any] | None = None,
+        undoes: int | None = None,
     ) -> Decision:
         """Do it, keep the way back, and record it, all or nothing."""
+        made = datetime.now(UTC)
         if actor.name != PROGRAM.name:
             self._audit.require(actor)
         with self._store.writing() as db:
@@ -286,18 +288,22 @@ class Persons:
             change(db, effects)
             number = db.execute(
                 "INSERT INTO decisions (made_us, actor, kind, purpose, effects) VALUES (?, ?, ?, ?, ?)",
-                [to_us(datetime.now(UTC)), actor.name, kind, actor.purpose, effects.to_json()],
+                [to_us(made), actor.name, kind, actor.purpose, effects.to_json()],
             ).lastrowid
+            if undoes is not None:
+                db.execute("UPDATE decisions SET undone_by = ? WHERE decision_id = ?", [number, undoes])
             names = [(name,) for name in self._names(effects)]
             db.executemany("INSERT OR IGNORE INTO pending VALUES ('record', ?)", names)
             if actor.name != PROGRAM.name:
                 said = {"decision": number, **(details or {})}
                 self._audit.append(db, actor, kind, said, subjects=subjects)
         self._audit.copy()
+        copy_decisions(self._store)
         self._store.rewrite_records(name for (name,) in names)
         with self._store.writing() as db:
             db.executemany("DELETE FROM pending WHERE kind = 'record' AND value = ?", names)
-        return next(each for each in self.decisions() if each.decision_id == number)
+        moved = tuple(effects.tracklets)
+        return Decision(int(number or 0), from_us(to_us(made)), actor.name, kind, actor.purpose, moved, None)
 
     def _names(self, effects: _Effects) -> list[str]:
         """Of those whose person changed: their records are brought up to it."""

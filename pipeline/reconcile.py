@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.audit import Audit
+from pipeline.decision_log import DECISIONS_COPY, copy_differs, rewrite_decisions
 from pipeline.erasure import remove_unnamed_images
 from pipeline.errors import DamagedGalleryError, UsageError
 from pipeline.event_files import read_lines, scrub
@@ -59,6 +60,8 @@ def reconcile(store: Store, *, repair: bool = False, alone: bool = True) -> Reco
     differences += [text for name in _names(store) for text in _of_one(store, name)]
     if alone:
         differences += [*_folder_differences(store), *_event_differences(store)]
+        if copy_differs(store):
+            differences.append(f"{DECISIONS_COPY}: says something else than the database")
     verdict = Audit(store).verify()
     differences += [f"audit: {finding}" for finding in verdict.findings]
     if vectors != counts.accepted:
@@ -80,6 +83,9 @@ def _repair(store: Store) -> Iterator[str]:
         if _record_differs(store, record) or _stray_images(store, record):
             remove_unnamed_images(store, name)
             yield f"record and images of {name}"
+    if copy_differs(store):
+        rewrite_decisions(store)
+        yield DECISIONS_COPY
     known = set(_names(store))
     stray = {str(event["tracklet_id"]) for _, event in read_lines(store.root) if "tracklet_id" in event} - known
     if stray:

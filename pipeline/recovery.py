@@ -1,8 +1,8 @@
 """A damaged database: found, set aside, never deleted, and rebuilt from what lies beside it, loudly.
 
 The records beside the crops give every tracklet with its vector and its person; the event log gives the links; the
-copies of audit and cases give those; ``gallery.json`` gives the model. What the damaged file still says is taken where
-it can be read: row numbers, the states of links, decisions. The file has no checksums of its own, so nothing of it is
+copies of audit, cases and decisions give those; ``gallery.json`` gives the model. What the damaged file still says is
+taken where it can be read: row numbers, the states of links. The file has no checksums of its own, so nothing of it is
 believed that the records contradict.
 """
 
@@ -11,7 +11,7 @@ import logging
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from typing import Any
 from pipeline.audit import AUDIT_COPY, PROGRAM, Audit
 from pipeline.cases import CASES_COPY, Cases
 from pipeline.crop_files import sync
+from pipeline.decision_log import NamedDecision, copy_decisions, insert_decision, read_decisions
 from pipeline.erasure import SET_ASIDE, finish
 from pipeline.errors import DamagedGalleryError, UsageError
 from pipeline.event_files import read_lines
@@ -99,6 +100,7 @@ def _opened(root: Path, opening: Callable[[], Store], on_rebuilt: Callable[[Rebu
     try:
         finish(store)
         Cases(store).write_copy()  # a crash may have come between it and the database
+        copy_decisions(store)
     except BaseException:
         store.close()
         raise
@@ -310,12 +312,36 @@ class _Builder:
                     self.lost["items of cases"] += 1
 
     def _decisions(self) -> None:
+        self._copied_decisions()
         columns = ("decision_id", "made_us", "actor", "kind", "purpose", "effects", "undone_by")
         for decision in sorted(self._salvage.rows("decisions", columns, "decision_id"), key=str):
             self._try("INSERT OR IGNORE INTO decisions VALUES (?, ?, ?, ?, ?, ?, NULL)", decision[:6])
         for decision in self._salvage.rows("decisions", columns, "decision_id"):
             if decision[6] is not None:
                 self._try("UPDATE decisions SET undone_by = ? WHERE decision_id = ?", [decision[6], decision[0]])
+
+    def _copied_decisions(self) -> None:
+        """From the copy, by name; and what they did to links and persons that nothing else told of."""
+        rows = dict(self.connection.execute("SELECT tracklet_id, row FROM tracklets"))
+        for each in read_decisions(self._root):
+            with suppress(sqlite3.Error, KeyError, ValueError, TypeError):
+                self._decided(each, rows)
+
+    def _decided(self, decision: NamedDecision, rows: Mapping[str, int]) -> None:
+        insert_decision(self.connection, decision, rows, number=decision.decision_id)
+        self._try("UPDATE decisions SET undone_by = ? WHERE decision_id = ?", [decision.decision_id, decision.undoes])
+        for name, other, _, after in decision.links:
+            self._relink(rows.get(name), other, after)
+        for person, _, (state, into) in decision.persons:
+            self._try("INSERT OR IGNORE INTO persons (person_id) VALUES (?)", [person])
+            self._try("UPDATE persons SET state = ?, merged_into = ? WHERE person_id = ?", [state, into, person])
+
+    def _relink(self, row: int | None, other: str, value: Sequence[Any] | None) -> None:
+        if row is None:
+            return
+        self._try("DELETE FROM links WHERE tracklet_row = ? AND to_tracklet_id = ?", [row, other])
+        if value is not None:
+            self._try("INSERT INTO links VALUES (?, ?, ?, ?, ?)", [row, other, *value])
 
     def _audit(self) -> None:
         """From the copy, which nobody erases; a row that only the database had comes from there."""

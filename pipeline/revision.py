@@ -38,7 +38,7 @@ class Reviser:
         last = self._last_decision()
         if last == self._followed:
             return
-        new = [each for each in self._persons.decisions() if each.decision_id > self._followed]
+        new = self._persons.decisions(after=self._followed)
         for decision in new:
             if decision.actor != PROGRAM.name:
                 self._take_over(decision)

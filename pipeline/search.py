@@ -273,15 +273,17 @@ class Searcher:
 
     def refresh(self) -> None:
         """Catch up with the store; every search does so first, and it costs next to nothing when nothing changed."""
-        changes = self._store.changes_since(self._cursor)
-        if changes.rebuilt:
-            self._begin()
-        gone = [row for row in (*changes.removed, *changes.revised) if row in self._gallery]
-        self._gallery.remove(gone)
-        self._catalogue.drop(gone)
-        self._gallery.add([each.row for each in changes.added], changes.vectors)
-        self._catalogue.put(changes.added)
-        self._cursor = changes.cursor
+        whole = False
+        while not whole:
+            changes = self._store.changes_since(self._cursor)
+            if changes.rebuilt:
+                self._begin()
+            gone = [row for row in (*changes.removed, *changes.revised) if row in self._gallery]
+            self._gallery.remove(gone)
+            self._catalogue.drop(gone)
+            self._gallery.add(changes.added.rows, changes.vectors)
+            self._catalogue.put(changes.added)
+            self._cursor, whole = changes.cursor, changes.last
 
     def by_tracklet(self, tracklet_id: str, wanted: SearchFilter | None = None) -> SearchResult:
         """Search for the person of a stored tracklet, by its stored vector.

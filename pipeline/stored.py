@@ -1,11 +1,12 @@
 """What a store gives: tracklets, boxes, links, people and changes as the database has them, without images."""
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,59 @@ class StoredTracklet:
     zones: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """What an index and its filters look at of many accepted tracklets: an array a property, a place a tracklet.
+
+    Attributes:
+        rows: (n,) int64, ascending.
+        cameras: (n,) which.
+        modalities: Of every camera.
+        start_us: (n,) first box, microseconds since 1970, UTC.
+        end_us: (n,) last box.
+        persons: (n,) whose each is.
+        quality: (n,) of the best view, in [0, 1].
+        zones: (n,) JSON lists of names, sorted.
+    """
+
+    rows: NDArray[np.int64]
+    cameras: Sequence[str]
+    modalities: Mapping[str, Modality]
+    start_us: NDArray[np.int64]
+    end_us: NDArray[np.int64]
+    persons: NDArray[np.int64]
+    quality: NDArray[np.float64]
+    zones: Sequence[str]
+
+    def __post_init__(self) -> None:
+        counts = {len(getattr(self, name)) for name in self.__slots__ if name != "modalities"}
+        if len(counts) != 1:
+            raise ValueError(f"columns must be of one length, got {sorted(counts)}")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @classmethod
+    def of(cls, tracklets: Iterable[StoredTracklet]) -> Self:
+        """Of accepted tracklets, in any order."""
+        found = sorted(tracklets, key=lambda each: each.row)
+        return cls(
+            rows=np.array([each.row for each in found], np.int64),
+            cameras=[each.camera_id for each in found],
+            modalities={each.camera_id: each.modality for each in found},
+            start_us=np.array([to_us(each.start) for each in found], np.int64),
+            end_us=np.array([to_us(each.end) for each in found], np.int64),
+            persons=np.array([each.person_id for each in found], np.int64),
+            quality=np.array([each.quality for each in found], np.float64),
+            zones=[json.dumps(each.zones) for each in found],
+        )
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Of none."""
+        return cls.of(())
+
+
 class PersonState(StrEnum):
     """How sure a person is: the program's guess, an operator's word, or part of another person by now."""
 
@@ -178,20 +232,22 @@ class Changes:
     """What became of a store since a cursor, all of one moment.
 
     Attributes:
-        rebuilt: Everything changed: forget all that was read before; ``added`` has the whole store.
+        rebuilt: Everything changed: forget all that was read before; this and what follows has the whole store.
         added: Accepted tracklets, by row; also those of ``revised``, as they are now.
-        vectors: (n, dimension) float32, of ``added``.
+        vectors: (n, dimension), as they are stored, of ``added``.
         removed: Rows that are gone; some may never have been seen.
         revised: Rows whose person changed; those that still exist are in ``added``.
         cursor: Where to go on.
+        last: Whether that is all; else there is more to ask for at once.
     """
 
     rebuilt: bool
-    added: tuple[StoredTracklet, ...]
-    vectors: NDArray[np.float32]
+    added: Columns
+    vectors: NDArray[np.float16]
     removed: tuple[int, ...]
     revised: tuple[int, ...]
     cursor: Cursor
+    last: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from pipeline.audit import AUDIT_COPY, Actor, Audit
 from pipeline.cases import Cases
 from pipeline.crop_files import part_of, sync
+from pipeline.decision_log import NamedDecision, copy_decisions, insert_decision, named_decisions
 from pipeline.errors import GalleryMismatchError, UsageError
 from pipeline.event_files import append_line, read_lines
 from pipeline.identify import person_name
@@ -127,7 +128,9 @@ def _copy(
 ) -> Transferred:
     there = _names(target)
     coming = [each for each in tracklets if each.tracklet_id not in there]
-    persons = _numbers(target, tracklets, there, keep=keep_persons)
+    decisions = _decisions(source, target, {each.tracklet_id for each in tracklets})
+    mentioned = {person for each in decisions for person in each.people}
+    persons = _numbers(target, tracklets, there, mentioned, keep=keep_persons)
     records = [_renamed(source.record(each.tracklet_id), persons, cameras) for each in coming]
     names = {record.tracklet_id for record in records}
     for record, each in zip(records, coming, strict=True):
@@ -138,6 +141,7 @@ def _copy(
             rows = {record.tracklet_id: target.insert(record) for record in records}
             db.executemany("INSERT INTO links VALUES (?, ?, ?, ?, ?)", _links(source, rows, names | there))
             _copy_states(source, db, persons)
+            _copy_decisions(db, [each.renamed(persons) for each in decisions])
             cases = _copy_cases(source, db, rows)
     except BaseException:
         for folder in copied:
@@ -146,6 +150,7 @@ def _copy(
     by_name = {record.tracklet_id: record for record in records}
     _copy_events(source.root, target.root, by_name, _Names(persons, cameras, frozenset(names | there)))
     Cases(target).write_copy()
+    copy_decisions(target)
     all_cameras = {camera: cameras.get(camera, camera) for camera in {each.camera_id for each in tracklets}}
     return Transferred(len(records), len(tracklets) - len(coming), persons, all_cameras, tuple(cases))
 
@@ -155,9 +160,11 @@ def _names(store: Store) -> set[str]:
         return {name for (name,) in db.execute("SELECT tracklet_id FROM tracklets")}
 
 
-def _numbers(target: Store, tracklets: Sequence[StoredTracklet], there: set[str], *, keep: bool) -> dict[int, int]:
+def _numbers(
+    target: Store, tracklets: Sequence[StoredTracklet], there: set[str], mentioned: Set[int], *, keep: bool
+) -> dict[int, int]:
     """Persons' numbers here, by their numbers there; who came earlier keeps the number that they got then."""
-    people = sorted({each.person_id for each in tracklets if each.person_id is not None})
+    people = sorted({each.person_id for each in tracklets if each.person_id is not None} | mentioned)
     if keep or not people:
         return {person: person for person in people}
     numbers: dict[int, int] = {}
@@ -210,12 +217,39 @@ def _links(source: Store, rows: Mapping[str, int], known: set[str]) -> Iterator[
 
 
 def _copy_states(source: Store, db: sqlite3.Connection, persons: Mapping[int, int]) -> None:
+    """How sure each person is, and who was merged into whom."""
     with source.reading() as there:
-        confirmed = [row for (row,) in there.execute("SELECT person_id FROM persons WHERE state = 'confirmed'")]
-    db.executemany(
-        "UPDATE persons SET state = 'confirmed' WHERE person_id = ?",
-        [(persons[person],) for person in confirmed if person in persons],
-    )
+        found = there.execute("SELECT person_id, state, merged_into FROM persons WHERE state != 'probable'").fetchall()
+    for person, state, into in found:
+        if person in persons and (into is None or into in persons):
+            both = [persons[each] for each in (person, into) if each is not None]
+            db.executemany("INSERT OR IGNORE INTO persons (person_id) VALUES (?)", [(each,) for each in both])
+            values = [state, None if into is None else persons[into], persons[person]]
+            db.execute("UPDATE persons SET state = ?, merged_into = ? WHERE person_id = ?", values)
+
+
+def _decisions(source: Store, target: Store, coming: Set[str]) -> list[NamedDecision]:
+    """Decisions about what comes, but those that came before."""
+    known = {(each.made_us, each.actor, each.kind) for each in named_decisions(target)}
+    found = []
+    for each in named_decisions(source):
+        moved = tuple(entry for entry in each.tracklets if entry[0] in coming)
+        links = tuple(entry for entry in each.links if entry[0] in coming and entry[1] in coming)
+        if (moved or links) and (each.made_us, each.actor, each.kind) not in known:
+            found.append(replace(each, tracklets=moved, links=links))
+    return found
+
+
+def _copy_decisions(db: sqlite3.Connection, decisions: Sequence[NamedDecision]) -> None:
+    """As they were made, so that they can be taken back here too; what they did comes with tracklets and links."""
+    rows = dict(db.execute("SELECT tracklet_id, row FROM tracklets"))
+    (last,) = db.execute("SELECT COALESCE(MAX(decision_id), 0) FROM decisions").fetchone()
+    numbers: dict[int, int] = {}
+    for number, each in enumerate(decisions, start=last + 1):
+        insert_decision(db, each, rows, number=number)
+        numbers[each.decision_id] = number
+        if each.undoes in numbers:
+            db.execute("UPDATE decisions SET undone_by = ? WHERE decision_id = ?", [number, numbers[each.undoes]])
 
 
 def _copy_cases(source: Store, db: sqlite3.Connection, rows: Mapping[str, int]) -> list[str]:

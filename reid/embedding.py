@@ -34,6 +34,15 @@ def from_bytes(data: bytes, dimension: int) -> NDArray[np.float32]:
     return np.asarray(np.take(_FLOAT32, codes, mode="clip"))
 
 
+def halves(data: bytes, dimension: int) -> NDArray[np.float16]:
+    """Stored vectors one after the other, (n, dimension), as they are.
+
+    Raises:
+        ValueError: When it is not so many numbers a vector.
+    """
+    return np.frombuffer(data, _STORED).reshape(-1, dimension)
+
+
 def checksum(data: bytes) -> int:
     """CRC-32 of a stored vector: damage on disk must not become a likeness."""
     return zlib.crc32(data)

@@ -6,7 +6,8 @@ putting one in takes as long at a million as at a thousand, and nobody who searc
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
+Halves = NDArray[np.float16]
 Mask = NDArray[np.bool_]
 
 _FAISS: Any = faiss  # it changes its constructors at run time, which its types do not say
@@ -115,23 +117,23 @@ class Gallery:
 
         Args:
             ids: (n,) integers from 0, new to the gallery.
-            vectors: (n, dimension), each row of length 1 within 1e-3; kept in half precision.
+            vectors: (n, dimension), each row of length 1 within 1e-3; kept in half precision, and quickest to put in
+                where that is what they have.
 
         Raises:
             ValueError: When a shape is wrong, a row is not of unit length, or an id is negative, repeated or known.
         """
-        new, rows = _ids("ids", ids), self._vectors("vectors", vectors)
+        new, rows = _ids("ids", ids), self._halves("vectors", vectors)
         if len(new) != len(rows):
             raise ValueError(f"ids and vectors must have as many rows, got {len(new)} and {len(rows)}")
         if (new < 0).any():
             raise ValueError(f"ids must not be negative, got {new[new < 0][0]} in row {np.argmax(new < 0)}")
         _refuse_repeated(new)
-        halved = rows.astype(np.float16).astype(np.float32)
         with self._lock:
             known = new[self._find(new) >= 0].tolist()
             if known:
                 raise ValueError(f"ids are in the gallery already: {_some(known)}")
-            self._append(new, halved)
+            self._append(new, rows)
 
     def remove(self, ids: ArrayLike) -> None:
         """Take embeddings out; all of them or, on error, none.
@@ -184,7 +186,8 @@ class Gallery:
             mask = now.alive if wanted is None else self._mask(wanted)
             if now.inverted is not None:  # FAISS cannot add to an inverted file while it is searched
                 return self._rank(now, rows, k, self._probe(now, rows, k, mask))
-        return self._rank(now, rows, k, self._candidates(now, rows, k, mask))
+        with _one_thread():
+            return self._rank(now, rows, k, _candidates(now, rows, k, mask))
 
     def _rank(self, now: _Snapshot, rows: Floats, k: int, proposed: Sequence[Ids]) -> tuple[Ids, Floats]:
         """The first k of the places proposed for each query."""
@@ -199,40 +202,49 @@ class Gallery:
 
     # --- rows ---
 
-    def _append(self, new: Ids, rows: Floats) -> None:
-        for begin in range(0, len(new), _BLOCK):
-            part, vectors = new[begin : begin + _BLOCK], rows[begin : begin + _BLOCK]
-            free = _BLOCK - (self._count - self._sealed)
-            self._extend(part[:free], vectors[:free])
-            if len(part) >= free:
-                self._seal()
-                self._extend(part[free:], vectors[free:])
+    def _append(self, new: Ids, rows: Halves) -> None:
+        at = 0
+        while at < len(new):
+            taken = slice(at, at + _BLOCK - (self._count - self._sealed))
+            at = taken.stop
+            if self._count == self._sealed and at <= len(new) and self._inverted is None:
+                self._note(new[taken])
+                self._seal(rows[taken])
+                continue
+            self._extend(new[taken], rows[taken])
+            if self._count - self._sealed == _BLOCK:
+                self._seal(None)
 
-    def _extend(self, new: Ids, rows: Floats) -> None:
+    def _extend(self, new: Ids, rows: Halves) -> None:
         """Write into the tail, which has room for them; last of all they count."""
-        if not len(new):
-            return
+        at = self._count - self._sealed
+        self._tail[at : at + len(new)] = rows
+        self._note(new)
+
+    def _note(self, new: Ids) -> None:
         end = self._count + len(new)
         if end > len(self._ids):
             self._ids = np.concatenate([self._ids, np.empty(max(len(self._ids), end), np.int64)])
             self._alive = np.concatenate([self._alive, np.zeros(max(len(self._alive), end), bool)])
         last = int(self._ids[self._count - 1]) if self._count else -1
         self._ascending = self._ascending and int(new[0]) > last and bool((np.diff(new) > 0).all())
-        at = self._count - self._sealed
-        self._tail[at : at + len(new)] = rows
         self._ids[self._count : end] = new
         self._alive[self._count : end] = True
         self._count, self._live, self._sorted = end, self._live + len(new), None
 
-    def _seal(self) -> None:
-        """Make a block of the full tail; a search that is under way keeps the old tail."""
+    def _seal(self, whole: Halves | None) -> None:
+        """Make a block of the full tail, or of rows that never were in it; a search under way keeps the old tail."""
         if self._inverted is not None:
             self._inverted.add(self._tail)
         else:
             block = _new_block(self.dimension)
-            block.add(self._tail)
+            if whole is None:
+                block.add(self._tail)
+            else:
+                block.add_sa_codes(np.ascontiguousarray(whole).view(np.uint8))
             self._blocks = (*self._blocks, block)
-        self._tail = np.empty_like(self._tail)
+        if whole is None:
+            self._tail = np.empty_like(self._tail)
         self._sealed += _BLOCK
         if self._inverted is None and self._approximation and self._sealed >= self._approximation.beyond:
             self._invert(self._approximation)
@@ -261,7 +273,7 @@ class Gallery:
         self._begin()
         for begin in range(0, len(left), _BLOCK):
             part = left[begin : begin + _BLOCK]
-            self._append(now.ids[part], self._reconstruct(now, part))
+            self._append(now.ids[part], self._reconstruct(now, part).astype(np.float16))
 
     def _snapshot(self) -> _Snapshot:
         count = self._count
@@ -302,28 +314,6 @@ class Gallery:
 
     # --- search ---
 
-    def _candidates(self, now: _Snapshot, rows: Floats, k: int, mask: Mask) -> list[Ids]:
-        """For each query all places that could be among the first k: those not below the k-th by more than rounding."""
-        parts = [_Part(block, number * _BLOCK, mask) for number, block in enumerate(now.blocks)]
-        parts = [part for part in parts if part.available]
-        tail = np.flatnonzero(mask[now.sealed :])
-        tail_cosines = (rows @ now.tail[: now.count - now.sealed].T)[:, tail]
-        found = []
-        for row in range(len(rows)):
-            for part in parts:
-                part.begin(rows[row : row + 1], k + 8)
-            floor, cosines = -np.inf, tail_cosines[row]
-            shallow = parts
-            while shallow:
-                cosines = np.concatenate([tail_cosines[row], *(part.cosines for part in parts)])
-                floor = _kth(cosines, k) - _FLOAT32_MARGIN
-                shallow = [part for part in parts if part.hides(floor)]
-                for part in shallow:
-                    part.look(rows[row : row + 1], 4 * max(k, len(part.cosines)))
-            places = np.concatenate([tail + now.sealed, *(part.places for part in parts)])
-            found.append(places[cosines >= floor].astype(np.int64))
-        return found
-
     def _probe(self, now: _Snapshot, rows: Floats, k: int, mask: Mask) -> list[Ids]:
         """The best of the lists that are looked into, and all of the tail."""
         selector = _FAISS.IDSelectorBitmap(np.packbits(mask[: now.sealed], bitorder="little"))
@@ -355,14 +345,60 @@ class Gallery:
 
     def _vectors(self, name: str, vectors: ArrayLike) -> Floats:
         rows = np.ascontiguousarray(vectors, dtype=np.float32)
+        self._check(name, rows)
+        return rows
+
+    def _halves(self, name: str, vectors: ArrayLike) -> Halves:
+        rows = np.asarray(vectors)
+        if rows.dtype != np.float16:
+            return self._vectors(name, rows).astype(np.float16)
+        for begin in range(0, max(len(rows), 1), _BLOCK) if rows.ndim else (0,):
+            self._check(name, rows[begin : begin + _BLOCK].astype(np.float32), begin=begin)
+        return rows
+
+    def _check(self, name: str, rows: Floats, *, begin: int = 0) -> None:
         if rows.ndim != 2 or rows.shape[1] != self.dimension:
             raise ValueError(f"{name} must be (n, {self.dimension}), got {rows.shape}")
-        length = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
+        length = np.sqrt(np.einsum("nd,nd->n", rows, rows))
         wrong = ~(np.abs(length - 1) <= UNIT_TOLERANCE)
         if wrong.any():
             row = int(np.argmax(wrong))
-            raise ValueError(f"{name} must have rows of length 1, got {length[row]:.6g} in row {row}")
-        return rows
+            raise ValueError(f"{name} must have rows of length 1, got {length[row]:.6g} in row {begin + row}")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """FAISS has nothing to do for a second thread where it gets one query; it would spin, and cost as much."""
+    before = _FAISS.omp_get_max_threads()  # of the thread that calls, and of no other
+    _FAISS.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        _FAISS.omp_set_num_threads(before)
+
+
+def _candidates(now: _Snapshot, rows: Floats, k: int, mask: Mask) -> list[Ids]:
+    """For each query all places that could be among the first k: those not below the k-th by more than rounding."""
+    parts = [_Part(block, number * _BLOCK, mask) for number, block in enumerate(now.blocks)]
+    parts = [part for part in parts if part.available]
+    tail = np.flatnonzero(mask[now.sealed :])
+    # BLAS would start threads for this, which go on spinning on processors that others need.
+    tail_cosines = np.einsum("qd,nd->qn", rows, now.tail[: now.count - now.sealed])[:, tail]
+    found = []
+    for row in range(len(rows)):
+        for part in parts:
+            part.begin(rows[row : row + 1], k + 8)
+        floor, cosines = -np.inf, tail_cosines[row]
+        shallow = parts
+        while shallow:
+            cosines = np.concatenate([tail_cosines[row], *(part.cosines for part in parts)])
+            floor = _kth(cosines, k) - _FLOAT32_MARGIN
+            shallow = [part for part in parts if part.hides(floor)]
+            for part in shallow:
+                part.look(rows[row : row + 1], 4 * max(k, len(part.cosines)))
+        places = np.concatenate([tail + now.sealed, *(part.places for part in parts)])
+        found.append(places[cosines >= floor].astype(np.int64))
+    return found
 
 
 class _Part:

@@ -5,7 +5,8 @@ between; presentation times are those of the site's clock, which all cameras sha
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -37,6 +38,7 @@ from simulation.workers import spread
 from simulation.writers import DeepVideoFile, TruthRow, VideoFile, whole_folder, write_truth
 
 _FASTEST_M_S = 2.5  # nobody runs
+_TRUTH = "truth.txt"
 _JOIN_SECONDS = 2.0  # clips closer than this are one
 _ROUNDS, _PATHS, _SENSOR = 30, 31, 32  # branches of the site's seed
 
@@ -116,25 +118,60 @@ def _moved(visit: Visit, seconds: float, number: int) -> Visit:
     return Visit(visit.camera, Walk(number, visit.walk.begin + seconds, visit.walk.path))
 
 
-def render_rounds(config: RoundsConfig, output: Path, *, workers: int, tell: Callable[[str], None]) -> bool:
-    """Write the recordings and the truth; see ``simulation.site.render_site`` for what is returned and raised."""
+def render_rounds(
+    config: RoundsConfig,
+    output: Path,
+    *,
+    workers: int,
+    tell: Callable[[str], None],
+    cameras: Sequence[str] | None = None,
+) -> bool:
+    """Write the recordings and the truth; see ``simulation.site.render_site`` for what is raised.
+
+    Hours of a site take hours to draw: each camera is kept beside ``output`` once it is done, so that a rendering that
+    was cut short goes on with the next.
+
+    Args:
+        config: Of the site.
+        output: Folder; it appears when all cameras are there.
+        workers: Processes, one camera each.
+        tell: Told of each camera.
+        cameras: Draw only these now; the rest when called again.
+
+    Returns:
+        Whether the folder was written by this call.
+    """
     made_from = fingerprint(config)
     if fingerprint_of(output / MARKER) == made_from:
         tell(f"{output}: already rendered from this config by this version")
         return False
-    by_camera: dict[str, list[Walk]] = {name: [] for name in config.cameras}
+    by_camera: dict[str, list[Walk]] = {name: [] for name in config.cameras if cameras is None or name in cameras}
     for visit in visits(config):
-        by_camera[visit.camera].append(visit.walk)
+        by_camera.get(visit.camera, []).append(visit.walk)
+    kept_in = output.with_name(f".{output.name}.cameras")
+    job = partial(_record_whole, config, made_from=made_from, kept_in=kept_in)
+    for name, count in zip(by_camera, spread(job, list(by_camera.items()), workers=workers), strict=True):
+        tell(f"{name}: {count} frames, {len(by_camera[name])} passages")
+    done = {name: kept_in / name for name in config.cameras if fingerprint_of(kept_in / name / MARKER) == made_from}
+    if len(done) < len(config.cameras):
+        tell(f"{output}: {len(done)} of {len(config.cameras)} cameras are drawn; call again for the rest")
+        return False
+    _gather(config, output, done, made_from)
+    shutil.rmtree(kept_in)
+    return True
+
+
+def _gather(config: RoundsConfig, output: Path, done: Mapping[str, Path], made_from: str) -> None:
     with whole_folder(output, marker=MARKER) as part:
         (part / "ground_truth").mkdir()
-        done = spread(partial(_record, config, folder=part), list(by_camera.items()), workers=workers)
         frames: dict[str, int] = {}
-        for name, count in zip(config.cameras, done, strict=True):
-            frames[name] = count
-            tell(f"{name}: {count} frames, {len(by_camera[name])} passages")
+        for name, folder in done.items():
+            recording = recording_of(name, config.cameras[name].modality)
+            shutil.copy2(folder / recording, part / recording)
+            shutil.copy2(folder / _TRUTH, part / "ground_truth" / f"{name}.txt")
+            frames[name] = json.loads((folder / MARKER).read_text(encoding="utf-8"))["frames"]
         marker = layout(config, frames) | {"made_from_sha256": made_from}
         (part / MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
-    return True
 
 
 def layout(config: RoundsConfig, frames: dict[str, int]) -> dict[str, Any]:
@@ -178,6 +215,17 @@ def recording_of(name: str, modality: str) -> str:
     return f"{name}.mkv" if modality == "thermal" else f"{name}.mp4"
 
 
+def _record_whole(config: RoundsConfig, name: str, walks: Sequence[Walk], *, made_from: str, kept_in: Path) -> int:
+    """One camera in a folder of its own, whole or not there; returns the number of frames."""
+    marker = kept_in / name / MARKER
+    if fingerprint_of(marker) != made_from:
+        with whole_folder(kept_in / name, marker=MARKER) as part:
+            frames = _record(config, name, walks, part)
+            made = {"made_from_sha256": made_from, "frames": frames}
+            (part / MARKER).write_text(json.dumps(made) + "\n", encoding="utf-8")
+    return int(json.loads(marker.read_text(encoding="utf-8"))["frames"])
+
+
 def _record(config: RoundsConfig, name: str, walks: Sequence[Walk], folder: Path) -> int:
     """Render one camera's clips and their truth; returns the number of frames."""
     camera, number = config.cameras[name], list(config.cameras).index(name)
@@ -192,7 +240,8 @@ def _record(config: RoundsConfig, name: str, walks: Sequence[Walk], folder: Path
     ]
     where = [placed(walker, config.fps) for walker in walkers]
     truth: list[TruthRow] = []
-    kind = DeepVideoFile if camera.modality == "thermal" else VideoFile
+    # Of hours of noise, encoding is half of the work.
+    kind = DeepVideoFile if camera.modality == "thermal" else partial(VideoFile, preset="ultrafast")
     count = 0
     with kind(folder / recording_of(name, camera.modality), fps=config.fps, width=config.width,
               height=config.height) as file:  # fmt: skip
@@ -207,7 +256,7 @@ def _record(config: RoundsConfig, name: str, walks: Sequence[Walk], folder: Path
             file.write(picture, seconds=index / config.fps)
             truth += truth_rows(count, seen, scene)
             count += 1
-    write_truth(folder / "ground_truth" / f"{name}.txt", truth)
+    write_truth(folder / _TRUTH, truth)
     return count
 
 

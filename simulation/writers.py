@@ -25,14 +25,14 @@ class OutputError(ValueError):
 class VideoFile:
     """H.264 with a presentation time a frame; one thread, so that equal frames give equal files."""
 
-    def __init__(self, path: Path, *, fps: float, width: int, height: int) -> None:
+    def __init__(self, path: Path, *, fps: float, width: int, height: int, preset: str = "veryfast") -> None:
         self._container = av.open(path, "w", format="mp4", options={"movflags": "+faststart"})
         stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = _CLOCK
         stream.codec_context.thread_count = 1
         # Looking ahead makes x264 use memory it has not written: no two files of the same frames would be equal.
-        stream.options = {"preset": "veryfast", "crf": "19", "tune": "zerolatency"}
+        stream.options = {"preset": preset, "crf": "19", "tune": "zerolatency"}
         self._stream: VideoStream = stream
         self._fps = fps
         self._count = 0

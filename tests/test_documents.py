@@ -79,3 +79,15 @@ def test_the_page_on_search_has_the_figures_of_its_benchmark() -> None:
     assert f"found {found['commit_to_searchable']['worst_ms']:.1f} ms later at worst" in page
     assert f"{found['while_searching']['inserts_a_second']} insertions a second" in page
     assert f"{found['start']['seconds']:.1f} s to start" in page
+
+
+def test_the_page_on_search_has_the_figures_of_identity() -> None:
+    page = " ".join((ROOT / "docs" / "search.md").read_text(encoding="utf-8").split())
+    found = json.loads((ROOT / "benchmarks" / "results" / "identity.json").read_text(encoding="utf-8"))
+    idf1 = {name: f"{each['idf1']:.3f}" for name, each in found["idf1"].items()}
+    assert f"IDF1 of the whole pipeline: {idf1['ours']}, beside {idf1['no_linking']} without linking" in page
+    assert f"{idf1['nearest_neighbour']} for nearest neighbours with one threshold" in page
+    assert f"{idf1['ours_without_constraints']} for the same without constraints of place and time" in page
+    assert f"{idf1['ours_without_looking_back']} without looking back" in page
+    assert f"naming every tracklet rightly would give {idf1['every_tracklet_named_rightly']}" in page
+    assert len(found["site"]["cameras"]) == 8

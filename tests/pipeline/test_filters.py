@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.filters import Catalogue, SearchFilter, TimeOfDay
-from pipeline.stored import StoredTracklet
+from pipeline.stored import Columns, StoredTracklet
 from pipeline.ways import Stay
 from reid.modality import Modality
 from tests.pipeline.factories import NOON
@@ -45,7 +45,7 @@ def test_every_combination_of_filters_lets_pass_what_each_alone_lets_pass() -> N
         )
         for row in range(1, 400)
     ]
-    catalogue = Catalogue(site)
+    catalogue = Catalogue(Columns.of(site))
     choices = {
         "modalities": frozenset({Modality.NIR, Modality.THERMAL}),
         "cameras": frozenset({"cam0", "cam2"}),
@@ -86,13 +86,13 @@ def test_every_combination_of_filters_lets_pass_what_each_alone_lets_pass() -> N
 def test_the_time_of_day_is_that_of_the_clock_on_the_wall_also_when_it_changes(
     moment: str, seconds: float, passes: bool
 ) -> None:
-    catalogue = Catalogue([stored(1, datetime.fromisoformat(moment), seconds=seconds)])
+    catalogue = Catalogue(Columns.of([stored(1, datetime.fromisoformat(moment), seconds=seconds)]))
     night = SearchFilter(time_of_day=TimeOfDay.parse("22:00-06:00"))
     assert rows(catalogue, night, BERLIN) == ([1] if passes else [])
 
 
 def test_a_span_within_a_day_and_a_whole_day() -> None:
-    catalogue = Catalogue([stored(1, NOON), stored(2, NOON + timedelta(hours=5))])
+    catalogue = Catalogue(Columns.of([stored(1, NOON), stored(2, NOON + timedelta(hours=5))]))
     assert rows(catalogue, SearchFilter(time_of_day=TimeOfDay.parse("9:30-12:30"))) == [1]
     assert rows(catalogue, SearchFilter(time_of_day=TimeOfDay.parse("00:00-24:00"))) == [1, 2]
     assert str(TimeOfDay.parse("9:30-24:00")) == "09:30-24:00"
@@ -108,15 +108,15 @@ def test_the_query_itself_and_whoever_its_camera_saw_beside_it_are_left_out_unle
     beside = stored(2, NOON + timedelta(seconds=3))
     elsewhere = stored(3, NOON, camera="yard")
     later = stored(4, NOON + timedelta(seconds=30))
-    catalogue = Catalogue([stored(1, NOON), beside, elsewhere, later])
+    catalogue = Catalogue(Columns.of([stored(1, NOON), beside, elsewhere, later]))
     own = {"own_rows": frozenset({1}), "stays": [Stay("gate", NOON, NOON + timedelta(seconds=5))]}
     assert rows(catalogue, SearchFilter(), **own) == [3, 4]
     assert rows(catalogue, SearchFilter(include_own=True), **own) == [1, 2, 3, 4]
 
 
 def test_rows_come_change_and_go() -> None:
-    catalogue = Catalogue([stored(n, NOON) for n in (2, 4, 6)])
-    catalogue.put([stored(5, NOON, person_id=7), stored(4, NOON, person_id=9)])
+    catalogue = Catalogue(Columns.of([stored(n, NOON) for n in (2, 4, 6)]))
+    catalogue.put(Columns.of([stored(5, NOON, person_id=7), stored(4, NOON, person_id=9)]))
     assert catalogue.rows.tolist() == [2, 4, 5, 6]
     assert rows(catalogue, SearchFilter(persons=frozenset({9, 7}))) == [4, 5]
     catalogue.drop([4, 99])

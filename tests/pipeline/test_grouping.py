@@ -1,9 +1,11 @@
 """How much speaks for each person, and looking back: who changes, who stays, who is new."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
-from pipeline.grouping import Pairs, resettle, scores_of
+from pipeline.grouping import Pairs, regroup, scores_of
 
 
 def pairs(n: int, known: dict[tuple[int, int], float], *, otherwise: float = -5.0) -> np.ndarray:
@@ -13,15 +15,19 @@ def pairs(n: int, known: dict[tuple[int, int], float], *, otherwise: float = -5.
     return matrix
 
 
-def settled(
-    persons: list[int], likeness: np.ndarray, *, evidence: int = 3, fixed: tuple[int, ...] = (), **more
-) -> list:
+def regrouped(
+    persons: list[int],
+    likeness: np.ndarray,
+    *,
+    fixed: tuple[int, ...] = (),
+    circumstances: np.ndarray | None = None,
+    threshold: float = 0.0,
+) -> list[int]:
     n = len(persons)
-    zeros = np.zeros((n, n))
+    where = np.zeros((n, n)) if circumstances is None else circumstances
     mask = np.isin(np.arange(n), fixed)
-    known = Pairs(likeness, more.get("circumstances", zeros), more.get("gap", zeros))
-    now = resettle(np.array(persons), known, evidence=evidence, threshold=more.get("threshold", 0.0), fixed=mask)
-    return now.tolist()
+    known = Pairs(likeness, where, np.zeros((n, n)))
+    return regroup(np.array(persons, np.int64), known, threshold=threshold, fixed=mask).tolist()
 
 
 def test_a_score_is_the_mean_of_the_best_and_what_the_nearest_in_time_says() -> None:
@@ -57,32 +63,77 @@ def test_scores_are_those_of_a_slow_loop() -> None:
 def test_late_evidence_moves_a_tracklet_to_the_person_whom_it_fits_better() -> None:
     # 0 came first and 1 joined it; then came 2, 3 and 4, to whom 1 belongs.
     likeness = pairs(5, {(0, 1): 1.0, (1, 2): 4.0, (1, 3): 4.0, (1, 4): 4.0, (2, 3): 5.0, (2, 4): 5.0, (3, 4): 5.0})
-    assert settled([1, 1, 2, 2, 2], likeness) == [1, 2, 2, 2, 2]
+    assert regrouped([1, 1, 2, 2, 2], likeness) == [1, 2, 2, 2, 2]
+
+
+def test_a_whole_group_moves_and_two_persons_who_were_one_all_along_become_one() -> None:
+    # By day 0 and 1, by night 2 and 3; each alone is not alike enough to go over, and together they are.
+    likeness = pairs(4, {(0, 1): 6.0, (2, 3): 6.0, (0, 2): 1.5, (0, 3): -0.5, (1, 2): -0.5, (1, 3): 1.5})
+    assert regrouped([1, 1, 2, 2], likeness) == [1, 1, 1, 1]
+    likeness = pairs(4, {(0, 1): 6.0, (2, 3): 6.0, (0, 2): 3.0}, otherwise=-2.0)  # one chance likeness among four
+    assert regrouped([1, 1, 2, 2], likeness) == [1, 1, 2, 2]
+
+
+def test_one_hand_over_in_time_counts_once_however_many_pairs_there_are() -> None:
+    likeness = pairs(4, {(0, 1): 6.0, (2, 3): 6.0}, otherwise=-1.0)
+    passed = np.zeros((4, 4))
+    passed[1, 2] = passed[2, 1] = np.log(9.0)
+    odds = np.log((9 + 3) / 4)  # the mean over the four pairs
+    assert regrouped([1, 1, 2, 2], likeness, circumstances=passed, threshold=-1 + odds + 0.01) == [1, 1, 2, 2]
+    assert regrouped([1, 1, 2, 2], likeness, circumstances=passed, threshold=-1 + odds - 0.01) == [1, 1, 1, 1]
 
 
 def test_whoever_fits_nobody_is_somebody_new_and_whoever_is_alone_stays() -> None:
     likeness = pairs(4, {(0, 1): 5.0})
-    assert settled([1, 1, 1, 2], likeness) == [1, 1, -3, 2]
+    assert regrouped([1, 1, 1, 2], likeness) == [1, 1, -3, 2]
 
 
 def test_who_is_fixed_stays_and_draws_others() -> None:
     likeness = pairs(4, {(0, 1): -8.0, (2, 0): 4.0, (2, 1): 4.0})
-    assert settled([7, 7, 3, 4], likeness, fixed=(0, 1)) == [7, 7, 7, 4]
+    assert regrouped([7, 7, 3, 4], likeness, fixed=(0, 1)) == [7, 7, 7, 4]
+
+
+def test_two_persons_who_are_fixed_never_become_one_and_their_numbers_go_to_nobody_else() -> None:
+    likeness = pairs(4, {(0, 1): 9.0, (2, 3): 9.0})
+    assert regrouped([7, 8, 7, 7], likeness, fixed=(0, 1)) == [7, 8, -3, -3]
 
 
 def test_what_cannot_be_one_person_is_not_whatever_else_speaks_for_it() -> None:
     likeness = pairs(3, {(0, 1): 9.0, (1, 2): 8.0, (0, 2): 8.0})
     apart = np.zeros((3, 3))
     apart[0, 2] = apart[2, 0] = -np.inf
-    now = settled([1, 1, 2], likeness, circumstances=apart)
-    assert now[0] != now[2]
+    assert regrouped([1, 1, 2], likeness, circumstances=apart) == [1, 1, 2]
+    assert regrouped([1, 1, 1], likeness, circumstances=apart) == [1, 1, -3]
 
 
-def test_ties_stay_at_home_and_nothing_goes_round_in_circles() -> None:
-    likeness = pairs(4, {(0, 1): 3.0, (2, 3): 3.0, (0, 2): 3.0, (0, 3): 3.0})
-    assert settled([1, 1, 2, 2], likeness, evidence=1) == [1, 1, 2, 2]
+def test_groups_are_those_of_a_slow_loop() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        n = 14
+        likeness, where = rng.normal(-1, 3, (n, n)), rng.normal(0, 1, (n, n))
+        likeness, where = likeness + likeness.T, where + where.T
+        where[rng.random((n, n)) < 0.05] = -np.inf
+        where = np.minimum(where, where.T)
+        found = regrouped(list(range(1, n + 1)), likeness, circumstances=where, threshold=0.5)
+        groups = slow_groups(likeness, where, 0.5)
+        assert {frozenset(np.flatnonzero(np.array(found) == each).tolist()) for each in found} == groups
+
+
+def slow_groups(likeness: np.ndarray, where: np.ndarray, threshold: float) -> set[frozenset[int]]:
+    groups = [frozenset([item]) for item in range(len(likeness))]
+    while True:
+        scored = []
+        for a, b in combinations(groups, 2):
+            cells = [(i, j) for i in a for j in b]
+            if all(np.isfinite(where[cell]) for cell in cells):
+                odds = np.mean([np.exp(where[cell]) for cell in cells])
+                scored.append((np.mean([likeness[cell] for cell in cells]) + np.log(odds), a, b))
+        best = max(scored, default=(-np.inf,), key=lambda each: each[0])
+        if best[0] <= threshold:
+            return set(groups)
+        groups = [each for each in groups if each not in best[1:]] + [best[1] | best[2]]
 
 
 @pytest.mark.parametrize("persons", [[], [5]])
 def test_nothing_and_one_stay_what_they_are(persons: list[int]) -> None:
-    assert settled(persons, np.zeros((len(persons), len(persons)))) == persons
+    assert regrouped(persons, np.zeros((len(persons), len(persons)))) == persons

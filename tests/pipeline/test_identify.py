@@ -47,10 +47,11 @@ def test_a_person_is_found_again_in_another_modality_and_a_stranger_is_new() -> 
 
 def test_the_same_cosine_counts_for_more_across_modalities_when_the_calibration_says_so() -> None:
     vector = unit(0.4, (1 - 0.16) ** 0.5, 0, 0)
-    who = identifier()
+    rules = IdentifyRules(threshold=0.2)
+    who = identifier(rules)
     assert people(who, (tracklet_of("gate-A"), axis(0))) == [1]
     assert people(who, (tracklet_of("yard-B", modality=Modality.NIR, at=50), vector)) == [1]
-    who = identifier()
+    who = identifier(rules)
     assert people(who, (tracklet_of("gate-A"), axis(0))) == [1]
     assert people(who, (tracklet_of("door-B", at=50), vector)) == [2]
 
@@ -186,10 +187,13 @@ def test_a_look_back_waits_for_its_time_and_never_comes_where_it_is_not_wanted()
 
 def test_what_an_operator_decided_is_never_undone() -> None:
     who = taken_too_early()
-    who.pin(["gate-C"])
-    assert looked_back(who) == {}
-    who.unpin(["gate-C"])
+    who.pin(["gate-C", "gate-A"])
+    assert looked_back(who) == {}  # C stays, and draws nobody: together with A it is not alike enough to D and E
+    who.unpin(["gate-C", "gate-A"])
     assert looked_back(who) == {"gate-C": 2}
+    who = taken_too_early()
+    who.pin(["gate-C"])
+    assert looked_back(who) == {"gate-D": 1, "gate-E": 1, "gate-A": 3}  # they are one person, and C is of person 1
     who = taken_too_early()
     who.keep_apart([("gate-C", "gate-D")])
     assert looked_back(who).get("gate-C") != 2

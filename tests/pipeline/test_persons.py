@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.audit import Actor, Audit
+from pipeline.decision_log import DECISIONS_COPY, read_decisions
 from pipeline.errors import UsageError
 from pipeline.identify import Link
 from pipeline.persons import Persons
@@ -129,7 +130,7 @@ def test_late_evidence_revises_a_link_but_not_what_an_operator_confirmed(tmp_pat
         assert people(store)["C"] == 2
         assert [(each.to_tracklet_id, each.probability) for each in store.links("gate-C")] == [("gate-D", 0.97)]
         changes = store.changes_since(before)
-        assert (changes.revised, [each.person_id for each in changes.added]) == ((3,), [2])
+        assert (changes.revised, changes.added.persons.tolist()) == ((3,), [2])
         assert Audit(store).rows() == []  # the program's own doing is a decision, and nobody's search
         assert [each.kind for each in persons.decisions()] == ["revise"]
         persons.confirm("gate-C", "gate-D", EVE)
@@ -182,3 +183,34 @@ def test_a_crash_between_a_decision_and_the_records_is_made_good_by_the_next_wri
     with maintain(tmp_path) as store:
         assert reconcile(store).differences == ()
         assert Record.read(tmp_path / "crops/gate/gate-D" / RECORD).person_id == 1
+
+
+def test_a_copy_of_the_decisions_that_says_something_else_is_named_and_written_anew(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        Persons(store).merge(1, 2, EVE)
+        Persons(store).undo(1, EVE)
+        before = (tmp_path / DECISIONS_COPY).read_bytes()
+        assert len(before.splitlines()) == 2
+        (tmp_path / DECISIONS_COPY).write_bytes(before.replace(b'"eve"', b'"bob"'))
+        assert reconcile(store).differences == ("decisions.jsonl: says something else than the database",)
+        assert reconcile(store, repair=True).repaired == ("decisions.jsonl",)
+        assert (tmp_path / DECISIONS_COPY).read_bytes() == before
+
+
+def test_a_decision_whose_copy_a_crash_left_out_is_copied_by_the_next_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with fill(tmp_path) as store:
+        monkeypatch.setattr("pipeline.persons.copy_decisions", crash)
+        with pytest.raises(KeyboardInterrupt):
+            Persons(store).merge(1, 2, EVE)
+        assert read_decisions(tmp_path) == []
+    monkeypatch.undo()
+    with (tmp_path / DECISIONS_COPY).open("ab") as file:
+        file.write(b'[1, {"torn')
+    with maintain(tmp_path) as store:
+        assert [each.kind for each in read_decisions(tmp_path)] == ["merge"]
+        assert reconcile(store).differences == ()

@@ -39,6 +39,10 @@ def test_two_sites_become_one_and_their_people_stay_apart(tmp_path: Path) -> Non
         Cases(south).open("C-1", "theft", EVE)
         Cases(south).hold("C-1", ["dock-B"], EVE)
         Persons(south).confirm("dock-A", "dock-B", EVE)
+        Persons(south).merge(1, 2, EVE)
+        Persons(south).undo(2, EVE)
+    with Store.edit(tmp_path / "north") as north:
+        Persons(north).confirm("gate-A", "gate-B", EVE)
     with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
         done = merge_galleries(north, south, EVE)
         assert (done.tracklets, done.already, done.persons, done.cases) == (4, 0, {1: 3, 2: 4}, ("C-1",))
@@ -58,6 +62,12 @@ def test_two_sites_become_one_and_their_people_stay_apart(tmp_path: Path) -> Non
         assert '"person":"P0003"' in events
         again = merge_galleries(north, south, EVE, same_cameras=True)
         assert (again.tracklets, again.already) == (0, 4)
+        decided = [(each.decision_id, each.kind, each.undone_by) for each in Persons(north).decisions()]
+        assert decided == [(1, "confirm", None), (2, "confirm", None), (3, "merge", 4), (4, "undo", None)]
+        Persons(north).undo(4, EVE)  # what was taken back there is done here
+        assert north.tracklet("dock-C").person_id == 3
+        Persons(north).undo(5, EVE)
+        assert north.tracklet("dock-C").person_id == 4
         assert reconcile(north).differences == ()
     with open_store(tmp_path / "south") as south:
         south.add(sighting_of(tracklet_of("dock-D", at=200, modality=Modality.THERMAL), person=1))

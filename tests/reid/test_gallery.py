@@ -1,6 +1,7 @@
 """The gallery against brute force in float64."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -305,3 +306,42 @@ def test_threads_add_remove_and_search_at_once_without_a_wrong_answer() -> None:
         thread.join()
     assert not errors
     assert gallery.ids.tolist() == list(range(0, 400, 2))
+
+
+def test_many_who_search_at_once_get_what_each_gets_alone() -> None:
+    rng = np.random.default_rng(5)
+    gallery = Gallery(16)
+    vectors = unit(rng, 9000, 16)
+    gallery.add(np.arange(9000), vectors)
+    gallery.remove(np.arange(0, 9000, 7))
+    queries = vectors[:40]
+    allowed = [None if n % 3 == 0 else np.flatnonzero(rng.random(9000) < 0.4) for n in range(40)]
+    alone = [gallery.search(query[None], 1 + n, allowed[n]) for n, query in enumerate(queries)]
+    begin = threading.Barrier(40)
+
+    def ask(n: int) -> tuple[np.ndarray, np.ndarray]:
+        begin.wait()
+        return gallery.search(queries[n][None], 1 + n, allowed[n])
+
+    with ThreadPoolExecutor(40) as pool:
+        together = list(pool.map(ask, range(40)))
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one[0], other[0])
+        assert np.array_equal(one[1], other[1])
+    ids = gallery.search(queries, 5)[0]
+    for n in range(40):
+        assert np.array_equal(ids[n], gallery.search(queries[n][None], 5)[0][0])
+
+
+def test_half_precision_is_taken_as_it_is() -> None:
+    rng = np.random.default_rng(6)
+    vectors = unit(rng, 9001, 8).astype(np.float16)
+    straight, converted = Gallery(8), Gallery(8)
+    straight.add(np.arange(9001), vectors)
+    for part in np.array_split(np.arange(9001), 11):
+        converted.add(part, vectors[part].astype(np.float32))
+    assert np.array_equal(straight.vectors(np.arange(9001)), vectors.astype(np.float32))
+    for ours, theirs in zip(straight.search(vectors[::900], 30), converted.search(vectors[::900], 30), strict=True):
+        assert np.array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="in row 5000"):
+        Gallery(8).add(np.arange(9001), np.where(np.arange(9001)[:, None] == 5000, 2, 1).astype(np.float16) * vectors)

@@ -52,7 +52,12 @@ def test_a_small_site_has_true_times_in_its_files_and_ways_in_its_layout(tmp_pat
     update = {"cameras": cameras, "people": 1, "visits": 1, "seconds": 160.0, "dusk_seconds": 80.0, "width": 160,
               "height": 90, "fps": 3.0}  # fmt: skip
     small = config.model_copy(update=update)
+    assert not render_rounds(small, tmp_path / "site", workers=1, tell=lambda text: None, cameras=["dock"])
+    assert not (tmp_path / "site").exists()
+    drawn = (tmp_path / ".site.cameras" / "dock" / "dock.mkv").stat().st_mtime_ns
     assert render_rounds(small, tmp_path / "site", workers=1, tell=lambda text: None)
+    assert drawn == (tmp_path / "site" / "dock.mkv").stat().st_mtime_ns
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
     assert not render_rounds(small, tmp_path / "site", workers=1, tell=lambda text: None)
     total = 0
     for name in ("gate.mp4", "dock.mkv"):
