@@ -18,17 +18,17 @@ from reid.ablations import (
 
 
 def summarise(table: Table, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row each: mean and sample deviation over its finished seeds, and the gain over the row before it.
+    """A row each: mean and sample deviation over its finished seeds, and the gain over the row before it, or the first.
 
     A gain is ``beyond`` when it is greater than the root of the sum of both rows' variances: the deviation of the
     difference of two independent trainings. With one seed nothing is.
     """
     rows: list[dict[str, Any]] = []
-    before: dict[str, Any] = {}
     for row in table.rows:
         own = [each for each in results if each["row"] == row.label]
         finished = [each for each in own if each["status"] == "finished"]
         ours = {name: _of_direction(finished, direction) for name, direction in DIRECTIONS.items()}
+        over = rows[-1 if table.gains == "before" else 0] if rows else {"row": None, "ours": {}}
         rows.append(
             {
                 "row": row.label,
@@ -37,10 +37,10 @@ def summarise(table: Table, results: Sequence[Mapping[str, Any]]) -> list[dict[s
                 "seeds": len(finished),
                 "failed": sum(each["status"] == "failed" for each in own),
                 "ours": ours,
-                "gain": {name: _gains(before.get(name, {}), figures) for name, figures in ours.items()},
+                "over": over["row"],
+                "gain": {name: _gains(over["ours"].get(name, {}), figures) for name, figures in ours.items()},
             }
         )
-        before = ours
     return rows
 
 
@@ -149,7 +149,7 @@ def _gain_lines(record: Mapping[str, Any]) -> list[str]:
                     spread = "" if gain["deviation"] is None else f" (deviation {gain['deviation']:.1f})"
                     parts.append(f"{direction} {METRICS[metric]} {gain['mean']:+.1f}{spread}")
         if parts:
-            lines.append(f"- {row['row']}, over the row before it: {', '.join(parts)}.")
+            lines.append(f"- {row['row']}, over {row['over']}: {', '.join(parts)}.")
     return [*lines, ""] if lines else []
 
 

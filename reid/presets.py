@@ -110,6 +110,15 @@ PRESETS: dict[str, Preset] = {
             "imports that fail, absolute paths, the missing LMDB builder",
         ),
     ),
+    "plus": Preset(
+        "the paper's, with the options beyond it that help on simulated people",
+        changes={
+            "preprocessing.grey": True,
+            "preprocessing.nir_percentiles": [1.0, 99.0],
+            "model.centre_modalities": True,
+            "loss.alignment": 1.0,
+        },
+    ),
     "baseline_pcl": Preset(
         "CLIP, TAP and a memory a modality (PCL)",
         ("Tab. 3 Baseline", "Tab. 4 Visual memories"),

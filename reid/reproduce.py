@@ -391,7 +391,7 @@ def _check_directions(dataset: Dataset, split: str) -> None:
 
 def _write_tables(request: Request, data: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
     record = as_record(request, data, [result_of(run, request.size) for run in runs])
-    stem = f"table{request.table}" if request.table.isdecimal() else request.table
+    stem = f"table{request.table}" if request.table.isdecimal() else f"table_{request.table}"
     _write_json(request.output / f"{stem}.json", record)
     _write(request.output / f"{stem}.md", as_markdown(record))
     return record

@@ -1,6 +1,7 @@
 """One step of a training: the schedule, the optimiser, and a model that learns from a batch."""
 
 import copy
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -21,6 +22,7 @@ from reid.models.xreid import MODALITIES, ClipFeatures, XReID
 from reid.training_config import OptimiserConfig, TrainConfig
 from reid.transforms import augment, to_input
 
+_LOG = logging.getLogger(__name__)
 ALONE = Processes(rank=0, world=1, local_rank=0, device=torch.device("cpu"))
 
 
@@ -57,6 +59,11 @@ def build_optimiser(model: XReID, objective: Objective, config: OptimiserConfig)
     if config.name == "adam":
         return torch.optim.Adam(settings, lr=config.lr, eps=config.eps, fused=True)
     return torch.optim.AdamW(settings, lr=config.lr, eps=config.eps, fused=True)
+
+
+def computes_bf16_slowly(device: torch.device) -> bool:
+    """Whether a device has to emulate bfloat16: processors without AVX-512 do, which alone brings it to x86."""
+    return device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in ("NO AVX", "AVX2")
 
 
 @contextmanager
@@ -117,6 +124,11 @@ class Trainer:
     def __init__(self, config: TrainConfig, data: TrainingData, processes: Processes = ALONE) -> None:
         torch.manual_seed(config.seed)
         self.config, self.data, self.processes, self.device = config, data, processes, processes.device
+        if config.precision == "bf16" and computes_bf16_slowly(self.device):
+            _LOG.warning(
+                "precision: bf16 is emulated on this processor, which has no instructions for it, and slows the "
+                "training down several times; --set precision=float32 does not"
+            )
         self.model = XReID(config.model)
         self._know_cameras()
         if config.pretrained:

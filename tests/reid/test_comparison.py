@@ -1,11 +1,16 @@
 """Means, deviations and gains counted by hand, and what the Markdown says of them."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 
 from reid.ablations import TABLES
 from reid.comparison import as_markdown, summarise
+
+
+RESULTS_FOLDER = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
 def result(row: str, seed: int, i2v: float, *, status: str = "finished") -> dict[str, object]:
@@ -47,6 +52,24 @@ def test_a_gain_is_beyond_when_it_exceeds_the_deviation_of_a_difference() -> Non
     assert not mii["gain"]["I2V"]["rank1"]["beyond"]  # one seed has no deviation
     better = [each if each["row"] != "Baseline (PCL)" else result("Baseline (PCL)", 2, 0.443) for each in RESULTS]
     assert summarise(TABLES["3"], [RESULTS[0], *better[1:]])[1]["gain"]["I2V"]["rank1"]["beyond"] is False
+
+
+def test_gains_of_the_options_are_over_the_paper_and_not_over_the_option_before() -> None:
+    rows = [result("paper", 1, 0.40), result("paper", 2, 0.44)]
+    names = [row.label for row in TABLES["plus"].rows[1:3]]
+    rows += [result(name, seed, 0.5) for name in names for seed in (1, 2)]
+    paper, one, other, *_ = summarise(TABLES["plus"], rows)
+    assert (paper["over"], one["over"], other["over"]) == (None, "paper", "paper")
+    assert one["gain"] == other["gain"]
+    assert other["gain"]["I2V"]["rank1"]["mean"] == pytest.approx(8)
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS_FOLDER.glob("table*.md")), ids=lambda path: path.stem)
+def test_the_committed_tables_are_those_of_their_json(path: Path) -> None:
+    kept = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    assert path.read_text(encoding="utf-8") == as_markdown(kept)
+    for row, again in zip(kept["rows"], summarise(TABLES[kept["table"]], kept["runs"]), strict=True):
+        assert {**again, "published": row["published"]} == row
 
 
 def record(results: list[dict[str, object]], *, synthetic: bool = True) -> dict[str, object]:

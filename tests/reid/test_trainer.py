@@ -280,3 +280,14 @@ def test_prototypes_are_of_persons_and_not_of_cameras(tmp_path: Path) -> None:
         found.append(learner.objective.memory.prototypes.clone())
         assert learner.model.camera_embedding.scale == scale
     torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize(("capability", "warned"), [("AVX2", True), ("AVX512", False)])
+def test_bf16_on_a_processor_that_emulates_it_is_warned_of(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capability: str, warned: bool
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    trainer_on(root, training_config(precision="float32"))
+    assert "emulated" not in caplog.text
+    trainer_on(root, training_config(precision="bf16"))
+    assert ("--set precision=float32" in caplog.text) is warned
