@@ -11,6 +11,7 @@ const MODALITIES = {
   thermal: { icon: "flame", text: "Thermal", long: "thermal" },
 };
 export const modalities = Object.keys(MODALITIES);
+export const shortModality = (name) => MODALITIES[name]?.text ?? name;
 export const modalityText = (name) => MODALITIES[name]?.long ?? name;
 
 /** A modality as colour, sign and word. */
@@ -47,10 +48,10 @@ export function chance(probability) {
 export function tracklet(each, { onPick = null, picked = false, from = null } = {}) {
   const text = `${nameOf(each)}`;
   const inside = [
-    h("span", { class: "pictures" }, crop(bestOf(each), "")),
+    h("span", { class: "pictures" }, crop(bestOf(each), "", { class: "badged" }), h("span", { class: "on-picture" }, badge(each.modality))),
     h("span", { class: "words" },
-      h("span", { class: "where" }, h("strong", {}, each.camera_id), badge(each.modality)),
-      h("span", { class: "small muted" }, moment(each.start, { withDay: true }), ` · ${duration(each.seconds)}`)),
+      h("span", { class: "where" }, h("strong", {}, each.camera_id)),
+      h("span", { class: "small muted" }, moment(each.start, { withDay: true, short: true }), ` · ${duration(each.seconds)}`)),
   ];
   const given = { class: `card small-card pick${picked ? " picked" : ""}`, "data-tracklet": each.tracklet_id };
   if (onPick) {

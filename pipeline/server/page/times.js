@@ -12,6 +12,7 @@ export function useZone(name) {
     clock: form({ hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }),
     short: form({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
     day: form({ weekday: "short", day: "numeric", month: "short", year: "numeric" }),
+    date: form({ day: "numeric", month: "short" }),
     shortDay: form({ weekday: "short", day: "numeric", month: "short" }),
     parts: form({ year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }),
   };
@@ -26,18 +27,18 @@ export const shortDay = (when) => forms.shortDay.format(new Date(when));
 export const utc = (when) => `${new Date(when).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 
 /** A time element: local to read, UTC to hover over. */
-export function moment(when, { withDay = false, class: name = null } = {}) {
-  const text = withDay ? `${shortDay(when)}, ${clock(when)}` : clock(when);
+export function moment(when, { withDay = false, short = false, class: name = null } = {}) {
+  const text = withDay ? `${short ? forms.date.format(new Date(when)) : shortDay(when)}, ${clock(when)}` : clock(when);
   return h("time", { datetime: new Date(when).toISOString(), title: utc(when), class: name }, text);
 }
 
 /** Seconds as 4.2 s, 3 min 5 s, 2 h 10 min. */
 export function duration(seconds) {
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  if (seconds < 60) return `${Math.round(seconds)} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
-  if (seconds < 172800) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
-  return `${Math.floor(seconds / 86400)} days`;
+  if (seconds < 10) return `${seconds.toFixed(1)}\u00a0s`;
+  if (seconds < 60) return `${Math.round(seconds)}\u00a0s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}\u00a0min ${Math.round(seconds % 60)}\u00a0s`;
+  if (seconds < 172800) return `${Math.floor(seconds / 3600)}\u00a0h ${Math.floor((seconds % 3600) / 60)}\u00a0min`;
+  return `${Math.floor(seconds / 86400)}\u00a0days`;
 }
 
 /** How many minutes the site's clock is ahead of UTC at a moment. */

@@ -1,11 +1,12 @@
 // Filters as chips: each says what it is set to, opens below itself, and is taken off with its cross.
 import { h } from "../dom.js";
 import { icon } from "../icons.js";
-import { badge, menu, modalities, modalityText } from "../parts.js";
+import { badge, menu, modalities, shortModality } from "../parts.js";
 import { fromField, shortClock, shortDay, toField } from "../times.js";
 
 const NIGHT = "20:00-06:00";
 const DAY = "06:00-20:00";
+let folded = true; // on a phone: only what is set is shown
 
 /**
  * A row of chips.
@@ -17,10 +18,11 @@ export function chips(state, site, change) {
   const { filters } = state;
   const set = (some) => change({ filters: { ...filters, ...some } });
   const zones = [...new Set(site.cameras.flatMap((camera) => camera.zones))].sort();
-  return h("div", { class: "chips", role: "group", "aria-label": "Filters" },
+  const row = h("div", { class: `chips${folded ? " folded" : ""}`, role: "group", "aria-label": "Filters" },
+    h("button", { type: "button", class: "chip folding", "aria-expanded": String(!folded), on: { click: (event) => { folded = !folded; row.classList.toggle("folded", folded); event.currentTarget.setAttribute("aria-expanded", String(!folded)); } } }, icon("filter"), "Filters"),
     chip("Time", spanText(filters), (close) => timeForm(filters, set, close), () => set({ start: null, end: null })),
     chip("Time of day", filters.time_of_day, (close) => hoursForm(filters, set, close), () => set({ time_of_day: null })),
-    chip("Modality", filters.modalities.map((each) => modalityText(each)).join(", "), (close) => modalityForm(filters, set, close), () => set({ modalities: [] })),
+    chip("Modality", filters.modalities.map(shortModality).join(", "), (close) => modalityForm(filters, set, close), () => set({ modalities: [] })),
     chip("Camera", filters.cameras.join(", "), (close) => choices(site.cameras.map((camera) => camera.camera_id), filters.cameras, (cameras) => set({ cameras }), close,
       (name) => badge(site.cameras.find((camera) => camera.camera_id === name).modality)), () => set({ cameras: [] })),
     zones.length ? chip("Zone", filters.zones.join(", "), (close) => choices(zones, filters.zones, (some) => set({ zones: some }), close), () => set({ zones: [] })) : null,
@@ -30,6 +32,7 @@ export function chips(state, site, change) {
       title: "Also the query itself, and whom its camera saw at the same moment", on: { click: () => set({ include_own: !filters.include_own }) } },
     filters.include_own ? "With own appearance" : "Without own appearance"),
     chip("More", moreText(state), (close) => moreForm(state, change, close), () => change({ rerank: null, false_match_rate: null })));
+  return row;
 }
 
 function chip(name, value, build, clear) {

@@ -47,7 +47,7 @@ function card(each, state, marks) {
       h("div", { class: "where" }, h("strong", {}, each.camera_id), badge(each.modality)),
       h("div", { class: "small" }, moment(each.start, { withDay: true }), h("span", { class: "muted" }, ` · ${duration(seconds)}`)),
       chance(each.probability),
-      h("div", { class: "row small muted" }, h("span", { title: "cosine of the two vectors; to be compared within one pair of modalities only" }, `cos ${each.cosine.toFixed(3)}`),
+      h("div", { class: "row small muted" }, h("span", { title: "cosine of the two vectors; to be compared within one pair of modalities only" }, `cos ${each.cosine.toFixed(3).replace("-", "−")}`),
         h("span", { class: "grow" }), h("a", { href: href("persons", each.person), class: "small", title: `All of ${each.person}` }, each.person))),
     h("details", { class: "small why" }, h("summary", {}, "Why"), h("p", {}, each.why)),
     h("div", { class: "acts" },
@@ -72,7 +72,7 @@ export function nothing(result, change) {
       const known = REMOVALS[name] ?? { text: name };
       return [
         h("span", {}, `${number} by ${known.text}`), h("span", { class: "track", vars: { share: (number / total).toFixed(3) } }),
-        known.without ? h("button", { type: "button", class: "plain small", on: { click: () => change(known.without) } }, "Without it") : h("span", {}),
+        known.without ? h("button", { type: "button", class: "small", on: { click: () => change(known.without) } }, "Without it") : h("span", {}),
       ];
     })) : null,
     result.below_threshold ? h("p", {}, `${result.below_threshold} of the nearest are less alike than the chosen share of strangers asks for.`) : null);

@@ -102,10 +102,11 @@ export async function show({ root, session, may, params, current }) {
       h("button", { type: "button", class: "choose", title: "Choose a picture (i)", on: { click: () => pickFile.click() } }, icon("image"), more ? "Picture" : "Choose a picture"),
       h("button", { type: "button", title: "Draw a box on a frame (f)", on: { click: onFrame } }, icon("box"), more ? "Frame" : "Draw on a frame"),
     ];
-    const words = more ? h("span", { class: "small" }, "Add another example of the same person")
-      : [icon("image"), h("span", {}, "Drop or paste a picture of the person, or pick somebody who was seen")];
-    return h("div", { class: `drop${more ? " more" : ""}` }, words, h("div", { class: "row wrap" }, buttons), pickFile,
-      h("form", { class: "row by-name", on: { submit: byName } }, typed, h("button", { type: "submit", class: "icon-only", "aria-label": "Add" }, icon("plus"))));
+    const ways = [h("div", { class: "row wrap" }, buttons), pickFile,
+      h("form", { class: "row by-name", on: { submit: byName } }, typed, h("button", { type: "submit", class: "icon-only", "aria-label": "Add" }, icon("plus")))];
+    return more
+      ? h("details", { class: "drop more", open: matchMedia("(min-width: 821px)").matches }, h("summary", {}, "Add another example"), h("div", {}, ways))
+      : h("div", { class: "drop" }, icon("image"), h("span", {}, "Drop or paste a picture of the person, or pick somebody who was seen"), ways);
   }
 
   async function onFrame() {
@@ -114,11 +115,13 @@ export async function show({ root, session, may, params, current }) {
     if (example) add(example);
   }
 
-  function drawBar() {
+  const drawBar = () => replace(bar, h("div", { class: "spread" }, chips(state, { cameras }, change)));
+
+  function grouping() {
     const group = h("select", { class: "grouping", "aria-label": "Group by", on: { change: () => change({ group: group.value }, { search: false }) } },
       [["rank", "Best first"], ["hour", "By camera and hour"], ["modality", "By modality"]].map(([value, text]) => h("option", { value }, text)));
     group.value = state.group;
-    replace(bar, h("div", { class: "row wrap spread" }, chips(state, { cameras }, change), h("span", { class: "grow" }), state.asked ? group : null));
+    return group;
   }
 
   function draw() {
@@ -134,12 +137,13 @@ export async function show({ root, session, may, params, current }) {
     if (last.key !== keyOf(state)) return replace(list, waiting("Not searched yet with these settings."));
     const { result } = last;
     const on = list.contains(document.activeElement) ? document.activeElement : null;
-    const keep = on && { tracklet: on.closest("[data-tracklet]")?.dataset.tracklet, name: [...on.classList].find((each) => ["open", "starring", "rejecting"].includes(each)) };
+    const keep = on && { tracklet: on.closest("[data-tracklet]")?.dataset.tracklet, name: [...on.classList].find((each) => ["open", "starring", "rejecting"].includes(each)), grouping: on.matches(".grouping") };
     replace(list,
-      h("p", { class: "muted small told" }, result.explanation, result.answers.length ? ` ${count(result.answers.length, "answer")}.` : ""),
+      h("div", { class: "row summary" }, h("p", { class: "muted small grow told" }, result.answers.length ? `${count(result.answers.length, "answer")}. ` : "", result.explanation), result.answers.length ? grouping() : null),
       result.answers.length ? answers(result, state, { star: (each) => toggle("stars", "rejects", each), cross: (each) => toggle("rejects", "stars", each) }) : nothing(result, changeFilters),
       result.answers.length === state.top && state.top < MOST ? h("p", { class: "more-answers" }, h("button", { type: "button", on: { click: () => change({ top: Math.min(state.top * 2, MOST) }) } }, "Show more")) : null);
     if (keep?.tracklet) list.querySelector(`[data-tracklet="${CSS.escape(keep.tracklet)}"] .${keep.name ?? "open"}`)?.focus();
+    if (keep?.grouping) list.querySelector(".grouping").focus();
     return undefined;
   }
 
@@ -225,10 +229,10 @@ export async function show({ root, session, may, params, current }) {
   };
   const marked = (into, other) => () => { const each = focused(); if (each) toggle(into, other, each); };
   keys.here([
-    { keys: ["/"], text: "Type a tracklet or person", run: () => typed.focus() },
+    { keys: ["/"], text: "Type a tracklet or person", run: () => { typed.closest("details")?.setAttribute("open", ""); typed.focus(); } },
     { keys: ["i"], text: "Choose a picture", run: () => pickFile.click() },
     { keys: ["f"], text: "Draw on a frame", run: () => { onFrame(); } },
-    { keys: ["m"], text: "Filters", run: () => bar.querySelector(".chip").focus() },
+    { keys: ["m"], text: "Filters", run: () => [...bar.querySelectorAll(".chip")].find((each) => each.offsetParent).focus() },
     { keys: ["j", "ArrowRight"], text: "Next", run: () => keys.move(cards(), "next") },
     { keys: ["k", "ArrowLeft"], text: "Previous", run: () => keys.move(cards(), "previous") },
     { keys: ["ArrowDown"], text: "Row below", run: () => list.contains(document.activeElement) && keys.move(cards(), "down") },
