@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import time
 import zipfile
 from pathlib import Path
 
@@ -51,12 +52,19 @@ def answers_of(page: Page) -> list[str]:
     return list(map(str, found))
 
 
+def until(page: Page, condition: str) -> None:
+    """Wait for a condition; Playwright's own way would need ``eval``, which the content policy forbids."""
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, f"never came true: {condition}"
+        page.wait_for_timeout(30)
+
+
 def plays(page: Page) -> None:
     """The clip runs."""
     expect(page.locator("video")).to_be_visible()
-    page.wait_for_function("document.querySelector('video').readyState >= 2")
     page.locator("video").evaluate("video => video.play()")
-    page.wait_for_function("document.querySelector('video').currentTime > 0.2")
+    until(page, "document.querySelector('video').currentTime > 0.2")
 
 
 def check_outcome(site: Served, recorded: Recorded, person: int, starred: list[str], archive: Path) -> None:
@@ -80,7 +88,7 @@ def check_outcome(site: Served, recorded: Recorded, person: int, starred: list[s
 
 
 def test_from_an_empty_page_to_verified_evidence(
-    page: Page, site: Served, recorded: Recorded, person: int, tmp_path: Path
+    site: Served, page: Page, recorded: Recorded, person: int, tmp_path: Path
 ) -> None:
     asked = searches(page)
     by_day = recorded.of(person, Modality.RGB)[0]
@@ -156,7 +164,7 @@ def test_from_an_empty_page_to_verified_evidence(
 
 
 def test_the_same_by_keyboard_alone(
-    page: Page, site: Served, recorded: Recorded, person: int, tmp_path: Path
+    site: Served, page: Page, recorded: Recorded, person: int, tmp_path: Path
 ) -> None:
     keys = page.keyboard
     page.goto(site.address)
@@ -185,7 +193,7 @@ def test_the_same_by_keyboard_alone(
     keys.press("Enter")
     expect(page.locator("video")).to_be_visible()
     keys.press("Space")
-    page.wait_for_function("document.querySelector('video').currentTime > 0.2")
+    until(page, "document.querySelector('video').currentTime > 0.2")
     keys.press("u")
     for each in starred:
         go_to(page, each)
@@ -307,18 +315,18 @@ def prepared(site: Served, recorded: Recorded, person: int) -> dict[str, str]:
     return {"day": day, "night": night, "person": f"P{number:04d}", "case": CASE}
 
 
-def test_the_first_view_is_light(page: Page, looked_at: Served) -> None:
+def test_the_first_view_is_light(looked_at: Served, page: Page) -> None:
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
     received: list[float] = []
     session.on("Network.loadingFinished", lambda told: received.append(told["encodedDataLength"]))
     page.goto(looked_at.address)
     expect(page.locator(".pick img").first).to_be_visible()
-    page.wait_for_function("[...document.images].filter(each => each.loading !== 'lazy').every(each => each.complete)")
+    until(page, "[...document.images].filter(each => each.loading !== 'lazy').every(each => each.complete)")
     assert 20_000 < sum(received) < FIRST_VIEW_BYTES
 
 
-def test_back_reload_and_a_link_keep_what_was_searched(page: Page, looked_at: Served, recorded: Recorded, person: int) -> None:
+def test_back_reload_and_a_link_keep_what_was_searched(looked_at: Served, page: Page, recorded: Recorded, person: int) -> None:
     day = recorded.of(person, Modality.RGB)[0]
     page.goto(f"{looked_at.address}#/search?like=tracklet.{day}&asked=1")
     page.get_by_role("button", name="Modality").click()
@@ -334,7 +342,7 @@ def test_back_reload_and_a_link_keep_what_was_searched(page: Page, looked_at: Se
     expect(page.locator(".answer .badge.rgb").first).to_be_visible()
 
 
-def test_a_box_on_a_paused_frame_is_searched_for(page: Page, looked_at: Served, recorded: Recorded, person: int) -> None:
+def test_a_box_on_a_paused_frame_is_searched_for(looked_at: Served, page: Page, recorded: Recorded, person: int) -> None:
     asked = searches(page)
     with Store.read(looked_at.root) as store:
         name = recorded.of(person, Modality.RGB)[0]
@@ -367,7 +375,7 @@ def test_a_box_on_a_paused_frame_is_searched_for(page: Page, looked_at: Served, 
 
 
 def test_an_empty_answer_says_which_filter_removed_how_many_and_offers_to_go_without(
-    page: Page, looked_at: Served, recorded: Recorded, person: int
+    looked_at: Served, page: Page, recorded: Recorded, person: int
 ) -> None:
     day = recorded.of(person, Modality.RGB)[0]
     page.goto(f"{looked_at.address}#/search?like=tracklet.{day}&asked=1&camera=yard&modality=rgb")
@@ -379,7 +387,7 @@ def test_an_empty_answer_says_which_filter_removed_how_many_and_offers_to_go_wit
 
 
 def test_ones_own_appearance_is_left_out_unless_asked_for(
-    page: Page, looked_at: Served, recorded: Recorded, person: int
+    looked_at: Served, page: Page, recorded: Recorded, person: int
 ) -> None:
     day = recorded.of(person, Modality.RGB)[0]
     page.goto(f"{looked_at.address}#/search?like=tracklet.{day}&asked=1")
@@ -390,7 +398,7 @@ def test_ones_own_appearance_is_left_out_unless_asked_for(
     assert answers_of(page)[0] == day
 
 
-def test_persons_are_merged_split_rejected_and_taken_back(page: Page, site: Served, recorded: Recorded, person: int) -> None:
+def test_persons_are_merged_split_rejected_and_taken_back(site: Served, page: Page, recorded: Recorded, person: int) -> None:
     def people() -> dict[str, int | None]:
         with Store.read(site.root) as store:
             return {each: store.tracklet(each).person_id for each in recorded.people}
@@ -424,7 +432,7 @@ def test_persons_are_merged_split_rejected_and_taken_back(page: Page, site: Serv
     expect(page.get_by_text("Noted: two people.")).to_be_visible()
 
 
-def test_whatever_stands_in_the_gallery_is_text(page: Page, site: Served, recorded: Recorded, person: int) -> None:
+def test_whatever_stands_in_the_gallery_is_text(site: Served, page: Page, recorded: Recorded, person: int) -> None:
     from pipeline.audit import Actor
 
     evil = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
@@ -438,7 +446,7 @@ def test_whatever_stands_in_the_gallery_is_text(page: Page, site: Served, record
         assert "owned" not in page.title()
 
 
-def test_an_error_of_the_server_is_shown_with_title_and_detail(page: Page, looked_at: Served) -> None:
+def test_an_error_of_the_server_is_shown_with_title_and_detail(looked_at: Served, page: Page) -> None:
     page.goto(f"{looked_at.address}#/tracklet/gate-01NOSUCHTRACKLET")
     expect(page.get_by_role("alert")).to_contain_text("Not Found")
     expect(page.get_by_role("alert")).to_contain_text("no tracklet gate-01NOSUCHTRACKLET")
@@ -448,7 +456,7 @@ def test_an_error_of_the_server_is_shown_with_title_and_detail(page: Page, looke
 
 
 def test_a_grey_picture_is_not_guessed_at_but_asked_about(
-    page: Page, looked_at: Served, recorded: Recorded, person: int
+    looked_at: Served, page: Page, recorded: Recorded, person: int
 ) -> None:
     page.goto(looked_at.address)
     with page.expect_file_chooser() as chooser:
@@ -459,7 +467,7 @@ def test_a_grey_picture_is_not_guessed_at_but_asked_about(
     expect(page.locator(".example .badge.nir")).to_be_visible()
 
 
-def test_new_tracklets_come_without_a_reload(page: Page, site: Served, recorded: Recorded, person: int) -> None:
+def test_new_tracklets_come_without_a_reload(site: Served, page: Page, recorded: Recorded, person: int) -> None:
     from tests.pipeline.factories import NOON
 
     page.goto(f"{site.address}#/search?camera=gate")
