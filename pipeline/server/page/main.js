@@ -1,5 +1,5 @@
 // The frame around the views: bar, rail, keys, who is logged in, and which view is shown.
-import { api, useSession, whenLoggedOut } from "./api.js";
+import { api, Problem, useSession, whenLoggedOut } from "./api.js";
 import { h, replace, say } from "./dom.js";
 import { icon } from "./icons.js";
 import * as keys from "./keys.js";
@@ -92,7 +92,7 @@ async function show() {
     say(`${VIEWS[view].text} view`);
   } catch (error) {
     if (mine === turn && error.name !== "AbortError") {
-      console.error(error);
+      if (!(error instanceof Problem)) console.error(error);
       replace(content, problem(error));
     }
   }

@@ -44,7 +44,7 @@ function player(recording, finish, first) {
   const image = h("img", { alt: `Frame of ${recording.camera_id}` });
   const drawing = svg("svg", { viewBox: `0 0 ${recording.width} ${recording.height}`, preserveAspectRatio: "none" });
   const frame = h("div", { class: "frame" }, image, drawing);
-  const said = h("p", { class: "small muted", "aria-live": "polite" }, "Draw with the pointer, or place a box and move it with the arrow keys; with Shift they size it.");
+  const said = h("p", { class: "small muted drawing-said", "aria-live": "polite" }, "Draw with the pointer, or place a box and move it with the arrow keys; with Shift they size it.");
   const done = h("button", { type: "button", class: "main", disabled: true }, "Search for this person");
   const at = h("input", { type: "range", min: 0, max: last, step: 1 / recording.fps, value: first ?? 0, "aria-label": "Moment of the recording" });
   const time = h("output", { class: "nowrap" });

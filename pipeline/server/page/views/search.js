@@ -37,20 +37,21 @@ export async function show({ root, session, may, params, current }) {
     state = { ...state, ...some };
     if (!state.examples.length) state.asked = false;
     go(write(state), { quietly: true });
-    draw();
+    const drawn = draw();
     if (search && state.examples.length) run();
+    return drawn;
   }
   const changeFilters = (some) => change({ filters: { ...state.filters, ...some } });
-  const add = (example) => {
+  const add = async (example) => {
     if (state.examples.some((each) => textOf(each) === textOf(example))) return;
-    change({ examples: [...state.examples, example] }, { search: false });
+    await change({ examples: [...state.examples, example] }, { search: false });
     panel.querySelector(".ask")?.focus();
   };
   const addFile = async (file, given) => {
     if (!file) return;
     panel.classList.add("loading");
     try {
-      add(await upload(file, given));
+      await add(await upload(file, given));
     } catch (error) {
       refused = { file, error };
       drawPanel();
@@ -125,10 +126,10 @@ export async function show({ root, session, may, params, current }) {
   }
 
   function draw() {
-    drawPanel();
     drawBar();
     drawList();
     drawActs();
+    return drawPanel();
   }
 
   function drawList() {

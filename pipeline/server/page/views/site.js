@@ -7,7 +7,8 @@ import { href } from "../route.js";
 import { duration, moment } from "../times.js";
 
 const STATES = { running: "good", ended: "", starting: "warn", stalled: "warn", reconnecting: "warn", failed: "bad", disabled: "" };
-const AGAIN = 15_000; // counts and disk; what cameras do is told as it happens
+const AGAIN = 15_000; // the disk; what cameras do, and that the gallery grew, is told as it happens
+const SOON = 800;
 
 export async function show({ root, may, current }) {
   let site = await api.site();
@@ -38,13 +39,15 @@ export async function show({ root, may, current }) {
       site.cameras = site.cameras.map((each) => (each.camera_id === camera.camera_id ? camera : each));
       draw();
     }),
-    hear("gallery", (counts) => { site = { ...site, ...counts }; drawTiles(); }),
+    hear("gallery", () => { clearTimeout(soon); soon = setTimeout(again, SOON); }),
   ];
-  const timer = setInterval(async () => {
-    const fresh = await api.site().catch(() => null);
+  let soon = null;
+  async function again() {
+    const fresh = await api.site().catch(() => null); // the bar says that the connection is lost
     if (fresh && current()) { site = fresh; draw(); }
-  }, AGAIN);
-  return { dispose: () => { silence.forEach((end) => end()); clearInterval(timer); } };
+  }
+  const timer = setInterval(again, AGAIN);
+  return { dispose: () => { silence.forEach((end) => end()); clearInterval(timer); clearTimeout(soon); } };
 }
 
 const tile = (value, name, extra = null) => h("div", { class: "tile" }, h("div", { class: "value" }, value), h("div", { class: "name" }, name), extra);

@@ -104,7 +104,7 @@ function clip(details) {
 function views(details) {
   if (!details.crops.length) return null;
   return h("section", { class: "panel" }, h("h2", {}, "Views that were kept"),
-    h("ul", { class: "strip" }, details.crops.map((each) => h("li", { title: `${clock(each.captured_at)}, quality ${Math.round(each.quality * 100)} %` },
+    h("ul", { class: "strip", tabindex: 0, "aria-label": "Views, in order of time" }, details.crops.map((each) => h("li", { title: `${clock(each.captured_at)}, quality ${Math.round(each.quality * 100)} %` },
       crop(each.url, `View at ${clock(each.captured_at)}, quality ${Math.round(each.quality * 100)} %`)))));
 }
 

@@ -24,7 +24,7 @@ export async function confirmTogether(names, why = {}) {
       }
     };
     return h("form", { class: "stack loose", on: { submit: run } },
-      h("div", { class: "strip" }, found.map((each) => crop(bestOf(each), `${each.camera_id}, ${each.person}`))),
+      h("div", { class: "strip", tabindex: 0, role: "group", "aria-label": "Tracklets to be confirmed" }, found.map((each) => crop(bestOf(each), `${each.camera_id}, ${each.person}`))),
       h("p", {}, persons.length > 1
         ? `They were given to ${persons.join(" and ")}. Confirming merges these into ${persons[0]}, with all their tracklets. It can be undone.`
         : `All were given to ${persons[0]}. Confirming says that a human looked: the program will not move them any more.`),

@@ -22,7 +22,7 @@ from simulation.site import render_site
 from trackers.mot import read_ground_truth
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE_MS = 20_000  # on a loaded machine; the first picture waits for the network to be loaded
+PATIENCE_MS = 60_000  # on a loaded machine; the first picture waits for the network to be loaded
 
 # Four people pass an RGB camera by day, and two infrared ones by night. All are simulated.
 SITE = """
