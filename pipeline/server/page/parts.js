@@ -104,7 +104,7 @@ export function ask(title, build, { labelled = null } = {}) {
       build(finish));
     document.body.append(dialog);
     dialog.showModal();
-    (dialog.querySelector("[autofocus], input:not([type=hidden]), select, textarea, .main") ?? dialog).focus();
+    (dialog.querySelector("[autofocus]") ?? dialog.querySelector("input, select, textarea, .main") ?? dialog).focus();
   });
 }
 

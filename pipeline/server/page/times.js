@@ -33,12 +33,14 @@ export function moment(when, { withDay = false, short = false, class: name = nul
 }
 
 /** Seconds as 4.2 s, 3 min 5 s, 2 h 10 min. */
-export function duration(seconds) {
-  if (seconds < 10) return `${seconds.toFixed(1)}\u00a0s`;
-  if (seconds < 60) return `${Math.round(seconds)}\u00a0s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)}\u00a0min ${Math.round(seconds % 60)}\u00a0s`;
-  if (seconds < 172800) return `${Math.floor(seconds / 3600)}\u00a0h ${Math.floor((seconds % 3600) / 60)}\u00a0min`;
-  return `${Math.floor(seconds / 86400)}\u00a0days`;
+export function duration(given) {
+  const gap = "\u00a0";
+  if (given < 9.95) return `${given.toFixed(1)}${gap}s`;
+  const seconds = Math.round(given);
+  if (seconds < 60) return `${seconds}${gap}s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}${gap}min ${seconds % 60}${gap}s`;
+  if (seconds < 172800) return `${Math.floor(seconds / 3600)}${gap}h ${Math.floor((seconds % 3600) / 60)}${gap}min`;
+  return `${Math.floor(seconds / 86400)}${gap}days`;
 }
 
 /** How many minutes the site's clock is ahead of UTC at a moment. */

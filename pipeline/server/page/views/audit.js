@@ -53,8 +53,7 @@ function row(each) {
 
 /** The first few words of what a row says. */
 function summary(details) {
-  const answers = details.answers ?? details.results;
-  if (Array.isArray(answers)) return count(answers.length, "answer");
+  if (details.query !== undefined) return count(details.answers?.length ?? 0, "answer");
   if (Array.isArray(details.tracklets)) return count(details.tracklets.length, "tracklet");
   const [name, value] = Object.entries(details)[0] ?? ["", ""];
   return name ? `${name} ${typeof value === "object" ? "…" : value}`.slice(0, 60) : "…";

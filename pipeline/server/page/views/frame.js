@@ -6,6 +6,7 @@ import { ask, badge, problem, waiting } from "../parts.js";
 import { clock, day } from "../times.js";
 
 const LEAST = { width: 8, height: 16 }; // pixels of the frame; smaller is refused by the server
+const INTO_VIEW = 1; // seconds after somebody was seen first: the frame to begin with shows them
 
 /** Resolves to an example `{spot}`, or null. */
 export function drawBox(cameras, given = {}) {
@@ -25,10 +26,12 @@ function begin(body, cameras, finish, given) {
   const choice = h("select", { "aria-label": "Camera" }, cameras.map((camera) => h("option", { value: camera.camera_id }, camera.camera_id)));
   choice.value = cameras.some((camera) => camera.camera_id === given.camera_id) ? given.camera_id : cameras[0].camera_id;
   const place = h("div", { class: "stack loose" });
-  const open = async (seconds = 0) => {
+  const open = async () => {
     replace(place, waiting());
     try {
       const recording = await api.recording(choice.value);
+      const { first } = cameras.find((camera) => camera.camera_id === choice.value);
+      const seconds = first ? (Date.parse(first) - Date.parse(recording.start)) / 1000 + INTO_VIEW : 0;
       replace(place, player(recording, finish, seconds));
     } catch (error) {
       replace(place, problem(error));
@@ -36,7 +39,7 @@ function begin(body, cameras, finish, given) {
   };
   choice.addEventListener("change", () => open());
   replace(body, h("label", { class: "field" }, h("span", {}, "Recording of"), choice), place);
-  open(given.seconds);
+  open();
 }
 
 function player(recording, finish, first) {
@@ -46,7 +49,7 @@ function player(recording, finish, first) {
   const frame = h("div", { class: "frame" }, image, drawing);
   const said = h("p", { class: "small muted drawing-said", "aria-live": "polite" }, "Draw with the pointer, or place a box and move it with the arrow keys; with Shift they size it.");
   const done = h("button", { type: "button", class: "main", disabled: true }, "Search for this person");
-  const at = h("input", { type: "range", min: 0, max: last, step: 1 / recording.fps, value: first ?? 0, "aria-label": "Moment of the recording" });
+  const at = h("input", { type: "range", min: 0, max: last, step: 1 / recording.fps, value: first, "aria-label": "Moment of the recording" });
   const time = h("output", { class: "nowrap" });
   const box = boxOn(drawing, recording, (now) => {
     const fits = now && now[2] - now[0] >= LEAST.width && now[3] - now[1] >= LEAST.height;
@@ -64,7 +67,7 @@ function player(recording, finish, first) {
   at.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(() => seek(Number(at.value)), 60); });
   done.addEventListener("click", () => finish({ spot: { camera_id: recording.camera_id, seconds: Number(Number(at.value).toFixed(3)), xyxy: box().map((each) => Math.round(each * 10) / 10) } }));
   const step = (by, text) => h("button", { type: "button", on: { click: () => seek(Number(at.value) + by) } }, text);
-  seek(first ?? 0);
+  seek(first);
   return [
     h("div", { class: "row" }, badge(recording.modality), h("span", { class: "grow" }), time), frame, at,
     h("div", { class: "row wrap" }, step(-5, "− 5 s"), step(-1 / recording.fps, "− 1 frame"), step(1 / recording.fps, "+ 1 frame"), step(5, "+ 5 s"),

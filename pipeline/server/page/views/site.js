@@ -94,7 +94,7 @@ function accounts(cameras) {
   const causes = (some) => Object.entries(some).filter(([, number]) => number > 0).map(([cause, number]) => `${number.toLocaleString("en-GB")} ${cause.replaceAll("_", " ")}`).join(", ");
   const sum = (some) => Object.values(some).reduce((total, each) => total + each, 0);
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Frames by camera" }, h("table", {},
-    h("thead", {}, h("tr", {}, ["Camera", "Decoded", "Processed", "Dropped", "Skipped", "Of it"].map((name, at) => h("th", { scope: "col", class: at && at < 5 ? "number" : null }, name)))),
+    h("thead", {}, h("tr", {}, ["Camera", "Decoded", "Processed", "Dropped", "Skipped", "Causes"].map((name, at) => h("th", { scope: "col", class: at && at < 5 ? "number" : null }, name)))),
     h("tbody", {}, known.map(({ camera_id: name, frames }) => h("tr", {},
       h("th", { scope: "row" }, name), [frames.decoded, frames.processed, sum(frames.dropped), sum(frames.skipped)].map((number) => h("td", { class: "number" }, number.toLocaleString("en-GB"))),
       h("td", { class: "muted" }, [causes(frames.dropped), causes(frames.skipped)].filter(Boolean).join(", ") || "nothing was lost"))))));

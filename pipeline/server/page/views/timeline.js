@@ -14,6 +14,9 @@ const HEAD = 30;
 const ROWS = 3;
 const MOST = 3000;
 const LEAST_SPAN = 10_000; // ms
+const FOLD = 0.06; // of the span: where nobody was seen for longer, the time is folded
+const FOLDED = 40; // pixels of a fold
+const LEAST_SHARE = 0.14; // of the width, for whatever lies between two folds
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000].map((each) => each * 1000);
 
 export async function show({ root, params, current }) {
@@ -23,6 +26,7 @@ export async function show({ root, params, current }) {
   if (!current()) return undefined;
   const extent = extentOf(details ? details.path : cameras.filter((camera) => camera.first).map((camera) => ({ start: camera.first, end: camera.last })));
   let span = spanOf(params, extent);
+  let folding = !params.has("from") || params.has("folded");
   let found = { items: [], more: false };
   let chosen = params.get("tracklet");
   let asked = 0;
@@ -32,6 +36,7 @@ export async function show({ root, params, current }) {
   const told = h("p", { class: "small muted told" });
   const peek = h("section", { class: "panel peeking", "aria-label": "Chosen tracklet" });
   const title = h("span", { class: "span" });
+  const fold = h("button", { type: "button", title: "Leave out times when nobody was seen (z)", on: { click: () => jump(span, !folding) } }, "Fold empty time");
   const button = (name, text, run, sign = null) => h("button", { type: "button", class: sign ? "icon-only" : "", title: text, "aria-label": sign ? text : null, on: { click: run } }, sign ? icon(sign) : name);
   const when = h("button", { type: "button", class: "chip", dataset: { name: "Span" } }, title, icon("down"));
   replace(root,
@@ -41,10 +46,11 @@ export async function show({ root, params, current }) {
       menu(when, (close) => spanForm(span, (next) => { close(); jump(next); })),
       h("span", { class: "row" },
         button("", "Earlier (h)", () => pan(-0.5), "back"), button("", "Later (l)", () => pan(0.5), "next"),
-        button("−", "Zoom out (-)", () => zoom(2)), button("+", "Zoom in (+)", () => zoom(0.5)), button("All", "Everything (0)", () => jump(extent)))),
+        button("−", "Zoom out (-)", () => zoom(2)), button("+", "Zoom in (+)", () => zoom(0.5)), button("All", "Everything (0)", () => jump(extent, true)), fold)),
     h("div", { class: "stack loose" }, lanes, told, peek));
 
-  function jump(next) {
+  function jump(next, folded = false) {
+    folding = folded;
     const middle = (next[0] + next[1]) / 2;
     const half = Math.max(next[1] - next[0], LEAST_SPAN) / 2;
     span = [Math.round(middle - half), Math.round(middle + half)];
@@ -58,7 +64,7 @@ export async function show({ root, params, current }) {
     const at = around ?? (bar && Date.parse(bar.start) >= span[0] && Date.parse(bar.start) <= span[1] ? Date.parse(bar.start) : (span[0] + span[1]) / 2);
     jump([at - (at - span[0]) * factor, at + (span[1] - at) * factor]);
   }
-  const keep = () => go(href("timeline", "", { person, from: new Date(span[0]).toISOString(), to: new Date(span[1]).toISOString(), tracklet: chosen }), { quietly: true, instead: true });
+  const keep = () => go(href("timeline", "", { person, from: new Date(span[0]).toISOString(), to: new Date(span[1]).toISOString(), tracklet: chosen, folded: folding }), { quietly: true, instead: true });
 
   let timer = null;
   function fetchSoon() {
@@ -80,15 +86,17 @@ export async function show({ root, params, current }) {
     const label = width < 560 ? 0 : 132;
     const laneHeight = label ? LANE : LANE + 16;
     const height = HEAD + cameras.length * laneHeight + 6;
-    const x = (at) => label + ((Date.parse(at) - span[0]) / (span[1] - span[0])) * (width - label);
     const had = drawing.contains(document.activeElement);
     drawing.setAttribute("viewBox", `0 0 ${width} ${height}`);
     drawing.setAttribute("height", height);
     const inSpan = found.items.filter((each) => Date.parse(each.end) >= span[0] && Date.parse(each.start) <= span[1]);
     const rowOf = rows(inSpan);
+    const scale = scaleOf(span, folding ? inSpan : [], label, width);
+    const { x } = scale;
+    fold.setAttribute("aria-pressed", String(folding));
     const top = (camera) => HEAD + cameras.findIndex((each) => each.camera_id === camera) * laneHeight;
     const barTop = (each) => top(each.camera_id) + (label ? 8 : 24) + rowOf.get(each.tracklet_id) * 11;
-    replace(drawing, nights(span, x, label, width, height), ticks(span, x, label, width, height),
+    replace(drawing, scale.parts.map((part) => [nights(part, x, height), ticks(part, x, height)]), scale.folds.map((each) => folded(each, height)),
       cameras.map((camera) => lane(camera, top(camera.camera_id), { label, width, laneHeight })),
       inSpan.map((each) => bar(each, { x, top: barTop(each), label, width })),
       details ? path(details, { x, middle: (each) => top(each.camera_id) + (label ? 8 : 24) + 5, label, drawn: inSpan, barTop }) : null);
@@ -156,11 +164,12 @@ export async function show({ root, params, current }) {
     { keys: ["-"], text: "Zoom out", run: () => zoom(2) },
     { keys: ["h"], text: "Earlier", run: () => pan(-0.5) },
     { keys: ["l"], text: "Later", run: () => pan(0.5) },
-    { keys: ["0"], text: "Everything", run: () => jump(extent) },
+    { keys: ["0"], text: "Everything", run: () => jump(extent, true) },
+    { keys: ["z"], text: "Fold empty time", run: () => jump(span, !folding) },
     { keys: ["t"], text: "Path of this person", run: () => { const each = found.items.find((item) => item.tracklet_id === chosen); if (each?.person) go(href("timeline", "", { person: each.person, tracklet: chosen })); } },
   ]);
 
-  drag(drawing, () => span, (next) => { span = next; draw(); }, () => { keep(); load(); });
+  drag(drawing, () => span, (next) => { folding = false; span = next; draw(); }, () => { keep(); load(); });
   drawing.addEventListener("wheel", (event) => {
     if (!event.ctrlKey && !event.shiftKey) return;
     event.preventDefault();
@@ -220,31 +229,82 @@ function rows(items) {
   return found;
 }
 
-function ticks(span, x, label, width, height) {
-  const most = Math.max(Math.floor((width - label) / 92), 2);
-  const step = STEPS.find((each) => (span[1] - span[0]) / each <= most) ?? STEPS.at(-1);
-  const offset = Date.parse(`${toField(span[0])}Z`) - Math.floor(span[0] / 60000) * 60000; // local less UTC
+/**
+ * Where moments lie: parts of the span beside each other, and folds between them where nobody was seen for long.
+ * @returns {{x: function(string): number, parts: object[], folds: object[]}}
+ */
+function scaleOf(span, items, label, width) {
+  const parts = seenParts(span, items).map(([from, to]) => ({ from, to }));
+  const room = width - label - FOLDED * (parts.length - 1);
+  const least = Math.min(LEAST_SHARE, 1 / parts.length);
+  const total = parts.reduce((sum, part) => sum + part.to - part.from, 0);
+  const shares = parts.map((part) => Math.max((part.to - part.from) / total, least));
+  const sum = shares.reduce((all_, share) => all_ + share, 0);
+  let left = label;
+  parts.forEach((part, at) => {
+    part.left = left;
+    part.right = left + (room * shares[at]) / sum;
+    left = part.right + FOLDED;
+  });
+  const folds = parts.slice(1).map((part, at) => ({ left: parts[at].right, right: part.left, seconds: (part.from - parts[at].to) / 1000 }));
+  const x = (when) => {
+    const at = Date.parse(when);
+    const next = parts.findIndex((part) => at <= part.to);
+    const part = parts[next < 0 ? parts.length - 1 : next];
+    if (at < part.from && next > 0) {
+      const before = parts[next - 1];
+      return before.right + ((at - before.to) / (part.from - before.to)) * FOLDED;
+    }
+    return part.left + ((at - part.from) / (part.to - part.from)) * (part.right - part.left);
+  };
+  return { x, parts, folds };
+}
+
+/** The spans in which somebody was seen, those with a short pause between them as one. */
+function seenParts(span, items) {
+  const pause = (span[1] - span[0]) * FOLD;
+  const parts = [];
+  for (const each of [...items].sort((a, b) => Date.parse(a.start) - Date.parse(b.start))) {
+    const [from, to] = [Math.max(Date.parse(each.start), span[0]), Math.min(Date.parse(each.end), span[1])];
+    const last = parts.at(-1);
+    if (last && from - last[1] < pause) last[1] = Math.max(last[1], to);
+    else parts.push([from, to]);
+  }
+  if (parts.length < 2) return [span];
+  return parts.map(([from, to]) => { const margin = Math.max((to - from) * 0.06, 1000); return [from - margin, to + margin]; });
+}
+
+function folded({ left, right, seconds }, height) {
+  const middle = (left + right) / 2;
+  return svg("g", { class: "fold" }, svg("title", {}, `${duration(seconds)} in which nobody was seen`), svg("rect", { x: left, y: HEAD, width: right - left, height: height - HEAD }),
+    svg("text", { x: middle, y: HEAD - 12, "text-anchor": "middle" }, `${duration(seconds).split(" ")[0]}`),
+    svg("path", { d: `M${left} ${HEAD - 6}L${middle - 4} ${HEAD - 6}L${middle} ${HEAD - 10}L${middle + 4} ${HEAD - 2}L${middle + 8} ${HEAD - 6}L${right} ${HEAD - 6}` }));
+}
+
+function ticks({ from, to, left, right }, x, height) {
+  const most = Math.max(Math.floor((right - left) / 92), 1);
+  const step = STEPS.find((each) => (to - from) / each <= most) ?? STEPS.at(-1);
+  const offset = Date.parse(`${toField(from)}Z`) - Math.floor(from / 60000) * 60000; // local less UTC
   const found = [];
-  for (let at = Math.ceil((span[0] + offset) / step) * step - offset; at <= span[1]; at += step) {
-    const when = new Date(at).toISOString();
-    const left = x(when);
-    if (left < label || left > width - 20) continue;
+  for (let at = Math.ceil((from + offset) / step) * step - offset; at <= to; at += step) {
+    const place = x(new Date(at).toISOString());
+    if (place > right - 20) continue;
     const text = step >= 86_400_000 ? shortDay(at) : step < 60_000 ? clock(at) : shortClock(at) === "00:00" ? shortDay(at) : shortClock(at);
-    found.push(svg("line", { class: "tick", x1: left, x2: left, y1: HEAD - 6, y2: height }), svg("text", { x: left + 4, y: HEAD - 12 }, text));
+    found.push(svg("line", { class: "tick", x1: place, x2: place, y1: HEAD - 6, y2: height }), svg("text", { x: place + 4, y: HEAD - 12 }, text));
   }
   return found;
 }
 
-function nights(span, x, label, width, height) {
-  if (span[1] - span[0] > 15 * 86_400_000 || span[1] - span[0] < 60_000) return null;
+function nights({ from, to, left, right }, x, height) {
+  if (to - from > 15 * 86_400_000) return null;
   const found = [];
   const step = 3_600_000;
   const isNight = (at) => { const hour = Number(hourOf(at).key.slice(11)); return hour >= 20 || hour < 6; };
-  for (let at = Math.floor(span[0] / step) * step; at < span[1]; at += step) {
+  for (let at = Math.floor(from / step) * step; at < to; at += step) {
     if (!isNight(at)) continue;
-    const left = Math.max(x(new Date(at).toISOString()), label);
-    const right = Math.min(x(new Date(at + step).toISOString()), width);
-    if (right > left) found.push(svg("rect", { class: "night", x: left, y: HEAD, width: right - left, height: height - HEAD }));
+    const begin = Math.max(x(new Date(Math.max(at, from)).toISOString()), left);
+    const end = Math.min(x(new Date(Math.min(at + step, to)).toISOString()), right);
+    if (end > begin) found.push(svg("rect", { class: "night", x: begin, y: HEAD, width: end - begin + 0.5, height: height - HEAD }));
   }
   return found;
 }

@@ -77,7 +77,7 @@ const rankOf = (link) => ({ confirmed: 2, probable: 1, rejected: 0 })[link.state
 function clip(details) {
   if (!details.clip) return { element: h("div", { class: "panel" }, h("p", { class: "empty" }, "Neither the recording nor the views are kept any more.")), toggle: () => {}, box: () => {}, step: () => {}, dispose: () => {} };
   let boxed = true;
-  const video = h("video", { src: media.clip(details.tracklet_id, { box: true }), controls: true, muted: true, playsinline: true, preload: "auto", loop: true, "aria-label": `Clip of ${nameOf(details)}`, on: {
+  const video = h("video", { src: media.clip(details.tracklet_id, { box: true }), controls: true, muted: true, playsinline: true, preload: "auto", loop: true, autoplay: !matchMedia("(prefers-reduced-motion: reduce)").matches, "aria-label": `Clip of ${nameOf(details)}`, on: {
     error: () => { if (video.hasAttribute("src")) toast(Object.assign(new Error("clip"), { title: "The clip cannot be played", detail: "The recording may be gone, or this browser has no H.264." })); },
   } });
   const perFrame = details.frames > 1 ? details.seconds / (details.frames - 1) : 0.1;
