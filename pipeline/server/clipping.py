@@ -43,7 +43,7 @@ class Clips:
             self._kept.move_to_end(key)
             return known
         if key not in self._making:  # who asks for one that is being made waits for the same
-            self._making[key] = asyncio.ensure_future(self._workers.read(lambda store: self._make(store, key)))
+            self._making[key] = asyncio.ensure_future(self._workers.use(lambda store: self._make(store, key)))
             self._making[key].add_done_callback(lambda done: self._making.pop(key, None))
         data = await asyncio.shield(self._making[key])
         self._kept[key] = data

@@ -49,6 +49,7 @@ class Desk:
     sessions: Sessions = field(init=False)
     logins: LoginLimit = field(init=False)
     workers: Workers = field(init=False)
+    writer: Workers = field(init=False)
     search: SearchDesk = field(init=False)
     queries: Queries = field(init=False, default_factory=Queries)
     clips: Clips = field(init=False)
@@ -60,6 +61,7 @@ class Desk:
     def __post_init__(self) -> None:
         self.sessions, self.logins = Sessions(self.settings), LoginLimit(self.settings)
         self.workers = Workers(self.root, threads=_READERS)
+        self.writer = Workers(self.root, threads=1, name="writer", open_store=Store.edit)
         self.search = SearchDesk(self.root, threads=self.settings.searches, device=self.device)
         self.clips, self.exports, self.hub = Clips(self, self.root), Exports(self, self.root), Hub(self)
 
@@ -68,6 +70,7 @@ class Desk:
         self.exports.close()
         self.clips.close()
         self.search.close()
+        self.writer.close()
         self.workers.close()
 
     @property

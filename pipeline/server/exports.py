@@ -83,7 +83,7 @@ class Exports:
             detail = "too many exports wait already"
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "60"})
         actor = self._desk.actor(caller, case_id=case_id, purpose=asked.purpose)
-        note = await self._desk.workers.read(lambda store: self._planned(store, caller, actor, case_id, asked))
+        note = await self._desk.workers.use(lambda store: self._planned(store, caller, actor, case_id, asked))
         await self._workers.run(lambda: self._keep(note))
         self._progress[note.export_id] = 0.0
         task = asyncio.create_task(self._write(note, caller, actor, asked))

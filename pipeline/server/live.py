@@ -116,13 +116,13 @@ class Hub:
                 return []  # erased meanwhile
             return self._tracklets_after(store, max(row, store.last_row - _MOST_MISSED))
 
-        return await self._desk.workers.read(found) if seen else []
+        return await self._desk.workers.use(found) if seen else []
 
     async def _watch(self) -> None:
         """Look once a second for as long as somebody listens."""
         while self._listeners:
             try:
-                events = await self._desk.workers.read(self._look)
+                events = await self._desk.workers.use(self._look)
             except Exception:
                 logger.exception("the gallery could not be looked at; trying again")
                 events = []

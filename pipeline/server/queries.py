@@ -127,7 +127,7 @@ async def preview_of_example(desk: "Desk", caller: Caller, example: Example) -> 
         return _told(desk.queries.get(example.query_id, caller.user))
     if example.tracklet_id is not None:
         name = example.tracklet_id
-        return _told(await desk.workers.read(lambda store: _keep_tracklet(desk, store, caller, name)))
+        return _told(await desk.workers.use(lambda store: _keep_tracklet(desk, store, caller, name)))
     return _told(await keep_spot(desk, caller, example))
 
 
@@ -140,7 +140,7 @@ async def keep_spot(desk: "Desk", caller: Caller, example: Example) -> Kept:
     spot, config = example.spot, desk.config
     if spot is None:
         raise ValueError("not a spot")
-    await desk.workers.read(lambda store: visible_camera(desk.config, store, caller, spot.camera_id))
+    await desk.workers.use(lambda store: visible_camera(desk.config, store, caller, spot.camera_id))
     if config is None or not has_recording(config, spot.camera_id):
         raise not_found(f"recording of camera {spot.camera_id}")
     left, top, right, bottom = spot.xyxy
@@ -148,6 +148,7 @@ async def keep_spot(desk: "Desk", caller: Caller, example: Example) -> Kept:
     where = Spot(moment, (left, top, right, bottom))
     clip, query = await desk.workers.run(lambda: _usable(lambda: clip_of_spot(spot.camera_id, where, config)))
     quality = _quality(clip[0], query.modality, bottom - top, right - left, truncated=left <= 1 or top <= 1)
+    desk.search.prepare_model()
     return desk.queries.keep(caller.user, clip, query, quality)
 
 
@@ -168,7 +169,7 @@ async def preview_of_upload(
     """
     if camera_id is not None:
         name = camera_id
-        await desk.workers.read(lambda store: visible_camera(desk.config, store, caller, name))
+        await desk.workers.use(lambda store: visible_camera(desk.config, store, caller, name))
     data = await file.read()
     suffix = check_image(data, most_pixels=round(1e6 * desk.settings.upload_megapixels))
     title = _UNSAFE.sub("_", Path(file.filename or "").stem)[:60].strip("._") or "upload"
@@ -185,7 +186,9 @@ async def preview_of_upload(
         height, width = clip[0].shape[:2]
         return desk.queries.keep(caller.user, clip, query, _quality(clip[0], query.modality, height, width))
 
-    return _told(await desk.models.run(take_in))
+    kept = await desk.models.run(take_in)
+    desk.search.prepare_model()
+    return _told(kept)
 
 
 def _usable(job: Any, *, hide: str = "") -> Any:

@@ -65,6 +65,21 @@ class SearchDesk:
             shared = self._searcher[1]
         return shared.at_this_moment(store, rules=search_rules(config, options))
 
+    def load_model(self) -> "Extractor":
+        """The model that filled the gallery, as its run's config names it; on the one thread that runs models.
+
+        Raises:
+            UsageError: When no run says which model that was, or its weights are gone.
+        """
+        if self._extractor is None:
+            self._extractor = build_extractor(read_config(self._root).reid.weights, self._device)
+        return self._extractor
+
+    def prepare_model(self) -> None:
+        """Load the model while whoever will need it looks at what they are about to search for."""
+        if self._extractor is None:
+            self.models.submit(self.load_model)
+
     def embed(self, store: Store, kept: Kept) -> None:
         """Give a query its vector.
 
@@ -74,14 +89,13 @@ class SearchDesk:
         """
         if kept.vector is not None:
             return
-        if self._extractor is None:
-            self._extractor = build_extractor(read_config(self._root).reid.weights, self._device)
-        if self._extractor.model_id != store.model_id:
+        extractor = self.load_model()
+        if extractor.model_id != store.model_id:
             raise GalleryMismatchError(
                 f"the gallery was filled by model {store.model_id}, but pictures would be embedded by model"
-                f" {self._extractor.model_id}; search by a stored tracklet, or use the same weights"
+                f" {extractor.model_id}; search by a stored tracklet, or use the same weights"
             )
-        kept.vector = rounded(self._extractor.extract([kept.clip], [kept.query.modality]))[0]
+        kept.vector = rounded(extractor.extract([kept.clip], [kept.query.modality]))[0]
 
 
 async def search_for(desk: "Desk", caller: Caller, asked: SearchRequest) -> dict[str, Any]:
@@ -90,11 +104,13 @@ async def search_for(desk: "Desk", caller: Caller, asked: SearchRequest) -> dict
     wanted = _filter_of(asked)
     options = SearchOptions(asked.rerank, asked.false_match_rate, desk.device)
     config = desk.config
-    await desk.workers.read(lambda store: _check(desk, store, caller, actor, wanted))
     examples = [await _ready(desk, caller, each) for each in asked.examples]
     negatives = [await _ready(desk, caller, each) for each in asked.negatives]
 
     def job(store: Store) -> SearchResult:
+        _check(desk, store, caller, actor, wanted)
+        for name in (each for each in (*examples, *negatives) if isinstance(each, str)):
+            visible_tracklet(store, caller, name)
         for attempt in range(_ATTEMPTS):
             searcher = desk.search.searcher(store, options, config)
             try:
@@ -109,9 +125,9 @@ async def search_for(desk: "Desk", caller: Caller, asked: SearchRequest) -> dict
                     raise
         raise AssertionError
 
-    result = await desk.search.workers.read(job)
+    result = await desk.search.workers.use(job)
     record = search_record(wanted, options, result)
-    await desk.workers.write(lambda store: desk.audit(store).record(actor, "search", record[0], subjects=record[1]))
+    await desk.writer.use(lambda store: desk.audit(store).record(actor, "search", record[0], subjects=record[1]))
     return search_reply(result)
 
 
@@ -145,11 +161,9 @@ def _filter_of(asked: SearchRequest) -> SearchFilter:
 
 
 async def _ready(desk: "Desk", caller: Caller, asked: Asked) -> str | Kept:
-    """A tracklet id that the caller may see, or a picture with its vector."""
+    """A tracklet id, or a picture with its vector."""
     if asked.tracklet_id is not None:
-        name = asked.tracklet_id
-        await desk.workers.read(lambda store: visible_tracklet(store, caller, name))
-        return name
+        return asked.tracklet_id
     kept = (
         await keep_spot(desk, caller, asked)
         if asked.query_id is None
@@ -157,7 +171,7 @@ async def _ready(desk: "Desk", caller: Caller, asked: Asked) -> str | Kept:
     )
     if kept.tracklet_id is not None:
         return kept.tracklet_id
-    await desk.models.read(lambda store: desk.search.embed(store, kept))
+    await desk.models.use(lambda store: desk.search.embed(store, kept))
     return kept
 
 

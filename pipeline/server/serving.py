@@ -154,9 +154,15 @@ def _tls(settings: ServerConfig) -> ssl.SSLContext | None:
 
 def _listen(settings: ServerConfig) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # With its protocol named, for asyncio sends without delay (TCP_NODELAY) only where it is.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=256)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((settings.host, settings.port))
+        listening.listen(256)
+        return listening
     except OSError as error:
+        listening.close()
         raise ResourceError(
             f"server: {settings.host}:{settings.port} cannot be listened on: {error.strerror or error}"
         ) from error

@@ -27,9 +27,17 @@ _MOST_WAITING = 256
 
 
 class Workers:
-    """A few threads with the gallery open to read."""
+    """A few threads with the gallery open."""
 
-    def __init__(self, root: Path, *, threads: int, name: str = "server", most_waiting: int = _MOST_WAITING) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        threads: int,
+        name: str = "server",
+        most_waiting: int = _MOST_WAITING,
+        open_store: Callable[[Path], Store] = Store.read,
+    ) -> None:
         """Nothing starts until there is work.
 
         Args:
@@ -37,25 +45,18 @@ class Workers:
             threads: At most so many at a time.
             name: Of the threads.
             most_waiting: Who comes when so many wait is sent away with 503.
+            open_store: How the gallery is opened: to read, or to edit.
         """
         self._root = root
+        self._open_store = open_store
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=_step_back)
         self._own = threading.local()
         self._waiting = 0
         self._most_waiting = most_waiting
 
-    async def read(self, job: Callable[[Store], T]) -> T:
+    async def use(self, job: Callable[[Store], T]) -> T:
         """Do something with the gallery."""
         return await self.run(lambda: job(self._store()))
-
-    async def write(self, job: Callable[[Store], T]) -> T:
-        """Do something to the gallery, as an operator does beside a process that fills it."""
-
-        def with_store() -> T:
-            with Store.edit(self._root) as store:
-                return job(store)
-
-        return await self.run(with_store)
 
     async def run(self, job: Callable[[], T]) -> T:
         """Do something else that takes time.
@@ -72,6 +73,10 @@ class Workers:
         finally:
             self._waiting -= 1
 
+    def submit(self, job: Callable[[], object]) -> None:
+        """Do something that nobody waits for; what goes wrong is told to the next one who needs it."""
+        self._pool.submit(job)
+
     def close(self) -> None:
         """Finish what is under way; what waits is not begun."""
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -87,7 +92,7 @@ class Workers:
         if store is not None:
             store.close()
             self._own.store = None
-        self._own.store = store = Store.read(self._root)
+        self._own.store = store = self._open_store(self._root)
         self._own.identity = identity
         return store
 

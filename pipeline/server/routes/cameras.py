@@ -22,13 +22,13 @@ router = APIRouter(tags=["cameras"])
 @router.get("/cameras", response_model=list[Camera])
 async def cameras(desk: TheDesk, caller: AtSite) -> list[dict[str, Any]]:
     """All cameras that I may see."""
-    return await desk.workers.read(lambda store: cameras_of(desk, store, caller.cameras))
+    return await desk.workers.use(lambda store: cameras_of(desk, store, caller.cameras))
 
 
 @router.get("/cameras/{camera_id}", response_model=Camera)
 async def camera(desk: TheDesk, caller: AtSite, camera_id: CameraId) -> dict[str, Any]:
     """One camera."""
-    found = await desk.workers.read(lambda store: cameras_of(desk, store, caller.cameras))
+    found = await desk.workers.use(lambda store: cameras_of(desk, store, caller.cameras))
     for each in found:
         if each["camera_id"] == camera_id:
             return each
@@ -38,7 +38,7 @@ async def camera(desk: TheDesk, caller: AtSite, camera_id: CameraId) -> dict[str
 @router.get("/cameras/{camera_id}/recording", response_model=Recording)
 async def recording(desk: TheDesk, caller: Looker, camera_id: CameraId) -> dict[str, Any]:
     """What can be looked at of a camera whose source is a recording; 404 for a stream, or when the files are gone."""
-    await desk.workers.read(lambda store: visible_camera(desk.config, store, caller, camera_id))
+    await desk.workers.use(lambda store: visible_camera(desk.config, store, caller, camera_id))
     return await desk.workers.run(lambda: recording_of(desk.config, camera_id))
 
 
@@ -60,7 +60,7 @@ async def frame(
     ``X-Frame-Index``, ``X-Seconds`` and ``X-Captured-At`` name the frame: a box drawn on it is searched for with the
     same seconds. Without a moment, the first frame.
     """
-    await desk.workers.read(lambda store: visible_camera(desk.config, store, caller, camera_id))
+    await desk.workers.use(lambda store: visible_camera(desk.config, store, caller, camera_id))
     moment: datetime | float = at if at is not None else seconds or 0.0
     shown, image = await desk.workers.run(lambda: frame_at(desk.config, camera_id, moment))
     headers = {

@@ -32,7 +32,7 @@ router = APIRouter(tags=["cases"])
 async def cases(desk: TheDesk, caller: CaseReader, limit: Limit = 50, cursor: CursorText = None) -> dict[str, Any]:
     """All cases, by name, each with those of its tracklets that I may see."""
     place = place_of(cursor, int)
-    return await desk.workers.read(lambda store: cases_page(store, caller, skip=place[0] if place else 0, limit=limit))
+    return await desk.workers.use(lambda store: cases_page(store, caller, skip=place[0] if place else 0, limit=limit))
 
 
 @router.post("/cases", response_model=CaseDetails, status_code=201)
@@ -43,13 +43,13 @@ async def open_case(desk: TheDesk, caller: Investigator, asked: NewCase) -> dict
         Cases(store, desk.audit(store)).open(asked.case_id, asked.title, desk.actor(caller))
         return case_details(desk, store, caller, asked.case_id)
 
-    return await desk.workers.write(job)
+    return await desk.writer.use(job)
 
 
 @router.get("/cases/{case_id}", response_model=CaseDetails)
 async def case(desk: TheDesk, caller: CaseReader, case_id: CaseId) -> dict[str, Any]:
     """A case with its tracklets and exports."""
-    return await desk.workers.read(lambda store: case_details(desk, store, caller, case_id))
+    return await desk.workers.use(lambda store: case_details(desk, store, caller, case_id))
 
 
 @router.post("/cases/{case_id}/items", response_model=CaseDetails, status_code=201)
@@ -80,7 +80,7 @@ async def release(desk: TheDesk, caller: Investigator, case_id: CaseId, tracklet
         Cases(store, desk.audit(store)).release(case_id, [tracklet_id], desk.actor(caller, case_id=case_id))
         return {}
 
-    await desk.workers.write(job)
+    await desk.writer.use(job)
 
 
 @router.post("/cases/{case_id}/close", response_model=CaseDetails)
@@ -98,7 +98,7 @@ async def close_case(desk: TheDesk, caller: Investigator, case_id: CaseId) -> di
 @router.post("/cases/{case_id}/exports", response_model=Export, status_code=202)
 async def export(desk: TheDesk, caller: Investigator, case_id: CaseId, asked: NewExport) -> dict[str, Any]:
     """Begin to write the evidence of a case as a zip: of those of its tracklets that I may see."""
-    await desk.workers.read(lambda store: require_case(store, case_id))
+    await desk.workers.use(lambda store: require_case(store, case_id))
     return await desk.exports.begin(caller, case_id, asked)
 
 
@@ -142,7 +142,7 @@ async def verify_export(desk: TheDesk, caller: CaseReader, export_id: ExportId) 
 
 async def _unless_closed(desk: Any, job: Any) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = await desk.workers.write(job)
+        found: dict[str, Any] = await desk.writer.use(job)
     except UsageError as error:
         raise ProblemError(HTTPStatus.CONFLICT, str(error)) from None
     return found

@@ -53,7 +53,7 @@ async def persons(
         more = cursor_of(found[limit - 1].person_id) if len(found) > limit else None
         return {"items": [person_reply(each) for each in found[:limit]], "next": more}
 
-    return await desk.workers.read(page)
+    return await desk.workers.use(page)
 
 
 @router.get("/persons/{person}", response_model=PersonDetails)
@@ -80,7 +80,7 @@ async def person(desk: TheDesk, caller: Looker, person: PersonName) -> dict[str,
             "links": [links[key] for key in sorted(links)],
         }
 
-    return await desk.workers.read(found)
+    return await desk.workers.use(found)
 
 
 @router.post("/persons/merge", response_model=Decision, status_code=201)
@@ -142,7 +142,7 @@ async def decisions(
         more = cursor_of(found[limit - 1].decision_id) if len(found) > limit else None
         return {"items": [decision_reply(each) for each in found[:limit]], "next": more}
 
-    return await desk.workers.read(page)
+    return await desk.workers.use(page)
 
 
 @router.post("/decisions/{decision_id}/undo", response_model=Decision, status_code=201)
@@ -170,7 +170,7 @@ async def links(
 ) -> dict[str, Any]:
     """Links between tracklets both of which I may see, by their later tracklet."""
     place = place_of(cursor, str, str)
-    return await desk.workers.read(
+    return await desk.workers.use(
         lambda store: links_page(
             store, caller, tracklet_id=tracklet_id, states=tuple(state or LinkState), after=place, limit=limit
         )
@@ -194,6 +194,6 @@ async def _decided(desk: Desk, decide: Any) -> dict[str, Any]:
         return decision_reply(decide(Persons(store, desk.audit(store)), store))
 
     try:
-        return await desk.workers.write(job)
+        return await desk.writer.use(job)
     except UsageError as error:
         raise ProblemError(HTTPStatus.CONFLICT, str(error)) from None

@@ -23,7 +23,7 @@ router = APIRouter(tags=["site"])
 async def health(desk: TheDesk, response: Response) -> dict[str, Any]:
     """Whether the server answers and the gallery can be read; nobody is asked who they are."""
     try:
-        await desk.workers.read(lambda store: store.last_row)
+        await desk.workers.use(lambda store: store.last_row)
     except Exception:  # noqa: BLE001 (whatever it is, it is not healthy)
         response.status_code = 503
         return {"status": "failing", "version": software_version()}
@@ -33,7 +33,7 @@ async def health(desk: TheDesk, response: Response) -> dict[str, Any]:
 @router.get("/site", response_model=Site)
 async def site(desk: TheDesk, caller: AtSite) -> dict[str, Any]:
     """The state of cameras, frames, gallery and disk."""
-    return await desk.workers.read(lambda store: site_of(desk, store, caller))
+    return await desk.workers.use(lambda store: site_of(desk, store, caller))
 
 
 @router.get("/audit", response_model=Page[AuditRow])
@@ -46,7 +46,7 @@ async def audit(desk: TheDesk, caller: Auditor, limit: Limit = 50, cursor: Curso
         more = cursor_of(found[limit - 1].number) if len(found) > limit else None
         return {"items": [audit_row_reply(each) for each in found[:limit]], "next": more}
 
-    return await desk.workers.read(page)
+    return await desk.workers.use(page)
 
 
 @router.get("/audit/verify", response_model=AuditVerdict)
@@ -60,7 +60,7 @@ async def verify_audit(
     """Look for any edit, deletion, insertion, reorder or truncation of the audit."""
     number, _, digest = (head or "").partition(":")
     known = (int(number), digest) if head else None
-    return await desk.workers.read(lambda store: audit_verdict_reply(Audit(store).verify(head=known)))
+    return await desk.workers.use(lambda store: audit_verdict_reply(Audit(store).verify(head=known)))
 
 
 @router.get("/config", response_model=Configuration)

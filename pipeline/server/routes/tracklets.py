@@ -75,13 +75,13 @@ async def tracklets(
         more = cursor_of(to_us(shown[-1].start), shown[-1].tracklet_id) if len(found) > limit else None
         return {"items": [tracklet_reply(each, desk.zone) for each in shown], "next": more}
 
-    return await desk.workers.read(page)
+    return await desk.workers.use(page)
 
 
 @router.get("/tracklets/{tracklet_id}", response_model=TrackletDetails)
 async def tracklet(desk: TheDesk, caller: Looker, tracklet_id: TrackletId) -> dict[str, Any]:
     """One tracklet with its views, counterparts, links and cases."""
-    return await desk.workers.read(
+    return await desk.workers.use(
         lambda store: details_reply(desk, store, caller, visible_tracklet(store, caller, tracklet_id))
     )
 
@@ -89,7 +89,7 @@ async def tracklet(desk: TheDesk, caller: Looker, tracklet_id: TrackletId) -> di
 @router.get("/tracklets/{tracklet_id}/boxes", response_model=TrackletBoxes)
 async def boxes(desk: TheDesk, caller: Looker, tracklet_id: TrackletId) -> dict[str, Any]:
     """Where the person was, frame by frame."""
-    return await desk.workers.read(lambda store: boxes_reply(store, visible_tracklet(store, caller, tracklet_id)))
+    return await desk.workers.use(lambda store: boxes_reply(store, visible_tracklet(store, caller, tracklet_id)))
 
 
 @router.get("/tracklets/{tracklet_id}/links", response_model=list[Link], name="links_of_tracklet")
@@ -100,7 +100,7 @@ async def links(desk: TheDesk, caller: Looker, tracklet_id: TrackletId) -> list[
         own = visible_tracklet(store, caller, tracklet_id)
         return [link_reply(each) for each in visible_links(store, caller, own.tracklet_id)]
 
-    return await desk.workers.read(found)
+    return await desk.workers.use(found)
 
 
 @router.get("/tracklets/{tracklet_id}/crops/{position}", response_class=Response, responses=_PICTURE)
@@ -125,7 +125,7 @@ async def crop(
             raise not_found(f"crop {position} of tracklet {tracklet_id}")
         return crop_picture(path, own.modality, native=view == "native")
 
-    data, kind = await desk.workers.read(found)
+    data, kind = await desk.workers.use(found)
     return picture(request, data, kind)
 
 
@@ -147,7 +147,7 @@ async def counterpart(
                 return crop_picture(each.crop, each.modality, native=view == "native")
         raise not_found(f"counterpart of tracklet {tracklet_id} in camera {camera_id}")
 
-    data, kind = await desk.workers.read(found)
+    data, kind = await desk.workers.use(found)
     return picture(request, data, kind)
 
 
@@ -167,7 +167,7 @@ async def clip(
     box: Annotated[bool, Query(description="whether the box is drawn")] = True,
 ) -> Response:
     """H.264 of the recording while the person was in view, or of the kept views where there is no recording."""
-    await desk.workers.read(lambda store: visible_tracklet(store, caller, tracklet_id))
+    await desk.workers.use(lambda store: visible_tracklet(store, caller, tracklet_id))
     try:
         data = await desk.clips.get(tracklet_id, box=box)
     except UsageError as error:
