@@ -24,7 +24,10 @@ let session = null;
 let shown = { dispose: () => {} };
 let turn = 0;
 
-const may = (permission) => !permission || Boolean(session?.permissions.includes(permission));
+const OF_ALL_CAMERAS = new Set(["audit", "config"]); // cannot be told in part
+
+const may = (permission) => !permission
+  || (Boolean(session?.permissions.includes(permission)) && !(OF_ALL_CAMERAS.has(permission) && session.cameras));
 
 async function start() {
   whenLoggedOut(() => { if (session) loggedOut(); });

@@ -101,7 +101,7 @@ async function showOne({ root, id, may, current, ...rest }) {
       h("p", { class: "under" }, details.title || "Without a title", h("span", { class: "small" }, " · opened ", moment(details.opened, { withDay: true })))),
     h("div", { class: "two-columns" },
       h("section", { class: "panel" }, h("h2", {}, `Evidence: ${count(details.details.length, "tracklet")}`),
-        details.details.length ? h("ul", { class: "links items" }, details.details.map((each) => item(each, writable ? release : null))) : h("p", { class: "muted" }, "Empty. Star answers of a search and press e, or add a tracklet from its own page.")),
+        details.details.length ? h("ul", { class: "links items" }, details.details.map((each) => item(each, writable ? release : null, may("look")))) : h("p", { class: "muted" }, "Empty. Star answers of a search and press e, or add a tracklet from its own page.")),
       h("section", { class: "panel" }, h("div", { class: "row panel-head" }, h("h2", { class: "grow" }, "Exports"),
         may("evidence") ? h("button", { type: "button", class: "main", disabled: !details.details.length, title: "Export as a zip (z)", on: { click: begin } }, icon("download"), "Export") : null), exports,
       h("p", { class: "small muted note" }, "One zip: clips with and without boxes, crops, events, the rows of the audit, and a manifest with the SHA-256 of each file, the model, the software and where times came from."))));
@@ -115,11 +115,12 @@ async function showOne({ root, id, may, current, ...rest }) {
   return { dispose: () => clearTimeout(timer) };
 }
 
-function item({ tracklet, added, added_by: by, note }, release) {
+function item({ tracklet, added, added_by: by, note }, release, mayLook) {
   return h("li", {},
-    h("a", { class: "open", href: href("tracklet", tracklet.tracklet_id, { from: "cases" }), "aria-label": `Open ${tracklet.camera_id}, ${moment(tracklet.start).textContent}` }, crop(bestOf(tracklet), "")),
+    mayLook ? h("a", { class: "open", href: href("tracklet", tracklet.tracklet_id, { from: "cases" }), "aria-label": `Open ${tracklet.camera_id}, ${moment(tracklet.start).textContent}` }, crop(bestOf(tracklet), ""))
+      : h("span", { class: "crop" }, h("span", { class: "gone" }, "not for this role")),
     h("div", { class: "stack tight" },
-      h("div", { class: "row wrap" }, h("strong", {}, tracklet.camera_id), badge(tracklet.modality), tracklet.person ? h("a", { href: href("persons", tracklet.person) }, tracklet.person) : null),
+      h("div", { class: "row wrap" }, h("strong", {}, tracklet.camera_id), badge(tracklet.modality), tracklet.person ? (mayLook ? h("a", { href: href("persons", tracklet.person) }, tracklet.person) : tracklet.person) : null),
       h("span", { class: "small" }, moment(tracklet.start, { withDay: true }), h("span", { class: "muted" }, ` · ${duration(tracklet.seconds)}`)),
       note ? h("span", { class: "row" }, icon("note"), note) : null,
       h("span", { class: "small muted" }, `added by ${by}, `, moment(added, { withDay: true }))),

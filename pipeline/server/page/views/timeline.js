@@ -44,7 +44,7 @@ export async function show({ root, params, current }) {
       details ? [h("a", { class: "badge", href: href("persons", person) }, person), h("button", { type: "button", class: "plain icon-only", "aria-label": `Show everybody, not only ${person}`, on: { click: () => go(href("timeline")) } }, icon("reject"))] : null,
       h("span", { class: "grow" }),
       menu(when, (close) => spanForm(span, (next) => { close(); jump(next); })),
-      h("span", { class: "row" },
+      h("span", { class: "row wrap" },
         button("", "Earlier (h)", () => pan(-0.5), "back"), button("", "Later (l)", () => pan(0.5), "next"),
         button("−", "Zoom out (-)", () => zoom(2)), button("+", "Zoom in (+)", () => zoom(0.5)), button("All", "Everything (0)", () => jump(extent, true)), fold)),
     h("div", { class: "stack loose" }, lanes, told, peek));
@@ -292,7 +292,7 @@ function ticks({ from, to, left, right }, x, height) {
     const text = step >= 86_400_000 ? shortDay(at) : step < 60_000 ? clock(at) : shortClock(at) === "00:00" ? shortDay(at) : shortClock(at);
     found.push(svg("line", { class: "tick", x1: place, x2: place, y1: HEAD - 6, y2: height }), svg("text", { x: place + 4, y: HEAD - 12 }, text));
   }
-  return found;
+  return found.length ? found : svg("text", { x: left + 4, y: HEAD - 12 }, shortClock(from));
 }
 
 function nights({ from, to, left, right }, x, height) {
