@@ -40,6 +40,7 @@ async function start() {
     { keys: ["d"], text: "Light or dark", run: switchTheme },
   ]);
   listen(show);
+  VIEWS[where().view]?.load(); // while the server says who this is
   try {
     session = await api.session();
   } catch (error) {

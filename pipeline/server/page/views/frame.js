@@ -46,7 +46,7 @@ function player(recording, finish, first) {
   const last = Math.max((recording.seconds ?? 0) - 1 / recording.fps, 0);
   const image = h("img", { alt: `Frame of ${recording.camera_id}` });
   const drawing = svg("svg", { viewBox: `0 0 ${recording.width} ${recording.height}`, preserveAspectRatio: "none" });
-  const frame = h("div", { class: "frame" }, image, drawing);
+  const frame = h("div", { class: "frame", vars: { ratio: `${recording.width} / ${recording.height}` } }, image, drawing);
   const said = h("p", { class: "small muted drawing-said", "aria-live": "polite" }, "Draw with the pointer, or place a box and move it with the arrow keys; with Shift they size it.");
   const done = h("button", { type: "button", class: "main", disabled: true }, "Search for this person");
   const at = h("input", { type: "range", min: 0, max: last, step: 1 / recording.fps, value: first, "aria-label": "Moment of the recording" });

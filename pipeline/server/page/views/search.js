@@ -20,6 +20,8 @@ let last = { key: null, result: null }; // so that coming back from a tracklet d
 export async function show({ root, session, may, params, current }) {
   let state = read(params);
   let searching = null;
+  let early = state.asked ? null : latest(state.filters); // beside the cameras, not after them
+  early?.catch(() => {}); // told where it is shown
   const cameras = await api.cameras();
   if (!current()) return undefined;
 
@@ -149,8 +151,8 @@ export async function show({ root, session, may, params, current }) {
   }
 
   async function drawLatest() {
-    const { modalities, cameras: of, start, end, zones, min_quality: least } = state.filters;
-    const found = await attempt(() => api.tracklets({ modality: modalities, camera: of, from: start, to: end, zone: zones, min_quality: least, order: "newest", limit: LATEST }));
+    const found = await attempt(() => early ?? latest(state.filters));
+    early = null;
     if (!found || state.asked || !current()) return;
     replace(list,
       h("h2", { class: "latest" }, found.items.length ? "Seen last" : "Nobody was seen yet"),
@@ -278,6 +280,11 @@ export async function show({ root, session, may, params, current }) {
       removeEventListener("paste", pasted);
     },
   };
+}
+
+/** Whom the cameras saw last, as far as the filters let them pass. */
+function latest({ modalities, cameras, start, end, zones, min_quality: least, persons }) {
+  return api.tracklets({ modality: modalities, camera: cameras, from: start, to: end, zone: zones, min_quality: least, person: persons[0], order: "newest", limit: LATEST });
 }
 
 /** The address of a search for one tracklet. */

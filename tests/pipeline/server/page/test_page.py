@@ -323,7 +323,7 @@ def check_view(page: Page, view: str, pictures: Path, theme: str) -> None:
             if each["impact"] in ("serious", "critical")
             for node in each["nodes"]
         ]
-        page.screenshot(path=pictures / f"{view}-{shown}-{size['width']}.png")
+        page.screenshot(path=pictures / f"{view}-{shown}-{size['width']}.jpg", type="jpeg", quality=85)
         assert serious == []
     page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
 
@@ -382,8 +382,10 @@ def test_a_box_on_a_paused_frame_is_searched_for(
     page.get_by_label("Camera").select_option("gate")
     slider = page.get_by_label("Moment of the recording")
     expect(slider).to_be_visible()
-    with page.expect_response(re.compile("/frame")):
-        slider.evaluate(SEEK, str(int(boxes.frame_index[at]) / 8))
+    moment = int(boxes.frame_index[at]) / 8
+    slider.evaluate(SEEK, str(moment))
+    until(page, f"document.querySelector('.frame img').src.endsWith('seconds={moment:.3f}')")
+    until(page, "document.querySelector('.frame img').complete")
     frame = page.locator(".frame")
     area = frame.bounding_box()
     assert area is not None
