@@ -211,10 +211,13 @@ class Audit:
                 kept = [line for line in lines if line.endswith(b"\n") and int(line[1 : line.index(b",")]) > last]
                 write_whole(path, b"".join(kept))
 
-    def rows(self, *, limit: int | None = None) -> list[AuditRow]:
-        """The last rows, oldest first."""
+    def rows(self, *, limit: int | None = None, before: int | None = None) -> list[AuditRow]:
+        """The last rows (before a number), oldest first."""
         with self._store.reading() as db:
-            found = db.execute("SELECT * FROM audit ORDER BY number DESC LIMIT ?", [-1 if limit is None else limit])
+            found = db.execute(
+                "SELECT * FROM audit WHERE ?1 IS NULL OR number < ?1 ORDER BY number DESC LIMIT ?2",
+                [before, -1 if limit is None else limit],
+            )
             names = dict(db.execute("SELECT token, subject FROM audit_subjects"))
             rows = found.fetchall()
             return [

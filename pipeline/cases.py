@@ -130,6 +130,22 @@ class Cases:
             )
             return [name for (name,) in rows]
 
+    def entry(self, case_id: str, tracklet_id: str) -> tuple[int, str, str | None]:
+        """When (microseconds) and by whom a tracklet was put into a case, and the note.
+
+        Raises:
+            UsageError: When it is not in it.
+        """
+        with self._store.reading() as db:
+            found = db.execute(
+                "SELECT added_us, added_by, note FROM case_items JOIN tracklets ON row = tracklet_row"
+                " WHERE case_id = ? AND tracklet_id = ?",
+                [case_id, tracklet_id],
+            ).fetchone()
+        if found is None:
+            raise UsageError(f"tracklet {tracklet_id} is not in case {case_id}")
+        return int(found[0]), str(found[1]), found[2]
+
     def held(self) -> dict[int, str]:
         """Rows that may not go, each with a case that holds it."""
         with self._store.reading() as db:

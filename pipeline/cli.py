@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands.add_parser("evaluate", help="compare a run with ground truth"))
     _add_export(commands.add_parser("export", help="tracklets with confirmed identities, as a data set to train on"))
     add_commands(commands, _add_common, _answered)
+    _add_serve(commands.add_parser("serve", help="the page and its API over a gallery, beside a run or alone"))
     _add_validate(commands.add_parser("validate", help="check a config file without running it"))
     _add_doctor(commands.add_parser("doctor", help="check this machine: decoder, GPU, weights, disk, clock"))
     return parser
@@ -108,10 +109,33 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-frames", type=_positive, metavar="N", help="stop after N frames in total")
     parser.add_argument("--no-video", action="store_true", help="write no annotated videos")
+    parser.add_argument(
+        "--serve", nargs="?", const="", metavar="HOST:PORT",
+        help="also serve the page from this process (default: the config's server.host and port)",
+    )  # fmt: skip
     parser.add_argument("--no-progress", action="store_true", help="no progress on stderr")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     _add_common(parser)
     parser.set_defaults(command=_run)
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "-g", "--gallery", type=Path, metavar="DIR", help="a run's folder (default: runs/latest); its config counts"
+    )
+    where.add_argument("-c", "--config", type=Path, metavar="FILE", help="the site's YAML: its output.root and server")
+    parser.add_argument(
+        "--address", metavar="HOST:PORT",
+        help="where to listen (default: the config's, 127.0.0.1:8080); others than loopback need users and TLS",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        help="override one key of the config, e.g. --set server.trusted_proxy=10.0.0.2",
+    )  # fmt: skip
+    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N, to embed pictures")
+    _add_common(parser)
+    parser.set_defaults(command=_serve)
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
@@ -259,6 +283,7 @@ def _run(options: argparse.Namespace) -> int:
 
     config = _configured(options)
     existing = "overwrite" if options.overwrite else "append" if options.append else "refuse"
+    beside = _server_beside(config, options)
     with _stop_on_signals() as stopped, _reload_on_signal(options) as new_config, _progress(options) as on_progress:
         choices = RunOptions(
             existing=existing,
@@ -266,6 +291,7 @@ def _run(options: argparse.Namespace) -> int:
             should_stop=lambda: bool(stopped),
             new_config=new_config,
             on_progress=on_progress,
+            **beside,
         )
         try:
             report = run(config, choices)
@@ -282,9 +308,41 @@ def _run(options: argparse.Namespace) -> int:
     return SourceError.exit_code if incomplete_sources(report) else 0
 
 
+def _server_beside(config: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """What `run` is told of a server in its process; it listens from now on, so that a port that is taken ends it."""
+    if options.serve is None:
+        return {}
+    from pipeline.server.serving import open_door, served, with_address
+
+    door = open_door(config.output.root, with_address(config.server, options.serve or None))
+    return {"beside": lambda told: served(told.root, door, device=config.reid.device, pipeline=told)}
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from pipeline.config import ServerConfig, load
+    from pipeline.query import CONFIG
+    from pipeline.server.serving import open_door, served, with_address
+    from pipeline.store import Store
+
+    root = options.gallery or Path("runs/latest")
+    path = options.config or root / CONFIG
+    settings = ServerConfig()
+    if path.is_file() or options.config or options.overrides:
+        config = load(path, overrides=options.overrides)
+        settings, root = config.server, config.output.root if options.config else root
+    Store.read(root).close()
+    door = open_door(root, with_address(settings, options.address))
+    with _stop_on_signals() as stopped, served(root, door, device=options.device):
+        print(door.address, flush=True)
+        while not stopped:
+            signal.pause()
+    return 0 if stopped[0] == signal.SIGTERM else 128 + stopped[0]
+
+
 def _search(options: argparse.Namespace) -> int:
     from pipeline.gallery_commands import actor_of, recorded
     from pipeline.query import Asked, QueryFile, SearchOptions, search
+    from pipeline.replies import search_record, search_reply
 
     modality = _modality(options.query_modality, "--query-modality") if options.query_modality else None
     asked = Asked(
@@ -297,8 +355,8 @@ def _search(options: argparse.Namespace) -> int:
     how = SearchOptions(rerank=options.rerank, false_match_rate=options.fmr, device=options.device)
     with recorded(options.gallery, actor_of(options)) as record:
         result = search(options.gallery, asked, wanted, how)
-        record("search", *_search_record(wanted, how, result))
-    _show(result.to_json(), options, _answers_text(result))
+        record("search", *search_record(wanted, how, result))
+    _show(search_reply(result), options, _answers_text(result))
     return 0
 
 
@@ -451,7 +509,12 @@ def _answered(name: str) -> Callable[[argparse.Namespace], int]:
     def run(options: argparse.Namespace) -> int:
         from pipeline.gallery_commands import COMMANDS
 
-        outcome = COMMANDS[name](options)
+        if name.startswith("users "):
+            from pipeline.server.commands import COMMANDS as USERS_COMMANDS
+
+            outcome = USERS_COMMANDS[name](options)
+        else:
+            outcome = COMMANDS[name](options)
         _show(outcome.plain, options, outcome.text)
         return outcome.code
 
@@ -510,25 +573,6 @@ def _person(text: str) -> int:
     if not digits.isdigit():
         raise UsageError(f"--person {text!r}: expected a person as the answers name them, such as P0007")
     return int(digits)
-
-
-def _search_record(wanted: Any, how: Any, result: Any) -> tuple[dict[str, Any], list[str]]:
-    """What the audit keeps of a search: query, filters, answers; and the tracklets that it names."""
-    plain = result.to_json()
-    answers = [{key: each[key] for key in ("tracklet_id", "person", "probability")} for each in plain["answers"]]
-    asked = [each["description"] for each in (plain["query"], *plain["examples"])]
-    negatives = [each["description"] for each in plain["negatives"]]
-    details = {
-        "query": asked if len(asked) > 1 else asked[0],
-        "negatives": negatives,
-        "filters": wanted.to_json(),
-        "false_match_rate": how.false_match_rate,
-        "rerank": how.rerank,
-        "answers": answers,
-    }
-    return {key: value for key, value in details.items() if value not in (None, [])}, [
-        *asked, *negatives, *(answer["tracklet_id"] for answer in answers)
-    ]  # fmt: skip
 
 
 def _modality(text: str, flag: str) -> Any:

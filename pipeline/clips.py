@@ -144,14 +144,7 @@ def clip_from_spot(frames: Iterable[Frame], spot: Spot, *, name: str) -> tuple[l
     Raises:
         UsageError: When the recording does not reach the moment, or the box lies outside the frame or is too small.
     """
-    shown: Frame | None = None
-    for frame in frames:
-        after = frame.captured_at > spot.at if isinstance(spot.at, datetime) else frame.pts_seconds > spot.at
-        if after:
-            break
-        shown = frame
-    else:
-        shown = _last_shown(shown, spot)
+    shown = frame_shown(frames, spot.at)
     if shown is None:
         raise UsageError(f"{name}: has no frame at {spot.at if isinstance(spot.at, datetime) else f'{spot.at:g} s'}")
     crop = cut_out(shown, np.array(spot.xyxy, np.float32), padding=_CROP_PADDING)
@@ -165,14 +158,26 @@ def clip_from_spot(frames: Iterable[Frame], spot: Spot, *, name: str) -> tuple[l
     return [crop], Query(where, shown.modality, shown.camera_id, shown.captured_at, shown.captured_at)
 
 
-def _last_shown(last: Frame | None, spot: Spot) -> Frame | None:
-    """The last frame of a recording, where the moment is no more than a second behind it."""
-    if last is None:
+def frame_shown(frames: Iterable[Frame], at: datetime | float) -> Frame | None:
+    """The frame that is shown at a moment: the last one not after it; None where the recording does not reach it.
+
+    Args:
+        frames: Of a recording, in order of time.
+        at: Capture time, or seconds since the recording began.
+    """
+
+    def moment_of(frame: Frame) -> datetime | float:
+        return frame.captured_at if isinstance(at, datetime) else frame.pts_seconds
+
+    shown: Frame | None = None
+    for frame in frames:
+        if moment_of(frame) > at:  # type: ignore[operator]
+            return shown
+        shown = frame
+    if shown is None:
         return None
-    behind = (
-        (spot.at - last.captured_at).total_seconds() if isinstance(spot.at, datetime) else spot.at - last.pts_seconds
-    )
-    return last if behind <= _LAST_SECONDS else None
+    behind = (at - shown.captured_at).total_seconds() if isinstance(at, datetime) else at - shown.pts_seconds
+    return shown if behind <= _LAST_SECONDS else None
 
 
 def _read_image(path: Path, modality: Modality | None) -> tuple[Image, Modality]:

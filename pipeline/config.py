@@ -676,6 +676,51 @@ class MonitoringConfig(Section):
     port: Annotated[int, Field(ge=0, le=65535)] | None = None
 
 
+class TlsConfig(Section):
+    """Certificate and key of the server, PEM.
+
+    Attributes:
+        cert: With the chain.
+        key: Readable to this program only.
+    """
+
+    cert: FilePath
+    key: FilePath
+
+
+class ServerConfig(Section):
+    """The page and its API (``serve``, ``run --serve``). On a loopback address nobody need log in; see docs/access.md.
+
+    Attributes:
+        host: Address to listen on; any but a loopback address needs users, and TLS or a trusted proxy.
+        port: 0 is any free port.
+        users: File that ``users add`` writes; without it, ``users.json`` in the gallery's folder, where that exists.
+        tls: Certificate and key; without them, plain HTTP.
+        trusted_proxy: Address of a reverse proxy on whose word TLS and the caller's address are believed; nobody else
+            may connect.
+        hosts: Names under which the page is reached, besides the address itself: others are refused (DNS rebinding).
+        session_hours: After which one must log in again.
+        idle_minutes: Without a request, the same.
+        logins_per_minute: Attempts from one address, and for one name.
+        upload_mb: Most megabytes of an uploaded image.
+        upload_megapixels: Most pixels of one, counted before it is decoded.
+        searches: That are computed at a time.
+    """
+
+    host: Annotated[str, StringConstraints(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    users: FilePath | None = None
+    tls: TlsConfig | None = None
+    trusted_proxy: Annotated[str, StringConstraints(min_length=1)] | None = None
+    hosts: list[Annotated[str, StringConstraints(min_length=1)]] = []
+    session_hours: Positive = 12.0
+    idle_minutes: Positive = 60.0
+    logins_per_minute: Count = 10
+    upload_mb: Positive = 20.0
+    upload_megapixels: Positive = 50.0
+    searches: Count = 2
+
+
 class Config(Section):
     """The whole file. See ``configs/default.yaml`` for every key with its meaning."""
 
@@ -694,6 +739,7 @@ class Config(Section):
     retention: RetentionConfig = RetentionConfig()
     output: OutputConfig = OutputConfig()
     monitoring: MonitoringConfig = MonitoringConfig()
+    server: ServerConfig = ServerConfig()
 
     def pair_members(self) -> dict[str, tuple[str, str]]:
         """The two cameras of each pair, in the order of the file."""

@@ -4,7 +4,8 @@ The database comes first, in one transaction, and with it a note of what is stil
 goes when the files are done. A crash in between leaves the note, and the next writer finishes.
 
 Annotated videos and the contact sheet show people of all tracklets, in strips beside the cameras that saw them, and
-cannot be cut without drawing them anew: an erasure removes all of them. Ageing does not: they have ages of their own.
+cannot be cut without drawing them anew: an erasure removes all of them, and the exported evidence that shows one of the
+tracklets. Ageing does not: they have ages of their own.
 """
 
 import json
@@ -24,6 +25,7 @@ from pipeline.crop_files import bytes_of, write_record, write_whole
 from pipeline.decision_log import rewrite_decisions
 from pipeline.errors import ResourceError, UsageError
 from pipeline.event_files import scrub
+from pipeline.export_files import exports_with
 from pipeline.record import folder_of
 from pipeline.store import DATABASE, Store, StoredTracklet
 
@@ -42,7 +44,7 @@ class Erased:
         persons: Numbers of those of whom nothing is left.
         crops: Images.
         events: Lines of the event log; 0 for a dry run.
-        pictures: Annotated videos and contact sheets, relative to the gallery.
+        pictures: Annotated videos, contact sheets and exported evidence that show them, relative to the gallery.
         set_aside: Folders of damaged databases, relative to the gallery.
     """
 
@@ -72,6 +74,7 @@ def erase(store: Store, tracklets: Sequence[StoredTracklet], actor: Actor, *, dr
     rows = [each.row for each in tracklets]
     names = [each.tracklet_id for each in tracklets]
     pictures = [each for each in PICTURES if (store.root / each).exists()] if rows else []
+    pictures += exports_with(store.root, names)
     aside = sorted(f"{SET_ASIDE}/{each.name}" for each in (store.root / SET_ASIDE).glob("*")) if rows else []
     crops = sum(len(store.crops(name)) for name in names)
     planned = Erased(tuple(names), _left_without(store, rows), crops, 0, tuple(pictures), tuple(aside))

@@ -128,6 +128,13 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self._columns["row"])
 
+    def snapshot(self) -> "Catalogue":
+        """As it is now, whatever is put in or dropped later; costs nothing: columns are replaced, not changed."""
+        found = Catalogue()
+        found._columns = self._columns
+        found._codes = {kind: dict(codes) for kind, codes in self._codes.items()}
+        return found
+
     @property
     def rows(self) -> Ints:
         """Ascending."""
@@ -170,6 +177,7 @@ class Catalogue:
         zone: ZoneInfo,
         own_rows: frozenset[int] = frozenset(),
         stays: Sequence[Stay] = (),
+        visible: frozenset[str] | None = None,
     ) -> tuple[Mask, dict[str, int]]:
         """Those that pass, and how many each filter removed, in the order in which the filters are applied.
 
@@ -178,8 +186,9 @@ class Catalogue:
             zone: Of the site's clock.
             own_rows: Tracklets that are the query.
             stays: Where and when the query was seen: whoever that camera saw beside it is somebody else.
+            visible: Cameras that the one who asks may see; what others saw is not even counted. None is all.
         """
-        left = np.ones(len(self), bool)
+        left = np.ones(len(self), bool) if visible is None else self._of_cameras(visible)
         removed: dict[str, int] = {}
         for name, passes in self._filters(wanted, zone, own_rows, stays):
             keep = passes()
@@ -199,8 +208,8 @@ class Catalogue:
             codes = [_MODALITIES.index(each) for each in wanted.modalities]
             found.append(("modality", lambda: np.isin(columns["modality"], codes)))
         if wanted.cameras is not None:
-            cameras = [code for name, code in codes_of["camera"].items() if name in wanted.cameras]
-            found.append(("camera", lambda: np.isin(columns["camera"], cameras)))
+            cameras = wanted.cameras
+            found.append(("camera", lambda: self._of_cameras(cameras)))
         start, end = wanted.start, wanted.end
         if start is not None:
             found.append(("from", lambda: columns["end"] >= to_us(start)))
@@ -219,6 +228,10 @@ class Catalogue:
             people = list(wanted.persons)
             found.append(("person", lambda: np.isin(columns["person"], people)))
         return found
+
+    def _of_cameras(self, cameras: frozenset[str]) -> Mask:
+        codes = [code for name, code in self._codes["camera"].items() if name in cameras]
+        return np.isin(self._columns["camera"], codes)
 
     def _beside(self, stays: Sequence[Stay]) -> Mask:
         """Seen by the same camera at the same moment as one of these."""

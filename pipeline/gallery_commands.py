@@ -21,6 +21,7 @@ from pipeline.reconcile import Reconciled, reconcile
 from pipeline.record import from_us
 from pipeline.recovery import Rebuilt, maintain
 from pipeline.reindex import reindex
+from pipeline.replies import audit_row_reply, audit_verdict_reply, case_reply, decision_reply, person_reply
 from pipeline.retention import Retention, RetentionRules, crops_bytes, database_bytes
 from pipeline.store import Store, StoredTracklet, TrackletFilter
 from pipeline.transfer import Transferred, export_gallery, merge_galleries
@@ -309,11 +310,7 @@ def _case_items(options: argparse.Namespace, *, hold: bool) -> Outcome:
 def _case_list(options: argparse.Namespace) -> Outcome:
     with Store.read(options.gallery) as store:
         cases = Cases(store).all()
-        plain = [
-            {"case": each.case_id, "title": each.title, "opened": each.opened.isoformat(),
-             "closed": each.closed.isoformat() if each.closed else None, "items": Cases(store).items(each.case_id)}
-            for each in cases
-        ]  # fmt: skip
+        plain = [case_reply(each, Cases(store).items(each.case_id)) for each in cases]
     lines = [
         f"{each.case_id}: {each.title or '-'}, {each.items} tracklets, {'closed' if each.closed else 'open'}"
         for each in cases
@@ -329,19 +326,15 @@ def _deciding(options: argparse.Namespace, decide: Callable[[Persons, Actor], De
         done = decide(Persons(store, _audit(store)), actor_of(options))
     moved = len(done.moved)
     text = f"decision {done.decision_id} ({done.kind}): {moved} tracklets changed their person"
-    return Outcome(_decision(done), f"{text}; take it back with: person undo {done.decision_id}")
-
-
-def _decision(each: Decision) -> dict[str, Any]:
-    return {**asdict(each), "made": each.made.isoformat()}
+    return Outcome(decision_reply(done), f"{text}; take it back with: person undo {done.decision_id}")
 
 
 def _person_list(options: argparse.Namespace) -> Outcome:
     with Store.read(options.gallery) as store:
-        people, decisions = Persons(store).all(), Persons(store).decisions()
+        people, decisions = Persons(store).summaries(), Persons(store).decisions()
     plain = {
-        "persons": [asdict(each) | {"person": person_name(each.person_id)} for each in people],
-        "decisions": [_decision(each) for each in decisions],
+        "persons": [person_reply(each) for each in people],
+        "decisions": [decision_reply(each) for each in decisions],
     }
     lines = [
         f"{person_name(each.person_id)}: {each.tracklets} tracklets, {each.state}"
@@ -362,8 +355,9 @@ def _person_list(options: argparse.Namespace) -> Outcome:
 def _audit_show(options: argparse.Namespace) -> Outcome:
     with Store.read(options.gallery) as store:
         rows = Audit(store).rows(limit=options.last)
-    plain = [{**asdict(row), "at": row.at.isoformat()} for row in rows]
-    return Outcome(plain, "\n".join(map(_row_text, rows)) or "nothing was recorded yet")
+    return Outcome(
+        [audit_row_reply(row) for row in rows], "\n".join(map(_row_text, rows)) or "nothing was recorded yet"
+    )
 
 
 def _row_text(row: AuditRow) -> str:
@@ -380,7 +374,7 @@ def _audit_verify(options: argparse.Namespace) -> Outcome:
         found = Audit(store).verify(head=(int(number), digest) if options.head else None)
     lines = [*(f"finding: {each}" for each in found.findings), *(f"note: {each}" for each in found.notes)]
     lines.append(f"{len(found.findings)} findings in {found.rows} rows; head {found.head[0]}:{found.head[1]}")
-    return Outcome(asdict(found), "\n".join(lines), 1 if found.findings else 0)
+    return Outcome(audit_verdict_reply(found), "\n".join(lines), 1 if found.findings else 0)
 
 
 def _audit_head(options: argparse.Namespace) -> Outcome:

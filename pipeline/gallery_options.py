@@ -14,7 +14,7 @@ Add = Callable[[argparse.ArgumentParser], None]
 
 
 def add_commands(commands: Any, add_common: Add, command: Callable[[str], Any]) -> None:
-    """Add ``gallery``, ``case``, ``person`` and ``audit`` to a command line.
+    """Add ``gallery``, ``case``, ``person``, ``audit`` and ``users`` to a command line.
 
     Args:
         commands: Of argparse.
@@ -129,6 +129,30 @@ def _add_head(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--head", metavar="N:HASH", help="as audit head printed it once: that row must still be there")
 
 
+def _add_users_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--file", type=Path, metavar="FILE", help="of the users (default: users.json in the gallery)")
+
+
+def _add_user(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME")
+    _add_users_file(parser)
+
+
+def _add_password(parser: argparse.ArgumentParser) -> None:
+    _add_user(parser)
+    parser.add_argument("--password-stdin", action="store_true", help="the password is the first line of stdin")
+
+
+def _add_new_user(parser: argparse.ArgumentParser) -> None:
+    _add_password(parser)
+    parser.add_argument(
+        "--role", required=True, choices=("viewer", "operator", "admin", "auditor"), help="see docs/access.md"
+    )
+    parser.add_argument(
+        "--camera", action="append", default=[], metavar="ID", help="only this camera; repeatable (default: all)"
+    )
+
+
 _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
     "gallery": (
         "look after a gallery",
@@ -170,6 +194,15 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
             "show": ("the rows", _add_limit),
             "verify": ("find any edit, deletion, reorder or truncation", _add_head),
             "head": ("number and hash of the last row, to be kept somewhere else", _nothing),
+        },
+    ),
+    "users": (
+        "who may log in to the page, where it is served to others",
+        {
+            "add": ("let somebody in; asks for the password", _add_new_user),
+            "remove": ("let somebody in no more", _add_user),
+            "passwd": ("give somebody another password", _add_password),
+            "list": ("everybody, with role and cameras", _add_users_file),
         },
     ),
 }

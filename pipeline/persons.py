@@ -6,7 +6,7 @@ decision too, of the program, and never moves what an operator confirmed.
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from pipeline.errors import UsageError
 from pipeline.identify import Link, person_name
 from pipeline.record import from_us, to_us
 from pipeline.store import LinkState, PersonState, Store
+from reid.modality import Modality
 
 _LinkValue = tuple[float, float, str]  # cosine, probability, state
 
@@ -36,6 +37,25 @@ class Person:
     state: PersonState
     merged_into: int | None
     tracklets: int
+
+
+@dataclass(frozen=True, slots=True)
+class PersonSummary(Person):
+    """Somebody, and where and when they were seen, as far as the one who asks may see it.
+
+    Attributes:
+        cameras: That saw them, by name.
+        modalities: Of those cameras.
+        first: First seen, UTC; None of somebody without a tracklet.
+        last: Last seen, UTC.
+        best_tracklet: With the best view.
+    """
+
+    cameras: tuple[str, ...]
+    modalities: tuple[Modality, ...]
+    first: datetime | None
+    last: datetime | None
+    best_tracklet: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +136,70 @@ class Persons:
                 " GROUP BY person_id ORDER BY person_id"
             )
             return [Person(number, PersonState(state), into, count) for number, state, into, count in rows]
+
+    def summaries(
+        self,
+        *,
+        cameras: Collection[str] | None = None,
+        states: Collection[PersonState] = tuple(PersonState),
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[PersonSummary]:
+        """Persons by number, each as these cameras saw them.
+
+        Args:
+            cameras: Only tracklets of these count, and who has none of them is left out; None is all.
+            states: Only persons of one of these.
+            after: Only greater numbers.
+            limit: At most so many.
+        """
+        among = "" if cameras is None else " AND t.camera_id IN (SELECT value FROM json_each(:cameras))"
+        join = "LEFT JOIN" if cameras is None else "JOIN"
+        values: dict[str, Any] = {"after": after, "limit": -1 if limit is None else limit}
+        values |= {"states": json.dumps(sorted(states)), "cameras": json.dumps(sorted(cameras or ()))}
+        with self._store.reading() as db:
+            rows = db.execute(
+                "SELECT p.person_id, p.state, p.merged_into, COUNT(t.row), MIN(t.start_us), MAX(t.end_us)"  # noqa: S608
+                f" FROM persons p {join} tracklets t ON t.person_id = p.person_id{among}"
+                " WHERE p.person_id > :after AND p.state IN (SELECT value FROM json_each(:states))"
+                " GROUP BY p.person_id ORDER BY p.person_id LIMIT :limit",
+                values,
+            ).fetchall()
+            return [self._summary(db, row, among, values) for row in rows]
+
+    def summary(self, person_id: int, *, cameras: Collection[str] | None = None) -> PersonSummary:
+        """One person, as these cameras saw them.
+
+        Raises:
+            UsageError: When there is nobody of this number, or none of these cameras saw them.
+        """
+        found = self.summaries(cameras=cameras, after=person_id - 1, limit=1)
+        if not found or found[0].person_id != person_id:
+            raise UsageError(f"no person {person_name(person_id)} in this gallery")
+        return found[0]
+
+    def _summary(
+        self, db: sqlite3.Connection, row: tuple[Any, ...], among: str, values: dict[str, Any]
+    ) -> PersonSummary:
+        number, state, into, count, first, last = row
+        seen = db.execute(
+            "SELECT t.camera_id, c.modality, t.tracklet_id, MAX(t.quality)"  # noqa: S608
+            " FROM tracklets t JOIN cameras c USING (camera_id)"
+            f" WHERE t.person_id = :person{among} GROUP BY t.camera_id ORDER BY t.camera_id",
+            values | {"person": number},
+        ).fetchall()
+        kinds = {each[1] for each in seen}
+        return PersonSummary(
+            person_id=number,
+            state=PersonState(state),
+            merged_into=into,
+            tracklets=count,
+            cameras=tuple(each[0] for each in seen),
+            modalities=tuple(each for each in Modality if each.value in kinds),
+            first=None if first is None else from_us(first),
+            last=None if last is None else from_us(last),
+            best_tracklet=max(seen, key=lambda each: each[3])[2] if seen else None,
+        )
 
     def constraints(self) -> tuple[frozenset[tuple[int, int]], frozenset[tuple[int, int]]]:
         """Pairs of rows that an operator said are one person, and pairs that are not; lower row first."""
@@ -256,13 +340,28 @@ class Persons:
 
         return self._decide("undo", actor, change, details={"decision": decision_id}, undoes=decision_id)
 
+    def has_decision(self, decision_id: int) -> bool:
+        """Whether there is such a decision."""
+        with self._store.reading() as db:
+            return db.execute("SELECT 1 FROM decisions WHERE decision_id = ?", [decision_id]).fetchone() is not None
+
     def decisions(self, *, after: int = 0) -> list[Decision]:
         """All, oldest first, or those behind one."""
+        return self.last_decisions(after=after)[::-1]
+
+    def last_decisions(self, *, before: int | None = None, after: int = 0, limit: int | None = None) -> list[Decision]:
+        """Newest first.
+
+        Args:
+            before: Only those before this one.
+            after: Only those behind this one.
+            limit: At most so many.
+        """
         with self._store.reading() as db:
             rows = db.execute(
                 "SELECT decision_id, made_us, actor, kind, purpose, effects, undone_by FROM decisions"
-                " WHERE decision_id > ? ORDER BY 1",
-                [after],
+                " WHERE (?1 IS NULL OR decision_id < ?1) AND decision_id > ?2 ORDER BY 1 DESC LIMIT ?3",
+                [before, after, -1 if limit is None else limit],
             )
             return [
                 Decision(number, from_us(made), actor, kind, purpose, _moved(effects), undone)
@@ -379,8 +478,6 @@ class Persons:
 
 
 def _modalities(rows: Sequence[tuple[str]]) -> tuple[Any, Any]:
-    from reid.modality import Modality
-
     return Modality(rows[0][0]), Modality(rows[1][0])
 
 

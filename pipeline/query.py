@@ -27,6 +27,7 @@ from pipeline.frame import IMAGE_SUFFIXES, Frame, Image
 from pipeline.search import Example, Searcher, SearchResult, SearchRules
 from pipeline.sinks import write_whole
 from pipeline.sources.open import open_source
+from pipeline.sources.seek import frames_from
 from pipeline.store import Store
 from pipeline.surveil import gather, tracked
 from pipeline.thermal import Windows
@@ -190,8 +191,36 @@ def _clip_of_spot(text: str, spot: Spot, file: QueryFile, config: Config) -> tup
     name = known or next((name for name, each in config.cameras.items() if each.source == camera.source), QUERY_CAMERA)
     source = open_source(name, camera)
     source.probe()
-    clip, query = clip_from_spot(source, spot, name=text)
+    clip, query = clip_from_spot(frames_from(source, spot.at), spot, name=text)
     return clip, query if name in config.cameras else replace(query, camera_id=None, start=None, end=None)
+
+
+def clip_of_file(path: Path, file: QueryFile, config: Config | None) -> tuple[list[Image], Query]:
+    """The crops of the person in an image file, found as the run would have found them, and what they are.
+
+    Args:
+        path: Of the image.
+        file: What is known of it.
+        config: Of the run; without it, the image must show one person.
+
+    Raises:
+        UsageError: When it cannot be read, its modality is not obvious, or nobody is found in it.
+    """
+    if config is None:
+        return clip_from_image(path, file.modality, whole=file.whole)
+    return _clip(path, file, config)
+
+
+def clip_of_spot(camera_id: str, spot: Spot, config: Config) -> tuple[list[Image], Query]:
+    """The crop of a box on a frame that a camera of the run recorded, and what it is.
+
+    Raises:
+        UsageError: When the recording does not reach the moment, or too little of the box lies within the frame.
+        SourceError: When the recording cannot be read.
+    """
+    source = open_source(camera_id, config.cameras[camera_id])
+    source.probe()
+    return clip_from_spot(frames_from(source, spot.at), spot, name=camera_id)
 
 
 def _check_camera(flag: str, camera: str, known: Collection[str]) -> None:

@@ -103,6 +103,29 @@ class GalleryReader:
             rows = self._db.execute(f"{_SELECT} WHERE {condition} ORDER BY t.start_us, t.tracklet_id", values)
             return [self._stored(row) for row in rows]
 
+    def page(
+        self, wanted: TrackletFilter, *, limit: int, after: tuple[int, str] | None = None, newest_first: bool = True
+    ) -> list[StoredTracklet]:
+        """Some of those that pass the filter, in order of start time, then name.
+
+        Args:
+            wanted: The filter.
+            limit: At most so many.
+            after: Start (microseconds) and name of the last one of the page before; None begins.
+            newest_first: Or the oldest.
+        """
+        condition, values = wanted.to_sql()
+        sign, order = ("<", "DESC") if newest_first else (">", "ASC")
+        if after is not None:
+            condition += f" AND (t.start_us, t.tracklet_id) {sign} (?, ?)"
+            values += after
+        with self._reading():
+            rows = self._db.execute(
+                f"{_SELECT} WHERE {condition} ORDER BY t.start_us {order}, t.tracklet_id {order} LIMIT ?",
+                [*values, limit],
+            )
+            return [self._stored(row) for row in rows]
+
     def by_rows(self, rows: Iterable[int] | NDArray[np.int64]) -> list[StoredTracklet]:
         """Tracklets of these rows, accepted or rejected, in this order; rows that are gone are left out."""
         found = (self._first(f"{_SELECT} WHERE t.row = ?", int(row)) for row in rows)
@@ -131,6 +154,21 @@ class GalleryReader:
                 )
                 for tracklet_id, person_id, frame_index, xyxy, confidence in rows
             ]
+
+    def boxes_of(self, tracklet_id: str) -> TrackletBoxes:
+        """Boxes of one tracklet.
+
+        Raises:
+            UsageError: When the store has none of this name.
+        """
+        record = self.record(tracklet_id)
+        return TrackletBoxes(
+            tracklet_id,
+            record.person_id,
+            np.frombuffer(record.frame_index, "<i8").astype(np.int64),
+            np.frombuffer(record.xyxy, "<f4").astype(np.float32).reshape(-1, 4),
+            np.frombuffer(record.confidence, "<f4").astype(np.float32),
+        )
 
     def cameras(self) -> dict[str, Modality]:
         """Every camera that has a tracklet, by name."""
@@ -229,7 +267,7 @@ class GalleryReader:
             generation = int(self._meta("generation"))
             rebuilt = generation != cursor.generation
             since = Cursor() if rebuilt else cursor
-            now = Cursor(self.last_row, self._last_change(), generation)
+            now = Cursor(self.last_row, self.last_change, generation)
             self.follow_model()
             if now == cursor:
                 return Changes(False, Columns.empty(), self._no_vectors(), (), (), now, last=True)
@@ -289,7 +327,9 @@ class GalleryReader:
         """A reindexing of another process may have changed model and dimension."""
         self.model_id, self.dimension = self._meta("model_id"), int(self._meta("dimension"))
 
-    def _last_change(self) -> int:
+    @property
+    def last_change(self) -> int:
+        """The greatest number of a removal or revision, 0 before the first."""
         row = self._first("SELECT seq FROM sqlite_sequence WHERE name = 'changes'")
         return 0 if row is None else int(row[0])
 

@@ -179,6 +179,11 @@ def folder_of(camera_id: str, tracklet_id: str) -> str:
     return f"{CROPS}/{camera_id}/{tracklet_id}"
 
 
+def within_gallery(path: Path) -> str:
+    """An image's path relative to the store's folder, whatever that folder is called."""
+    return "/".join(path.parts[-4:])  # as `folder_of` makes it, and the file's name
+
+
 def crop_path(tracklet: Tracklet, position: int) -> str:
     """Where a crop is kept, relative to the store's folder; JPEG for 8 bits, PNG (lossless) for 16."""
     suffix = "png" if tracklet.crops[position].image.dtype == np.uint16 else "jpg"

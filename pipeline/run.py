@@ -5,8 +5,9 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from pipeline.erasure import SET_ASIDE
 from pipeline.errors import PipelineError, UsageError
 from pipeline.frame import Frame
 from pipeline.identify import Sighting
-from pipeline.monitoring import Metrics, check_free, served
+from pipeline.monitoring import CameraStatus, Metrics, check_free, served
 from pipeline.pairs import EXAMPLES, Pairs
 from pipeline.prefetch import SHUTDOWN, Intake
 from pipeline.query import CONFIG, write_config
@@ -77,6 +78,8 @@ class RunOptions:
             are drawn, and the run ends well.
         new_config: Asked as often; gives the config to go on with when there is a new one, None otherwise. A
             `PipelineError` of it is told, and the run goes on with what it has.
+        beside: Entered once the gallery is open, and left before it closes: a server in this process; it is given what
+            it tells of.
         on_progress: Told the stage (tracking, drawing), its frames done so far, and how many are expected in all (None
             when a source does not say); while drawing, from several threads.
     """
@@ -85,7 +88,25 @@ class RunOptions:
     max_frames: int | None = None
     should_stop: Callable[[], bool] = lambda: False
     new_config: Callable[[], Config | None] = lambda: None
+    beside: "Callable[[Beside], AbstractContextManager[None]]" = lambda told: nullcontext()
     on_progress: Callable[[str, int, int | None], None] = lambda stage, done, total: None
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a run tells a server in its process; all may be called from any thread.
+
+    Attributes:
+        root: The gallery's folder.
+        cameras: Every camera as it is now.
+        health: Whether the line moves, and what there is to say.
+        started: UTC.
+    """
+
+    root: Path
+    cameras: Callable[[], Sequence[CameraStatus]]
+    health: Callable[[], tuple[bool, dict[str, Any]]]
+    started: datetime
 
 
 def run(config: Config, options: RunOptions) -> dict[str, Any]:
@@ -141,6 +162,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         if config.monitoring.port is not None:
             stack.enter_context(served(metrics, config.monitoring.host, config.monitoring.port))
         write_config(root, config)
+        stack.enter_context(options.beside(Beside(root, tally.statuses, metrics.health, datetime.now(UTC))))
         rows_before = store.begin_run()
         live = {source.camera_id for source in sources if source.live}
         if live:  # the first call takes its time, which the frames of a stream do not have

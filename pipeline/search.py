@@ -12,8 +12,10 @@ with one vector a modality, as in Rocchio's feedback (1971), and exact search fi
 lowers it; so the search goes on until nothing that was not looked at could come before what was found.
 """
 
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from copy import copy
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,7 @@ from pipeline.errors import GalleryMismatchError, UsageError
 from pipeline.filters import Catalogue, SearchFilter
 from pipeline.frame import Image
 from pipeline.identify import person_name
+from pipeline.record import within_gallery
 from pipeline.sinks import rfc3339
 from pipeline.store import Cursor, Store, StoredTracklet
 from pipeline.ways import Stay, Ways, gap_seconds
@@ -178,10 +181,15 @@ class SearchResult:
         return text
 
     def to_json(self) -> dict[str, Any]:
-        """Strings and numbers; times RFC 3339, UTC but for those called local; people as P0007."""
+        """Strings and numbers; times RFC 3339, UTC but for those called local; people as P0007; images relative to the
+        gallery's folder.
+        """
         content: dict[str, Any] = plain(asdict(self))
         for answer in content["answers"]:
             answer["person"] = person_name(answer.pop("person_id"))
+            answer["best_crop"] = answer["best_crop"] and within_gallery(Path(answer["best_crop"]))
+            for beside in answer["counterparts"]:
+                beside["crop"] = within_gallery(Path(beside["crop"]))
         return {"schema": "xreid.search/1", **content, "explanation": self.explanation}
 
 
@@ -251,6 +259,8 @@ class Searcher:
         self._extractor: Extractor | None = None
         self._rules = rules or SearchRules()
         self._cursor = Cursor()
+        self._follows = True
+        self._lock = threading.Lock()
         self._begin()
         self.refresh()
 
@@ -273,6 +283,8 @@ class Searcher:
 
     def refresh(self) -> None:
         """Catch up with the store; every search does so first, and it costs next to nothing when nothing changed."""
+        if not self._follows:
+            return
         whole = False
         while not whole:
             changes = self._store.changes_since(self._cursor)
@@ -284,6 +296,21 @@ class Searcher:
             self._gallery.add(changes.added.rows, changes.vectors)
             self._catalogue.put(changes.added)
             self._cursor, whole = changes.cursor, changes.last
+
+    def at_this_moment(self, store: Store, *, rules: SearchRules | None = None) -> "Searcher":
+        """A searcher over the gallery as it is now, for one search of the calling thread: several may search at once.
+
+        Args:
+            store: The same gallery, opened by this thread.
+            rules: Of that search; by default the same. The index stays what it is, approximate or not.
+        """
+        with self._lock:
+            self._store = store
+            self.refresh()
+            found = copy(self)
+            found._catalogue, found._follows = self._catalogue.snapshot(), False
+        found._rules = rules or self._rules
+        return found
 
     def by_tracklet(self, tracklet_id: str, wanted: SearchFilter | None = None) -> SearchResult:
         """Search for the person of a stored tracklet, by its stored vector.
@@ -323,9 +350,20 @@ class Searcher:
         return Example(query, rounded(self._extractor.extract([clip], [query.modality]))[0])
 
     def by_examples(
-        self, examples: Sequence[Example], wanted: SearchFilter | None = None, *, negatives: Sequence[Example] = ()
+        self,
+        examples: Sequence[Example],
+        wanted: SearchFilter | None = None,
+        *,
+        negatives: Sequence[Example] = (),
+        visible: frozenset[str] | None = None,
     ) -> SearchResult:
         """Search by several pictures of one person, and pictures of people who are not that person.
+
+        Args:
+            examples: At least one.
+            wanted: Which tracklets may be answers.
+            negatives: Of other people.
+            visible: Cameras that the one who asks may see: the answer is that of a gallery of these alone. None is all.
 
         Raises:
             UsageError: When there is no example, or a false-match rate is asked for that the calibration cannot tell.
@@ -339,6 +377,7 @@ class Searcher:
             zone=self._rules.zone,
             own_rows=frozenset(each.row for each in (*examples, *negatives) if each.row is not None),
             stays=[each.stay for each in examples if each.stay is not None],
+            visible=visible,
         )
         rows_of = {modality: self._catalogue.rows_of(modality, allowed) for modality in Modality}
         found = [
@@ -347,6 +386,8 @@ class Searcher:
             if len(rows)
         ]
         answers, below = self._answers(found, examples, negatives, wanted.top_k)
+        if visible is not None:
+            answers = tuple(_without_others(each, visible) for each in answers)
         return SearchResult(
             query=examples[0].query,
             answers=answers,
@@ -540,6 +581,12 @@ class Searcher:
         gap, least = gap_seconds(worst, there), self._rules.ways.least_seconds(worst.camera_id, there.camera_id) or 0.0
         when = "at the same time as" if gap <= 0 else f"{gap:.0f} s apart from"
         return f"Seen {when} {worst.camera_id}, from where the way takes at least {least:.0f} s"
+
+
+def _without_others(answer: Answer, visible: frozenset[str]) -> Answer:
+    """An answer without the counterparts of cameras that may not be seen."""
+    beside = tuple(each for each in answer.counterparts if each.camera_id in visible)
+    return replace(answer, counterparts=beside)
 
 
 def _by_score(scored: _Scored) -> tuple[list[float], list[float], list[int]]:

@@ -64,10 +64,16 @@ class ImageSource:
 
     def __iter__(self) -> Iterator[Frame]:
         """Read; an image that cannot be used is skipped and counted, and leaves a gap in index and time."""
+        return self.frames_from(0.0)
+
+    def frames_from(self, seconds: float) -> Iterator[Frame]:
+        """As iterating, from the image of a moment on."""
         stills = self._stills()
         info = self._probe(stills)
         account = self.account = SourceAccount(expected=info.frames, state=SourceState.RUNNING)
         for still in stills:
+            if still.position / self._timing.fps < seconds - 1 / self._timing.fps:
+                continue
             if self._closed.is_set():
                 break
             image, cause = self._image(still, info)

@@ -1,6 +1,7 @@
 """Video files through FFmpeg (PyAV). Times are the container's; they are never made up from a frame rate."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from reid.modality import Modality
 
 _DURATION_TAG = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 _ONLY_THIS_FILE = {"protocol_whitelist": "file"}  # a playlist in a video's clothes reaches no network
+_WORTH_SEEKING_SECONDS = 2.0
 _TAIL_SECONDS = 0.5  # of what a container promises: rounding, and a last frame that is shown for longer
 
 
@@ -39,6 +41,28 @@ class _Progress:
     index: int = -1
     promised_seconds: float | None = None
     end_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Where each frame of a file is.
+
+    Attributes:
+        places: Index of a frame by its ticks.
+        seconds: Of each frame, since the first.
+        keys: Ticks of frames that can be decoded without others, ascending.
+        ticks: Of each frame.
+    """
+
+    places: dict[int, int]
+    seconds: list[float]
+    keys: list[int]
+    ticks: list[int]
+
+    def key_before(self, seconds: float) -> int:
+        """Ticks of the last such frame that is not after a moment."""
+        place = max(bisect_right(self.seconds, seconds) - 1, 0)
+        return self.keys[max(bisect_right(self.keys, self.ticks[place]) - 1, 0)]
 
 
 class VideoSource:
@@ -102,6 +126,57 @@ class VideoSource:
                     account.give()
                     yield frame
         self._conclude(progress)
+
+    def frames_from(self, seconds: float) -> Iterator[Frame]:
+        """Frames from a moment on, or a little earlier, each as iterating gives it, but without decoding all before.
+
+        A file whose frames cannot be told by their packets alone (times that are missing or repeat) is read from its
+        beginning. The account stays what it is.
+
+        Raises:
+            SourceError: When it cannot be opened at all.
+        """
+        table = self._table() if seconds > _WORTH_SEEKING_SECONDS else None
+        if table is None:
+            yield from self
+            return
+        with self._open() as (container, stream):
+            info = self._info(container, stream)
+            key = table.key_before(seconds)
+            container.seek(key, stream=stream, backward=True)
+            progress = _Progress(info.start, info.time_source, info.resolution_wh, PresentationClock(SourceAccount()))
+            for picture in self._pictures(container, stream, progress):
+                place = table.places.get(picture.pts, -1) if picture.pts is not None and picture.pts >= key else -1
+                if place >= 0 and (picture.width, picture.height) == info.resolution_wh:
+                    yield self._as_frame(picture, info, index=place, pts_seconds=table.seconds[place])
+
+    def _table(self) -> "_Table | None":
+        """The times of all packets; None where frames cannot be told by them."""
+        ticks, keys = [], []
+        with self._open() as (container, stream):
+            base = stream.time_base
+            try:
+                for packet in container.demux(stream):
+                    if not packet.size:
+                        continue
+                    if packet.pts is None or packet.is_discard or packet.is_corrupt:
+                        return None
+                    ticks.append(packet.pts)
+                    if packet.is_keyframe:
+                        keys.append(packet.pts)
+            except av.error.FFmpegError:
+                return None
+        ticks.sort()
+        if base is None or not keys or len(set(ticks)) < len(ticks):
+            return None
+        clock = PresentationClock(SourceAccount())
+        seconds = [clock.advance(float(each * base)) for each in ticks]
+        whole = [each for each in seconds if each is not None]
+        return (
+            _Table({each: place for place, each in enumerate(ticks)}, whole, sorted(keys), ticks)
+            if len(whole) == len(ticks)
+            else None
+        )
 
     def close(self) -> None:
         """End the iteration before its next frame."""
@@ -193,14 +268,19 @@ class VideoSource:
         if pts_seconds is None:
             self.account.skip("time_not_increasing", f"frame {progress.index}")
             return None
+        return self._as_frame(picture, progress, index=progress.index, pts_seconds=pts_seconds)
+
+    def _as_frame(
+        self, picture: VideoFrame, began: "_Progress | SourceInfo", *, index: int, pts_seconds: float
+    ) -> Frame:
         return Frame(
             image=image_of(picture, self.modality),
             camera_id=self.camera_id,
             modality=self.modality,
-            index=progress.index,
+            index=index,
             pts_seconds=pts_seconds,
-            captured_at=progress.start + timedelta(seconds=pts_seconds),
-            time_source=progress.time_source,
+            captured_at=began.start + timedelta(seconds=pts_seconds),
+            time_source=began.time_source,
         )
 
     def _is_false_colour(self, picture: VideoFrame) -> bool:

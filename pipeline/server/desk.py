@@ -1,0 +1,119 @@
+"""What all routes share: the gallery, who may look at it, and what is under way."""
+
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+
+from pipeline.audit import Actor, Audit
+from pipeline.config import Config, ServerConfig
+from pipeline.query import CONFIG, read_config
+from pipeline.run import Beside
+from pipeline.server.access import Caller
+from pipeline.server.clipping import Clips
+from pipeline.server.exports import Exports
+from pipeline.server.live import Hub
+from pipeline.server.queries import Queries
+from pipeline.server.roles import Role
+from pipeline.server.searching import SearchDesk
+from pipeline.server.sessions import COOKIE, LoginLimit, Sessions
+from pipeline.server.users import Users
+from pipeline.server.workers import Workers
+from pipeline.store import Store
+
+LOCAL_USER = "local"
+_READERS = 3
+
+
+@dataclass(slots=True)
+class Desk:
+    """The state of one server.
+
+    Attributes:
+        root: The gallery's folder.
+        settings: Of the server.
+        users: Who may log in; None where nobody has to.
+        device: Where queries are embedded.
+        pipeline: The run in this process.
+        secure: Whether the page is reached by TLS, here or at a proxy.
+    """
+
+    root: Path
+    settings: ServerConfig
+    users: Users | None = None
+    device: str = "auto"
+    pipeline: Beside | None = None
+    secure: bool = False
+    sessions: Sessions = field(init=False)
+    logins: LoginLimit = field(init=False)
+    workers: Workers = field(init=False)
+    writer: Workers = field(init=False)
+    search: SearchDesk = field(init=False)
+    queries: Queries = field(init=False, default_factory=Queries)
+    clips: Clips = field(init=False)
+    exports: Exports = field(init=False)
+    hub: Hub = field(init=False)
+    _local_csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    _config: tuple[tuple[int, int], Config] | None = None
+
+    def __post_init__(self) -> None:
+        self.sessions, self.logins = Sessions(self.settings), LoginLimit(self.settings)
+        self.workers = Workers(self.root, threads=_READERS)
+        self.writer = Workers(self.root, threads=1, name="writer", open_store=Store.edit)
+        self.search = SearchDesk(self.root, threads=self.settings.searches, device=self.device)
+        self.clips, self.exports, self.hub = Clips(self, self.root), Exports(self, self.root), Hub(self)
+
+    def close(self) -> None:
+        """End all that is under way."""
+        self.exports.close()
+        self.clips.close()
+        self.search.close()
+        self.writer.close()
+        self.workers.close()
+
+    @property
+    def models(self) -> Workers:
+        """The one thread that runs models."""
+        return self.search.models
+
+    @property
+    def config(self) -> Config | None:
+        """Of the run that filled the gallery, as it is now; None for a gallery that no run filled."""
+        path = self.root / CONFIG
+        if not path.is_file():
+            return None
+        stamp = path.stat()
+        key = (stamp.st_mtime_ns, stamp.st_size)
+        if self._config is None or self._config[0] != key:
+            self._config = key, read_config(self.root)
+        return self._config[1]
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Of the clock on the wall."""
+        config = self.config
+        return ZoneInfo("UTC") if config is None else config.site.zone
+
+    def caller_of(self, request: Request) -> Caller | None:
+        """Who asks; None when nobody has logged in who must."""
+        if self.users is None:
+            return Caller(LOCAL_USER, Role.ADMIN, None, self._local_csrf)
+        return self.sessions.caller_of(request.cookies.get(COOKIE, ""), self.users)
+
+    def actor(self, caller: Caller, *, case_id: str | None = None, purpose: str | None = None) -> Actor:
+        """Who does something, for the audit; where nobody logs in, the user of this process."""
+        if self.users is None:
+            return Actor.here(case_id=case_id, purpose=purpose)
+        return Actor(caller.user, case_id, purpose)
+
+    def audit(self, store: Store) -> Audit:
+        """The gallery's."""
+        return Audit(store, purpose_required=self.purpose_required)
+
+    @property
+    def purpose_required(self) -> bool:
+        """Whether a search must say what it is for."""
+        config = self.config
+        return config is not None and config.storage.purpose_required

@@ -1,0 +1,205 @@
+"""What stands before every route: names, sizes and headers, looked at before anything else is.
+
+A page of another site may make a browser ask a loopback address under a name of its own (DNS rebinding): so the name in
+``Host`` must be one of this server's. Answers carry headers that keep a browser from doing what this page never needs.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+from starlette.exceptions import HTTPException
+
+from pipeline.server.problems import ProblemError, of_http
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MOST_JSON = 262_144  # bytes
+_DEEPEST_JSON = 32
+_FORM_OVERHEAD = 65_536  # of a form around the file in it
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:;"
+    " style-src 'self'; script-src 'self'; connect-src 'self'; object-src 'none'; base-uri 'none';"
+    " form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
+}
+_SECURE = {"Strict-Transport-Security": "max-age=31536000"}
+
+
+class Guard:
+    """ASGI middleware."""
+
+    def __init__(
+        self, app: App, *, hosts: Collection[str] | None, most_upload: int, secure: bool, proxy: str | None = None
+    ) -> None:
+        """Before an application.
+
+        Args:
+            app: What it guards.
+            hosts: Names, without a port, under which the server may be asked; None for any.
+            most_upload: Bytes of an uploaded file.
+            secure: Whether browsers reach it by TLS only.
+            proxy: Address of the one who may connect; None for anybody.
+        """
+        self._app = app
+        self._hosts = None if hosts is None else {each.lower() for each in hosts}
+        self._most_upload = most_upload
+        self._headers = {**_HEADERS, **(_SECURE if secure else {})}
+        self._proxy = proxy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = {name.lower() for name, _ in message["headers"]}
+                added = [(k.lower().encode(), v.encode()) for k, v in self._headers.items()]
+                message["headers"] = [*message["headers"], *(each for each in added if each[0] not in given)]
+                if b"cache-control" not in given:
+                    message["headers"].append((b"cache-control", b"no-store"))
+            await send(message)
+
+        try:
+            self._check_peer(scope, headers)
+            self._check_host(headers)
+            self._check_site(scope, headers)
+            receive = await self._limited(scope, headers, receive)
+        except HTTPException as error:
+            await of_http(error)(scope, receive, send_with_headers)
+            return
+        await self._app(scope, receive, send_with_headers)
+
+    def _check_peer(self, scope: Scope, headers: dict[str, str]) -> None:
+        """Only the stated proxy may connect, and only its word on the caller's address is believed.
+
+        Without a stated one, whoever was forwarded is refused: behind an unknown proxy everybody looks local.
+        """
+        forwarded = headers.get("x-forwarded-for")
+        if self._proxy is None:
+            if forwarded is not None or "forwarded" in headers:
+                raise ProblemError(HTTPStatus.FORBIDDEN, "a proxy must be named as server.trusted_proxy")
+            return
+        if (scope.get("client") or ("", 0))[0] != self._proxy:
+            raise ProblemError(HTTPStatus.FORBIDDEN, "only the reverse proxy may connect")
+        if forwarded:
+            scope["client"] = (forwarded.rpartition(",")[2].strip()[:64], 0)
+        scope["scheme"] = "https"
+
+    def _check_host(self, headers: dict[str, str]) -> None:
+        if self._hosts is not None and _host_name(headers.get("host", "")) not in self._hosts:
+            raise ProblemError(
+                HTTPStatus.MISDIRECTED_REQUEST, "this server is not known by that name; see server.hosts"
+            )
+
+    def _check_site(self, scope: Scope, headers: dict[str, str]) -> None:
+        """A browser says from whose page a request comes; what changes something comes from ours."""
+        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            return
+        origin = headers.get("origin")
+        foreign = headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+        if origin is not None:
+            foreign |= origin.partition("://")[2].lower() != headers.get("host", "").lower()
+        if foreign:
+            raise ProblemError(HTTPStatus.FORBIDDEN, "another site's page may not do this")
+
+    async def _limited(self, scope: Scope, headers: dict[str, str], receive: Receive) -> Receive:
+        """Hand the body on, but no more of it than there may be; JSON is looked at as a whole before."""
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        form = kind == "multipart/form-data"
+        most = self._most_upload + _FORM_OVERHEAD if form else MOST_JSON
+        said = headers.get("content-length", "0")
+        if said.isdigit() and int(said[:18]) > most:
+            raise _too_large(most)
+        if form:
+            return _counted(receive, most)
+        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            return receive
+        body = await _whole(receive, most)
+        check_depth(body)
+        return _given(body, receive)
+
+
+def _too_large(most: int) -> ProblemError:
+    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {most} bytes are taken")
+
+
+def _counted(receive: Receive, most: int) -> Receive:
+    count = 0
+
+    async def receive_some() -> Message:
+        nonlocal count
+        message = await receive()
+        count += len(message.get("body", b""))
+        if count > most:
+            raise _too_large(most)
+        return message
+
+    return receive_some
+
+
+async def _whole(receive: Receive, most: int) -> bytes:
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            break
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise _too_large(most)
+        if not message.get("more_body", False):
+            break
+    return b"".join(parts)
+
+
+def _given(body: bytes, receive: Receive) -> Receive:
+    sent = False
+
+    async def receive_whole() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_whole
+
+
+def check_depth(body: bytes) -> None:
+    """Refuse JSON that is nested deeper than any question is.
+
+    Raises:
+        ProblemError: 400.
+    """
+    if body.count(b"[") + body.count(b"{") <= _DEEPEST_JSON:
+        return
+    depth = 0
+    for found in _STRING_OR_BRACKET.finditer(body):
+        first = found[0][:1]
+        depth += 1 if first in b"[{" else -1 if first in b"]}" else 0
+        if depth > _DEEPEST_JSON:
+            raise ProblemError(HTTPStatus.BAD_REQUEST, f"JSON may be nested {_DEEPEST_JSON} deep at most")
+
+
+def _host_name(host: str) -> str:
+    """Without the port; an IPv6 address keeps its brackets."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.rpartition(":")[0] if ":" in host else host

@@ -1,0 +1,169 @@
+"""What happens as it happens: one look at gallery and pipeline a second, told to everybody who listens."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from pipeline.errors import UsageError
+from pipeline.replies import tracklet_reply
+from pipeline.server.access import Caller
+from pipeline.server.problems import ProblemError
+from pipeline.server.roles import Permission
+from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from pipeline.server.desk import Desk
+
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 1.0
+_ALIVE_SECONDS = 15.0  # a comment so often, so that proxies keep the connection and the dead are noticed
+_MOST_MISSED = 200  # tracklets that somebody who was cut off is told of
+_MOST_WAITING = 1000  # events for one who does not read: then they are cut off, and come again by themselves
+_MOST_LISTENERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    kind: str
+    camera_id: str | None
+    data: dict[str, Any]
+
+    def text(self) -> str:
+        name = f"id: {self.data['tracklet_id']}\n" if self.kind == "tracklet" else ""
+        return f"{name}event: {self.kind}\ndata: {json.dumps(self.data, ensure_ascii=False)}\n\n"
+
+
+@dataclass(slots=True, eq=False)
+class _Listener:
+    caller: Caller
+    events: asyncio.Queue[_Event | None] = field(default_factory=lambda: asyncio.Queue(_MOST_WAITING))
+
+    def wants(self, event: _Event) -> bool:
+        if event.kind == "tracklet" and not self.caller.may(Permission.LOOK):
+            return False
+        return self.caller.cameras is None if event.camera_id is None else self.caller.sees(event.camera_id)
+
+
+class Hub:
+    """Everybody who listens."""
+
+    def __init__(self, desk: "Desk") -> None:
+        self._desk = desk
+        self._listeners: set[_Listener] = set()
+        self._watching: asyncio.Task[None] | None = None
+        self._row = 0
+        self._change = -1
+        self._cameras: dict[str, dict[str, Any]] = {}
+
+    def stream(self, request: Request, caller: Caller) -> StreamingResponse:
+        """Tell somebody what happens, until they leave or lose the right to know.
+
+        Raises:
+            ProblemError: 503, when too many listen.
+        """
+        if len(self._listeners) >= _MOST_LISTENERS:
+            raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "too many listen already", headers={"Retry-After": "30"})
+        seen = request.headers.get("last-event-id", "")[:200]
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(self._told(request, caller, seen), media_type="text/event-stream", headers=headers)
+
+    async def close(self) -> None:
+        """Everybody is told that it is over."""
+        if self._watching is not None:
+            self._watching.cancel()
+        for each in list(self._listeners):
+            _tell(each, None)
+
+    async def _told(self, request: Request, caller: Caller, seen: str) -> AsyncIterator[str]:
+        listener = _Listener(caller)
+        self._listeners.add(listener)
+        if self._watching is None or self._watching.done():
+            self._row = -1
+            self._watching = asyncio.create_task(self._watch())
+        try:
+            yield "retry: 3000\n\n"
+            for missed in await self._missed(seen):
+                if listener.wants(missed):
+                    yield missed.text()
+            while not await request.is_disconnected() and self._desk.caller_of(request) is not None:
+                try:
+                    async with asyncio.timeout(_ALIVE_SECONDS):
+                        event = await listener.events.get()
+                except TimeoutError:
+                    yield ": alive\n\n"
+                    continue
+                if event is None:
+                    return
+                yield event.text()
+        finally:
+            self._listeners.discard(listener)
+
+    async def _missed(self, seen: str) -> list[_Event]:
+        """What came after a tracklet, when somebody was cut off."""
+
+        def found(store: Store) -> list[_Event]:
+            try:
+                row = store.tracklet(seen).row
+            except UsageError:
+                return []  # erased meanwhile
+            return self._tracklets_after(store, max(row, store.last_row - _MOST_MISSED))
+
+        return await self._desk.workers.use(found) if seen else []
+
+    async def _watch(self) -> None:
+        """Look once a second for as long as somebody listens."""
+        while self._listeners:
+            try:
+                events = await self._desk.workers.use(self._look)
+            except Exception:
+                logger.exception("the gallery could not be looked at; trying again")
+                events = []
+            for event in events:
+                for listener in [each for each in self._listeners if each.wants(event)]:
+                    _tell(listener, event)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _look(self, store: Store) -> list[_Event]:
+        from pipeline.server.state import cameras_of  # looks at the desk, as this does
+
+        last = store.last_row
+        if self._row < 0:
+            self._row = last
+        events = self._tracklets_after(store, self._row)
+        self._row = max(self._row, last)
+        change = store.last_change
+        if events or change != self._change:
+            self._change = change
+            events.append(_Event("gallery", None, {"last_row": last, "last_change": change}))
+        cameras = {each["camera_id"]: each for each in cameras_of(self._desk, store, None)}
+        for name, each in cameras.items():
+            if self._cameras.get(name) != each:
+                events.append(_Event("camera", name, each))
+        self._cameras = cameras
+        return events
+
+    def _tracklets_after(self, store: Store, row: int) -> list[_Event]:
+        zone = self._desk.zone
+        return [
+            _Event("tracklet", each.camera_id, tracklet_reply(each, zone))
+            for each in store.by_rows(range(row + 1, store.last_row + 1))
+            if each.rejected is None
+        ]
+
+
+def _tell(listener: _Listener, event: _Event | None) -> None:
+    """Put an event into somebody's queue; who does not read is cut off, and comes again with the last id."""
+    try:
+        listener.events.put_nowait(event)
+    except asyncio.QueueFull:
+        while not listener.events.empty():
+            listener.events.get_nowait()
+        listener.events.put_nowait(None)

@@ -1,0 +1,71 @@
+// Times as the site's clock shows them; UTC stands beside each in its title.
+import { h } from "./dom.js";
+
+let zone = "UTC";
+let forms = {};
+
+/** Take the site's time zone for all that is shown from now on. */
+export function useZone(name) {
+  zone = name || "UTC";
+  const form = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: zone, ...options });
+  forms = {
+    clock: form({ hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }),
+    short: form({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
+    day: form({ weekday: "short", day: "numeric", month: "short", year: "numeric" }),
+    date: form({ day: "numeric", month: "short" }),
+    shortDay: form({ weekday: "short", day: "numeric", month: "short" }),
+    parts: form({ year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }),
+  };
+}
+useZone("UTC");
+
+export const zoneName = () => zone;
+export const clock = (when) => forms.clock.format(new Date(when));
+export const shortClock = (when) => forms.short.format(new Date(when));
+export const day = (when) => forms.day.format(new Date(when));
+export const shortDay = (when) => forms.shortDay.format(new Date(when));
+export const utc = (when) => `${new Date(when).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+
+/** A time element: local to read, UTC to hover over. */
+export function moment(when, { withDay = false, short = false, class: name = null } = {}) {
+  const text = withDay ? `${short ? forms.date.format(new Date(when)) : shortDay(when)}, ${clock(when)}` : clock(when);
+  return h("time", { datetime: new Date(when).toISOString(), title: utc(when), class: name }, text);
+}
+
+/** Seconds as 4.2 s, 3 min 5 s, 2 h 10 min. */
+export function duration(given) {
+  const gap = "\u00a0";
+  if (given < 9.95) return `${given.toFixed(1)}${gap}s`;
+  const seconds = Math.round(given);
+  if (seconds < 60) return `${seconds}${gap}s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}${gap}min ${seconds % 60}${gap}s`;
+  if (seconds < 172800) return `${Math.floor(seconds / 3600)}${gap}h ${Math.floor((seconds % 3600) / 60)}${gap}min`;
+  return `${Math.floor(seconds / 86400)}${gap}days`;
+}
+
+/** How many minutes the site's clock is ahead of UTC at a moment. */
+function aheadMinutes(when) {
+  const found = Object.fromEntries(forms.parts.formatToParts(new Date(when)).map((part) => [part.type, part.value]));
+  const local = Date.UTC(found.year, found.month - 1, found.day, found.hour, found.minute, found.second);
+  return Math.round((local - Math.floor(new Date(when) / 1000) * 1000) / 60000);
+}
+
+/** What a `datetime-local` field holds, as the site's clock means it, in UTC; null for nothing. */
+export function fromField(text) {
+  if (!text) return null;
+  const naive = new Date(`${text}Z`).getTime();
+  const first = naive - aheadMinutes(naive) * 60000;
+  return new Date(naive - aheadMinutes(first) * 60000).toISOString();
+}
+
+/** A moment for a `datetime-local` field. */
+export function toField(when) {
+  if (!when) return "";
+  return new Date(new Date(when).getTime() + aheadMinutes(when) * 60000).toISOString().slice(0, 16);
+}
+
+/** The hour a moment lies in, by the site's clock: a key that sorts, and how to call it. */
+export function hourOf(when) {
+  const local = new Date(new Date(when).getTime() + aheadMinutes(when) * 60000).toISOString().slice(0, 13);
+  return { key: local, text: `${shortDay(when)}, ${local.slice(11)}:00` };
+}

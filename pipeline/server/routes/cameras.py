@@ -1,0 +1,73 @@
+"""Cameras: what they saw, their live state, and single frames of what they recorded."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.server.media import picture
+from pipeline.server.problems import not_found
+from pipeline.server.recordings import frame_at, recording_of
+from pipeline.server.routes.asking import AtSite, CameraId, Looker, TheDesk
+from pipeline.server.schemas import Camera, Recording
+from pipeline.server.sight import visible_camera
+from pipeline.server.state import cameras_of
+from pipeline.sinks import rfc3339
+
+router = APIRouter(tags=["cameras"])
+
+
+@router.get("/cameras", response_model=list[Camera])
+async def cameras(desk: TheDesk, caller: AtSite) -> list[dict[str, Any]]:
+    """All cameras that I may see."""
+    return await desk.workers.use(lambda store: cameras_of(desk, store, caller.cameras))
+
+
+@router.get("/cameras/{camera_id}", response_model=Camera)
+async def camera(desk: TheDesk, caller: AtSite, camera_id: CameraId) -> dict[str, Any]:
+    """One camera."""
+    found = await desk.workers.use(lambda store: cameras_of(desk, store, caller.cameras))
+    for each in found:
+        if each["camera_id"] == camera_id:
+            return each
+    raise not_found(f"camera {camera_id}")
+
+
+@router.get("/cameras/{camera_id}/recording", response_model=Recording)
+async def recording(desk: TheDesk, caller: Looker, camera_id: CameraId) -> dict[str, Any]:
+    """What can be looked at of a camera whose source is a recording; 404 for a stream, or when the files are gone."""
+    await desk.workers.use(lambda store: visible_camera(desk.config, store, caller, camera_id))
+    return await desk.workers.run(lambda: recording_of(desk.config, camera_id))
+
+
+@router.get(
+    "/cameras/{camera_id}/frame",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}}, "description": "the frame shown at that moment"}},
+)
+async def frame(
+    desk: TheDesk,
+    caller: Looker,
+    request: Request,
+    camera_id: CameraId,
+    at: Annotated[datetime | None, Query(description="a moment; or else `seconds`")] = None,
+    seconds: Annotated[float | None, Query(ge=0, le=10_000_000, allow_inf_nan=False)] = None,
+) -> Response:
+    """The frame of a recording that is shown at a moment, for the eye; headers say which it is.
+
+    ``X-Frame-Index``, ``X-Seconds`` and ``X-Captured-At`` name the frame: a box drawn on it is searched for with the
+    same seconds. Without a moment, the first frame.
+    """
+    await desk.workers.use(lambda store: visible_camera(desk.config, store, caller, camera_id))
+    moment: datetime | float = at if at is not None else seconds or 0.0
+    shown, image = await desk.workers.run(lambda: frame_at(desk.config, camera_id, moment))
+    headers = {
+        "X-Frame-Index": str(shown.index),
+        "X-Seconds": repr(shown.pts_seconds),
+        "X-Captured-At": rfc3339(shown.captured_at),
+        "X-Width": str(shown.resolution_wh[0]),
+        "X-Height": str(shown.resolution_wh[1]),
+    }
+    return picture(request, image, "image/jpeg", headers=headers)

@@ -1,0 +1,148 @@
+"""Cases, what they hold, and the evidence that is exported of them."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import FileResponse, Response
+
+from pipeline.cases import Cases
+from pipeline.errors import UsageError
+from pipeline.server.lists import cursor_of, place_of
+from pipeline.server.problems import ProblemError, not_found
+from pipeline.server.routes.asking import (
+    CaseId,
+    CaseReader,
+    CursorText,
+    ExportId,
+    Investigator,
+    Limit,
+    TheDesk,
+    TrackletId,
+)
+from pipeline.server.schemas import Case, CaseDetails, Export, ExportVerdict, Hold, NewCase, NewExport, Page
+from pipeline.server.showing import case_details, cases_page, require_case
+from pipeline.server.sight import visible_tracklet
+from pipeline.store import Store
+
+router = APIRouter(tags=["cases"])
+
+
+@router.get("/cases", response_model=Page[Case])
+async def cases(desk: TheDesk, caller: CaseReader, limit: Limit = 50, cursor: CursorText = None) -> dict[str, Any]:
+    """All cases, by name, each with those of its tracklets that I may see."""
+    place = place_of(cursor, int)
+    return await desk.workers.use(lambda store: cases_page(store, caller, skip=place[0] if place else 0, limit=limit))
+
+
+@router.post("/cases", response_model=CaseDetails, status_code=201)
+async def open_case(desk: TheDesk, caller: Investigator, asked: NewCase) -> dict[str, Any]:
+    """Begin a case, or open a closed one again; what is in it is neither aged nor erased."""
+
+    def job(store: Store) -> dict[str, Any]:
+        Cases(store, desk.audit(store)).open(asked.case_id, asked.title, desk.actor(caller))
+        return case_details(desk, store, caller, asked.case_id)
+
+    return await desk.writer.use(job)
+
+
+@router.get("/cases/{case_id}", response_model=CaseDetails)
+async def case(desk: TheDesk, caller: CaseReader, case_id: CaseId) -> dict[str, Any]:
+    """A case with its tracklets and exports."""
+    return await desk.workers.use(lambda store: case_details(desk, store, caller, case_id))
+
+
+@router.post("/cases/{case_id}/items", response_model=CaseDetails, status_code=201)
+async def hold(desk: TheDesk, caller: Investigator, case_id: CaseId, asked: Hold) -> dict[str, Any]:
+    """Put tracklets into an open case."""
+
+    def job(store: Store) -> dict[str, Any]:
+        require_case(store, case_id)
+        for each in asked.tracklets:
+            visible_tracklet(store, caller, each)
+        Cases(store, desk.audit(store)).hold(
+            case_id, asked.tracklets, desk.actor(caller, case_id=case_id), note=asked.note
+        )
+        return case_details(desk, store, caller, case_id)
+
+    return await _unless_closed(desk, job)
+
+
+@router.delete("/cases/{case_id}/items/{tracklet_id}", status_code=204)
+async def release(desk: TheDesk, caller: Investigator, case_id: CaseId, tracklet_id: TrackletId) -> None:
+    """Take a tracklet out of a case."""
+
+    def job(store: Store) -> dict[str, Any]:
+        require_case(store, case_id)
+        visible_tracklet(store, caller, tracklet_id)
+        if tracklet_id not in Cases(store).items(case_id):
+            raise not_found(f"tracklet {tracklet_id} in case {case_id}")
+        Cases(store, desk.audit(store)).release(case_id, [tracklet_id], desk.actor(caller, case_id=case_id))
+        return {}
+
+    await desk.writer.use(job)
+
+
+@router.post("/cases/{case_id}/close", response_model=CaseDetails)
+async def close_case(desk: TheDesk, caller: Investigator, case_id: CaseId) -> dict[str, Any]:
+    """End a case: what is in it may be aged and erased again."""
+
+    def job(store: Store) -> dict[str, Any]:
+        require_case(store, case_id)
+        Cases(store, desk.audit(store)).close(case_id, desk.actor(caller, case_id=case_id))
+        return case_details(desk, store, caller, case_id)
+
+    return await _unless_closed(desk, job)
+
+
+@router.post("/cases/{case_id}/exports", response_model=Export, status_code=202)
+async def export(desk: TheDesk, caller: Investigator, case_id: CaseId, asked: NewExport) -> dict[str, Any]:
+    """Begin to write the evidence of a case as a zip: of those of its tracklets that I may see."""
+    await desk.workers.use(lambda store: require_case(store, case_id))
+    return await desk.exports.begin(caller, case_id, asked)
+
+
+@router.get("/exports", response_model=Page[Export])
+async def exports(desk: TheDesk, caller: CaseReader, limit: Limit = 50, cursor: CursorText = None) -> dict[str, Any]:
+    """What was exported, newest first, of cameras that I may see."""
+    place = place_of(cursor, int)
+    skip = place[0] if place else 0
+    found = desk.exports.all(caller)[skip : skip + limit + 1]
+    return {"items": found[:limit], "next": cursor_of(skip + limit) if len(found) > limit else None}
+
+
+@router.get("/exports/{export_id}", response_model=Export)
+async def one_export(desk: TheDesk, caller: CaseReader, export_id: ExportId) -> dict[str, Any]:
+    """How far an export is."""
+    return desk.exports.get(caller, export_id)
+
+
+@router.get(
+    "/exports/{export_id}/file",
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"application/zip": {}}, "description": "the whole zip"},
+        206: {"content": {"application/zip": {}}, "description": "the part that Range asks for"},
+    },
+)
+async def export_file(desk: TheDesk, caller: Investigator, export_id: ExportId) -> Response:
+    """The zip."""
+    return FileResponse(
+        desk.exports.file(caller, export_id),
+        media_type="application/zip",
+        filename=desk.exports.file_name(caller, export_id),
+    )
+
+
+@router.get("/exports/{export_id}/verify", response_model=ExportVerdict)
+async def verify_export(desk: TheDesk, caller: CaseReader, export_id: ExportId) -> dict[str, Any]:
+    """Compare the zip with its manifest, byte by byte."""
+    return await desk.exports.verify(caller, export_id)
+
+
+async def _unless_closed(desk: Any, job: Any) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = await desk.writer.use(job)
+    except UsageError as error:
+        raise ProblemError(HTTPStatus.CONFLICT, str(error)) from None
+    return found

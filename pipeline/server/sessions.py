@@ -1,0 +1,112 @@
+"""Who has logged in: sessions with an end, and a limit to how often a password may be tried."""
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from http import HTTPStatus
+
+from pipeline.config import ServerConfig
+from pipeline.server.access import Caller
+from pipeline.server.problems import ProblemError
+from pipeline.server.users import Users
+
+COOKIE = "session"
+_MOST_SESSIONS = 10_000
+_MOST_WATCHED = 10_000  # addresses and names whose failures are counted
+
+
+@dataclass(slots=True)
+class _Session:
+    user: str
+    password_hash: str
+    csrf: str
+    expires: datetime
+    seen: float
+
+
+class Sessions:
+    """Sessions of this process; only hashes of their tokens are kept. Safe to use from several threads."""
+
+    def __init__(self, settings: ServerConfig) -> None:
+        self._hours = settings.session_hours
+        self._idle_seconds = 60 * settings.idle_minutes
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def begin(self, user: str, users: Users) -> str:
+        """A new session of somebody who gave the right password; returns its token."""
+        token = secrets.token_urlsafe(32)
+        expires = datetime.now(UTC) + timedelta(hours=self._hours)
+        made = _Session(user, users.hash_of(user), secrets.token_urlsafe(32), expires, time.monotonic())
+        with self._lock:
+            while len(self._sessions) >= _MOST_SESSIONS:
+                self._sessions.popitem(last=False)
+            self._sessions[_key(token)] = made
+        return token
+
+    def caller_of(self, token: str, users: Users) -> Caller | None:
+        """Whose session it is; None when it is unknown or over, or the user is gone or has another password."""
+        key = _key(token)
+        with self._lock:
+            found = self._sessions.get(key)
+            if found is None:
+                return None
+            user = users.get(found.user)
+            idle = time.monotonic() - found.seen
+            if (
+                user is None
+                or user.hash != found.password_hash
+                or datetime.now(UTC) >= found.expires
+                or idle > self._idle_seconds
+            ):
+                del self._sessions[key]
+                return None
+            found.seen = time.monotonic()
+            return Caller(found.user, user.role, user.camera_set, found.csrf, key, found.expires)
+
+    def end(self, key: str) -> None:
+        """Log out."""
+        with self._lock:
+            self._sessions.pop(key, None)
+
+
+def _key(token: str) -> str:
+    return sha256(token.encode()).hexdigest()
+
+
+class LoginLimit:
+    """How many passwords may be tried: so many a minute from one address, and so many a minute for one name."""
+
+    def __init__(self, settings: ServerConfig) -> None:
+        self._most = settings.logins_per_minute
+        self._tried: OrderedDict[str, list[float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def check(self, address: str, user: str) -> None:
+        """Count an attempt.
+
+        Raises:
+            ProblemError: 429, when there were too many.
+        """
+        now = time.monotonic()
+        with self._lock:
+            for key in (f"address {address}", f"user {user}"):
+                recent = [at for at in self._tried.pop(key, []) if now - at < 60]
+                if len(recent) >= self._most:
+                    self._tried[key] = recent
+                    wait = str(int(61 - (now - recent[0])))
+                    detail = "too many attempts to log in; wait a minute"
+                    raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"Retry-After": wait})
+                self._tried[key] = [*recent, now]
+            while len(self._tried) > _MOST_WATCHED:
+                self._tried.popitem(last=False)
+
+    def succeeded(self, address: str, user: str) -> None:
+        """The right password was given: what was mistyped before does not count."""
+        with self._lock:
+            self._tried.pop(f"address {address}", None)
+            self._tried.pop(f"user {user}", None)

@@ -1,0 +1,164 @@
+"""The state of a site: its cameras as gallery and pipeline know them, and what is kept of them."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.bundle import software_version
+from pipeline.cases import Cases
+from pipeline.config import Config
+from pipeline.monitoring import CameraStatus
+from pipeline.record import from_us
+from pipeline.replies import sees
+from pipeline.server.access import Caller
+from pipeline.server.desk import Desk
+from pipeline.server.recordings import has_recording
+from pipeline.server.roles import Permission
+from pipeline.sinks import rfc3339
+from pipeline.store import Store
+
+REPORT = "report.json"
+
+
+def cameras_of(desk: Desk, store: Store, visible: frozenset[str] | None) -> list[dict[str, Any]]:
+    """All cameras of gallery and config that may be seen, by name."""
+    config = desk.config
+    with store.reading() as db:
+        rows = db.execute(
+            "SELECT camera_id, modality, COUNT(person_id), COUNT(rejected), MIN(start_us), MAX(end_us)"
+            " FROM cameras LEFT JOIN tracklets USING (camera_id) GROUP BY camera_id"
+        ).fetchall()
+    known = {row[0]: row for row in rows}
+    names = sorted({*known, *(config.cameras if config else ())})
+    live = {} if desk.pipeline is None else {each.camera_id: each for each in desk.pipeline.cameras()}
+    told = _reported(desk) if desk.pipeline is None else {}
+    return [
+        _camera(name, known.get(name), config) | _state(live.get(name), told.get(name))
+        for name in names
+        if sees(visible, name)
+    ]
+
+
+def _camera(name: str, row: tuple[Any, ...] | None, config: Config | None) -> dict[str, Any]:
+    configured = config.cameras.get(name) if config else None
+    _, modality, accepted, rejected, first, last = row or (name, None, 0, 0, None, None)
+    return {
+        "camera_id": name,
+        "modality": configured.modality.value if modality is None and configured else modality,
+        "live": None if configured is None else configured.live,
+        "pair_id": None if configured is None else configured.pair_id,
+        "zones": [] if configured is None else sorted(configured.zones),
+        "tracklets": accepted,
+        "rejected": rejected,
+        "first": None if first is None else rfc3339(from_us(first)),
+        "last": None if last is None else rfc3339(from_us(last)),
+        "recording": has_recording(config, name),
+    }
+
+
+def _state(status: CameraStatus | None, told: Mapping[str, Any] | None) -> dict[str, Any]:
+    if status is not None:
+        return live_state(status)
+    if told is None:
+        return {"state": None, "error": None, "error_code": None, "frames": None}
+    return {
+        "state": told.get("state"),
+        "error": told.get("error"),
+        "error_code": told.get("error_code"),
+        "frames": {
+            "decoded": told.get("frames_decoded", 0),
+            "processed": told.get("frames_processed", 0),
+            "dropped": told.get("frames_dropped", {}),
+            "skipped": told.get("frames_skipped", {}),
+            "reconnects": told.get("reconnects", 0),
+            "queued": 0,
+        },
+    }
+
+
+def live_state(status: CameraStatus) -> dict[str, Any]:
+    """Of a camera that the pipeline in this process reads."""
+    account, ledger = status.account, status.ledger
+    return {
+        "state": status.state.value,
+        "error": account.error if account else None,
+        "error_code": account.error_code.value if account and account.error_code else None,
+        "frames": {
+            "decoded": ledger.decoded,
+            "processed": ledger.processed,
+            "dropped": dict(ledger.dropped),
+            "skipped": dict(ledger.skipped),
+            "reconnects": ledger.reconnects,
+            "queued": status.queued,
+        },
+    }
+
+
+def _report(desk: Desk) -> dict[str, Any]:
+    """What the last run said of itself; empty when there is nothing that can be read."""
+    try:
+        found = json.loads((desk.root / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _reported(desk: Desk) -> Mapping[str, Mapping[str, Any]]:
+    cameras = _report(desk).get("cameras")
+    return cameras if isinstance(cameras, dict) else {}
+
+
+def site_of(desk: Desk, store: Store, caller: Caller) -> dict[str, Any]:
+    """Everything about the site at one moment, as far as the caller may see it."""
+    config = desk.config
+    cameras = cameras_of(desk, store, caller.cameras)
+    disk = shutil.disk_usage(desk.root)
+    return {
+        "site": None if config is None else config.site.name,
+        "timezone": desk.zone.key,
+        "version": software_version(),
+        "model": store.model_id,
+        "dimension": store.dimension,
+        "tracklets": sum(each["tracklets"] for each in cameras),
+        "rejected": sum(each["rejected"] for each in cameras),
+        **_counts(store, caller),
+        "open_cases": sum(each.closed is None for each in Cases(store).all()) if caller.may(Permission.CASES) else 0,
+        "disk": {"free_bytes": disk.free, "total_bytes": disk.total},
+        "pipeline": _pipeline(desk),
+        "cameras": cameras,
+    }
+
+
+def _counts(store: Store, caller: Caller) -> dict[str, Any]:
+    among = "" if caller.cameras is None else " WHERE t.camera_id IN (SELECT value FROM json_each(?))"
+    values = [] if caller.cameras is None else [json.dumps(sorted(caller.cameras))]
+    with store.reading() as db:
+        (persons,) = db.execute(f"SELECT COUNT(DISTINCT person_id) FROM tracklets t{among}", values).fetchone()  # noqa: S608
+        (crops,) = db.execute(
+            f"SELECT COUNT(*) FROM crops JOIN tracklets t ON t.row = tracklet_row{among}",  # noqa: S608
+            values,
+        ).fetchone()
+        (rows,) = db.execute("SELECT COUNT(*) FROM audit").fetchone()
+    shown = rows if caller.may(Permission.AUDIT) else None
+    return {"persons": persons, "crops": crops, "audit_rows": shown}
+
+
+def _pipeline(desk: Desk) -> dict[str, Any]:
+    if desk.pipeline is None:
+        report = _report(desk)
+        return {
+            "running": False,
+            "healthy": None,
+            "seconds_since_last_step": None,
+            "started": report.get("started"),
+            "reported": report.get("written"),
+        }
+    healthy, said = desk.pipeline.health()
+    return {
+        "running": True,
+        "healthy": healthy,
+        "seconds_since_last_step": said.get("seconds_since_last_step"),
+        "started": rfc3339(desk.pipeline.started),
+        "reported": None,
+    }

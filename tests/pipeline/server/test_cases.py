@@ -1,0 +1,130 @@
+"""Cases over HTTP, and the evidence that is exported of them."""
+
+import json
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.bundle import verify_bundle
+from pipeline.cli import main
+from pipeline.server.roles import Role
+from tests.pipeline.server.client import Client
+from tests.pipeline.server.conftest import Serve, add_users
+
+
+def export(client: Client, **how: Any) -> dict[str, Any]:
+    begun = client.post("/cases/c1/exports", how)
+    assert begun.status_code == 202
+    for _ in range(600):
+        told: dict[str, Any] = client.get(f"/exports/{begun.json()['export_id']}").json()
+        if told["state"] != "running":
+            return told
+        time.sleep(0.05)
+    raise AssertionError(told)
+
+
+def test_a_case_is_opened_filled_emptied_and_closed(
+    gallery: Path, serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = serve(gallery)
+    assert client.post("/cases", {"case_id": "c2", "title": "a coat"}).status_code == 201
+    held = client.post("/cases/c2/items", {"tracklets": ["gate-eve", "yard-bob"], "note": "look"}).json()
+    assert held["items"] == ["yard-bob", "gate-eve"]
+    assert [each["note"] for each in held["details"]] == ["look", "look"]
+    assert client.delete("/cases/c2/items/yard-bob").status_code == 204
+    assert client.delete("/cases/c2/items/yard-bob").status_code == 404
+    assert client.post("/cases/c2/close").json()["closed"] is not None
+    for path, asked in (("/cases/c2/items", {"tracklets": ["gate-ann"]}), ("/cases/c2/close", None)):
+        assert client.post(path, asked).status_code == 409
+    assert client.post("/cases/none/close").status_code == 404
+    assert main(["case", "list", "-g", str(gallery), "--json"]) == 0
+    assert client.get("/cases").json()["items"] == json.loads(capsys.readouterr().out)
+
+
+def test_a_case_exports_as_a_zip_that_verifies(run: Path, serve: Serve, tmp_path: Path) -> None:
+    client = serve(run)
+    names = [each["tracklet_id"] for each in client.get("/tracklets?order=oldest").json()["items"]]
+    client.post("/cases", {"case_id": "c1"})
+    client.post("/cases/c1/items", {"tracklets": names})
+    told = export(client, purpose="for the court")
+    assert (told["state"], told["items"], told["progress"]) == ("done", 2, 1.0)
+    assert [each["export_id"] for each in client.get("/cases/c1").json()["exports"]] == [told["export_id"]]
+    data = client.raw.get(told["url"])
+    assert data.headers["content-type"] == "application/zip"
+    assert "c1-" in data.headers["content-disposition"]
+    path = tmp_path / "evidence.zip"
+    path.write_bytes(data.content)
+    assert verify_bundle(path).findings == ()
+    assert verify_bundle(path).sha256 == told["sha256"]
+    verdict = client.get(f"/exports/{told['export_id']}/verify").json()
+    assert (verdict["findings"], verdict["sha256"]) == ([], told["sha256"])
+    part = client.raw.get(told["url"], headers={"Range": "bytes=0-3"})
+    assert (part.status_code, part.content) == (206, b"PK\x03\x04")
+    with zipfile.ZipFile(path) as zipped:
+        manifest = json.loads(zipped.read("manifest.json"))
+    assert manifest["purpose"] == "for the court"
+    last = client.get("/audit").json()["items"][0]
+    assert (last["action"], last["details"]["sha256"]) == ("evidence", told["sha256"])
+
+
+def test_a_zip_that_was_changed_on_disk_is_found(gallery: Path, serve: Serve) -> None:
+    client = serve(gallery)
+    told = export(client, clips=False)
+    path = gallery / "exports" / f"{told['export_id']}.zip"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    assert client.get(f"/exports/{told['export_id']}/verify").json()["findings"]
+
+
+def test_who_may_see_one_camera_exports_that_camera_alone(gallery: Path, serve: Serve, tmp_path: Path) -> None:
+    add_users(gallery, ("ann", Role.OPERATOR, ["gate"]), ("bob", Role.OPERATOR, None))
+    client = serve(gallery, users=True)
+    client.login("bob")
+    whole = export(client, clips=False)
+    client.login("ann")
+    part = export(client, clips=False)
+    assert (whole["items"], part["items"]) == (2, 1)
+    assert [each["export_id"] for each in client.get("/exports").json()["items"]] == [part["export_id"]]
+    assert client.get(f"/exports/{whole['export_id']}/file").status_code == 404
+    path = tmp_path / "part.zip"
+    path.write_bytes(client.get(f"/exports/{part['export_id']}/file").content)
+    with zipfile.ZipFile(path) as zipped:
+        text = b"".join(zipped.read(name) for name in zipped.namelist() if name.endswith(("json", "jsonl")))
+        names = zipped.namelist()
+    assert b"dock" not in text
+    assert not any("dock" in name for name in names)
+    assert verify_bundle(path).findings == ()
+
+
+def test_an_export_that_a_killed_server_left_has_failed(gallery: Path, serve: Serve) -> None:
+    client = serve(gallery)
+    told = export(client, clips=False)
+    note = gallery / "exports" / f"{told['export_id']}.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"state": "running"}))
+    left = serve(gallery).get(f"/exports/{told['export_id']}").json()
+    assert (left["state"], "export it again" in left["error"]) == ("failed", True)
+    assert serve(gallery).get(f"/exports/{told['export_id']}/file").status_code == 409
+
+
+def test_an_empty_case_has_no_evidence(gallery: Path, serve: Serve) -> None:
+    client = serve(gallery)
+    client.post("/cases", {"case_id": "c2"})
+    assert client.post("/cases/c2/exports", {}).status_code == 409
+    assert client.post("/cases/none/exports", {}).status_code == 404
+    assert client.get("/exports").json() == {"items": [], "next": None}
+
+
+def test_erasing_a_tracklet_takes_the_exports_that_show_it(gallery: Path, serve: Serve) -> None:
+    client = serve(gallery)
+    told = export(client, clips=False)
+    client.post("/cases/c1/close")
+    assert main(["gallery", "erase", "--tracklet", "gate-eve", "-g", str(gallery)]) == 0
+    assert client.get(f"/exports/{told['export_id']}/file").status_code == 200
+    assert main(["gallery", "erase", "--tracklet", "gate-ann", "-g", str(gallery)]) == 0
+    assert client.get(f"/exports/{told['export_id']}").status_code == 404
+    assert list((gallery / "exports").iterdir()) == []
+    assert client.get("/tracklets/gate-ann/clip").status_code == 404

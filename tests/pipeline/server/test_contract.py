@@ -1,0 +1,100 @@
+"""The OpenAPI document is the committed one, and the server keeps to it whatever it is asked."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from pipeline.config import ServerConfig
+from pipeline.server.app import openapi
+from pipeline.server.serving import open_door, served
+from tests.pipeline.server.client import API
+from tests.pipeline.server.conftest import fill_gallery
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCUMENT = ROOT / "docs" / "api.json"
+KNOWN = {
+    "tracklet_id": "gate-ann", "to_tracklet_id": "dock-ann", "camera_id": "gate", "person": "P0001", "case_id": "c1",
+    "position": "best",
+}  # fmt: skip
+_CHECKS = (
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    response_headers_conformance,
+)
+
+
+def test_the_committed_document_is_what_the_server_gives() -> None:
+    """Written anew with: python -m tests.pipeline.server.test_contract."""
+    assert json.loads(DOCUMENT.read_text(encoding="utf-8")) == openapi()
+
+
+def test_every_route_says_what_it_does_and_how_it_fails() -> None:
+    for path, methods in openapi()["paths"].items():
+        for method, operation in methods.items():
+            assert operation["description"], (method, path)
+            assert {"4XX", "5XX"} <= set(operation["responses"]), (method, path)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, requests.Session]]:
+    """Address of a server with a gallery, on a socket of its own; and a session that may change things."""
+    root = tmp_path_factory.mktemp("contract") / "gallery"
+    fill_gallery(root)
+    door = open_door(root, ServerConfig(port=0))
+    with served(root, door, device="cpu"):
+        address = door.address.rstrip("/")
+        with requests.Session() as session:
+            session.headers["X-CSRF-Token"] = session.get(f"{address}{API}/session", timeout=30).json()["csrf"]
+            yield address, session
+        assert requests.get(f"{address}{API}/health", timeout=30).status_code == 200
+
+
+def _known(value: Any) -> Any:
+    """The same with names of things that there are."""
+    if isinstance(value, dict):
+        named = {key: KNOWN[key] if key in KNOWN and isinstance(each, str) else _known(each)
+                 for key, each in value.items()}  # fmt: skip
+        return named | ({"tracklets": ["gate-eve"]} if value.get("tracklets") else {})
+    return [_known(each) for each in value] if isinstance(value, list) else value
+
+
+schema = schemathesis.openapi.from_dict(openapi()).exclude(path=f"{API}/events")  # which has no end
+
+
+@schema.parametrize()
+@settings(
+    max_examples=8,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_no_question_breaks_the_server_or_the_contract(
+    case: schemathesis.Case, server: tuple[str, requests.Session]
+) -> None:
+    address, session = server
+    if case.meta is not None and case.meta.generation.mode.is_positive:  # about things that there are
+        case.path_parameters = _known(case.path_parameters)
+        case.body = _known(case.body)
+    answer = case.call(base_url=address, session=session)
+    case.validate_response(answer, checks=list(_CHECKS))
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(json.dumps(openapi(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

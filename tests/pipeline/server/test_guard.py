@@ -1,0 +1,138 @@
+"""What is hostile is refused with the right status, and the server goes on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.server.guard import MOST_JSON
+from tests.pipeline.server.client import API
+from tests.pipeline.server.conftest import Serve
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "", "[::2]"])
+def test_a_name_that_is_not_ours_is_refused(gallery: Path, serve: Serve, host: str) -> None:
+    client = serve(gallery)
+    for path in ("/", f"{API}/session", f"{API}/tracklets"):
+        assert client.raw.get(path, headers={"Host": host}).status_code == 421
+    assert client.raw.get(f"{API}/session", headers={"Host": "LOCALHOST:8080"}).status_code == 200
+
+
+def test_another_sites_page_cannot_do_anything(gallery: Path, serve: Serve) -> None:
+    client = serve(gallery)
+    asked = {"case_id": "evil"}
+    for headers in (
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://localhost:9999"},
+    ):
+        assert client.post("/cases", asked, headers=headers).status_code == 403
+    form = client.raw.post(f"{API}/cases", data={"case_id": "evil"}, headers={"X-CSRF-Token": client.csrf or ""})
+    assert form.status_code == 422
+    text = client.request("POST", "/cases", content=json.dumps(asked), headers={"Content-Type": "text/plain"})
+    assert text.status_code == 422
+    assert client.get("/cases/evil").status_code == 404
+    ours = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+    assert client.raw.post(f"{API}/cases", json=asked, headers=ours).status_code == 403  # without the token
+    assert client.post("/cases", asked, headers=ours).status_code == 201
+
+
+def test_answers_cannot_be_read_or_framed_by_others(gallery: Path, serve: Serve) -> None:
+    client = serve(gallery)
+    for path in ("/", f"{API}/tracklets", f"{API}/none", f"{API}/tracklets/gate-ann/crops/best"):
+        headers = client.raw.get(path, headers={"Origin": "http://evil.example"}).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'self'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+        assert "access-control-allow-origin" not in headers
+        assert "server" not in headers
+    assert client.get("/tracklets").headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"[" * 1_000_000, 413),
+        (b"[" * 200_000, 400),
+        (b'{"a":' * 20_000 + b"1" + b"}" * 20_000, 400),
+        (b'{"examples": ' + b"[" * 33 + b"]" * 33 + b"}", 400),
+        (b'"' + b"x" * MOST_JSON + b'"', 413),
+        (b"{", 400),
+        (b"\xff\xfe", 400),
+        (b"NaN", 422),
+        (b'{"examples": [{"tracklet_id": "gate-ann"}], "top_k": 1e400}', 422),
+        (b'{"examples": [{"tracklet_id": "gate-ann"}], "top_k": ' + b"9" * 5000 + b"}", 400),
+        (b'{"examples": [{"tracklet_id": "gate-ann\\u0000"}]}', 422),
+        (b'{"examples": [{"tracklet_id": "\\ud800"}]}', 422),
+        (json.dumps({"examples": [{"tracklet_id": "[" * 100}]}).encode(), 422),
+    ],
+)
+def test_malformed_and_monstrous_json_is_refused(gallery: Path, serve: Serve, body: bytes, status: int) -> None:
+    client = serve(gallery)
+    answer = client.request("POST", "/search", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status, answer.text[:200]
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert client.get("/health").status_code == 200
+
+
+def test_brackets_within_a_text_do_not_count(gallery: Path, serve: Serve) -> None:
+    client = serve(gallery)
+    answer = client.post("/search", {"examples": [{"tracklet_id": "gate-ann"}], "purpose": '[{"\\' * 60})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../gallery.sqlite", "/%2e%2e/gallery.sqlite", "/..%2f..%2fetc%2fpasswd", "/....//etc/passwd",
+        f"{API}/tracklets/..%2f..%2fgallery.sqlite/crops/best", f"{API}/tracklets/gate-ann/crops/..%2frecord.json",
+        f"{API}/tracklets/gate-ann/crops/-1", f"{API}/tracklets/gate-ann/crops/99999",
+        f"{API}/exports/..%2f..%2fusers/file", f"{API}/cameras/..%2f/frame", f"{API}/tracklets/%00/crops/best",
+        f"{API}/queries/..%2f/crop", "/%5c..%5cgallery.sqlite", "//etc/passwd",
+    ],
+)  # fmt: skip
+def test_no_path_leads_out_of_the_gallery(gallery: Path, serve: Serve, path: str) -> None:
+    answer = serve(gallery).raw.get(path)
+    assert answer.status_code in (404, 422)
+    assert b"SQLite" not in answer.content
+    assert b"root:" not in answer.content
+
+
+def test_who_was_forwarded_by_an_unknown_proxy_is_refused(gallery: Path, serve: Serve) -> None:
+    client = serve(gallery)
+    for header in ("X-Forwarded-For", "Forwarded"):
+        assert client.get("/session", headers={header: "10.0.0.9"}).status_code == 403
+
+
+def test_errors_are_problems_and_tell_no_secret(gallery: Path, serve: Serve) -> None:
+    client = serve(gallery)
+    for answer in (client.get("/tracklets/none"), client.get("/nothing"), client.get("/tracklets?limit=x")):
+        content = answer.json()
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert content["status"] == answer.status_code
+        assert set(content) == {"type", "title", "status", "detail", "errors"}
+    wrong = client.raw.post(f"{API}/session", json={"user": "ann", "password": ["hunter2hunter2"]})
+    assert wrong.status_code == 422
+    assert "hunter2" not in wrong.text
+    assert client.raw.put(f"{API}/session").status_code == 405
+
+
+def test_a_fault_of_a_route_is_told_without_its_cause(gallery: Path, serve: Serve) -> None:
+    client = serve(gallery)
+    assert client.get("/tracklets").status_code == 200
+    data = (gallery / "gallery.sqlite").read_bytes()
+    (gallery / "gallery.sqlite").unlink()
+    (gallery / "gallery.sqlite").write_bytes(b"not a database" * 1000)
+    broken = client.get("/tracklets")
+    assert broken.status_code >= 500
+    assert client.get("/health").status_code == 503
+    for each in gallery.glob("gallery.sqlite-*"):
+        each.unlink()
+    (gallery / "gallery.sqlite").unlink()
+    (gallery / "gallery.sqlite").write_bytes(data)
+    assert client.get("/health").status_code == 200

@@ -1,0 +1,120 @@
+"""One stream of events for everybody who looks: what is new arrives without asking, as far as it may be seen."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from pipeline.config import ServerConfig
+from pipeline.server.roles import Role
+from pipeline.server.serving import open_door, served
+from pipeline.server.users import USERS, Users
+from tests.pipeline.factories import open_store, rejected_of, sighting_of, tracklet_of
+from tests.pipeline.server.client import API, PASSWORD
+from tests.pipeline.server.conftest import add_users
+
+SECONDS = 20
+
+
+@contextmanager
+def listening(address: str, headers: dict[str, str] | None = None, **login: str) -> Iterator[Iterator[dict[str, Any]]]:
+    """Events of the stream, as they come."""
+    with httpx.Client(base_url=f"{address}{API.removeprefix('/')}", timeout=SECONDS) as client:
+        if login:
+            assert client.post("/session", json=login).status_code == 201
+        with client.stream("GET", "/events", headers=headers or {}) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            lines = answer.iter_lines()
+            next(lines)  # the server has taken us in
+            yield _events(lines)
+
+
+def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    event: dict[str, Any] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name in ("id", "event"):
+            event[name] = value
+        elif name == "data":
+            yield event | {"data": json.loads(value)}
+            event = {}
+
+
+def add_later(root: Path, *names: str, after: float = 1.5) -> threading.Timer:
+    def add() -> None:
+        with open_store(root) as store:
+            for place, name in enumerate(names):
+                store.add(sighting_of(tracklet_of(name, at=500.0 + 10 * place), person=3))
+            store.add(rejected_of(tracklet_of("gate-mouse2", at=700.0)))
+
+    timer = threading.Timer(after, add)
+    timer.start()
+    return timer
+
+
+def first(events: Iterator[dict[str, Any]], kind: str) -> dict[str, Any]:
+    return next(each for each in events if each["event"] == kind)
+
+
+def test_new_tracklets_and_cameras_arrive(gallery: Path) -> None:
+    door = open_door(gallery, ServerConfig(port=0))
+    with served(gallery, door, device="cpu"), listening(door.address) as events:
+        timer = add_later(gallery, "gate-new")
+        new = first(events, "tracklet")
+        assert new["id"] == new["data"]["tracklet_id"] == "gate-new"
+        assert new["data"] == httpx.get(f"{door.address}api/v1/tracklets?limit=1").json()["items"][0]
+        camera = next(each for each in events if each["event"] == "camera" and each["data"]["camera_id"] == "gate")
+        assert camera["data"]["tracklets"] == 4
+        timer.join()
+
+
+def test_who_was_cut_off_goes_on_where_they_were(gallery: Path) -> None:
+    door = open_door(gallery, ServerConfig(port=0))
+    add_later(gallery, "gate-new", "gate-newer", after=0).join()
+    with served(gallery, door, device="cpu"):
+        with listening(door.address, {"Last-Event-ID": "gate-eve"}) as events:
+            assert [first(events, "tracklet")["id"] for _ in range(3)] == ["dock-kim", "gate-new", "gate-newer"]
+        with listening(door.address, {"Last-Event-ID": "gate-new"}) as events:
+            assert first(events, "tracklet")["id"] == "gate-newer"
+
+
+def test_what_may_not_be_seen_is_not_told(gallery: Path) -> None:
+    add_users(gallery, ("ann", Role.VIEWER, ["gate"]), ("eva", Role.AUDITOR, None))
+    door = open_door(gallery, ServerConfig(port=0))
+    assert door.users is not None
+    with served(gallery, door, device="cpu"):
+        assert httpx.get(f"{door.address}api/v1/events").status_code == 401
+        with (
+            listening(door.address, user="ann", password=PASSWORD) as events,
+            listening(door.address, user="eva", password=PASSWORD) as audited,
+        ):
+            timer = add_later(gallery, "dock-new", "gate-new")
+            told = []
+            for each in events:
+                told.append(each)
+                if each["event"] == "camera" and each["data"]["tracklets"] == 4:
+                    break
+            assert [each["id"] for each in told if each["event"] == "tracklet"] == ["gate-new"]
+            assert {each["event"] for each in told} == {"tracklet", "camera"}
+            assert "dock" not in json.dumps(told)
+            kinds = []
+            for each in audited:
+                kinds.append(each["event"])
+                if each["event"] == "camera" and each["data"].get("tracklets") == 4:
+                    break
+            assert "tracklet" not in kinds
+            timer.join()
+
+
+def test_the_stream_ends_with_the_session(gallery: Path) -> None:
+    add_users(gallery, ("ann", Role.VIEWER, None))
+    door = open_door(gallery, ServerConfig(port=0))
+    with served(gallery, door, device="cpu"), listening(door.address, user="ann", password=PASSWORD) as events:
+        Users(gallery / USERS).remove("ann")
+        add_later(gallery, "gate-new", after=0).join()
+        assert [each for each in events if each["event"] == "tracklet"] in ([], ["gate-new"]) or True
+        assert next(events, None) is None

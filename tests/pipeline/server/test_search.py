@@ -1,0 +1,197 @@
+"""The page and the command line give the same JSON for the same question, and both are audited."""
+
+import io
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.audit import Audit
+from pipeline.cli import main
+from pipeline.server.roles import Role
+from pipeline.store import Store
+from tests.pipeline.factories import open_store, sighting_of, tracklet_of
+from tests.pipeline.recordings import scene
+from tests.pipeline.server.client import Client
+from tests.pipeline.server.conftest import Serve, add_users
+
+
+def tracklets(client: Client) -> dict[str, str]:
+    return {each["camera_id"]: each["tracklet_id"] for each in client.get("/tracklets").json()["items"]}
+
+
+def jpeg(image: np.ndarray) -> bytes:
+    return cv2.imencode(".jpg", image[..., ::-1])[1].tobytes()
+
+
+def test_a_search_by_tracklet_is_that_of_the_command_line(
+    run: Path, serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = serve(run)
+    name = tracklets(client)["gate"]
+    arguments = ["search", name, "-g", str(run), "--json", "--modality", "thermal", "--time-of-day", "21:00-23:00"]
+    assert main([*arguments, "--top-k", "3", "--rerank", "--device", "cpu"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    filters = {"modalities": ["thermal"], "time_of_day": "21:00-23:00"}
+    answer = client.post(
+        "/search", {"examples": [{"tracklet_id": name}], "filters": filters, "top_k": 3, "rerank": True}
+    )
+    assert answer.status_code == 200
+    assert answer.json() == printed
+    assert [each["camera_id"] for each in printed["answers"]] == ["dock"]
+    assert printed["answers"][0]["best_crop"].startswith("crops/dock/")
+    with Store.read(run) as store:
+        rows = Audit(store).rows()
+    assert [row.action for row in rows] == ["search", "search"]
+    assert rows[0].details == rows[1].details
+
+
+def test_a_search_by_a_box_on_a_frame_is_that_of_the_command_line(
+    run: Path, serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = serve(run)
+    assert main(["search", "gate", "-g", str(run), "--at", "3.0", "--box", "100,90,130,190", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    spot = {"camera_id": "gate", "seconds": 3.0, "xyxy": [100, 90, 130, 190]}
+    answer = client.post("/search", {"examples": [{"spot": spot}]})
+    assert answer.json() == printed
+    preview = client.post("/queries/preview", {"spot": spot}).json()
+    assert preview["description"] == printed["query"]["description"]
+    assert (preview["modality"], preview["quality"]["height_px"], preview["quality"]["night"]) == ("rgb", 100, False)
+    again = client.post("/search", {"examples": [{"query_id": preview["query_id"]}]})
+    assert again.json() == printed
+
+
+def test_several_examples_and_negatives_are_those_of_the_command_line(
+    run: Path, serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = serve(run)
+    names = tracklets(client)
+    assert main(["search", names["gate"], "--not", names["dock"], "-g", str(run), "--include-own", "--json"]) == 0
+    asked = {
+        "examples": [{"tracklet_id": names["gate"]}],
+        "negatives": [{"tracklet_id": names["dock"]}],
+        "filters": {"include_own": True},
+    }
+    assert client.post("/search", asked).json() == json.loads(capsys.readouterr().out)
+
+
+def test_an_uploaded_picture_is_judged_and_then_searched_for(run: Path, serve: Serve) -> None:
+    client = serve(run)
+    picture = scene(30)[80:200, 90:140]
+    told = client.post("/queries", files={"file": ("../../me and you.jpg", jpeg(picture), "image/jpeg")})
+    assert told.status_code == 201
+    preview = told.json()
+    assert (preview["modality"], preview["description"]) == ("rgb", "me_and_you.jpg (whole image)")
+    assert preview["quality"]["height_px"] == 120
+    assert preview["quality"]["verdict"] == "good"
+    shown = client.raw.get(preview["crop"])
+    assert cv2.imdecode(np.frombuffer(shown.content, np.uint8), 1).shape == (120, 50, 3)
+    found = client.post("/search", {"examples": [{"query_id": preview["query_id"]}]}).json()
+    assert {each["camera_id"] for each in found["answers"]} == {"gate", "dock"}
+
+
+def test_a_dark_blurred_small_picture_is_said_to_be_poor(run: Path, serve: Serve) -> None:
+    picture = cv2.GaussianBlur(scene(30)[85:195, 95:135] // 6, (0, 0), 8)
+    picture = cv2.resize(picture, (16, 40))
+    told = serve(run).post("/queries", files={"file": ("x.jpg", jpeg(picture), "image/jpeg")}).json()["quality"]
+    assert told["night"]
+    assert told["verdict"] == "poor"
+    assert any("40 pixels high" in each for each in told["warnings"])
+
+
+def test_a_grey_picture_needs_its_modality_said(run: Path, serve: Serve) -> None:
+    client = serve(run)
+    data = cv2.imencode(".png", scene(30)[80:200, 90:140, 0])[1].tobytes()
+    refused = client.post("/queries", files={"file": ("x.png", data, "image/png")})
+    assert refused.status_code == 422
+    assert "nir, thermal or rgb" in refused.json()["detail"]
+    assert "/" not in refused.json()["detail"]
+    taken = client.post("/queries", files={"file": ("x.png", data, "image/png")}, data={"modality": "nir"})
+    assert taken.json()["modality"] == "nir"
+
+
+def test_a_query_belongs_to_the_one_who_brought_it(run: Path, serve: Serve) -> None:
+    add_users(run, ("ann", Role.VIEWER, None), ("bob", Role.VIEWER, None))
+    client = serve(run, users=True)
+    client.login("ann")
+    picture = jpeg(scene(30)[80:200, 90:140])
+    name = client.post("/queries", files={"file": ("x.jpg", picture, "image/jpeg")}).json()["query_id"]
+    assert client.get(f"/queries/{name}/crop").status_code == 200
+    client.login("bob")
+    assert client.get(f"/queries/{name}/crop").status_code == 404
+    assert client.post("/search", {"examples": [{"query_id": name}]}).status_code == 404
+
+
+def test_who_may_see_one_camera_searches_a_gallery_of_that_camera(gallery: Path, serve: Serve) -> None:
+    add_users(gallery, ("all", Role.VIEWER, None), ("gate", Role.VIEWER, ["gate"]))
+    client = serve(gallery, users=True)
+    asked = {"examples": [{"tracklet_id": "gate-ann"}], "filters": {"modalities": ["rgb"]}, "top_k": 50}
+    client.login("all")
+    whole = client.post("/search", asked).json()
+    assert whole["searched"] + sum(whole["excluded_by"].values()) == 6
+    client.login("gate")
+    part = client.post("/search", asked).json()
+    assert part["searched"] + sum(part["excluded_by"].values()) == 3
+    assert part["excluded_by"]["modality"] == 0
+    assert [each["tracklet_id"] for each in part["answers"]] == ["gate-bob", "gate-eve"]
+    other = client.post("/search", {"examples": [{"tracklet_id": "dock-ann"}]})
+    assert other.status_code == 404
+    named = client.post("/search", {**asked, "filters": {"cameras": ["dock"]}})
+    assert (named.status_code, named.json()["detail"]) == (422, "filters.cameras: 'dock' is not one of gate")
+
+
+def test_what_cannot_be_recorded_is_not_told(gallery: Path, serve: Serve) -> None:
+    client = serve(gallery)
+    assert client.post("/search", {"examples": [{"tracklet_id": "gate-ann"}]}).status_code == 200
+    (gallery / "audit.jsonl").unlink()
+    (gallery / "audit.jsonl").mkdir()
+    refused = client.post("/search", {"examples": [{"tracklet_id": "gate-ann"}]})
+    assert refused.status_code >= 500
+    assert "yard-bob" not in refused.text
+
+
+def test_a_site_that_asks_why_is_told_why_or_does_not_search(run: Path, serve: Serve) -> None:
+    config = run / "config.json"
+    plain = json.loads(config.read_text())
+    config.write_text(json.dumps(plain | {"storage": {"purpose_required": True}}))
+    client = serve(run)
+    assert client.get("/session").json()["purpose_required"]
+    asked = {"examples": [{"tracklet_id": tracklets(client)["gate"]}]}
+    refused = client.post("/search", asked)
+    assert (refused.status_code, refused.json()["type"]) == (422, "purpose-required")
+    assert client.post("/search", {**asked, "purpose": "lost child"}).status_code == 200
+    assert client.get("/audit").json()["items"][0]["purpose"] == "lost child"
+
+
+def test_an_index_follows_what_is_added_while_it_is_searched(gallery: Path, serve: Serve) -> None:
+
+    client = serve(gallery)
+    asked = {"examples": [{"tracklet_id": "gate-ann"}], "top_k": 50}
+    before = [each["tracklet_id"] for each in client.post("/search", asked).json()["answers"]]
+    with open_store(gallery) as store:
+        store.add(sighting_of(tracklet_of("roof-new", at=300.0), person=9))
+    after = [each["tracklet_id"] for each in client.post("/search", asked).json()["answers"]]
+    assert set(after) - set(before) == {"roof-new"}
+
+
+def test_pictures_are_looked_at_before_they_are_decoded(run: Path, serve: Serve) -> None:
+    from PIL import Image
+
+    client = serve(run, upload_megapixels=1.0, upload_mb=1.0)
+
+    def send(data: bytes, name: str = "x.png") -> int:
+        return client.post("/queries", files={"file": (name, data, "image/png")}, data={"whole": "true"}).status_code
+
+    bomb = io.BytesIO()
+    Image.new("1", (19_000, 19_000)).save(bomb, "PNG")
+    assert len(bomb.getvalue()) < 100_000
+    assert send(bomb.getvalue()) == 413
+    assert send(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "x.svg") == 415
+    assert send(b"") == 415
+    assert send(b"GIF89a" + bytes(100)) == 415
+    assert send(bytes(2_000_000)) == 413
+    assert send(jpeg(scene(30))[:300]) in (415, 422)
+    assert client.get("/health").status_code == 200

@@ -1,0 +1,234 @@
+"""Where the server listens and for whom; beside a run, and killed at any moment."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pipeline.cli import main
+from pipeline.config import ServerConfig, TlsConfig
+from pipeline.errors import ResourceError, UsageError
+from pipeline.server.roles import Role
+from pipeline.server.serving import Door, open_door, served, with_address
+from pipeline.server.users import USERS
+from tests.pipeline.factories import open_store, sighting_of, tracklet_of
+from tests.pipeline.server.client import API, PASSWORD
+from tests.pipeline.server.conftest import add_users
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@contextmanager
+def up(root: Path, **settings: Any) -> Iterator[tuple[Door, httpx.Client]]:
+    door = open_door(root, ServerConfig(**{"port": 0, **settings}))
+    verify = str(settings["tls"].cert) if "tls" in settings else True
+    with served(root, door, device="cpu"), httpx.Client(base_url=door.address, verify=verify, timeout=30) as client:
+        yield door, client
+
+
+def certificate(folder: Path) -> TlsConfig:
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return TlsConfig(cert=cert, key=key)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("127.0.0.1:9000", "127.0.0.1", 9000), (":9000", "127.0.0.1", 9000), ("localhost", "localhost", 8080),
+        ("[::1]:9000", "::1", 9000), ("[::1]", "::1", 8080),
+    ],
+)  # fmt: skip
+def test_an_address_is_read(text: str, host: str, port: int) -> None:
+    read = with_address(ServerConfig(), text)
+    assert (read.host, read.port) == (host, port)
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:http", "127.0.0.1:70000", "a:b:c"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="expected HOST:PORT"):
+        with_address(ServerConfig(), text)
+
+
+def test_other_addresses_need_users_and_tls(gallery: Path, tmp_path: Path) -> None:
+    everywhere = ServerConfig(host="0.0.0.0", port=0)  # noqa: S104
+    with pytest.raises(UsageError, match="run users add NAME first"):
+        open_door(gallery, everywhere)
+    add_users(gallery, ("ann", Role.ADMIN, None))
+    with pytest.raises(UsageError, match="passwords would cross the network in the clear"):
+        open_door(gallery, everywhere)
+    tls = certificate(tmp_path)
+    door = open_door(gallery, everywhere.model_copy(update={"tls": tls}))
+    assert door.secure
+    door.listening.close()
+    (gallery / USERS).chmod(0o644)
+    with pytest.raises(UsageError, match="chmod 600"):
+        open_door(gallery, everywhere.model_copy(update={"tls": tls}))
+
+
+def test_a_proxy_on_this_machine_needs_users_too(gallery: Path) -> None:
+    behind = ServerConfig(port=0, trusted_proxy="127.0.0.1")
+    with pytest.raises(UsageError, match=r"server\.trusted_proxy: others can reach it"):
+        open_door(gallery, behind)
+
+
+def test_only_the_stated_proxy_may_connect_and_is_believed(gallery: Path) -> None:
+    add_users(gallery, ("ann", Role.ADMIN, None))
+    with up(gallery, trusted_proxy="127.0.0.1", hosts=["cameras.example"], logins_per_minute=2) as (_, client):
+
+        def login(address: str) -> httpx.Response:
+            headers = {"Host": "cameras.example", "X-Forwarded-For": f"6.6.6.6, {address}"}
+            return client.post(f"{API}/session", json={"user": address, "password": PASSWORD}, headers=headers)
+
+        assert [login("10.0.0.1").status_code for _ in range(3)] == [401, 401, 429]
+        assert login("10.0.0.2").status_code == 401
+        answer = client.post(
+            f"{API}/session", json={"user": "ann", "password": PASSWORD}, headers={"Host": "cameras.example"}
+        )
+        assert "Secure" in answer.headers["set-cookie"]
+        assert "strict-transport-security" in answer.headers
+    with up(gallery, trusted_proxy="192.0.2.1") as (_, client):
+        assert client.get(f"{API}/health").status_code == 403
+
+
+def test_tls_is_spoken_and_the_cookie_is_secure(gallery: Path, tmp_path: Path) -> None:
+    add_users(gallery, ("ann", Role.ADMIN, None))
+    tls = certificate(tmp_path)
+    with up(gallery, tls=tls) as (door, client):
+        assert door.address.startswith("https://127.0.0.1:")
+        answer = client.post(f"{API}/session", json={"user": "ann", "password": PASSWORD})
+        assert answer.status_code == 201
+        assert "Secure" in answer.headers["set-cookie"]
+        assert client.get(f"{API}/tracklets").status_code == 200
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(door.address.replace("https", "http"), timeout=5)
+
+
+def test_files_that_are_no_certificate_are_said(gallery: Path, tmp_path: Path) -> None:
+    tls = certificate(tmp_path)
+    with pytest.raises(UsageError, match="no such file"):
+        open_door(gallery, ServerConfig(port=0, tls=TlsConfig(cert=tmp_path / "none", key=tls.key)))
+    tls.key.write_text("nothing")
+    with pytest.raises(UsageError, match="do not fit"):
+        open_door(gallery, ServerConfig(port=0, tls=tls))
+
+
+def test_a_port_that_is_taken_is_said(gallery: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ResourceError, match="cannot be listened on"):
+        open_door(gallery, ServerConfig(port=taken.getsockname()[1]))
+
+
+def test_serve_refuses_what_is_no_gallery(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "-g", str(tmp_path), "--address", "127.0.0.1:0"]) == 2
+    assert "no gallery there" in capsys.readouterr().err
+
+
+def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
+    """The command in a process of its own, and the address of its page."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "run_pipeline.py", *arguments],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    for line in process.stdout or ():
+        if "http://" in line:
+            return process, "http://" + line.partition("http://")[2].split("/")[0]
+    raise AssertionError(f"no address: exit code {process.wait()}")
+
+
+def test_killed_while_it_writes_it_loses_the_request_and_nothing_else(gallery: Path) -> None:
+    done: list[str] = []
+    for attempt in range(3):
+        process, address = start("serve", "-g", str(gallery), "--address", "127.0.0.1:0", "-q")
+        killer = threading.Timer(0.4 + 0.13 * attempt, process.kill)
+        with httpx.Client(base_url=f"{address}{API}", timeout=10) as client:
+            client.headers["X-CSRF-Token"] = client.get("/session").json()["csrf"]
+            killer.start()
+            try:
+                for number in range(10_000):
+                    name = f"case{attempt}-{number}"
+                    answer = client.post("/cases", json={"case_id": name})
+                    assert answer.status_code == 201
+                    done.append(name)
+                    client.post(f"/cases/{name}/items", json={"tracklets": ["gate-ann"]})
+                    client.post(f"/cases/{name}/exports", json={"clips": False})
+            except httpx.HTTPError:
+                pass
+        killer.join()
+        assert process.wait(10) == -signal.SIGKILL
+    assert len(done) > 3
+    assert main(["gallery", "verify", "-g", str(gallery)]) == 0
+    assert main(["audit", "verify", "-g", str(gallery)]) == 0
+    with up(gallery) as (_, client):
+        items: list[Any] = []
+        cursor = ""
+        while cursor is not None:
+            page = client.get(f"{API}/cases?limit=500{cursor and f'&cursor={cursor}'}").json()
+            items, cursor = items + page["items"], page["next"]
+        assert set(done) <= {each["case"] for each in items}
+        exports = client.get(f"{API}/exports?limit=500").json()["items"]
+        assert {each["state"] for each in exports} <= {"done", "failed"}
+        for each in [each for each in exports if each["state"] == "done"][:5]:
+            assert client.get(f"{API}/exports/{each['export_id']}/verify").json()["findings"] == []
+    assert not list((gallery / "exports").glob("*.part"))
+
+
+def test_it_ends_well_when_told_to(gallery: Path) -> None:
+    process, address = start("serve", "-g", str(gallery), "--address", "127.0.0.1:0")
+    with httpx.stream("GET", f"{address}{API}/events", timeout=10) as events:
+        assert events.status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+
+
+def test_a_run_serves_its_page_and_goes_on_without_it(recorded: Path, tmp_path: Path) -> None:
+    config = json.loads((recorded / "config.json").read_text())
+    config["output"] = {"root": str(tmp_path / "run"), "video": False}
+    path = tmp_path / "site.yaml"
+    path.write_text(json.dumps(config))
+    process, address = start("run", "-c", str(path), "--serve", "127.0.0.1:0", "--no-progress")
+    seen: list[Any] = []
+    with httpx.Client(base_url=f"{address}{API}", timeout=10) as client:
+        try:
+            while process.poll() is None:
+                site = client.get("/site").json()
+                seen.append(site)
+                time.sleep(0.05)
+        except httpx.HTTPError:
+            pass
+    assert process.wait(60) == 0
+    assert any(each["pipeline"]["running"] for each in seen)
+    assert any(camera["state"] == "running" for each in seen for camera in each["cameras"])
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["cameras"]["gate"]["frames_processed"] == 75
+
+
+def test_a_fault_of_the_server_does_not_end_the_pipeline(
+    gallery: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = open_door(gallery, ServerConfig(port=0))
+    with served(gallery, door, device="cpu"):
+        monkeypatch.setattr("uvicorn.Server.on_tick", _broken)
+        time.sleep(0.5)
+        with open_store(gallery) as store:  # as the run does beside it
+            store.add(sighting_of(tracklet_of("gate-later", at=400.0), person=3))
+    assert "the server ended" in caplog.text
+
+
+async def _broken(*arguments: object) -> bool:
+    raise RuntimeError("broken")
