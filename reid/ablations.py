@@ -66,7 +66,10 @@ TABLES: dict[str, Table] = {
         (Row("PCL", "baseline_pcl"), Row("X-ReID", "paper")), ("1", "2"), ("rank1", "rank5", "rank20", "mAP")
     ),
     "3": Table(
-        (Row("Baseline (PCL)", "baseline_pcl"), Row("+ CPC", "cpc"), Row("+ MII", "paper")), ("3",), ("rank1", "mAP"), "before"
+        (Row("Baseline (PCL)", "baseline_pcl"), Row("+ CPC", "cpc"), Row("+ MII", "paper")),
+        ("3",),
+        ("rank1", "mAP"),
+        "before",
     ),
     "4": Table(
         (

@@ -9,7 +9,6 @@ import pytest
 from reid.ablations import TABLES
 from reid.comparison import as_markdown, summarise
 
-
 RESULTS_FOLDER = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
