@@ -28,7 +28,7 @@ def summarise(table: Table, results: Sequence[Mapping[str, Any]]) -> list[dict[s
         own = [each for each in results if each["row"] == row.label]
         finished = [each for each in own if each["status"] == "finished"]
         ours = {name: _of_direction(finished, direction) for name, direction in DIRECTIONS.items()}
-        over = rows[-1 if table.gains == "before" else 0] if rows else {"row": None, "ours": {}}
+        over: dict[str, Any] = rows[-1 if table.gains == "before" else 0] if rows else {"row": None, "ours": {}}
         rows.append(
             {
                 "row": row.label,
