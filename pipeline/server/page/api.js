@@ -2,6 +2,7 @@
 
 const BASE = new URL("api/v1/", document.baseURI);
 let csrf = "";
+let purposeRequired = false;
 let onLoggedOut = () => {};
 
 /** An error as RFC 9457 tells it. */
@@ -13,7 +14,13 @@ export class Problem extends Error {
   }
 }
 
-export function useSession(session) { csrf = session?.csrf ?? ""; }
+export function useSession(session) {
+  csrf = session?.csrf ?? "";
+  purposeRequired = session?.purpose_required ?? false;
+}
+
+/** Whether nothing is decided at this site without saying what for. */
+export const needsPurpose = () => purposeRequired;
 export function whenLoggedOut(listener) { onLoggedOut = listener; }
 
 /** The address of a path of the API with parameters; lists repeat, what is null is left out. */

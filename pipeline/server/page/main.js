@@ -4,7 +4,7 @@ import { h, replace, say } from "./dom.js";
 import { icon } from "./icons.js";
 import * as keys from "./keys.js";
 import * as live from "./live.js";
-import { ask, attempt, problem, toast, waiting } from "./parts.js";
+import { ask, attempt, problem, waiting } from "./parts.js";
 import { go, href, listen, where } from "./route.js";
 import { useZone, zoneName } from "./times.js";
 
@@ -65,10 +65,12 @@ async function entered(fresh = null) {
 
 const firstView = () => Object.keys(VIEWS).find((name) => VIEWS[name].key && may(VIEWS[name].needs)) ?? "site";
 
+/** Nothing of what somebody saw stays for the next: the page begins anew, at the same place. */
 function loggedOut() {
   session = null;
   live.end();
-  entered();
+  sessionStorage.clear();
+  location.reload();
 }
 
 async function show() {
@@ -149,9 +151,7 @@ function switchTheme() {
 }
 
 async function logOut() {
-  await attempt(() => api.logout());
-  loggedOut();
-  toast("Logged out.");
+  if ((await attempt(async () => { await api.logout(); return true; }))) loggedOut();
 }
 
 function help() {

@@ -2,7 +2,7 @@
 import { h, replace, say } from "./dom.js";
 import { icon } from "./icons.js";
 import { duration, moment } from "./times.js";
-import { media } from "./api.js";
+import { media, needsPurpose } from "./api.js";
 import { href } from "./route.js";
 
 const MODALITIES = {
@@ -111,8 +111,9 @@ export function ask(title, build, { labelled = null } = {}) {
 /** Ask yes or no, with a purpose that goes into the audit. */
 export function confirmed(title, text, { yes = "Do it", danger = false, purpose = false } = {}) {
   return ask(title, (finish) => {
-    const why = h("input", { type: "text", maxlength: 2000, placeholder: "stands in the audit" });
-    return h("form", { class: "stack loose", method: "dialog", on: { submit: (event) => { event.preventDefault(); finish({ purpose: why.value || null }); } } },
+    const required = purpose && needsPurpose();
+    const why = h("input", { type: "text", maxlength: 2000, placeholder: required ? "required here" : "stands in the audit", required, value: sessionStorage.getItem("purpose") ?? "" });
+    return h("form", { class: "stack loose", method: "dialog", on: { submit: (event) => { event.preventDefault(); finish({ purpose: why.value.trim() || null }); } } },
       h("p", {}, text),
       purpose ? h("label", { class: "field" }, h("span", {}, "Purpose"), why) : null,
       h("div", { class: "foot" },

@@ -7,7 +7,7 @@ import { attempt, badge, bestOf, chance, confirmed, count, crop, mark, toast, tr
 import { go, href } from "../route.js";
 import { duration, moment } from "../times.js";
 import { searchFor } from "./search.js";
-import { addToCase, confirmLink, confirmTogether, rejectLink, undoable } from "./verdicts.js";
+import { addToCase, confirmLink, confirmTogether, rejectLink, takeBack, undoable } from "./verdicts.js";
 
 const PAGE = 60;
 const KINDS = { merge: "merged", split: "split off", confirm: "confirmed", reject: "kept apart", revise: "revised by the program", undo: "taken back" };
@@ -122,7 +122,7 @@ async function showOne({ root, id, may, current, ...rest }) {
     const why = await confirmed("Split off", `${count(chosen.size, "tracklet")} of ${id} show somebody else. A new person is made of them; the two are never linked again unless you undo it.`, { yes: "Split off", danger: true, purpose: true });
     if (!why) return;
     const done = await attempt(() => api.split({ tracklets: [...chosen], ...(why.purpose ? { purpose: why.purpose } : {}) }));
-    if (done) { toast("Split off.", { kind: "good", act: { text: "Undo", run: async () => { await undoable(done).run(); again(); } } }); again(); }
+    if (done) { toast("Split off.", { kind: "good", act: undoable(done, again) }); again(); }
   }
   async function decide(link, yes) {
     if (await (yes ? confirmLink : rejectLink)(link.tracklet_id, link.to_tracklet_id)) again();
@@ -183,5 +183,5 @@ function decisionList(items, again) {
     h("div", { class: "grow" }, h("div", {}, h("strong", {}, KINDS[each.kind] ?? each.kind), each.moved.length ? h("span", { class: "muted" }, `, ${count(each.moved.length, "tracklet")}`) : null),
       h("div", { class: "small muted" }, `${each.actor}, `, moment(each.made, { withDay: true }), each.purpose ? `, ${each.purpose}` : "")),
     each.undone_by ? mark("undone") : each.kind === "revise" ? null
-      : h("button", { type: "button", class: "small", "aria-label": `Undo decision ${each.decision_id}`, on: { click: async () => { if (await attempt(() => api.undo(each.decision_id))) { toast("Taken back.", { kind: "good" }); again(); } } } }, icon("undo"), "Undo")))));
+      : h("button", { type: "button", class: "small", "aria-label": `Undo decision ${each.decision_id}`, on: { click: async () => { if (await takeBack(each.decision_id)) again(); } } }, icon("undo"), "Undo")))));
 }

@@ -1,10 +1,32 @@
 // What an operator decides about tracklets, from whatever view: these are one person; these belong into a case.
-import { api } from "../api.js";
+import { api, needsPurpose } from "../api.js";
 import { h, replace } from "../dom.js";
-import { ask, attempt, bestOf, count, crop, problem, toast, waiting } from "../parts.js";
+import { ask, attempt, bestOf, confirmed, count, crop, problem, toast, waiting } from "../parts.js";
 import { go, href } from "../route.js";
 
-const undoable = (decision) => ({ text: "Undo", run: () => attempt(async () => { await api.undo(decision.decision_id); toast("Taken back.", { kind: "good" }); }) });
+/** What this tab's searches are for, as it was typed there; asked for where the site requires it; null when it is not told. */
+async function standingPurpose() {
+  const known = sessionStorage.getItem("purpose")?.trim();
+  if (known) return { purpose: known };
+  if (!needsPurpose()) return {};
+  const told = await confirmed("What is it for?", "This site wants to know the purpose of every decision. It stands in the audit.", { yes: "Go on", purpose: true });
+  if (!told?.purpose) return null;
+  sessionStorage.setItem("purpose", told.purpose);
+  return told;
+}
+
+/** Decide something, and say so; `run` is given the purpose. */
+async function decided(run, text) {
+  const why = await standingPurpose();
+  const decision = why && (await attempt(() => run(why)));
+  if (decision) toast(text, { kind: "good", act: decision.kind === "undo" ? null : undoable(decision) });
+  return decision;
+}
+
+/** Take a decision back. */
+export const takeBack = (number) => decided((why) => api.undo(number, why), "Taken back.");
+
+export const undoable = (decision, then = () => {}) => ({ text: "Undo", run: async () => { if (await takeBack(decision.decision_id)) then(); } });
 
 /** Say that tracklets show one person: persons are merged where they differ, then each link is confirmed. */
 export async function confirmTogether(names, why = {}) {
@@ -12,7 +34,7 @@ export async function confirmTogether(names, why = {}) {
   if (!found) return null;
   const persons = [...new Set(found.map((each) => each.person))];
   return ask("These show one person", (finish) => {
-    const purpose = h("input", { type: "text", maxlength: 2000, value: why.purpose ?? "", placeholder: "stands in the audit" });
+    const purpose = h("input", { type: "text", maxlength: 2000, value: why.purpose ?? sessionStorage.getItem("purpose") ?? "", placeholder: needsPurpose() ? "required here" : "stands in the audit", required: needsPurpose() });
     const place = h("div", {});
     const run = async (event) => {
       event.preventDefault();
@@ -42,18 +64,10 @@ async function decide(found, persons, why) {
 }
 
 /** Two tracklets show two people. */
-export async function rejectLink(name, other, why = {}) {
-  const decision = await attempt(() => api.reject({ tracklet_id: name, to_tracklet_id: other, ...why }));
-  if (decision) toast("Noted: two people.", { kind: "good", act: undoable(decision) });
-  return decision;
-}
+export const rejectLink = (name, other) => decided((why) => api.reject({ tracklet_id: name, to_tracklet_id: other, ...why }), "Noted: two people.");
 
 /** Two tracklets of one person do show that person. */
-export async function confirmLink(name, other, why = {}) {
-  const decision = await attempt(() => api.confirm({ tracklet_id: name, to_tracklet_id: other, ...why }));
-  if (decision) toast("Link confirmed.", { kind: "good", act: undoable(decision) });
-  return decision;
-}
+export const confirmLink = (name, other) => decided((why) => api.confirm({ tracklet_id: name, to_tracklet_id: other, ...why }), "Link confirmed.");
 
 /** Put tracklets into a case that is open, or into a new one. */
 export function addToCase(names, why = {}) {
@@ -95,5 +109,3 @@ function caseForm(names, cases, why, finish) {
     h("label", { class: "field" }, h("span", {}, "Note"), note), place,
     h("div", { class: "foot" }, h("button", { type: "button", on: { click: () => finish(null) } }, "Cancel"), h("button", { type: "submit", class: "main" }, "Add")));
 }
-
-export { undoable };
