@@ -2,7 +2,8 @@
 
 let general = [];
 let ofView = [];
-let waiting = null;
+let waiting = null; // for the second key of two
+let patience = 0;
 
 /** Keys that work everywhere. @param {{keys: string[], text: string, run: Function}[]} table */
 export function everywhere(table) { general = table; }
@@ -26,12 +27,13 @@ function onKey(event) {
   }
   const pressed = waiting ? `${waiting} ${key}` : key;
   waiting = null;
+  clearTimeout(patience);
   const found = [...ofView, ...general].find((each) => each.keys.includes(pressed));
   if (found) {
     if (found.run(event) !== false) event.preventDefault();
   } else if ([...ofView, ...general].some((each) => each.keys.some((name) => name.startsWith(`${key} `)))) {
     waiting = key;
-    setTimeout(() => { waiting = null; }, 1200);
+    patience = setTimeout(() => { waiting = null; }, 1200);
   }
 }
 
