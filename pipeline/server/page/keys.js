@@ -15,7 +15,8 @@ export function here(table) { ofView = table; }
 export const known = () => ({ general, ofView });
 
 const isTyping = (element) =>
-  element.isContentEditable || (element.matches("input, textarea, select") && !["checkbox", "radio", "button", "submit", "range"].includes(element.type));
+  element.isContentEditable || (element.matches("input, textarea, select") && !["checkbox", "radio", "button",
+    "submit", "range"].includes(element.type));
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
@@ -43,7 +44,8 @@ addEventListener("keydown", onKey);
 export function move(items, direction) {
   if (!items.length) return;
   const at = items.findIndex((item) => item === document.activeElement || item.contains(document.activeElement));
-  const next = at < 0 ? items[0] : direction === "up" || direction === "down" ? inNextRow(items, at, direction) : items[Math.max(0, Math.min(items.length - 1, at + (direction === "next" ? 1 : -1)))];
+  const next = at < 0 ? items[0] : direction === "up" || direction === "down" ? inNextRow(items, at, direction) :
+    items[Math.max(0, Math.min(items.length - 1, at + (direction === "next" ? 1 : -1)))];
   next.focus();
   next.scrollIntoView({ block: "nearest" });
 }
