@@ -5,7 +5,7 @@ import { icon } from "../icons.js";
 import * as keys from "../keys.js";
 import { hear } from "../live.js";
 import { attempt, count, problem, toast, tracklet, waiting } from "../parts.js";
-import { go, where } from "../route.js";
+import { go } from "../route.js";
 import { keyOf, MOST, NO_FILTERS, question, read, textOf, write } from "./asked.js";
 import { drawBox } from "./frame.js";
 import { chips } from "./filters.js";
@@ -15,8 +15,7 @@ import { addToCase, confirmTogether } from "./verdicts.js";
 
 const PICTURES = "image/jpeg,image/png,image/tiff,image/bmp,image/webp";
 const LATEST = 24;
-let last = { key: null,
-result: null }; // so that coming back from a tracklet does not search, and is not recorded, again
+let last = { key: null, result: null }; // so that coming back does not search, and is not recorded, again
 
 export async function show({ root, session, may, params, current }) {
   let state = read(params);
@@ -39,10 +38,10 @@ export async function show({ root, session, may, params, current }) {
   const why = () => (purpose.value.trim() ? { purpose: purpose.value.trim() } : {});
 
   /** Take a change: it stands in the address, and a search that was made is made again. */
-  function change(some, { search = state.asked } = {}) {
+  function change(some, { search = state.asked, instead = false } = {}) {
     state = { ...state, ...some };
     if (!state.examples.length) state.asked = false;
-    go(write(state), { quietly: true });
+    go(write(state), { quietly: true, instead });
     const drawn = draw();
     if (search && state.examples.length) run();
     return drawn;
@@ -146,7 +145,7 @@ export async function show({ root, session, may, params, current }) {
 
   function grouping() {
     const group = h("select", { class: "grouping", "aria-label": "Group by", on: { change: () =>
-        change({ group: group.value }, { search: false }) } },
+        change({ group: group.value }, { search: false, instead: true }) } },
       [["rank", "Best first"], ["hour", "By camera and hour"], ["modality", "By modality"]].map(([value, text]) => h(
         "option", { value }, text)));
     group.value = state.group;
