@@ -9,6 +9,7 @@ anew from its content and compares. The hash of the whole zip goes into the audi
 import hashlib
 import json
 import platform
+import struct
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,6 +40,8 @@ MANIFEST = "manifest.json"
 _DISTRIBUTION = "crossmodal-surveillance"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip's own dates say nothing; the manifest does
 _CHUNK = 1 << 20
+# What the standard library raises over a zip that is not what it says.
+_DAMAGE = (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError, KeyError, struct.error)
 _LARGEST = 1 << 32  # of one file within a zip that is verified
 
 
@@ -283,8 +286,8 @@ def verify_bundle(path: Path) -> BundleVerdict:
             findings, files = _compare(zipped)
             if not findings:
                 findings += _rewritten(path, zipped)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        return BundleVerdict(0, digest, (f"not a whole zip: {error}",), ())
+    except _DAMAGE as error:
+        return BundleVerdict(0, digest, (f"not a whole zip: {error or type(error).__name__}",), ())
     notes = ("the hash of the whole zip stands in the audit of the gallery that it came from (action evidence)",)
     return BundleVerdict(files, digest, tuple(findings), notes)
 
@@ -326,7 +329,7 @@ def _read(zipped: zipfile.ZipFile, name: str) -> bytes | None:
         return None
     try:
         return zipped.read(name)
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError):
+    except _DAMAGE:
         return None
 
 

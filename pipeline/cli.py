@@ -213,8 +213,12 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", nargs="*", metavar="verify ZIP",
+        help="compare a zip of evidence with its manifest, byte by byte, and end",
+    )  # fmt: skip
     parser.add_argument("-g", "--gallery", type=Path, default=Path("runs/demo"), metavar="DIR", help="a run's folder")
-    table = parser.add_mutually_exclusive_group(required=True)
+    table = parser.add_mutually_exclusive_group()
     table.add_argument("--draft", type=Path, metavar="CSV", help="write the table for an operator to fill in, and end")
     table.add_argument(
         "--paired", type=Path, metavar="CSV", help="write the table with what pairs of cameras confirmed, and end"
@@ -435,6 +439,10 @@ def _export(options: argparse.Namespace) -> int:
     from pipeline.export import draft, export, read_confirmed
     from pipeline.gallery_commands import actor_of, recorded
 
+    if options.what:
+        return _export_verify(options)
+    if not (options.draft or options.paired or options.confirmed):
+        raise UsageError("say what: --draft CSV, --paired CSV, --confirmed CSV, or verify ZIP; evidence: case export")
     if options.draft:
         with recorded(options.gallery, actor_of(options)) as record:
             rows = draft(options.gallery, options.draft)
@@ -464,6 +472,19 @@ def _export(options: argparse.Namespace) -> int:
     plain = {"persons": done.persons, "held_out": done.held_out, "both_modalities": done.both_modalities}
     _show(plain | {"tracklets": counts, "left_out": done.left_out}, options, text)
     return 0
+
+
+def _export_verify(options: argparse.Namespace) -> int:
+    from pipeline.bundle import verify_bundle
+
+    if len(options.what) != 2 or options.what[0] != "verify":
+        raise UsageError(f"expected verify ZIP, got {' '.join(options.what)}")
+    found = verify_bundle(Path(options.what[1]))
+    plain = {"files": found.files, "sha256": found.sha256, "findings": list(found.findings), "notes": list(found.notes)}
+    lines = [*(f"finding: {each}" for each in found.findings), *(f"note: {each}" for each in found.notes)]
+    lines.append(f"{len(found.findings)} findings in {found.files} files; SHA-256 {found.sha256}")
+    _show(plain, options, "\n".join(lines))
+    return 1 if found.findings else 0
 
 
 def _validate(options: argparse.Namespace) -> int:

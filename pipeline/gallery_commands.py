@@ -3,13 +3,14 @@
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pipeline.audit import Actor, Audit, AuditRow
 from pipeline.build import build_extractor
+from pipeline.bundle import BundleOptions, write_bundle
 from pipeline.cases import Cases
 from pipeline.config import Config, parse_time
 from pipeline.erasure import Erased, erase, leave_no_free_page
@@ -318,6 +319,18 @@ def _case_list(options: argparse.Namespace) -> Outcome:
     return Outcome(plain, "\n".join(lines) or "no cases")
 
 
+def _case_export(options: argparse.Namespace) -> Outcome:
+    with Store.edit(options.gallery) as store:
+        actor = actor_of(options)
+        how = BundleOptions(blur_others=options.blur_others, clips=not options.no_clips)
+        done = write_bundle(
+            store, _config(options.gallery), options.id, options.output, replace(actor, case_id=options.id), how
+        )
+    plain = asdict(done) | {"output": str(options.output)}
+    text = f"{options.output}: {len(done.tracklets)} tracklets, {done.files} files, {done.bytes} bytes, SHA-256"
+    return Outcome(plain, f"{text} {done.sha256}")
+
+
 # person --------------------------------------------------------------------------------------------------------------
 
 
@@ -397,6 +410,7 @@ COMMANDS: dict[str, Command] = {
     "case hold": lambda options: _case_items(options, hold=True),
     "case release": lambda options: _case_items(options, hold=False),
     "case list": _case_list,
+    "case export": _case_export,
     "person list": _person_list,
     "person merge": lambda options: _deciding(
         options, lambda people, by: people.merge(_number(options.into), _number(options.other), by)

@@ -99,6 +99,16 @@ def _add_items(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--note", metavar="TEXT", help="stands beside the tracklets")
 
 
+def _add_evidence(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="CASE")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="ZIP", help="a new file")
+    parser.add_argument("--blur-others", action="store_true", help="nobody but the case's people can be recognised")
+    parser.add_argument("--no-clips", action="store_true", help="only pictures, events and the audit")
+    parser.add_argument("--purpose", metavar="TEXT", help="what it is for; stands in the audit and the manifest")
+    parser.add_argument("--operator", metavar="NAME", help="who asks (default: the user of this machine)")
+    parser.set_defaults(case=None)
+
+
 def _add_two_persons(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("into", metavar="P", help="who stays, P0007")
     parser.add_argument("other", metavar="Q", help="who is the same person")
@@ -175,6 +185,7 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
             "hold": ("put tracklets into a case", _add_items),
             "release": ("take tracklets out of a case", _add_items),
             "list": ("all cases", _nothing),
+            "export": ("the evidence of a case as one zip; export verify ZIP checks it", _add_evidence),
         },
     ),
     "person": (

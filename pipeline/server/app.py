@@ -1,5 +1,6 @@
 """The application: routes, guard and errors around one desk."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -39,8 +40,9 @@ def create_app(desk: Desk, *, hosts: Collection[str] | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def alive(app: FastAPI) -> AsyncIterator[None]:
+        desk.hub.loop = asyncio.get_running_loop()
         yield
-        await desk.hub.close()
+        desk.hub.end()
         desk.close()
 
     app = FastAPI(

@@ -56,6 +56,7 @@ class Hub:
     """Everybody who listens."""
 
     def __init__(self, desk: "Desk") -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None  # once it runs
         self._desk = desk
         self._listeners: set[_Listener] = set()
         self._watching: asyncio.Task[None] | None = None
@@ -75,8 +76,12 @@ class Hub:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(self._told(request, caller, seen), media_type="text/event-stream", headers=headers)
 
-    async def close(self) -> None:
-        """Everybody is told that it is over."""
+    def end(self) -> None:
+        """Everybody is told that it is over; from any thread."""
+        if self.loop is not None and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
         for each in list(self._listeners):

@@ -213,6 +213,7 @@ def served(root: Path, door: Door, *, device: str = "auto", pipeline: Beside | N
         logger.info("the page is at %s (%s)", door.address, who)
         yield
     finally:
+        desk.hub.end()  # else streams, which have no end of their own, would be waited for
         server.should_exit = True
         thread.join(_GRACE_SECONDS + 5)
         door.listening.close()

@@ -2,9 +2,11 @@
 
 import json
 import os
+import secrets
 import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,6 @@ USERS = "users.json"
 LEAST_PASSWORD = 10
 _VERSION = 1
 _HASHER = PasswordHasher()
-_NOBODY = _HASHER.hash("nobody has this password")  # an unknown name takes as long as a wrong password
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Users:
         """Who gave the right password; takes as long for a wrong name as for a wrong password."""
         found = self.get(name)
         try:
-            _HASHER.verify(found.hash if found else _NOBODY, password)
+            _HASHER.verify(found.hash if found else _nobodys_hash(), password)
         except (Argon2Error, InvalidHashError):
             return None
         return found
@@ -151,6 +152,12 @@ class Users:
         stamp = (found.st_mtime_ns, found.st_ino)
         if stamp != self._stamp:
             self._users, self._stamp = _read(self.path), stamp
+
+
+@cache
+def _nobodys_hash() -> str:
+    """Of a password that nobody has: trying an unknown name takes as long as trying a wrong password."""
+    return _HASHER.hash(secrets.token_urlsafe(32))
 
 
 def _read(path: Path) -> dict[str, User]:

@@ -2,6 +2,7 @@
 
 const BASE = new URL("api/v1/", document.baseURI);
 let csrf = "";
+let purposeRequired = false;
 let onLoggedOut = () => {};
 
 /** An error as RFC 9457 tells it. */
@@ -13,14 +14,21 @@ export class Problem extends Error {
   }
 }
 
-export function useSession(session) { csrf = session?.csrf ?? ""; }
+export function useSession(session) {
+  csrf = session?.csrf ?? "";
+  purposeRequired = session?.purpose_required ?? false;
+}
+
+/** Whether nothing is decided at this site without saying what for. */
+export const needsPurpose = () => purposeRequired;
 export function whenLoggedOut(listener) { onLoggedOut = listener; }
 
 /** The address of a path of the API with parameters; lists repeat, what is null is left out. */
 export function address(path, params = {}) {
   const url = new URL(path, BASE);
   for (const [name, value] of Object.entries(params)) {
-    for (const each of Array.isArray(value) ? value : [value]) if (each !== null && each !== undefined && each !== "") url.searchParams.append(name, each);
+    for (const each of Array.isArray(value) ? value : [value])
+      if (each !== null && each !== undefined && each !== "") url.searchParams.append(name, each);
   }
   return url.pathname + url.search;
 }
@@ -31,10 +39,12 @@ async function call(method, path, { params, json, form, signal } = {}) {
   if (json !== undefined) headers["Content-Type"] = "application/json";
   let answer;
   try {
-    answer = await fetch(address(path, params), { method, headers, signal, credentials: "same-origin", body: json !== undefined ? JSON.stringify(json) : form });
+    answer = await fetch(address(path, params), { method, headers, signal, credentials: "same-origin",
+      body: json !== undefined ? JSON.stringify(json) : form });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem({ title: "The server does not answer", detail: "It may be stopped, or the network between is down. Nothing was lost; try again.", status: 0 });
+    throw new Problem({ title: "The server does not answer",
+      detail: "It may be stopped, or the network between is down. Nothing was lost; try again.", status: 0 });
   }
   if (answer.ok) return answer.status === 204 ? null : answer.json();
   throw await problemOf(answer, path);
@@ -45,8 +55,11 @@ async function problemOf(answer, path) {
   try { told = await answer.json(); } catch { /* no JSON: the status has to do */ }
   if (answer.status === 401 && path !== "session") onLoggedOut();
   return new Problem({
-    title: told.title ?? `Error ${answer.status}`, detail: told.detail ?? answer.statusText, status: answer.status,
-    type: told.type, errors: told.errors ?? undefined,
+    title: told.title ?? `Error ${answer.status}`,
+    detail: told.detail ?? answer.statusText,
+    status: answer.status,
+    type: told.type,
+    errors: told.errors ?? undefined,
   });
 }
 

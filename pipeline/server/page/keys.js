@@ -2,7 +2,8 @@
 
 let general = [];
 let ofView = [];
-let waiting = null;
+let waiting = null; // for the second key of two
+let patience = 0;
 
 /** Keys that work everywhere. @param {{keys: string[], text: string, run: Function}[]} table */
 export function everywhere(table) { general = table; }
@@ -14,7 +15,8 @@ export function here(table) { ofView = table; }
 export const known = () => ({ general, ofView });
 
 const isTyping = (element) =>
-  element.isContentEditable || (element.matches("input, textarea, select") && !["checkbox", "radio", "button", "submit", "range"].includes(element.type));
+  element.isContentEditable || (element.matches("input, textarea, select") && !["checkbox", "radio", "button",
+    "submit", "range"].includes(element.type));
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
@@ -26,12 +28,13 @@ function onKey(event) {
   }
   const pressed = waiting ? `${waiting} ${key}` : key;
   waiting = null;
+  clearTimeout(patience);
   const found = [...ofView, ...general].find((each) => each.keys.includes(pressed));
   if (found) {
     if (found.run(event) !== false) event.preventDefault();
   } else if ([...ofView, ...general].some((each) => each.keys.some((name) => name.startsWith(`${key} `)))) {
     waiting = key;
-    setTimeout(() => { waiting = null; }, 1200);
+    patience = setTimeout(() => { waiting = null; }, 1200);
   }
 }
 
@@ -41,7 +44,8 @@ addEventListener("keydown", onKey);
 export function move(items, direction) {
   if (!items.length) return;
   const at = items.findIndex((item) => item === document.activeElement || item.contains(document.activeElement));
-  const next = at < 0 ? items[0] : direction === "up" || direction === "down" ? inNextRow(items, at, direction) : items[Math.max(0, Math.min(items.length - 1, at + (direction === "next" ? 1 : -1)))];
+  const next = at < 0 ? items[0] : direction === "up" || direction === "down" ? inNextRow(items, at, direction) :
+    items[Math.max(0, Math.min(items.length - 1, at + (direction === "next" ? 1 : -1)))];
   next.focus();
   next.scrollIntoView({ block: "nearest" });
 }

@@ -2,7 +2,7 @@
 import { h, replace, say } from "./dom.js";
 import { icon } from "./icons.js";
 import { duration, moment } from "./times.js";
-import { media } from "./api.js";
+import { media, needsPurpose } from "./api.js";
 import { href } from "./route.js";
 
 const MODALITIES = {
@@ -17,7 +17,8 @@ export const modalityText = (name) => MODALITIES[name]?.long ?? name;
 /** A modality as colour, sign and word. */
 export function badge(modality) {
   const known = MODALITIES[modality];
-  return h("span", { class: `badge ${modality}`, title: modalityText(modality) }, known ? icon(known.icon) : null, known?.text ?? modality);
+  return h("span", { class: `badge ${modality}`, title: modalityText(modality) }, known ? icon(known.icon) : null,
+    known?.text ?? modality);
 }
 
 /** A word about a state, in the colour of good, warn or bad. */
@@ -27,9 +28,15 @@ export const mark = (text, kind = "", title = null) => h("span", { class: `badge
 export function crop(url, text, { tag = "span", class: name = "", lazy = true, ...given } = {}) {
   const holder = h(tag, { class: `crop ${name}`, ...given });
   if (!url) return replace(holder, h("span", { class: "gone" }, "picture aged away")), holder;
-  const image = h("img", { src: url, alt: text, loading: lazy ? "lazy" : null, decoding: "async", on: {
-    error: () => replace(holder, h("span", { class: "gone" }, "no picture")),
-  } });
+  const image = h("img", {
+    src: url,
+    alt: text,
+    loading: lazy ? "lazy" : null,
+    decoding: "async",
+    on: {
+      error: () => replace(holder, h("span", { class: "gone" }, "no picture")),
+    }
+  });
   holder.append(image);
   return holder;
 }
@@ -48,14 +55,17 @@ export function chance(probability) {
 export function tracklet(each, { onPick = null, picked = false, from = null } = {}) {
   const text = `${nameOf(each)}`;
   const inside = [
-    h("span", { class: "pictures" }, crop(bestOf(each), "", { class: "badged" }), h("span", { class: "on-picture" }, badge(each.modality))),
+    h("span", { class: "pictures" }, crop(bestOf(each), "", { class: "badged" }), h("span", { class: "on-picture" },
+      badge(each.modality))),
     h("span", { class: "words" },
       h("span", { class: "where" }, h("strong", {}, each.camera_id)),
-      h("span", { class: "small muted" }, moment(each.start, { withDay: true, short: true }), ` · ${duration(each.seconds)}`)),
+      h("span", { class: "small muted" }, moment(each.start, { withDay: true, short: true }),
+        ` · ${duration(each.seconds)}`)),
   ];
   const given = { class: `card small-card pick${picked ? " picked" : ""}`, "data-tracklet": each.tracklet_id };
   if (onPick) {
-    return h("button", { ...given, type: "button", "aria-label": `Choose ${text}`, "aria-pressed": String(picked), on: { click: () => onPick(each) } }, inside);
+    return h("button", { ...given, type: "button", "aria-label": `Choose ${text}`, "aria-pressed": String(picked),
+      on: { click: () => onPick(each) } }, inside);
   }
   return h("a", { ...given, href: href("tracklet", each.tracklet_id, from ? { from } : {}) }, inside);
 }
@@ -71,11 +81,15 @@ export function problem(error) {
 /** A message in the corner; errors stay until they are closed. */
 export function toast(text, { kind = "", act = null } = {}) {
   const close = () => element.remove();
-  const body = text instanceof Error ? [h("strong", {}, text.title ?? "Error"), h("div", {}, text.detail ?? text.message)] : text;
-  const element = h("div", { class: `toast ${text instanceof Error ? "bad" : kind}`, role: text instanceof Error ? "alert" : "status" },
+  const body = text instanceof Error ? [h("strong", {}, text.title ?? "Error"), h("div", {}, text.detail ?? text
+    .message)] : text;
+  const element = h("div", { class: `toast ${text instanceof Error ? "bad" : kind}`, role: text instanceof Error ?
+        "alert" : "status" },
     h("div", {}, body),
-    act ? h("button", { type: "button", class: "plain", on: { click: () => { close(); act.run(); } } }, act.text) : null,
-    h("button", { type: "button", class: "plain icon-only", "aria-label": "Close message", on: { click: close } }, icon("reject")));
+    act ? h("button", { type: "button", class: "plain", on: { click: () => { close();
+          act.run(); } } }, act.text) : null,
+    h("button", { type: "button", class: "plain icon-only", "aria-label": "Close message", on: { click: close } },
+      icon("reject")));
   document.getElementById("toasts").append(element);
   if (!(text instanceof Error)) setTimeout(close, act ? 9000 : 4500);
   return element;
@@ -96,23 +110,31 @@ export function ask(title, build, { labelled = null } = {}) {
   return new Promise((resolve) => {
     let answer = null;
     const before = document.activeElement;
-    const finish = (value) => { answer = value; dialog.close(); };
-    const dialog = h("dialog", { "aria-label": labelled ?? title, on: { close: () => { dialog.remove(); before?.focus?.(); resolve(answer); } } });
+    const finish = (value) => { answer = value;
+      dialog.close(); };
+    const dialog = h("dialog", { "aria-label": labelled ?? title, on: { close: () => { dialog.remove();
+          before?.focus?.();
+          resolve(answer); } } });
     dialog.append(
       h("div", { class: "head" }, h("h2", {}, title), h("span", { class: "grow" }),
-        h("button", { type: "button", class: "plain icon-only", "aria-label": "Close", on: { click: () => finish(null) } }, icon("reject"))),
+        h("button", { type: "button", class: "plain icon-only", "aria-label": "Close", on: { click: () =>
+              finish(null) } }, icon("reject"))),
       build(finish));
     document.body.append(dialog);
     dialog.showModal();
-    (dialog.querySelector("[autofocus]") ?? dialog.querySelector("input, select, textarea, .main") ?? dialog).focus();
+    (dialog.querySelector("[autofocus]") ?? dialog.querySelector("input, select, textarea, .main") ?? dialog)
+    .focus();
   });
 }
 
 /** Ask yes or no, with a purpose that goes into the audit. */
 export function confirmed(title, text, { yes = "Do it", danger = false, purpose = false } = {}) {
   return ask(title, (finish) => {
-    const why = h("input", { type: "text", maxlength: 2000, placeholder: "stands in the audit" });
-    return h("form", { class: "stack loose", method: "dialog", on: { submit: (event) => { event.preventDefault(); finish({ purpose: why.value || null }); } } },
+    const required = purpose && needsPurpose();
+    const why = h("input", { type: "text", maxlength: 2000, placeholder: required ? "required here" :
+        "stands in the audit", required, value: sessionStorage.getItem("purpose") ?? "" });
+    return h("form", { class: "stack loose", method: "dialog", on: { submit: (event) => { event.preventDefault();
+            finish({ purpose: why.value.trim() || null }); } } },
       h("p", {}, text),
       purpose ? h("label", { class: "field" }, h("span", {}, "Purpose"), why) : null,
       h("div", { class: "foot" },
@@ -141,8 +163,10 @@ export function menu(button, build) {
   button.setAttribute("aria-haspopup", "dialog");
   button.addEventListener("click", () => {
     if (open) return close();
-    open = h("div", { class: "popover", role: "dialog", "aria-label": button.dataset.name ?? button.textContent }, build(close));
-    open.addEventListener("keydown", (event) => { if (event.key === "Escape") { event.stopPropagation(); close(); } });
+    open = h("div", { class: "popover", role: "dialog", "aria-label": button.dataset.name ?? button.textContent },
+      build(close));
+    open.addEventListener("keydown", (event) => { if (event.key === "Escape") { event.stopPropagation();
+        close(); } });
     anchor.append(open);
     button.setAttribute("aria-expanded", "true");
     const over = open.getBoundingClientRect().right - (document.documentElement.clientWidth - 12);
@@ -158,10 +182,12 @@ export function size(bytes) {
   const steps = ["B", "kB", "MB", "GB", "TB"];
   let at = 0;
   let value = bytes;
-  while (value >= 1000 && at < steps.length - 1) { value /= 1000; at += 1; }
+  while (value >= 1000 && at < steps.length - 1) { value /= 1000;
+    at += 1; }
   return `${value >= 100 || at === 0 ? Math.round(value) : value.toFixed(1)} ${steps[at]}`;
 }
 
-export const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en-GB")} ${number === 1 ? one : many}`;
+export const count = (number, one, many = `${one}s`) =>
+  `${number.toLocaleString("en-GB")} ${number === 1 ? one : many}`;
 
 export { say };

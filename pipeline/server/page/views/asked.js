@@ -1,7 +1,8 @@
 // What is searched for, as it stands in the address: examples, others, filters, marks. No element, no request.
 import { href, search } from "../route.js";
 
-export const NO_FILTERS = { modalities: [], cameras: [], start: null, end: null, time_of_day: null, zones: [], min_quality: null, persons: [], include_own: false };
+export const NO_FILTERS = { modalities: [], cameras: [], start: null, end: null, time_of_day: null, zones: [],
+  min_quality: null, persons: [], include_own: false };
 export const MOST = 500;
 const FIRST = 24;
 
@@ -11,9 +12,15 @@ export function read(params) {
     examples: params.getAll("like").map(exampleOf).filter(Boolean),
     negatives: params.getAll("not").map(exampleOf).filter(Boolean),
     filters: {
-      modalities: params.getAll("modality"), cameras: params.getAll("camera"), start: params.get("from"), end: params.get("to"),
-      time_of_day: params.get("hours"), zones: params.getAll("zone"), min_quality: params.has("quality") ? Number(params.get("quality")) : null,
-      persons: params.getAll("person"), include_own: params.has("own"),
+      modalities: params.getAll("modality"),
+      cameras: params.getAll("camera"),
+      start: params.get("from"),
+      end: params.get("to"),
+      time_of_day: params.get("hours"),
+      zones: params.getAll("zone"),
+      min_quality: params.has("quality") ? Number(params.get("quality")) : null,
+      persons: params.getAll("person"),
+      include_own: params.has("own"),
     },
     rerank: params.has("rerank") ? params.get("rerank") === "1" : null,
     false_match_rate: params.has("fmr") ? Number(params.get("fmr")) : null,
@@ -30,20 +37,40 @@ export function write(state) {
   return href("search", "", paramsOf(state));
 }
 
-function paramsOf({ examples, negatives, filters, rerank, false_match_rate: fmr, top, group, asked, stars, rejects }) {
+function paramsOf({ examples, negatives, filters, rerank, false_match_rate: fmr, top, group, asked, stars,
+  rejects }) {
   return search({
-    like: examples.map(textOf), not: negatives.map(textOf), modality: filters.modalities, camera: filters.cameras, from: filters.start, to: filters.end,
-    hours: filters.time_of_day, zone: filters.zones, quality: filters.min_quality, person: filters.persons, own: filters.include_own,
-    rerank: rerank === null ? null : rerank ? "1" : "0", fmr, top: top === FIRST ? null : top, group: group === "rank" ? null : group, asked,
-    star: [...stars], cross: [...rejects],
+    like: examples.map(textOf),
+    not: negatives.map(textOf),
+    modality: filters.modalities,
+    camera: filters.cameras,
+    from: filters.start,
+    to: filters.end,
+    hours: filters.time_of_day,
+    zone: filters.zones,
+    quality: filters.min_quality,
+    person: filters.persons,
+    own: filters.include_own,
+    rerank: rerank === null ? null : rerank ? "1" : "0",
+    fmr,
+    top: top === FIRST ? null : top,
+    group: group === "rank" ? null : group,
+    asked,
+    star: [...stars],
+    cross: [...rejects],
   });
 }
 
 /** The question for the server; `purpose` and `case_id` come from whoever asks. */
 export function question(state, why = {}) {
-  const filters = Object.fromEntries(Object.entries(state.filters).filter(([, value]) => (Array.isArray(value) ? value.length : value !== null && value !== false)));
+  const filters = Object.fromEntries(Object.entries(state.filters).filter(([, value]) => (Array.isArray(value) ? value
+    .length : value !== null && value !== false)));
   return {
-    examples: state.examples, negatives: state.negatives, filters, top_k: state.top, ...why,
+    examples: state.examples,
+    negatives: state.negatives,
+    filters,
+    top_k: state.top,
+    ...why,
     ...(state.rerank === null ? {} : { rerank: state.rerank }),
     ...(state.false_match_rate === null ? {} : { false_match_rate: state.false_match_rate }),
   };
@@ -66,7 +93,8 @@ function exampleOf(text) {
   if (kind === "query") return { query_id: rest };
   const [camera, seconds, box = ""] = rest.split("~");
   const xyxy = box.split(",").map(Number);
-  return kind === "spot" && xyxy.length === 4 && xyxy.every(Number.isFinite) ? { spot: { camera_id: camera, seconds: Number(seconds), xyxy } } : null;
+  return kind === "spot" && xyxy.length === 4 && xyxy.every(Number.isFinite) ? { spot: { camera_id: camera,
+      seconds: Number(seconds), xyxy } } : null;
 }
 
 /** Which filter of ours a filter of the server's explanation is, and how to be without it. */

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from pipeline.audit import Actor
 from pipeline.cases import Cases
 from pipeline.persons import Persons
+from pipeline.query import CONFIG
 from pipeline.server.roles import Role
 from pipeline.server.users import USERS, Users
 from pipeline.store import LinkState, PersonState, Store
@@ -364,8 +365,7 @@ def test_back_reload_and_a_link_keep_what_was_searched(
     page.reload()
     expect(page.locator(".answer.starred")).to_have_count(1)
     assert answers_of(page) == before
-    page.go_back()
-    page.go_back()
+    page.go_back()  # a star is no step of its own
     expect(page.locator(".answer .badge.rgb").first).to_be_visible()
 
 
@@ -381,7 +381,7 @@ def test_a_box_on_a_paused_frame_is_searched_for(
     page.get_by_role("button", name="Draw on a frame").click()
     page.get_by_label("Camera").select_option("gate")
     slider = page.get_by_label("Moment of the recording")
-    expect(slider).to_be_visible()
+    expect(page.get_by_role("dialog").locator(".badge.rgb")).to_be_visible()
     moment = int(boxes.frame_index[at]) / 8
     slider.evaluate(SEEK, str(moment))
     until(page, f"document.querySelector('.frame img').src.endsWith('seconds={moment:.3f}')")
@@ -520,6 +520,27 @@ def test_new_tracklets_come_without_a_reload_with_what_the_paired_camera_saw(sit
     answer = page.locator('.answer[data-tracklet="porch-01NEW"]')
     expect(answer.get_by_role("img", name="The same moment on porch_t, thermal")).to_be_visible()
     assert answer.locator("img").last.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+
+
+def test_a_site_that_wants_purposes_is_told_one_before_anything_is_searched_or_decided(
+    site: Served, page: Page, recorded: Recorded, person: int
+) -> None:
+    config = json.loads((site.root / CONFIG).read_text())
+    (site.root / CONFIG).write_text(json.dumps(config | {"storage": {"purpose_required": True}}))
+    day = recorded.of(person, Modality.RGB)[0]
+    page.goto(f"{site.address}#/tracklet/{day}")
+    page.get_by_role("button", name="Reject", exact=True).first.click()
+    page.get_by_role("dialog", name="What is it for?").get_by_label("Purpose").fill("theft of 1 June")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Noted: two people.")).to_be_visible()
+    page.get_by_role("link", name="Find this person").click()
+    expect(page.get_by_label("Purpose")).to_have_value("theft of 1 June")
+    page.get_by_label("Purpose").fill("")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator(".found").get_by_role("alert")).to_contain_text("purpose")
+    page.get_by_label("Purpose").fill("theft of 1 June")
+    page.get_by_role("button", name="Search again").click()
+    expect(page.locator(".answer").first).to_be_visible()
 
 
 def test_where_there_are_users_one_logs_in_and_sees_what_the_role_allows(
