@@ -16,6 +16,7 @@ from pipeline.server.clipping import Clips
 from pipeline.server.exports import Exports
 from pipeline.server.live import Hub
 from pipeline.server.queries import Queries
+from pipeline.server.recording import Recorder
 from pipeline.server.roles import Role
 from pipeline.server.searching import SearchDesk
 from pipeline.server.sessions import COOKIE, LoginLimit, Sessions
@@ -50,6 +51,7 @@ class Desk:
     logins: LoginLimit = field(init=False)
     workers: Workers = field(init=False)
     writer: Workers = field(init=False)
+    recorder: Recorder = field(init=False)
     search: SearchDesk = field(init=False)
     queries: Queries = field(init=False, default_factory=Queries)
     clips: Clips = field(init=False)
@@ -62,6 +64,7 @@ class Desk:
         self.sessions, self.logins = Sessions(self.settings), LoginLimit(self.settings)
         self.workers = Workers(self.root, threads=_READERS)
         self.writer = Workers(self.root, threads=1, name="writer", open_store=Store.edit)
+        self.recorder = Recorder(self.writer, self.audit)
         self.search = SearchDesk(self.root, threads=self.settings.searches, device=self.device)
         self.clips, self.exports, self.hub = Clips(self, self.root), Exports(self, self.root), Hub(self)
 
