@@ -49,9 +49,8 @@ export async function show({ root, session, may, params, current }) {
     state = { ...state, ...some };
     if (!state.examples.length) state.asked = false;
     go(write(state), { quietly: true, instead });
-    const drawn = draw();
-    if (search && state.examples.length) run();
-    return drawn;
+    if (search && state.examples.length) run(); // what was found before stays until the new answers are here
+    return draw();
   }
   const changeFilters = (some) => change({ filters: { ...state.filters, ...some } });
   const add = async (example) => {
@@ -252,7 +251,11 @@ export async function show({ root, session, may, params, current }) {
     if (example) add(example);
   }
 
-  const drawBar = () => replace(bar, h("div", { class: "spread" }, chips(state, { cameras }, change)));
+  function drawBar() {
+    const name = bar.contains(document.activeElement) ? document.activeElement.dataset.name : null;
+    replace(bar, h("div", { class: "spread" }, chips(state, { cameras }, change)));
+    if (name) bar.querySelector(`[data-name="${CSS.escape(name)}"]`)?.focus();
+  }
 
   function grouping() {
     const group = h(
@@ -479,8 +482,9 @@ export async function show({ root, session, may, params, current }) {
             ? `${count(result.answers.length, "answer")}. ${result.explanation}`
             : `No answer. ${result.explanation}`,
         );
-        if (![...document.querySelectorAll("dialog, .popover")].length && !list.contains(document.activeElement))
-          list.querySelector(".open")?.focus({ preventScroll: true });
+        if (document.activeElement.matches("body, main, .ask")) {
+          list.querySelector(".open")?.focus({ preventScroll: true }); // nobody is taken away from something else
+        }
       }
     } catch (error) {
       if (error.name !== "AbortError" && current()) {
