@@ -367,7 +367,7 @@ export async function show({ root, session, may, params, current }) {
         [into]: set,
         [other]: rest,
       },
-      { search: false },
+      { search: false, instead: true },
     );
     say(set.has(each.tracklet_id) ? (into === "stars" ? "Starred" : "Rejected") : "Mark removed");
   }
