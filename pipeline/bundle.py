@@ -6,6 +6,7 @@ and nothing in the zip's own headers varies, so that every byte of it can be che
 anew from its content and compares. The hash of the whole zip goes into the audit, from where it can be compared later.
 """
 
+import fcntl
 import hashlib
 import json
 import platform
@@ -144,6 +145,7 @@ def write_bundle(
     try:
         writing = _Writing(store, config, options, audit)
         with part.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # so that others can tell it from one that a killed process left
             count = writing.write(file, case, tracklets, actor, export_id)
         sync(part)
         size, digest = part.stat().st_size, _digest_of(part)

@@ -336,10 +336,10 @@ def _serve(options: argparse.Namespace) -> int:
         settings, root = config.server, config.output.root if options.config else root
     Store.read(root).close()
     door = open_door(root, with_address(settings, options.address))
-    with _stop_on_signals() as stopped, served(root, door, device=options.device):
+    with _stop_on_signals("answering what was asked") as stopped, served(root, door, device=options.device):
         print(door.address, flush=True)
-        while not stopped:
-            signal.pause()
+        while not stopped:  # signal.pause would miss one that comes just before it
+            time.sleep(0.25)
     return 0 if stopped[0] == signal.SIGTERM else 128 + stopped[0]
 
 
@@ -359,8 +359,9 @@ def _search(options: argparse.Namespace) -> int:
     how = SearchOptions(rerank=options.rerank, false_match_rate=options.fmr, device=options.device)
     with recorded(options.gallery, actor_of(options)) as record:
         result = search(options.gallery, asked, wanted, how)
-        record("search", *search_record(wanted, how, result))
-    _show(search_reply(result), options, _answers_text(result))
+        plain = search_reply(result)
+        record("search", *search_record(wanted, how, plain))
+    _show(plain, options, _answers_text(result))
     return 0
 
 
@@ -647,15 +648,15 @@ def _complain(message: str) -> None:
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[list[int]]:
-    """Let SIGINT and SIGTERM end the run after the current frame; a second one ends it at once."""
+def _stop_on_signals(doing: str = "finishing open tracklets") -> Iterator[list[int]]:
+    """Let SIGINT and SIGTERM end what goes on in order; a second one ends it at once."""
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         if received:
             raise KeyboardInterrupt
         received.append(number)
-        print(f"{signal.Signals(number).name}: finishing open tracklets; once more to end at once", file=sys.stderr)
+        print(f"{signal.Signals(number).name}: {doing}; once more to end at once", file=sys.stderr)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -97,9 +97,8 @@ def search_reply(result: SearchResult) -> Plain:
     return result.to_json()
 
 
-def search_record(wanted: SearchFilter, how: SearchOptions, result: SearchResult) -> tuple[Plain, list[str]]:
-    """What the audit keeps of a search: query, filters, answers; and the tracklets that it names."""
-    plain = result.to_json()
+def search_record(wanted: SearchFilter, how: SearchOptions, plain: Plain) -> tuple[Plain, list[str]]:
+    """What the audit keeps of a search, from its reply: query, filters, answers; and the tracklets that it names."""
     answers = [{key: each[key] for key in ("tracklet_id", "person", "probability")} for each in plain["answers"]]
     asked = [each["description"] for each in (plain["query"], *plain["examples"])]
     negatives = [each["description"] for each in plain["negatives"]]

@@ -15,8 +15,9 @@ lowers it; so the search goes on until nothing that was not looked at could come
 import threading
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -184,7 +185,7 @@ class SearchResult:
         """Strings and numbers; times RFC 3339, UTC but for those called local; people as P0007; images relative to the
         gallery's folder.
         """
-        content: dict[str, Any] = plain(asdict(self))
+        content: dict[str, Any] = plain(self)
         for answer in content["answers"]:
             answer["person"] = person_name(answer.pop("person_id"))
             answer["best_crop"] = answer["best_crop"] and within_gallery(Path(answer["best_crop"]))
@@ -194,7 +195,9 @@ class SearchResult:
 
 
 def plain(value: Any) -> Any:
-    """As JSON can hold it."""
+    """As JSON can hold it; of a dataclass, its fields."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: plain(getattr(value, name)) for name in _names_of(type(value))}
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple | frozenset):
@@ -202,6 +205,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return rfc3339(value)
     return str(value) if isinstance(value, Path | Modality) else value
+
+
+@cache
+def _names_of(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,13 +9,16 @@ from starlette.requests import Request
 
 from pipeline.audit import Actor, Audit
 from pipeline.config import Config, ServerConfig
+from pipeline.errors import ResourceError, UsageError
 from pipeline.query import CONFIG, read_config
 from pipeline.run import Beside
 from pipeline.server.access import Caller
 from pipeline.server.clipping import Clips
+from pipeline.server.counting import Counting
 from pipeline.server.exports import Exports
 from pipeline.server.live import Hub
 from pipeline.server.queries import Queries
+from pipeline.server.recording import Recorder
 from pipeline.server.roles import Role
 from pipeline.server.searching import SearchDesk
 from pipeline.server.sessions import COOKIE, LoginLimit, Sessions
@@ -50,7 +53,9 @@ class Desk:
     logins: LoginLimit = field(init=False)
     workers: Workers = field(init=False)
     writer: Workers = field(init=False)
+    recorder: Recorder = field(init=False)
     search: SearchDesk = field(init=False)
+    counting: Counting = field(init=False, default_factory=Counting)
     queries: Queries = field(init=False, default_factory=Queries)
     clips: Clips = field(init=False)
     exports: Exports = field(init=False)
@@ -62,6 +67,7 @@ class Desk:
         self.sessions, self.logins = Sessions(self.settings), LoginLimit(self.settings)
         self.workers = Workers(self.root, threads=_READERS)
         self.writer = Workers(self.root, threads=1, name="writer", open_store=Store.edit)
+        self.recorder = Recorder(self.writer, self.audit)
         self.search = SearchDesk(self.root, threads=self.settings.searches, device=self.device)
         self.clips, self.exports, self.hub = Clips(self, self.root), Exports(self, self.root), Hub(self)
 
@@ -87,7 +93,10 @@ class Desk:
         stamp = path.stat()
         key = (stamp.st_mtime_ns, stamp.st_size)
         if self._config is None or self._config[0] != key:
-            self._config = key, read_config(self.root)
+            try:
+                self._config = key, read_config(self.root)
+            except UsageError as error:  # what it forbids is not known then: nothing is answered
+                raise ResourceError(f"the run's config cannot be read: {error}") from error
         return self._config[1]
 
     @property

@@ -18,7 +18,7 @@ from pipeline.bundle import BundleOptions, verify_bundle, write_bundle
 from pipeline.cases import Cases
 from pipeline.crop_files import write_whole
 from pipeline.errors import PipelineError, UsageError
-from pipeline.export_files import EXPORTS, NOTE_SUFFIX, ZIP_SUFFIX
+from pipeline.export_files import EXPORTS, NOTE_SUFFIX, ZIP_SUFFIX, remove_leftovers
 from pipeline.server.access import Caller
 from pipeline.server.problems import ProblemError, not_found
 from pipeline.server.schemas import NewExport
@@ -61,6 +61,7 @@ class Exports:
             desk: Whose.
             root: The gallery's folder.
         """
+        remove_leftovers(root)
         self._desk = desk
         self._folder = root / EXPORTS
         self._workers = Workers(root, threads=1, name="evidence", most_waiting=_MOST_WAITING)

@@ -125,10 +125,9 @@ async def search_for(desk: "Desk", caller: Caller, asked: SearchRequest) -> dict
                     raise
         raise AssertionError
 
-    result = await desk.search.workers.use(job)
-    record = search_record(wanted, options, result)
-    await desk.writer.use(lambda store: desk.audit(store).record(actor, "search", record[0], subjects=record[1]))
-    return search_reply(result)
+    reply = await desk.search.workers.use(lambda store: search_reply(job(store)))
+    await desk.recorder.record(actor, "search", *search_record(wanted, options, reply))
+    return reply
 
 
 def _check(desk: "Desk", store: Store, caller: Caller, actor: Actor, wanted: SearchFilter) -> None:

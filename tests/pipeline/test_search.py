@@ -125,7 +125,7 @@ def test_the_json_is_plain(store: Store) -> None:
     assert plain["query"]["modality"] == "rgb"
     (answer,) = plain["answers"]
     assert (answer["person"], answer["modality"], answer["start"]) == ("P0001", "thermal", "2026-06-01T12:01:40.000Z")
-    assert Path(answer["best_crop"]).is_file()
+    assert (store.root / answer["best_crop"]).is_file()
     assert plain["searched"] == 3
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -27,12 +28,13 @@ from tests.pipeline.server.client import API, PASSWORD
 from tests.pipeline.server.conftest import add_users
 
 ROOT = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.alone
 
 
 @contextmanager
 def up(root: Path, **settings: Any) -> Iterator[tuple[Door, httpx.Client]]:
     door = open_door(root, ServerConfig(**{"port": 0, **settings}))
-    verify = str(settings["tls"].cert) if "tls" in settings else True
+    verify = ssl.create_default_context(cafile=settings["tls"].cert) if "tls" in settings else True
     with served(root, door, device="cpu"), httpx.Client(base_url=door.address, verify=verify, timeout=30) as client:
         yield door, client
 
@@ -167,7 +169,7 @@ def test_killed_while_it_writes_it_loses_the_request_and_nothing_else(gallery: P
             httpx.Client(base_url=f"{address}{API}", timeout=10) as client,
         ):
             client.headers["X-CSRF-Token"] = client.get("/session").json()["csrf"]
-            killer = threading.Timer(0.5 + 0.13 * attempt, process.kill)
+            killer = threading.Timer(2.0 + 0.13 * attempt, process.kill)
             killer.start()
             with suppress(httpx.HTTPError):
                 for number in range(10_000):
