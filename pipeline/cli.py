@@ -338,8 +338,8 @@ def _serve(options: argparse.Namespace) -> int:
     door = open_door(root, with_address(settings, options.address))
     with _stop_on_signals("answering what was asked") as stopped, served(root, door, device=options.device):
         print(door.address, flush=True)
-        while not stopped:
-            signal.pause()
+        while not stopped:  # signal.pause would miss one that comes just before it
+            time.sleep(0.25)
     return 0 if stopped[0] == signal.SIGTERM else 128 + stopped[0]
 
 

@@ -9,10 +9,12 @@ from starlette.requests import Request
 
 from pipeline.audit import Actor, Audit
 from pipeline.config import Config, ServerConfig
+from pipeline.errors import ResourceError, UsageError
 from pipeline.query import CONFIG, read_config
 from pipeline.run import Beside
 from pipeline.server.access import Caller
 from pipeline.server.clipping import Clips
+from pipeline.server.counting import Counting
 from pipeline.server.exports import Exports
 from pipeline.server.live import Hub
 from pipeline.server.queries import Queries
@@ -53,6 +55,7 @@ class Desk:
     writer: Workers = field(init=False)
     recorder: Recorder = field(init=False)
     search: SearchDesk = field(init=False)
+    counting: Counting = field(init=False, default_factory=Counting)
     queries: Queries = field(init=False, default_factory=Queries)
     clips: Clips = field(init=False)
     exports: Exports = field(init=False)
@@ -90,7 +93,10 @@ class Desk:
         stamp = path.stat()
         key = (stamp.st_mtime_ns, stamp.st_size)
         if self._config is None or self._config[0] != key:
-            self._config = key, read_config(self.root)
+            try:
+                self._config = key, read_config(self.root)
+            except UsageError as error:  # what it forbids is not known then: nothing is answered
+                raise ResourceError(f"the run's config cannot be read: {error}") from error
         return self._config[1]
 
     @property

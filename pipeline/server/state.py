@@ -12,6 +12,7 @@ from pipeline.monitoring import CameraStatus
 from pipeline.record import from_us
 from pipeline.replies import sees
 from pipeline.server.access import Caller
+from pipeline.server.counting import Seen
 from pipeline.server.desk import Desk
 from pipeline.server.recordings import has_recording
 from pipeline.server.roles import Permission
@@ -24,12 +25,7 @@ REPORT = "report.json"
 def cameras_of(desk: Desk, store: Store, visible: frozenset[str] | None) -> list[dict[str, Any]]:
     """All cameras of gallery and config that may be seen, by name."""
     config = desk.config
-    with store.reading() as db:
-        rows = db.execute(
-            "SELECT camera_id, modality, COUNT(person_id), COUNT(rejected), MIN(start_us), MAX(end_us)"
-            " FROM cameras LEFT JOIN tracklets USING (camera_id) GROUP BY camera_id"
-        ).fetchall()
-    known = {row[0]: row for row in rows}
+    known = desk.counting.cameras(store)
     names = sorted({*known, *(config.cameras if config else ())})
     live = {} if desk.pipeline is None else {each.camera_id: each for each in desk.pipeline.cameras()}
     told = _reported(desk) if desk.pipeline is None else {}
@@ -40,17 +36,17 @@ def cameras_of(desk: Desk, store: Store, visible: frozenset[str] | None) -> list
     ]
 
 
-def _camera(name: str, row: tuple[Any, ...] | None, config: Config | None) -> dict[str, Any]:
+def _camera(name: str, seen: Seen | None, config: Config | None) -> dict[str, Any]:
     configured = config.cameras.get(name) if config else None
-    _, modality, accepted, rejected, first, last = row or (name, None, 0, 0, None, None)
+    first, last = (seen.first_us, seen.last_us) if seen else (None, None)
     return {
         "camera_id": name,
-        "modality": configured.modality.value if modality is None and configured else modality,
+        "modality": seen.modality if seen else configured.modality.value if configured else None,
         "live": None if configured is None else configured.live,
         "pair_id": None if configured is None else configured.pair_id,
         "zones": [] if configured is None else sorted(configured.zones),
-        "tracklets": accepted,
-        "rejected": rejected,
+        "tracklets": seen.accepted if seen else 0,
+        "rejected": seen.rejected if seen else 0,
         "first": None if first is None else rfc3339(from_us(first)),
         "last": None if last is None else rfc3339(from_us(last)),
         "recording": has_recording(config, name),
@@ -135,10 +131,8 @@ def _counts(store: Store, caller: Caller) -> dict[str, Any]:
     values = [] if caller.cameras is None else [json.dumps(sorted(caller.cameras))]
     with store.reading() as db:
         (persons,) = db.execute(f"SELECT COUNT(DISTINCT person_id) FROM tracklets t{among}", values).fetchone()  # noqa: S608
-        (crops,) = db.execute(
-            f"SELECT COUNT(*) FROM crops JOIN tracklets t ON t.row = tracklet_row{among}",  # noqa: S608
-            values,
-        ).fetchone()
+        join = f" JOIN tracklets t ON t.row = tracklet_row{among}" if among else ""
+        (crops,) = db.execute(f"SELECT COUNT(*) FROM crops{join}", values).fetchone()  # noqa: S608
         (rows,) = db.execute("SELECT COUNT(*) FROM audit").fetchone()
     shown = rows if caller.may(Permission.AUDIT) else None
     return {"persons": persons, "crops": crops, "audit_rows": shown}

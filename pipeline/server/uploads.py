@@ -28,7 +28,9 @@ def check_image(data: bytes, *, most_pixels: int) -> str:
             warnings.simplefilter("ignore")  # Pillow's own limit is lower than some cameras
             with PilImage.open(io.BytesIO(data), formats=list(_SUFFIXES)) as image:
                 kind, (width, height), count = image.format or "", image.size, getattr(image, "n_frames", 1)
-    except (UnidentifiedImageError, PilImage.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError):
+    except PilImage.DecompressionBombError:
+        raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the picture has far too many pixels") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):
         known = ", ".join(_SUFFIXES)
         raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"not a picture that is known here: {known}") from None
     if width * height > most_pixels or max(width, height) > _LONGEST_SIDE or count > 1000:

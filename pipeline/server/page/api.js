@@ -21,7 +21,9 @@ export function useSession(session) {
 
 /** Whether nothing is decided at this site without saying what for. */
 export const needsPurpose = () => purposeRequired;
-export function whenLoggedOut(listener) { onLoggedOut = listener; }
+export function whenLoggedOut(listener) {
+  onLoggedOut = listener;
+}
 
 /** The address of a path of the API with parameters; lists repeat, what is null is left out. */
 export function address(path, params = {}) {
@@ -39,12 +41,20 @@ async function call(method, path, { params, json, form, signal } = {}) {
   if (json !== undefined) headers["Content-Type"] = "application/json";
   let answer;
   try {
-    answer = await fetch(address(path, params), { method, headers, signal, credentials: "same-origin",
-      body: json !== undefined ? JSON.stringify(json) : form });
+    answer = await fetch(address(path, params), {
+      method,
+      headers,
+      signal,
+      credentials: "same-origin",
+      body: json !== undefined ? JSON.stringify(json) : form,
+    });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem({ title: "The server does not answer",
-      detail: "It may be stopped, or the network between is down. Nothing was lost; try again.", status: 0 });
+    throw new Problem({
+      title: "The server does not answer",
+      detail: "It may be stopped, or the network between is down. Nothing was lost; try again.",
+      status: 0,
+    });
   }
   if (answer.ok) return answer.status === 204 ? null : answer.json();
   throw await problemOf(answer, path);
@@ -52,7 +62,11 @@ async function call(method, path, { params, json, form, signal } = {}) {
 
 async function problemOf(answer, path) {
   let told = {};
-  try { told = await answer.json(); } catch { /* no JSON: the status has to do */ }
+  try {
+    told = await answer.json();
+  } catch {
+    /* no JSON: the status has to do */
+  }
   if (answer.status === 401 && path !== "session") onLoggedOut();
   return new Problem({
     title: told.title ?? `Error ${answer.status}`,

@@ -53,5 +53,7 @@ export function replace(element, ...children) {
 export function say(text) {
   const place = document.getElementById("said");
   place.textContent = "";
-  requestAnimationFrame(() => { place.textContent = text; });
+  requestAnimationFrame(() => {
+    place.textContent = text;
+  });
 }

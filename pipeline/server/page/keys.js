@@ -6,17 +6,22 @@ let waiting = null; // for the second key of two
 let patience = 0;
 
 /** Keys that work everywhere. @param {{keys: string[], text: string, run: Function}[]} table */
-export function everywhere(table) { general = table; }
+export function everywhere(table) {
+  general = table;
+}
 
 /** Keys of the view that is shown; they end with it. */
-export function here(table) { ofView = table; }
+export function here(table) {
+  ofView = table;
+}
 
 /** Both tables, for the help. */
 export const known = () => ({ general, ofView });
 
 const isTyping = (element) =>
-  element.isContentEditable || (element.matches("input, textarea, select") && !["checkbox", "radio", "button",
-    "submit", "range"].includes(element.type));
+  element.isContentEditable ||
+  (element.matches("input, textarea, select") &&
+    !["checkbox", "radio", "button", "submit", "range"].includes(element.type));
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
@@ -34,7 +39,9 @@ function onKey(event) {
     if (found.run(event) !== false) event.preventDefault();
   } else if ([...ofView, ...general].some((each) => each.keys.some((name) => name.startsWith(`${key} `)))) {
     waiting = key;
-    patience = setTimeout(() => { waiting = null; }, 1200);
+    patience = setTimeout(() => {
+      waiting = null;
+    }, 1200);
   }
 }
 
@@ -44,8 +51,12 @@ addEventListener("keydown", onKey);
 export function move(items, direction) {
   if (!items.length) return;
   const at = items.findIndex((item) => item === document.activeElement || item.contains(document.activeElement));
-  const next = at < 0 ? items[0] : direction === "up" || direction === "down" ? inNextRow(items, at, direction) :
-    items[Math.max(0, Math.min(items.length - 1, at + (direction === "next" ? 1 : -1)))];
+  const next =
+    at < 0
+      ? items[0]
+      : direction === "up" || direction === "down"
+        ? inNextRow(items, at, direction)
+        : items[Math.max(0, Math.min(items.length - 1, at + (direction === "next" ? 1 : -1)))];
   next.focus();
   next.scrollIntoView({ block: "nearest" });
 }

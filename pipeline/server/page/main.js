@@ -10,8 +10,7 @@ import { useZone, zoneName } from "./times.js";
 
 const VIEWS = {
   search: { text: "Search", icon: "search", key: "s", needs: "search", load: () => import("./views/search.js") },
-  timeline: { text: "Timeline", icon: "timeline", key: "t", needs: "look", load: () => import(
-    "./views/timeline.js") },
+  timeline: { text: "Timeline", icon: "timeline", key: "t", needs: "look", load: () => import("./views/timeline.js") },
   persons: { text: "Persons", icon: "persons", key: "p", needs: "look", load: () => import("./views/persons.js") },
   cases: { text: "Cases", icon: "cases", key: "c", needs: "cases", load: () => import("./views/cases.js") },
   site: { text: "Site", icon: "site", key: "l", needs: "site", load: () => import("./views/site.js") },
@@ -27,18 +26,25 @@ let turn = 0;
 
 const OF_ALL_CAMERAS = new Set(["audit", "config"]); // cannot be told in part
 
-const may = (permission) => !permission ||
+const may = (permission) =>
+  !permission ||
   (Boolean(session?.permissions.includes(permission)) && !(OF_ALL_CAMERAS.has(permission) && session.cameras));
 
 async function start() {
-  whenLoggedOut(() => { if (session) loggedOut(); });
+  whenLoggedOut(() => {
+    if (session) loggedOut();
+  });
   keys.everywhere([
     { keys: ["?"], text: "These keys", run: help },
-    ...Object.entries(VIEWS).filter(([, view]) => view.key).map(([name, view]) => ({
-      keys: [`g ${view.key}`],
-      text: view.text,
-      run: () => { if (may(view.needs)) go(href(name)); },
-    })),
+    ...Object.entries(VIEWS)
+      .filter(([, view]) => view.key)
+      .map(([name, view]) => ({
+        keys: [`g ${view.key}`],
+        text: view.text,
+        run: () => {
+          if (may(view.needs)) go(href(name));
+        },
+      })),
     { keys: ["u"], text: "Back", run: () => history.back() },
     { keys: ["d"], text: "Light or dark", run: switchTheme },
   ]);
@@ -87,15 +93,19 @@ async function show() {
   document.title = `${VIEWS[view].text}${session?.site ? ` · ${session.site}` : ""}`;
   if (!may(VIEWS[view].needs)) {
     if (!location.hash) return go(href(firstView()), { instead: true });
-    return replace(content, problem({ title: "Not for this role",
-      detail: `${VIEWS[view].text} needs the right "${VIEWS[view].needs}", which ${session.user} (${session.role}) does not have.` }));
+    return replace(
+      content,
+      problem({
+        title: "Not for this role",
+        detail: `${VIEWS[view].text} needs the right "${VIEWS[view].needs}", which ${session.user} (${session.role}) does not have.`,
+      }),
+    );
   }
   replace(content, waiting());
   try {
     const module = await VIEWS[view].load();
     if (mine !== turn) return undefined;
-    const made = await module.show({ root: content, session, may, ...place, entered, current: () => mine ===
-      turn });
+    const made = await module.show({ root: content, session, may, ...place, entered, current: () => mine === turn });
     if (mine !== turn) return made?.dispose?.();
     shown = made ?? {};
     scrollTo(0, 0);
@@ -112,20 +122,47 @@ async function show() {
 
 function drawBar() {
   const bar = document.getElementById("bar");
-  const theme = h("button", { type: "button", class: "plain icon-only", "aria-label": "Light or dark",
-    title: "Light or dark (d)", on: { click: switchTheme } }, icon("theme"));
-  const keysButton = h("button", { type: "button", class: "plain icon-only", "aria-label": "Keys", title: "Keys (?)",
-    on: { click: help } }, icon("help"));
-  replace(bar,
+  const theme = h(
+    "button",
+    {
+      type: "button",
+      class: "plain icon-only",
+      "aria-label": "Light or dark",
+      title: "Light or dark (d)",
+      on: { click: switchTheme },
+    },
+    icon("theme"),
+  );
+  const keysButton = h(
+    "button",
+    { type: "button", class: "plain icon-only", "aria-label": "Keys", title: "Keys (?)", on: { click: help } },
+    icon("help"),
+  );
+  replace(
+    bar,
     h("span", { class: "brand" }, h("img", { src: "icon.svg", alt: "" }), h("span", {}, session?.site ?? "Site")),
     h("span", { class: "grow" }),
     session ? h("span", { class: "live", id: "live", dataset: { state: live.liveState() } }) : null,
     session ? h("span", { class: "muted small wide-only" }, zoneName()) : null,
-    session && !session.local ? h("span", { class: "small wide-only" }, session.user, h("span", { class: "muted" },
-      ` · ${session.role}`)) : null,
-    theme, keysButton,
-    session && !session.local ? h("button", { type: "button", class: "plain icon-only", "aria-label": "Log out",
-      title: "Log out", on: { click: logOut } }, icon("out")) : null);
+    session && !session.local
+      ? h("span", { class: "small wide-only" }, session.user, h("span", { class: "muted" }, ` · ${session.role}`))
+      : null,
+    theme,
+    keysButton,
+    session && !session.local
+      ? h(
+          "button",
+          {
+            type: "button",
+            class: "plain icon-only",
+            "aria-label": "Log out",
+            title: "Log out",
+            on: { click: logOut },
+          },
+          icon("out"),
+        )
+      : null,
+  );
   drawLive(live.liveState());
 }
 
@@ -133,14 +170,20 @@ function drawLive(state) {
   const place = document.getElementById("live");
   if (!place) return;
   place.dataset.state = state;
-  place.textContent = { open: "live", lost: "connection lost", closed: "not live" } [state];
+  place.textContent = { open: "live", lost: "connection lost", closed: "not live" }[state];
 }
 
 function drawRail() {
-  replace(document.getElementById("rail"), session ?
-    Object.entries(VIEWS).filter(([, view]) => view.key && may(view.needs)).map(([name, view]) =>
-      h("a", { href: href(name), dataset: { view: name }, title: `g ${view.key}` }, icon(view.icon), view.text)) :
-    null);
+  replace(
+    document.getElementById("rail"),
+    session
+      ? Object.entries(VIEWS)
+          .filter(([, view]) => view.key && may(view.needs))
+          .map(([name, view]) =>
+            h("a", { href: href(name), dataset: { view: name }, title: `g ${view.key}` }, icon(view.icon), view.text),
+          )
+      : null,
+  );
   document.getElementById("rail").hidden = !session;
 }
 
@@ -153,27 +196,55 @@ function markRail(view) {
 
 function switchTheme() {
   const root = document.documentElement;
-  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)")
-  .matches;
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = dark ? "light" : "dark";
-  try { localStorage.setItem("theme", root.dataset
-    .theme); } catch { /* storage is blocked: until the page is left */ }
+  try {
+    localStorage.setItem("theme", root.dataset.theme);
+  } catch {
+    /* storage is blocked: until the page is left */
+  }
   say(`${root.dataset.theme} theme`);
 }
 
 async function logOut() {
-  if ((await attempt(async () => { await api.logout(); return true; }))) loggedOut();
+  if (
+    await attempt(async () => {
+      await api.logout();
+      return true;
+    })
+  )
+    loggedOut();
 }
 
 function help() {
   const open = document.querySelector("dialog[data-help]");
   if (open) return open.close();
   const { general, ofView } = keys.known();
-  const table = (title, list) => (list.length ? [h("h3", {}, title), list.map((each) => h("div", {},
-    h("span", {}, each.text),
-    h("span", { class: "keys" }, each.keys.slice(0, 2).flatMap((key, at) => [at ? h(
-    "span", { class: "muted small" }, "or") : null, key.split(" ").filter(Boolean).map((part) => h(
-      "kbd", {}, NAMES[part] ?? part)), key === " " ? h("kbd", {}, "Space") : null]))))] : []);
+  const table = (title, list) =>
+    list.length
+      ? [
+          h("h3", {}, title),
+          list.map((each) =>
+            h(
+              "div",
+              {},
+              h("span", {}, each.text),
+              h(
+                "span",
+                { class: "keys" },
+                each.keys.slice(0, 2).flatMap((key, at) => [
+                  at ? h("span", { class: "muted small" }, "or") : null,
+                  key
+                    .split(" ")
+                    .filter(Boolean)
+                    .map((part) => h("kbd", {}, NAMES[part] ?? part)),
+                  key === " " ? h("kbd", {}, "Space") : null,
+                ]),
+              ),
+            ),
+          ),
+        ]
+      : [];
   ask("Keys", () => h("div", { class: "shortcuts" }, table("In this view", ofView), table("Everywhere", general)));
   document.querySelector("dialog:last-of-type").dataset.help = "1";
   return undefined;

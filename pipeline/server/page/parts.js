@@ -17,8 +17,12 @@ export const modalityText = (name) => MODALITIES[name]?.long ?? name;
 /** A modality as colour, sign and word. */
 export function badge(modality) {
   const known = MODALITIES[modality];
-  return h("span", { class: `badge ${modality}`, title: modalityText(modality) }, known ? icon(known.icon) : null,
-    known?.text ?? modality);
+  return h(
+    "span",
+    { class: `badge ${modality}`, title: modalityText(modality) },
+    known ? icon(known.icon) : null,
+    known?.text ?? modality,
+  );
 }
 
 /** A word about a state, in the colour of good, warn or bad. */
@@ -27,7 +31,7 @@ export const mark = (text, kind = "", title = null) => h("span", { class: `badge
 /** A picture that may have aged away. */
 export function crop(url, text, { tag = "span", class: name = "", lazy = true, ...given } = {}) {
   const holder = h(tag, { class: `crop ${name}`, ...given });
-  if (!url) return replace(holder, h("span", { class: "gone" }, "picture aged away")), holder;
+  if (!url) return replace(holder, h("span", { class: "gone" }, "picture aged away"));
   const image = h("img", {
     src: url,
     alt: text,
@@ -35,7 +39,7 @@ export function crop(url, text, { tag = "span", class: name = "", lazy = true, .
     decoding: "async",
     on: {
       error: () => replace(holder, h("span", { class: "gone" }, "no picture")),
-    }
+    },
   });
   holder.append(image);
   return holder;
@@ -47,49 +51,95 @@ export const nameOf = (tracklet) => `${tracklet.camera_id}, ${modalityText(track
 /** A probability as a number and a bar. */
 export function chance(probability) {
   const text = probability > 0.995 ? "> 99 %" : probability < 0.005 ? "< 1 %" : `${Math.round(100 * probability)} %`;
-  return h("span", { class: "chance", title: `calibrated probability ${probability.toFixed(4)}` },
-    h("span", {}, text), h("span", { class: "track", vars: { share: probability.toFixed(3) } }));
+  return h(
+    "span",
+    { class: "chance", title: `calibrated probability ${probability.toFixed(4)}` },
+    h("span", {}, text),
+    h("span", { class: "track", vars: { share: probability.toFixed(3) } }),
+  );
 }
 
 /** A small card of a tracklet that leads to it, or does something else when `onPick` is given. */
 export function tracklet(each, { onPick = null, picked = false, from = null } = {}) {
   const text = `${nameOf(each)}`;
   const inside = [
-    h("span", { class: "pictures" }, crop(bestOf(each), "", { class: "badged" }), h("span", { class: "on-picture" },
-      badge(each.modality))),
-    h("span", { class: "words" },
+    h(
+      "span",
+      { class: "pictures" },
+      crop(bestOf(each), "", { class: "badged" }),
+      h("span", { class: "on-picture" }, badge(each.modality)),
+    ),
+    h(
+      "span",
+      { class: "words" },
       h("span", { class: "where" }, h("strong", {}, each.camera_id)),
-      h("span", { class: "small muted" }, moment(each.start, { withDay: true, short: true }),
-        ` · ${duration(each.seconds)}`)),
+      h(
+        "span",
+        { class: "small muted" },
+        moment(each.start, { withDay: true, short: true }),
+        ` · ${duration(each.seconds)}`,
+      ),
+    ),
   ];
   const given = { class: `card small-card pick${picked ? " picked" : ""}`, "data-tracklet": each.tracklet_id };
   if (onPick) {
-    return h("button", { ...given, type: "button", "aria-label": `Choose ${text}`, "aria-pressed": String(picked),
-      on: { click: () => onPick(each) } }, inside);
+    return h(
+      "button",
+      {
+        ...given,
+        type: "button",
+        "aria-label": `Choose ${text}`,
+        "aria-pressed": String(picked),
+        on: { click: () => onPick(each) },
+      },
+      inside,
+    );
   }
   return h("a", { ...given, href: href("tracklet", each.tracklet_id, from ? { from } : {}) }, inside);
 }
 
 /** An error as the API tells it. */
 export function problem(error) {
-  return h("div", { class: "problem", role: "alert" },
+  return h(
+    "div",
+    { class: "problem", role: "alert" },
     h("strong", {}, error.title ?? "Something went wrong"),
     h("span", {}, error.detail ?? error.message ?? String(error)),
-    (error.errors ?? []).map((each) => h("span", { class: "small" }, `${each.where.join(".")}: ${each.what}`)));
+    (error.errors ?? []).map((each) => h("span", { class: "small" }, `${each.where.join(".")}: ${each.what}`)),
+  );
 }
 
 /** A message in the corner; errors stay until they are closed. */
 export function toast(text, { kind = "", act = null } = {}) {
   const close = () => element.remove();
-  const body = text instanceof Error ? [h("strong", {}, text.title ?? "Error"), h("div", {}, text.detail ?? text
-    .message)] : text;
-  const element = h("div", { class: `toast ${text instanceof Error ? "bad" : kind}`, role: text instanceof Error ?
-        "alert" : "status" },
+  const body =
+    text instanceof Error ? [h("strong", {}, text.title ?? "Error"), h("div", {}, text.detail ?? text.message)] : text;
+  const element = h(
+    "div",
+    { class: `toast ${text instanceof Error ? "bad" : kind}`, role: text instanceof Error ? "alert" : "status" },
     h("div", {}, body),
-    act ? h("button", { type: "button", class: "plain", on: { click: () => { close();
-          act.run(); } } }, act.text) : null,
-    h("button", { type: "button", class: "plain icon-only", "aria-label": "Close message", on: { click: close } },
-      icon("reject")));
+    act
+      ? h(
+          "button",
+          {
+            type: "button",
+            class: "plain",
+            on: {
+              click: () => {
+                close();
+                act.run();
+              },
+            },
+          },
+          act.text,
+        )
+      : null,
+    h(
+      "button",
+      { type: "button", class: "plain icon-only", "aria-label": "Close message", on: { click: close } },
+      icon("reject"),
+    ),
+  );
   document.getElementById("toasts").append(element);
   if (!(text instanceof Error)) setTimeout(close, act ? 9000 : 4500);
   return element;
@@ -110,20 +160,37 @@ export function ask(title, build, { labelled = null } = {}) {
   return new Promise((resolve) => {
     let answer = null;
     const before = document.activeElement;
-    const finish = (value) => { answer = value;
-      dialog.close(); };
-    const dialog = h("dialog", { "aria-label": labelled ?? title, on: { close: () => { dialog.remove();
+    const finish = (value) => {
+      answer = value;
+      dialog.close();
+    };
+    const dialog = h("dialog", {
+      "aria-label": labelled ?? title,
+      on: {
+        close: () => {
+          dialog.remove();
           before?.focus?.();
-          resolve(answer); } } });
+          resolve(answer);
+        },
+      },
+    });
     dialog.append(
-      h("div", { class: "head" }, h("h2", {}, title), h("span", { class: "grow" }),
-        h("button", { type: "button", class: "plain icon-only", "aria-label": "Close", on: { click: () =>
-              finish(null) } }, icon("reject"))),
-      build(finish));
+      h(
+        "div",
+        { class: "head" },
+        h("h2", {}, title),
+        h("span", { class: "grow" }),
+        h(
+          "button",
+          { type: "button", class: "plain icon-only", "aria-label": "Close", on: { click: () => finish(null) } },
+          icon("reject"),
+        ),
+      ),
+      build(finish),
+    );
     document.body.append(dialog);
     dialog.showModal();
-    (dialog.querySelector("[autofocus]") ?? dialog.querySelector("input, select, textarea, .main") ?? dialog)
-    .focus();
+    (dialog.querySelector("[autofocus]") ?? dialog.querySelector("input, select, textarea, .main") ?? dialog).focus();
   });
 }
 
@@ -131,15 +198,34 @@ export function ask(title, build, { labelled = null } = {}) {
 export function confirmed(title, text, { yes = "Do it", danger = false, purpose = false } = {}) {
   return ask(title, (finish) => {
     const required = purpose && needsPurpose();
-    const why = h("input", { type: "text", maxlength: 2000, placeholder: required ? "required here" :
-        "stands in the audit", required, value: sessionStorage.getItem("purpose") ?? "" });
-    return h("form", { class: "stack loose", method: "dialog", on: { submit: (event) => { event.preventDefault();
-            finish({ purpose: why.value.trim() || null }); } } },
+    const why = h("input", {
+      type: "text",
+      maxlength: 2000,
+      placeholder: required ? "required here" : "stands in the audit",
+      required,
+      value: sessionStorage.getItem("purpose") ?? "",
+    });
+    return h(
+      "form",
+      {
+        class: "stack loose",
+        method: "dialog",
+        on: {
+          submit: (event) => {
+            event.preventDefault();
+            finish({ purpose: why.value.trim() || null });
+          },
+        },
+      },
       h("p", {}, text),
       purpose ? h("label", { class: "field" }, h("span", {}, "Purpose"), why) : null,
-      h("div", { class: "foot" },
+      h(
+        "div",
+        { class: "foot" },
         h("button", { type: "button", on: { click: () => finish(null) } }, "Cancel"),
-        h("button", { type: "submit", class: danger ? "main danger-main" : "main" }, yes)));
+        h("button", { type: "submit", class: danger ? "main danger-main" : "main" }, yes),
+      ),
+    );
   });
 }
 
@@ -158,15 +244,24 @@ export function menu(button, build) {
     removeEventListener("pointerdown", outside, true);
     if (back) button.focus();
   };
-  const outside = (event) => { if (!anchor.contains(event.target)) close(false); };
+  const outside = (event) => {
+    if (!anchor.contains(event.target)) close(false);
+  };
   button.setAttribute("aria-expanded", "false");
   button.setAttribute("aria-haspopup", "dialog");
   button.addEventListener("click", () => {
     if (open) return close();
-    open = h("div", { class: "popover", role: "dialog", "aria-label": button.dataset.name ?? button.textContent },
-      build(close));
-    open.addEventListener("keydown", (event) => { if (event.key === "Escape") { event.stopPropagation();
-        close(); } });
+    open = h(
+      "div",
+      { class: "popover", role: "dialog", "aria-label": button.dataset.name ?? button.textContent },
+      build(close),
+    );
+    open.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") {
+        event.stopPropagation();
+        close();
+      }
+    });
     anchor.append(open);
     button.setAttribute("aria-expanded", "true");
     const over = open.getBoundingClientRect().right - (document.documentElement.clientWidth - 12);
@@ -182,8 +277,10 @@ export function size(bytes) {
   const steps = ["B", "kB", "MB", "GB", "TB"];
   let at = 0;
   let value = bytes;
-  while (value >= 1000 && at < steps.length - 1) { value /= 1000;
-    at += 1; }
+  while (value >= 1000 && at < steps.length - 1) {
+    value /= 1000;
+    at += 1;
+  }
   return `${value >= 100 || at === 0 ? Math.round(value) : value.toFixed(1)} ${steps[at]}`;
 }
 

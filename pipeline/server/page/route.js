@@ -19,8 +19,8 @@ export function search(params) {
   const found = new URLSearchParams();
   for (const [name, value] of Object.entries(params)) {
     for (const each of Array.isArray(value) ? value : [value]) {
-      if (each !== null && each !== undefined && each !== "" && each !== false) found.append(name, each === true ?
-        "1" : each);
+      if (each !== null && each !== undefined && each !== "" && each !== false)
+        found.append(name, each === true ? "1" : each);
     }
   }
   return found;

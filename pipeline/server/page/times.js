@@ -14,8 +14,15 @@ export function useZone(name) {
     day: form({ weekday: "short", day: "numeric", month: "short", year: "numeric" }),
     date: form({ day: "numeric", month: "short" }),
     shortDay: form({ weekday: "short", day: "numeric", month: "short" }),
-    parts: form({ year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit",
-      second: "2-digit", hourCycle: "h23" }),
+    parts: form({
+      year: "numeric",
+      month: "2-digit",
+      day: "2-digit",
+      hour: "2-digit",
+      minute: "2-digit",
+      second: "2-digit",
+      hourCycle: "h23",
+    }),
   };
 }
 useZone("UTC");
@@ -29,8 +36,7 @@ export const utc = (when) => `${new Date(when).toISOString().slice(0, 19).replac
 
 /** A time element: local to read, UTC to hover over. */
 export function moment(when, { withDay = false, short = false, class: name = null } = {}) {
-  const text = withDay ? `${short ? forms.date.format(new Date(when)) : shortDay(when)}, ${clock(when)}` : clock(
-  when);
+  const text = withDay ? `${short ? forms.date.format(new Date(when)) : shortDay(when)}, ${clock(when)}` : clock(when);
   return h("time", { datetime: new Date(when).toISOString(), title: utc(when), class: name }, text);
 }
 

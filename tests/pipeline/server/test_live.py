@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from pipeline.config import ServerConfig
 from pipeline.server.roles import Role
@@ -20,6 +21,7 @@ from tests.pipeline.server.client import API, PASSWORD
 from tests.pipeline.server.conftest import add_users
 
 SECONDS = 40
+pytestmark = pytest.mark.alone
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from tests.pipeline.server.client import API, PASSWORD
 from tests.pipeline.server.conftest import add_users
 
 ROOT = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.alone
 
 
 @contextmanager

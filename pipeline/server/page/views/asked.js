@@ -1,8 +1,17 @@
 // What is searched for, as it stands in the address: examples, others, filters, marks. No element, no request.
 import { href, search } from "../route.js";
 
-export const NO_FILTERS = { modalities: [], cameras: [], start: null, end: null, time_of_day: null, zones: [],
-  min_quality: null, persons: [], include_own: false };
+export const NO_FILTERS = {
+  modalities: [],
+  cameras: [],
+  start: null,
+  end: null,
+  time_of_day: null,
+  zones: [],
+  min_quality: null,
+  persons: [],
+  include_own: false,
+};
 export const MOST = 500;
 const FIRST = 24;
 
@@ -37,8 +46,7 @@ export function write(state) {
   return href("search", "", paramsOf(state));
 }
 
-function paramsOf({ examples, negatives, filters, rerank, false_match_rate: fmr, top, group, asked, stars,
-  rejects }) {
+function paramsOf({ examples, negatives, filters, rerank, false_match_rate: fmr, top, group, asked, stars, rejects }) {
   return search({
     like: examples.map(textOf),
     not: negatives.map(textOf),
@@ -63,8 +71,11 @@ function paramsOf({ examples, negatives, filters, rerank, false_match_rate: fmr,
 
 /** The question for the server; `purpose` and `case_id` come from whoever asks. */
 export function question(state, why = {}) {
-  const filters = Object.fromEntries(Object.entries(state.filters).filter(([, value]) => (Array.isArray(value) ? value
-    .length : value !== null && value !== false)));
+  const filters = Object.fromEntries(
+    Object.entries(state.filters).filter(([, value]) =>
+      Array.isArray(value) ? value.length : value !== null && value !== false,
+    ),
+  );
   return {
     examples: state.examples,
     negatives: state.negatives,
@@ -93,8 +104,9 @@ function exampleOf(text) {
   if (kind === "query") return { query_id: rest };
   const [camera, seconds, box = ""] = rest.split("~");
   const xyxy = box.split(",").map(Number);
-  return kind === "spot" && xyxy.length === 4 && xyxy.every(Number.isFinite) ? { spot: { camera_id: camera,
-      seconds: Number(seconds), xyxy } } : null;
+  return kind === "spot" && xyxy.length === 4 && xyxy.every(Number.isFinite)
+    ? { spot: { camera_id: camera, seconds: Number(seconds), xyxy } }
+    : null;
 }
 
 /** Which filter of ours a filter of the server's explanation is, and how to be without it. */

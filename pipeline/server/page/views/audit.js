@@ -8,8 +8,15 @@ import { href } from "../route.js";
 import { moment } from "../times.js";
 
 const PAGE = 100;
-const ACTIONS = { search: "Search", hold: "Into case", release: "Out of case", case_open: "Case opened",
-  case_close: "Case closed", export: "Export", evidence: "Export" };
+const ACTIONS = {
+  search: "Search",
+  hold: "Into case",
+  release: "Out of case",
+  case_open: "Case opened",
+  case_close: "Case closed",
+  export: "Export",
+  evidence: "Export",
+};
 
 export async function show({ root, current }) {
   const first = await api.audit({ limit: PAGE });
@@ -19,51 +26,126 @@ export async function show({ root, current }) {
   const verdict = h("div", { class: "verdict", "aria-live": "polite" });
   const append = (page) => {
     body.append(...page.items.map(row));
-    replace(more, page.next ? h("button", { type: "button", on: { click: async () => { const next = await attempt(
-              () => api.audit({ limit: PAGE, cursor: page.next })); if (next) append(next); } } },
-      "Show older") : null);
+    replace(
+      more,
+      page.next
+        ? h(
+            "button",
+            {
+              type: "button",
+              on: {
+                click: async () => {
+                  const next = await attempt(() => api.audit({ limit: PAGE, cursor: page.next }));
+                  if (next) append(next);
+                },
+              },
+            },
+            "Show older",
+          )
+        : null,
+    );
   };
   async function verify() {
     replace(verdict, h("p", { class: "muted" }, "Checking every row …"));
     try {
       const found = await api.verifyAudit();
-      replace(verdict, found.findings.length ?
-        h("div", { class: "problem" }, h("strong", {}, "The record was tampered with"), found.findings.map((
-          text) => h("span", {}, text))) :
-        h("div", { class: "panel row wrap verified" }, mark("whole", "good"), h("span", {},
-          `${count(found.rows, "row")}, each follows from the one before.`), h(
-        "span", { class: "small muted" }, "Keep this elsewhere: ", h("code", {},
-            `${found.head[0]}:${found.head[1]}`))),
-        found.notes.map((text) => h("p", { class: "small muted" }, text)));
+      replace(
+        verdict,
+        found.findings.length
+          ? h(
+              "div",
+              { class: "problem" },
+              h("strong", {}, "The record was tampered with"),
+              found.findings.map((text) => h("span", {}, text)),
+            )
+          : h(
+              "div",
+              { class: "panel row wrap verified" },
+              mark("whole", "good"),
+              h("span", {}, `${count(found.rows, "row")}, each follows from the one before.`),
+              h(
+                "span",
+                { class: "small muted" },
+                "Keep this elsewhere: ",
+                h("code", {}, `${found.head[0]}:${found.head[1]}`),
+              ),
+            ),
+        found.notes.map((text) => h("p", { class: "small muted" }, text)),
+      );
     } catch (error) {
       replace(verdict, problem(error));
     }
   }
-  replace(root,
-    h("div", { class: "head" }, h("h1", {}, "Audit"), h("span", { class: "grow" }), h("button", { type: "button",
-        class: "verify", title: "Verify the chain (y)", on: { click: verify } }, icon("shield"),
-      "Verify the chain")),
+  replace(
+    root,
+    h(
+      "div",
+      { class: "head" },
+      h("h1", {}, "Audit"),
+      h("span", { class: "grow" }),
+      h(
+        "button",
+        { type: "button", class: "verify", title: "Verify the chain (y)", on: { click: verify } },
+        icon("shield"),
+        "Verify the chain",
+      ),
+    ),
     verdict,
-    first.items.length ? h("section", { class: "panel below" }, h("div", { class: "scroll", tabindex: 0,
-      role: "region", "aria-label": "Rows of the audit" }, h("table", { class: "audit" },
-      h("thead", {}, h("tr", {}, ["No.", "When", "Who", "What", "Case", "Purpose", "Details"].map((name) => h(
-        "th", { scope: "col" }, name)))), body)), more) :
-    h("p", { class: "empty" }, "Nothing was done yet."));
+    first.items.length
+      ? h(
+          "section",
+          { class: "panel below" },
+          h(
+            "div",
+            { class: "scroll", tabindex: 0, role: "region", "aria-label": "Rows of the audit" },
+            h(
+              "table",
+              { class: "audit" },
+              h(
+                "thead",
+                {},
+                h(
+                  "tr",
+                  {},
+                  ["No.", "When", "Who", "What", "Case", "Purpose", "Details"].map((name) =>
+                    h("th", { scope: "col" }, name),
+                  ),
+                ),
+              ),
+              body,
+            ),
+          ),
+          more,
+        )
+      : h("p", { class: "empty" }, "Nothing was done yet."),
+  );
   append(first);
   keys.here([{ keys: ["y"], text: "Verify the chain", run: verify }]);
   return {};
 }
 
 function row(each) {
-  return h("tr", {},
-    h("td", { class: "number" }, each.number), h("td", { class: "nowrap" }, moment(each.at, { withDay: true })), h(
-      "td", {}, each.actor),
+  return h(
+    "tr",
+    {},
+    h("td", { class: "number" }, each.number),
+    h("td", { class: "nowrap" }, moment(each.at, { withDay: true })),
+    h("td", {}, each.actor),
     h("td", { class: "nowrap" }, h("strong", {}, ACTIONS[each.action] ?? each.action.replaceAll("_", " "))),
-    h("td", {}, each.case_id ? h("a", { href: href("cases", each.case_id) }, each.case_id) : ""), h("td", {}, each
-      .purpose ?? ""),
-    h("td", {}, h("details", { class: "small" }, h("summary", {}, summary(each.details)), h(
-    "pre", { class: "mono" }, JSON.stringify(each.details, null, 1)), h("p", { class: "muted" }, "hash ", h(
-      "code", {}, each.hash)))));
+    h("td", {}, each.case_id ? h("a", { href: href("cases", each.case_id) }, each.case_id) : ""),
+    h("td", {}, each.purpose ?? ""),
+    h(
+      "td",
+      {},
+      h(
+        "details",
+        { class: "small" },
+        h("summary", {}, summary(each.details)),
+        h("pre", { class: "mono" }, JSON.stringify(each.details, null, 1)),
+        h("p", { class: "muted" }, "hash ", h("code", {}, each.hash)),
+      ),
+    ),
+  );
 }
 
 /** The first few words of what a row says. */

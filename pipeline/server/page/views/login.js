@@ -4,8 +4,14 @@ import { h, replace } from "../dom.js";
 import { problem } from "../parts.js";
 
 export function show({ root, entered }) {
-  const user = h("input", { type: "text", autocomplete: "username", required: true, autofocus: true,
-    autocapitalize: "none", spellcheck: "false" });
+  const user = h("input", {
+    type: "text",
+    autocomplete: "username",
+    required: true,
+    autofocus: true,
+    autocapitalize: "none",
+    spellcheck: "false",
+  });
   const password = h("input", { type: "password", autocomplete: "current-password", required: true });
   const place = h("div", { "aria-live": "assertive" });
   const button = h("button", { type: "submit", class: "main" }, "Log in");
@@ -22,10 +28,26 @@ export function show({ root, entered }) {
       button.disabled = false;
     }
   };
-  replace(root, h("div", { class: "login" }, h("section", { class: "panel" }, h("form", { class: "stack loose",
-      on: { submit: run } },
-    h("h1", {}, "Log in"), h("label", { class: "field" }, h("span", {}, "Name"), user), h(
-    "label", { class: "field" }, h("span", {}, "Password"), password), place, button))));
+  replace(
+    root,
+    h(
+      "div",
+      { class: "login" },
+      h(
+        "section",
+        { class: "panel" },
+        h(
+          "form",
+          { class: "stack loose", on: { submit: run } },
+          h("h1", {}, "Log in"),
+          h("label", { class: "field" }, h("span", {}, "Name"), user),
+          h("label", { class: "field" }, h("span", {}, "Password"), password),
+          place,
+          button,
+        ),
+      ),
+    ),
+  );
   user.focus();
   return {};
 }

@@ -10,8 +10,14 @@ import { searchFor } from "./search.js";
 import { addToCase, confirmLink, confirmTogether, rejectLink, takeBack, undoable } from "./verdicts.js";
 
 const PAGE = 60;
-const KINDS = { merge: "merged", split: "split off", confirm: "confirmed", reject: "kept apart",
-  revise: "revised by the program", undo: "taken back" };
+const KINDS = {
+  merge: "merged",
+  split: "split off",
+  confirm: "confirmed",
+  reject: "kept apart",
+  revise: "revised by the program",
+  undo: "taken back",
+};
 
 export async function show(given) {
   return given.id ? showOne(given) : showAll(given);
@@ -20,19 +26,37 @@ export async function show(given) {
 async function showAll({ root, params, may, current }) {
   const state = params.get("state") ?? "";
   const chosen = new Set();
-  const [first, decisions] = await Promise.all([api.persons({ state: state || null, limit: PAGE }), may("decide") ?
-    api.decisions({ limit: 12 }).catch(() => null) : null]);
+  const [first, decisions] = await Promise.all([
+    api.persons({ state: state || null, limit: PAGE }),
+    may("decide") ? api.decisions({ limit: 12 }).catch(() => null) : null,
+  ]);
   if (!current()) return undefined;
   const list = h("ul", { class: "grid", "aria-label": "Persons" });
   const acts = h("div", { class: "actions" });
   const more = h("p", { class: "more-answers" });
   const append = (page) => {
     list.append(...page.items.map((each) => h("li", {}, personCard(each, chosen, may("decide") ? mark_ : null))));
-    replace(more, page.next ? h("button", { type: "button", on: { click: async () => { const next = await attempt(
-            () => api.persons({ state: state || null, limit: PAGE, cursor: page.next })); if (next)
-            append(next); } } }, "Show more") : null);
+    replace(
+      more,
+      page.next
+        ? h(
+            "button",
+            {
+              type: "button",
+              on: {
+                click: async () => {
+                  const next = await attempt(() =>
+                    api.persons({ state: state || null, limit: PAGE, cursor: page.next }),
+                  );
+                  if (next) append(next);
+                },
+              },
+            },
+            "Show more",
+          )
+        : null,
+    );
   };
-
   function mark_(name) {
     if (chosen.has(name)) chosen.delete(name);
     else chosen.add(name);
@@ -42,40 +66,98 @@ async function showAll({ root, params, may, current }) {
       card.querySelector(".choosing")?.setAttribute("aria-pressed", String(on));
     }
     say(`${count(chosen.size, "person", "persons")} chosen`);
-    replace(acts, chosen.size ? h("div", {}, h("span", {}, `${[...chosen].join(", ")}`),
-      h("button", { type: "button", class: "main", disabled: chosen.size < 2, title: "These are one person (m)",
-        on: { click: merge } }, icon("merge"), "Merge"),
-      h("button", { type: "button", class: "plain", on: { click: () => { for (const each of [...chosen]) mark_(
-              each); } } }, "Clear")) : null);
+    replace(
+      acts,
+      chosen.size
+        ? h(
+            "div",
+            {},
+            h("span", {}, `${[...chosen].join(", ")}`),
+            h(
+              "button",
+              {
+                type: "button",
+                class: "main",
+                disabled: chosen.size < 2,
+                title: "These are one person (m)",
+                on: { click: merge },
+              },
+              icon("merge"),
+              "Merge",
+            ),
+            h(
+              "button",
+              {
+                type: "button",
+                class: "plain",
+                on: {
+                  click: () => {
+                    for (const each of [...chosen]) mark_(each);
+                  },
+                },
+              },
+              "Clear",
+            ),
+          )
+        : null,
+    );
   }
   async function merge() {
     if (chosen.size < 2) return;
     const [into, ...others] = [...chosen].sort();
-    const why = await confirmed(`Merge into ${into}`,
-      `All tracklets of ${others.join(", ")} go to ${into}. It can be undone.`, { yes: "Merge", purpose: true });
+    const why = await confirmed(
+      `Merge into ${into}`,
+      `All tracklets of ${others.join(", ")} go to ${into}. It can be undone.`,
+      { yes: "Merge", purpose: true },
+    );
     if (!why) return;
     const done = await attempt(async () => {
       let decision = null;
-      for (const other of others) decision = await api.merge({ into, other, ...(why.purpose ? { purpose: why
-            .purpose } : {}) });
+      for (const other of others)
+        decision = await api.merge({ into, other, ...(why.purpose ? { purpose: why.purpose } : {}) });
       return decision;
     });
-    if (done) { toast(`${others.join(", ")} merged into ${into}.`, { kind: "good", act: undoable(done) });
-      go(href("persons", into)); }
+    if (done) {
+      toast(`${others.join(", ")} merged into ${into}.`, { kind: "good", act: undoable(done) });
+      go(href("persons", into));
+    }
   }
 
-  const filter = h("select", { "aria-label": "Which persons", on: { change: () => go(href("persons",
-        "", { state: filter.value })) } },
-    [["", "Everybody"], ["probable", "Probable: the program's guess"], ["confirmed", "Confirmed by an operator"]].map(([
-      value, text]) => h("option", { value }, text)));
+  const filter = h(
+    "select",
+    { "aria-label": "Which persons", on: { change: () => go(href("persons", "", { state: filter.value })) } },
+    [
+      ["", "Everybody"],
+      ["probable", "Probable: the program's guess"],
+      ["confirmed", "Confirmed by an operator"],
+    ].map(([value, text]) => h("option", { value }, text)),
+  );
   filter.value = state;
-  replace(root,
-    h("div", { class: "head" }, h("h1", {}, "Persons"), h("span", { class: "grow" }), h(
-    "div", { class: "narrow" }, filter)),
-    h("div", { class: "two-columns" },
+  replace(
+    root,
+    h(
+      "div",
+      { class: "head" },
+      h("h1", {}, "Persons"),
+      h("span", { class: "grow" }),
+      h("div", { class: "narrow" }, filter),
+    ),
+    h(
+      "div",
+      { class: "two-columns" },
       h("div", {}, first.items.length ? list : h("p", { class: "empty" }, "Nobody yet."), more, acts),
-      decisions ? h("aside", { class: "panel", "aria-label": "Decisions" }, h("h2", {}, "Decisions"),
-        decisionList(decisions.items, () => { if (current()) showAll({ root, params, may, current }); })) : null));
+      decisions
+        ? h(
+            "aside",
+            { class: "panel", "aria-label": "Decisions" },
+            h("h2", {}, "Decisions"),
+            decisionList(decisions.items, () => {
+              if (current()) showAll({ root, params, may, current });
+            }),
+          )
+        : null,
+    ),
+  );
   append(first);
 
   const cards = () => [...list.querySelectorAll(".open")];
@@ -83,33 +165,79 @@ async function showAll({ root, params, may, current }) {
   keys.here([
     { keys: ["j", "ArrowRight"], text: "Next", run: () => keys.move(cards(), "next") },
     { keys: ["k", "ArrowLeft"], text: "Previous", run: () => keys.move(cards(), "previous") },
-    { keys: ["ArrowDown"], text: "Row below", run: () => list.contains(document.activeElement) && keys.move(
-        cards(), "down") },
-    { keys: ["ArrowUp"], text: "Row above", run: () => list.contains(document.activeElement) && keys.move(
-      cards(), "up") },
-    { keys: ["v"], text: "Choose", run: () => { if (focused() && may("decide")) mark_(focused()); } },
+    {
+      keys: ["ArrowDown"],
+      text: "Row below",
+      run: () => list.contains(document.activeElement) && keys.move(cards(), "down"),
+    },
+    {
+      keys: ["ArrowUp"],
+      text: "Row above",
+      run: () => list.contains(document.activeElement) && keys.move(cards(), "up"),
+    },
+    {
+      keys: ["v"],
+      text: "Choose",
+      run: () => {
+        if (focused() && may("decide")) mark_(focused());
+      },
+    },
     { keys: ["m"], text: "Merge the chosen", run: merge },
   ]);
   return {};
 }
 
 function personCard(each, chosen, choose) {
-  return h("article", { class: `card person small-card${chosen.has(each.person) ? " picked" : ""}`,
-      dataset: { person: each.person } },
-    h("div", { class: "pictures" }, crop(each.best_tracklet ? media.best(each.best_tracklet) : null, "", { tag: "a",
-      href: href("persons", each.person),
-    class: "open", "aria-label": `${each.person}, ${each.state}, ${count(each.tracklets, "tracklet")}` })),
-    h("div", { class: "words" },
-      h("div", { class: "where" }, h("strong", {}, each.person), each.state === "confirmed" ? mark("confirmed",
-        "good") : mark(each.state)),
+  return h(
+    "article",
+    { class: `card person small-card${chosen.has(each.person) ? " picked" : ""}`, dataset: { person: each.person } },
+    h(
+      "div",
+      { class: "pictures" },
+      crop(each.best_tracklet ? media.best(each.best_tracklet) : null, "", {
+        tag: "a",
+        href: href("persons", each.person),
+        class: "open",
+        "aria-label": `${each.person}, ${each.state}, ${count(each.tracklets, "tracklet")}`,
+      }),
+    ),
+    h(
+      "div",
+      { class: "words" },
+      h(
+        "div",
+        { class: "where" },
+        h("strong", {}, each.person),
+        each.state === "confirmed" ? mark("confirmed", "good") : mark(each.state),
+      ),
       h("div", { class: "row wrap tight" }, each.modalities.map(badge)),
-      h("div", { class: "small muted" },
-        `${count(each.tracklets, "tracklet")}, ${count(each.cameras.length, "camera")}`),
-      each.last ? h("div", { class: "small muted" }, "last ", moment(each.last, { withDay: true })) : null),
-    choose ? h("div", { class: "acts" }, h("button", { type: "button",
-    class: "plain small choosing", "aria-pressed": String(chosen.has(each
-      .person)), "aria-label": `Choose ${each.person}`, title: "Choose (v)", on: { click: () => choose(each
-          .person) } }, icon("check"), "Choose")) : null);
+      h(
+        "div",
+        { class: "small muted" },
+        `${count(each.tracklets, "tracklet")}, ${count(each.cameras.length, "camera")}`,
+      ),
+      each.last ? h("div", { class: "small muted" }, "last ", moment(each.last, { withDay: true })) : null,
+    ),
+    choose
+      ? h(
+          "div",
+          { class: "acts" },
+          h(
+            "button",
+            {
+              type: "button",
+              class: "plain small choosing",
+              "aria-pressed": String(chosen.has(each.person)),
+              "aria-label": `Choose ${each.person}`,
+              title: "Choose (v)",
+              on: { click: () => choose(each.person) },
+            },
+            icon("check"),
+            "Choose",
+          ),
+        )
+      : null,
+  );
 }
 
 async function showOne({ root, id, may, current, ...rest }) {
@@ -117,7 +245,9 @@ async function showOne({ root, id, may, current, ...rest }) {
   if (details.merged_into) return go(href("persons", details.merged_into), { instead: true });
   const ofThis = may("decide") ? await about(details).catch(() => []) : [];
   if (!current()) return undefined;
-  const again = () => { if (current()) showOne({ root, id, may, current, ...rest }); };
+  const again = () => {
+    if (current()) showOne({ root, id, may, current, ...rest });
+  };
   const chosen = new Set();
   const acts = h("div", { class: "actions" });
   const list = h("ul", { class: "grid", "aria-label": `Stays of ${id}, in order of time` });
@@ -125,23 +255,64 @@ async function showOne({ root, id, may, current, ...rest }) {
 
   function draw() {
     const on = document.activeElement?.dataset?.tracklet;
-    replace(list, details.path.map((each) => h("li", {}, may("decide") || may("evidence") ?
-      tracklet(each, { onPick: pick, picked: chosen.has(each.tracklet_id) }) : tracklet(
-      each, { from: "persons" }))));
+    replace(
+      list,
+      details.path.map((each) =>
+        h(
+          "li",
+          {},
+          may("decide") || may("evidence")
+            ? tracklet(each, { onPick: pick, picked: chosen.has(each.tracklet_id) })
+            : tracklet(each, { from: "persons" }),
+        ),
+      ),
+    );
     if (on) list.querySelector(`[data-tracklet="${CSS.escape(on)}"]`)?.focus();
     const names = [...chosen];
-    replace(acts, names.length ? h("div", {}, h("span", {}, `${names.length} chosen`),
-      names.length === 1 ? h("a", { class: "button", href: href("tracklet", names[0], { from: "persons" }) },
-        icon("play"), "Open") : null,
-      may("decide") && names.length > 1 ? h("button", { type: "button", title: "They show this person (c)",
-        on: { click: confirm } }, icon("check"), "Confirm") : null,
-      may("decide") ? h("button", { type: "button", class: "danger", disabled: names.length === details.path
-          .length, title: "They show somebody else (x)", on: { click: split } }, icon("split"), "Split off") :
-      null,
-      may("evidence") ? h("button", { type: "button", title: "Put into a case (e)", on: { click: () =>
-            addToCase(names) } }, icon("cases"), "Add to case") : null) : null);
+    replace(
+      acts,
+      names.length
+        ? h(
+            "div",
+            {},
+            h("span", {}, `${names.length} chosen`),
+            names.length === 1
+              ? h("a", { class: "button", href: href("tracklet", names[0], { from: "persons" }) }, icon("play"), "Open")
+              : null,
+            may("decide") && names.length > 1
+              ? h(
+                  "button",
+                  { type: "button", title: "They show this person (c)", on: { click: confirm } },
+                  icon("check"),
+                  "Confirm",
+                )
+              : null,
+            may("decide")
+              ? h(
+                  "button",
+                  {
+                    type: "button",
+                    class: "danger",
+                    disabled: names.length === details.path.length,
+                    title: "They show somebody else (x)",
+                    on: { click: split },
+                  },
+                  icon("split"),
+                  "Split off",
+                )
+              : null,
+            may("evidence")
+              ? h(
+                  "button",
+                  { type: "button", title: "Put into a case (e)", on: { click: () => addToCase(names) } },
+                  icon("cases"),
+                  "Add to case",
+                )
+              : null,
+          )
+        : null,
+    );
   }
-
   function pick(each) {
     if (chosen.has(each.tracklet_id)) chosen.delete(each.tracklet_id);
     else chosen.add(each.tracklet_id);
@@ -152,98 +323,245 @@ async function showOne({ root, id, may, current, ...rest }) {
   }
   async function split() {
     if (!chosen.size || chosen.size === details.path.length) return;
-    const why = await confirmed("Split off",
-      `${count(chosen.size, "tracklet")} of ${id} show somebody else. A new person is made of them; the two are never linked again unless you undo it.`, { yes: "Split off",
-        danger: true, purpose: true });
+    const why = await confirmed(
+      "Split off",
+      `${count(chosen.size, "tracklet")} of ${id} show somebody else. A new person is made of them; the two are never linked again unless you undo it.`,
+      { yes: "Split off", danger: true, purpose: true },
+    );
     if (!why) return;
-    const done = await attempt(() => api.split({ tracklets: [...chosen], ...(why.purpose ? { purpose: why
-          .purpose } : {}) }));
-    if (done) { toast("Split off.", { kind: "good", act: undoable(done, again) });
-      again(); }
+    const done = await attempt(() =>
+      api.split({ tracklets: [...chosen], ...(why.purpose ? { purpose: why.purpose } : {}) }),
+    );
+    if (done) {
+      toast("Split off.", { kind: "good", act: undoable(done, again) });
+      again();
+    }
   }
   async function decide(link, yes) {
     if (await (yes ? confirmLink : rejectLink)(link.tracklet_id, link.to_tracklet_id)) again();
   }
 
-  replace(root,
-    h("div", { class: "head" },
-      h("a", { class: "button icon-only plain", href: href("persons"), "aria-label": "All persons" }, icon(
-        "back")),
-      h("h1", {}, id), details.state === "confirmed" ? mark("confirmed", "good") : mark("probable"), details
-      .modalities.map(badge), h("span", { class: "grow" }),
+  replace(
+    root,
+    h(
+      "div",
+      { class: "head" },
+      h("a", { class: "button icon-only plain", href: href("persons"), "aria-label": "All persons" }, icon("back")),
+      h("h1", {}, id),
+      details.state === "confirmed" ? mark("confirmed", "good") : mark("probable"),
+      details.modalities.map(badge),
+      h("span", { class: "grow" }),
       h("a", { class: "button", href: href("timeline", "", { person: id }) }, icon("timeline"), "Path"),
-      details.best_tracklet ? h("a", { class: "button", href: searchFor(details.best_tracklet) }, icon("search"),
-        "Find this person") : null,
-      h("p", { class: "under small" }, `${count(details.tracklets, "tracklet")} on ${details.cameras.join(", ")}`,
-        details.first ? [" · ", moment(details.first, { withDay: true }), " – ", moment(details
-        .last, { withDay: true })] : null,
-        details.path_complete ? null : " · only the first 1,000 are shown")),
-    h("div", { class: "two-columns" },
+      details.best_tracklet
+        ? h("a", { class: "button", href: searchFor(details.best_tracklet) }, icon("search"), "Find this person")
+        : null,
+      h(
+        "p",
+        { class: "under small" },
+        `${count(details.tracklets, "tracklet")} on ${details.cameras.join(", ")}`,
+        details.first
+          ? [" · ", moment(details.first, { withDay: true }), " – ", moment(details.last, { withDay: true })]
+          : null,
+        details.path_complete ? null : " · only the first 1,000 are shown",
+      ),
+    ),
+    h(
+      "div",
+      { class: "two-columns" },
       h("div", {}, list, acts),
-      h("div", { class: "stack loose" },
-        h("section", { class: "panel" }, h("h2", {}, "Links, and why"), personLinks(details, byName, may(
-          "decide") ? decide : null)),
-        ofThis.length ? h("section", { class: "panel" }, h("h2", {}, "Decisions"), decisionList(ofThis, again)) :
-        null)));
+      h(
+        "div",
+        { class: "stack loose" },
+        h(
+          "section",
+          { class: "panel" },
+          h("h2", {}, "Links, and why"),
+          personLinks(details, byName, may("decide") ? decide : null),
+        ),
+        ofThis.length ? h("section", { class: "panel" }, h("h2", {}, "Decisions"), decisionList(ofThis, again)) : null,
+      ),
+    ),
+  );
   draw();
   const cards = () => [...list.querySelectorAll("[data-tracklet]")];
   keys.here([
     { keys: ["j", "ArrowRight"], text: "Next", run: () => keys.move(cards(), "next") },
     { keys: ["k", "ArrowLeft"], text: "Previous", run: () => keys.move(cards(), "previous") },
-    { keys: ["v"], text: "Choose", run: () => document.activeElement?.dataset?.tracklet && byName.has(document
-        .activeElement.dataset.tracklet) && pick(byName.get(document.activeElement.dataset.tracklet)) },
-    { keys: ["o"], text: "Open", run: () => { const name = document.activeElement?.dataset?.tracklet; if (name)
-          go(href("tracklet", name, { from: "persons" })); } },
+    {
+      keys: ["v"],
+      text: "Choose",
+      run: () =>
+        document.activeElement?.dataset?.tracklet &&
+        byName.has(document.activeElement.dataset.tracklet) &&
+        pick(byName.get(document.activeElement.dataset.tracklet)),
+    },
+    {
+      keys: ["o"],
+      text: "Open",
+      run: () => {
+        const name = document.activeElement?.dataset?.tracklet;
+        if (name) go(href("tracklet", name, { from: "persons" }));
+      },
+    },
     { keys: ["t"], text: "Path on the timeline", run: () => go(href("timeline", "", { person: id })) },
-    { keys: ["c"], text: "Confirm the chosen", run: () => { if (may("decide")) confirm(); } },
-    { keys: ["x"], text: "Split the chosen off", run: () => { if (may("decide")) split(); } },
-    { keys: ["e"], text: "Add the chosen to a case", run: () => { if (may("evidence") && chosen.size) addToCase(
-          [...chosen]); } },
+    {
+      keys: ["c"],
+      text: "Confirm the chosen",
+      run: () => {
+        if (may("decide")) confirm();
+      },
+    },
+    {
+      keys: ["x"],
+      text: "Split the chosen off",
+      run: () => {
+        if (may("decide")) split();
+      },
+    },
+    {
+      keys: ["e"],
+      text: "Add the chosen to a case",
+      run: () => {
+        if (may("evidence") && chosen.size) addToCase([...chosen]);
+      },
+    },
   ]);
   return {};
 }
 
 function personLinks(details, byName, decide) {
-  const shown = details.links.filter((link) => byName.has(link.tracklet_id) && byName.has(link.to_tracklet_id)).sort((
-    a, b) => a.probability - b.probability);
+  const shown = details.links
+    .filter((link) => byName.has(link.tracklet_id) && byName.has(link.to_tracklet_id))
+    .sort((a, b) => a.probability - b.probability);
   if (!shown.length) return h("p", { class: "muted" }, "Seen once so far: nothing to link.");
-  return [h("p", { class: "small muted" }, "Weakest first: those are worth a look."), h(
-  "ul", { class: "links pairs" }, shown.slice(0, 40).map((link) => {
-      const [a, b] = [byName.get(link.to_tracklet_id), byName.get(link.tracklet_id)];
-      const picture = (each) => h("a", { href: href("tracklet", each
-        .tracklet_id, { from: "persons" }), "aria-label": `Open ${each.camera_id}, ${moment(each.start).textContent}` },
-        crop(bestOf(each), ""));
-      return h("li", { dataset: { link: `${link.tracklet_id} ${link.to_tracklet_id}` } }, h(
-        "span", { class: "row tight" }, picture(a), picture(b)),
-        h("div", { class: "stack tight" }, chance(link.probability), h("span", { class: "small muted" },
-          `cosine ${link.cosine.toFixed(3)}, ${duration(Math.max((new Date(b.start) - new Date(a.end)) / 1000, 0))} apart`
-          ), h("span", {}, mark(link.state, { confirmed: "good", rejected: "bad" } [link.state] ?? ""))),
-        decide ? h("div", { class: "stack tight" },
-          link.state !== "confirmed" ? h("button", { type: "button",
-          class: "icon-only", "aria-label": "Confirm this link", title: "Same person", on: { click: () =>
-                decide(link, true) } }, icon("check")) : null,
-          link.state !== "rejected" ? h("button", { type: "button",
-          class: "icon-only danger", "aria-label": "Reject this link", title: "Two people",
-          on: { click: () => decide(link, false) } }, icon("reject")) : null) : null);
-    }))];
+  return [
+    h("p", { class: "small muted" }, "Weakest first: those are worth a look."),
+    h(
+      "ul",
+      { class: "links pairs" },
+      shown.slice(0, 40).map((link) => {
+        const [a, b] = [byName.get(link.to_tracklet_id), byName.get(link.tracklet_id)];
+        const picture = (each) =>
+          h(
+            "a",
+            {
+              href: href("tracklet", each.tracklet_id, { from: "persons" }),
+              "aria-label": `Open ${each.camera_id}, ${moment(each.start).textContent}`,
+            },
+            crop(bestOf(each), ""),
+          );
+        return h(
+          "li",
+          { dataset: { link: `${link.tracklet_id} ${link.to_tracklet_id}` } },
+          h("span", { class: "row tight" }, picture(a), picture(b)),
+          h(
+            "div",
+            { class: "stack tight" },
+            chance(link.probability),
+            h(
+              "span",
+              { class: "small muted" },
+              `cosine ${link.cosine.toFixed(3)}, ${duration(Math.max((new Date(b.start) - new Date(a.end)) / 1000, 0))} apart`,
+            ),
+            h("span", {}, mark(link.state, { confirmed: "good", rejected: "bad" }[link.state] ?? "")),
+          ),
+          decide
+            ? h(
+                "div",
+                { class: "stack tight" },
+                link.state !== "confirmed"
+                  ? h(
+                      "button",
+                      {
+                        type: "button",
+                        class: "icon-only",
+                        "aria-label": "Confirm this link",
+                        title: "Same person",
+                        on: { click: () => decide(link, true) },
+                      },
+                      icon("check"),
+                    )
+                  : null,
+                link.state !== "rejected"
+                  ? h(
+                      "button",
+                      {
+                        type: "button",
+                        class: "icon-only danger",
+                        "aria-label": "Reject this link",
+                        title: "Two people",
+                        on: { click: () => decide(link, false) },
+                      },
+                      icon("reject"),
+                    )
+                  : null,
+              )
+            : null,
+        );
+      }),
+    ),
+  ];
 }
 
 /** Decisions that moved a tracklet from or to this person. */
 async function about(details) {
   const number = details.person_id;
   const { items } = await all(api.decisions, { limit: 200 }, 400);
-  return items.filter((each) => each.moved.some(([, before, after]) => before === number || after === number))
+  return items
+    .filter((each) => each.moved.some(([, before, after]) => before === number || after === number))
     .slice(0, 12);
 }
 
 function decisionList(items, again) {
   if (!items.length) return h("p", { class: "muted" }, "None yet.");
-  return h("ul", { class: "list" }, items.map((each) => h("li", {}, h("div", { class: "item" },
-    h("div", { class: "grow" }, h("div", {}, h("strong", {}, KINDS[each.kind] ?? each.kind), each.moved
-        .length ? h("span", { class: "muted" }, `, ${count(each.moved.length, "tracklet")}`) : null),
-      h("div", { class: "small muted" }, `${each.actor}, `, moment(each.made, { withDay: true }), each
-        .purpose ? `, ${each.purpose}` : "")),
-    each.undone_by ? mark("undone") : each.kind === "revise" ? null :
-    h("button", { type: "button", class: "small", "aria-label": `Undo decision ${each.decision_id}`,
-      on: { click: async () => { if (await takeBack(each.decision_id)) again(); } } }, icon("undo"), "Undo")))));
+  return h(
+    "ul",
+    { class: "list" },
+    items.map((each) =>
+      h(
+        "li",
+        {},
+        h(
+          "div",
+          { class: "item" },
+          h(
+            "div",
+            { class: "grow" },
+            h(
+              "div",
+              {},
+              h("strong", {}, KINDS[each.kind] ?? each.kind),
+              each.moved.length ? h("span", { class: "muted" }, `, ${count(each.moved.length, "tracklet")}`) : null,
+            ),
+            h(
+              "div",
+              { class: "small muted" },
+              `${each.actor}, `,
+              moment(each.made, { withDay: true }),
+              each.purpose ? `, ${each.purpose}` : "",
+            ),
+          ),
+          each.undone_by
+            ? mark("undone")
+            : each.kind === "revise"
+              ? null
+              : h(
+                  "button",
+                  {
+                    type: "button",
+                    class: "small",
+                    "aria-label": `Undo decision ${each.decision_id}`,
+                    on: {
+                      click: async () => {
+                        if (await takeBack(each.decision_id)) again();
+                      },
+                    },
+                  },
+                  icon("undo"),
+                  "Undo",
+                ),
+        ),
+      ),
+    ),
+  );
 }

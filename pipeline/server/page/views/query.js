@@ -16,7 +16,13 @@ export async function previewOf(example) {
   const key = textOf(example);
   if (!seen.has(key)) {
     const found = example.query_id ? kept(example.query_id) : api.preview(example);
-    seen.set(key, found.catch((error) => { seen.delete(key); return { error }; }));
+    seen.set(
+      key,
+      found.catch((error) => {
+        seen.delete(key);
+        return { error };
+      }),
+    );
   }
   return seen.get(key);
 }
@@ -25,8 +31,11 @@ async function kept(name) {
   const text = sessionStorage.getItem(KEPT + name);
   const preview = text && JSON.parse(text);
   if (!preview || Date.parse(preview.expires) < Date.now()) {
-    throw new Problem({ title: "No longer kept",
-      detail: "Uploads are kept for some minutes only. Drop the picture again.", status: 404 });
+    throw new Problem({
+      title: "No longer kept",
+      detail: "Uploads are kept for some minutes only. Drop the picture again.",
+      status: 404,
+    });
   }
   return preview;
 }
@@ -43,36 +52,72 @@ export async function upload(file, given = {}) {
 
 /** One example as the panel shows it. */
 export function shownExample(example, preview, { against = false, remove, change }) {
-  const removal = h("button", { type: "button",
-  class: "plain icon-only", "aria-label": `Remove ${preview.description ?? "example"}`, title: "Remove",
-    on: { click: remove } }, icon("reject"));
+  const removal = h(
+    "button",
+    {
+      type: "button",
+      class: "plain icon-only",
+      "aria-label": `Remove ${preview.description ?? "example"}`,
+      title: "Remove",
+      on: { click: remove },
+    },
+    icon("reject"),
+  );
   if (preview.error) {
-    return h("li", { class: "example" }, h("span", { class: "crop" }),
-      h("div", { class: "about" }, h("strong", {}, preview.error.title), h("span", { class: "small" }, preview.error
-        .detail)), removal);
+    return h(
+      "li",
+      { class: "example" },
+      h("span", { class: "crop" }),
+      h(
+        "div",
+        { class: "about" },
+        h("strong", {}, preview.error.title),
+        h("span", { class: "small" }, preview.error.detail),
+      ),
+      removal,
+    );
   }
-  const place = example.tracklet_id ?
-    h("a", { href: href("tracklet", example.tracklet_id, { from: "search" }) }, preview.camera_id) :
-    h("strong", {}, preview.camera_id ?? "Uploaded picture");
-  return h("li", { class: "example", dataset: { example: textOf(example) } },
+  const place = example.tracklet_id
+    ? h("a", { href: href("tracklet", example.tracklet_id, { from: "search" }) }, preview.camera_id)
+    : h("strong", {}, preview.camera_id ?? "Uploaded picture");
+  return h(
+    "li",
+    { class: "example", dataset: { example: textOf(example) } },
     crop(preview.crop, `Example: ${preview.description}`, { lazy: false, class: against ? "against" : "" }),
-    h("div", { class: "about" },
+    h(
+      "div",
+      { class: "about" },
       place,
-      h("span", { class: "row wrap" }, badge(preview.modality), verdict(preview.quality), against ? mark(
-        "not this person", "bad") : null),
+      h(
+        "span",
+        { class: "row wrap" },
+        badge(preview.modality),
+        verdict(preview.quality),
+        against ? mark("not this person", "bad") : null,
+      ),
       preview.start ? h("span", { class: "small muted" }, moment(preview.start, { withDay: true })) : null,
-      h("span", { class: "small muted" },
-        `${preview.quality.width_px} × ${preview.quality.height_px} px${preview.quality.night ? ", night" : ""}`),
+      h(
+        "span",
+        { class: "small muted" },
+        `${preview.quality.width_px} × ${preview.quality.height_px} px${preview.quality.night ? ", night" : ""}`,
+      ),
       preview.quality.warnings.map((text) => h("span", { class: "small warning" }, text)),
-      files.has(example.query_id) ? corrections(example, preview, change) : null),
-    removal);
+      files.has(example.query_id) ? corrections(example, preview, change) : null,
+    ),
+    removal,
+  );
 }
 
 /** How good a picture is, in a word. */
 export function verdict(quality) {
   const kinds = { good: "good", fair: "warn", poor: "bad" };
-  const details = [`blur ${Math.round(quality.blur * 100)} %`, quality.truncated ? "cut by the border" : null, quality
-    .night ? "night" : null].filter(Boolean).join(", ");
+  const details = [
+    `blur ${Math.round(quality.blur * 100)} %`,
+    quality.truncated ? "cut by the border" : null,
+    quality.night ? "night" : null,
+  ]
+    .filter(Boolean)
+    .join(", ");
   return mark(`${quality.verdict} quality`, kinds[quality.verdict], details);
 }
 
@@ -83,13 +128,27 @@ function corrections(example, preview, change) {
     const made = await attempt(() => upload(file, { ...given, ...more }));
     if (made) change(made);
   };
-  const shows = h("select", { "aria-label": "The picture shows", on: { change: () => again({ modality: shows
-          .value }) } },
-    modalities.map((name) => h("option", { value: name }, modalityText(name))));
+  const shows = h(
+    "select",
+    { "aria-label": "The picture shows", on: { change: () => again({ modality: shows.value }) } },
+    modalities.map((name) => h("option", { value: name }, modalityText(name))),
+  );
   shows.value = preview.modality;
-  const whole = h("input", { type: "checkbox", checked: given.whole, on: { change: () => again({ whole: whole
-          .checked }) } });
-  return h("details", { class: "small corrections" }, h("summary", {}, "Not right?"),
-    h("div", { class: "stack" }, shows, h("label", { class: "tick" }, whole, "one person, whole picture"),
-      preview.people > 1 ? h("p", {}, `${preview.people} people were found; the largest was taken.`) : null));
+  const whole = h("input", {
+    type: "checkbox",
+    checked: given.whole,
+    on: { change: () => again({ whole: whole.checked }) },
+  });
+  return h(
+    "details",
+    { class: "small corrections" },
+    h("summary", {}, "Not right?"),
+    h(
+      "div",
+      { class: "stack" },
+      shows,
+      h("label", { class: "tick" }, whole, "one person, whole picture"),
+      preview.people > 1 ? h("p", {}, `${preview.people} people were found; the largest was taken.`) : null,
+    ),
+  );
 }

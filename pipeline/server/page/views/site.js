@@ -6,8 +6,15 @@ import { badge, count, mark, size } from "../parts.js";
 import { href } from "../route.js";
 import { duration, moment } from "../times.js";
 
-const STATES = { running: "good", ended: "", starting: "warn", stalled: "warn", reconnecting: "warn", failed: "bad",
-  disabled: "" };
+const STATES = {
+  running: "good",
+  ended: "",
+  starting: "warn",
+  stalled: "warn",
+  reconnecting: "warn",
+  failed: "bad",
+  disabled: "",
+};
 const AGAIN = 15_000; // the disk; what cameras do, and that the gallery grew, is told as it happens
 const SOON = 800;
 
@@ -17,16 +24,36 @@ export async function show({ root, may, current }) {
   const tiles = h("div", { class: "tiles" });
   const cameras = h("div", { class: "cameras" });
   const below = h("section", { class: "panel" });
-  replace(root, h("div", { class: "head" }, h("h1", {}, "Site"), h("span", { class: "grow" }), h(
-  "span", { class: "muted small" }, `version ${site.version}`)), tiles, cameras, below);
+  replace(
+    root,
+    h(
+      "div",
+      { class: "head" },
+      h("h1", {}, "Site"),
+      h("span", { class: "grow" }),
+      h("span", { class: "muted small" }, `version ${site.version}`),
+    ),
+    tiles,
+    cameras,
+    below,
+  );
 
-  const drawTiles = () => replace(tiles, pipelineTile(site.pipeline),
-    tile(site.cameras.filter((each) => each.state === "running").length || site.cameras.length, site.cameras.some(
-      (each) => each.state === "running") ? `of ${site.cameras.length} cameras running` : "cameras"),
-    tile(site.tracklets.toLocaleString("en-GB"), site.rejected ?
-      `tracklets, ${site.rejected.toLocaleString("en-GB")} rejected` : "tracklets"),
-    tile(site.persons.toLocaleString("en-GB"), "persons"), tile(site.open_cases, "open cases"), diskTile(site
-      .disk));
+  const drawTiles = () =>
+    replace(
+      tiles,
+      pipelineTile(site.pipeline),
+      tile(
+        site.cameras.filter((each) => each.state === "running").length || site.cameras.length,
+        site.cameras.some((each) => each.state === "running") ? `of ${site.cameras.length} cameras running` : "cameras",
+      ),
+      tile(
+        site.tracklets.toLocaleString("en-GB"),
+        site.rejected ? `tracklets, ${site.rejected.toLocaleString("en-GB")} rejected` : "tracklets",
+      ),
+      tile(site.persons.toLocaleString("en-GB"), "persons"),
+      tile(site.open_cases, "open cases"),
+      diskTile(site.disk),
+    );
   const drawCamera = (camera) => {
     const fresh = card(camera, may("look"));
     const old = cameras.querySelector(`[data-camera="${CSS.escape(camera.camera_id)}"]`);
@@ -36,9 +63,11 @@ export async function show({ root, may, current }) {
     return old.replaceWith(fresh);
   };
   const drawAccounts = () => replace(below, h("h2", {}, "Where frames went"), accounts(site.cameras));
-  const draw = () => { drawTiles();
+  const draw = () => {
+    drawTiles();
     site.cameras.forEach(drawCamera);
-    drawAccounts(); };
+    drawAccounts();
+  };
   draw();
 
   const silence = [
@@ -46,90 +75,178 @@ export async function show({ root, may, current }) {
       site.cameras = site.cameras.map((each) => (each.camera_id === camera.camera_id ? camera : each));
       draw();
     }),
-    hear("gallery", () => { clearTimeout(soon);
-      soon = setTimeout(again, SOON); }),
+    hear("gallery", () => {
+      clearTimeout(soon);
+      soon = setTimeout(again, SOON);
+    }),
   ];
   let soon = null;
   async function again() {
     const fresh = await api.site().catch(() => null); // the bar says that the connection is lost
-    if (fresh && current()) { site = fresh;
-      draw(); }
+    if (fresh && current()) {
+      site = fresh;
+      draw();
+    }
   }
   const timer = setInterval(again, AGAIN);
-  return { dispose: () => { silence.forEach((end) => end());
+  return {
+    dispose: () => {
+      for (const end of silence) end();
       clearInterval(timer);
-      clearTimeout(soon); } };
+      clearTimeout(soon);
+    },
+  };
 }
 
-const tile = (value, name, extra = null) => h("div", { class: "tile" }, h("div", { class: "value" }, value), h(
-"div", { class: "name" }, name), extra);
+const tile = (value, name, extra = null) =>
+  h("div", { class: "tile" }, h("div", { class: "value" }, value), h("div", { class: "name" }, name), extra);
 
 function pipelineTile(pipeline) {
-  if (!pipeline.running) return tile("Not running", pipeline.reported ? ["last report ", moment(pipeline
-  .reported, { withDay: true })] : "no pipeline in this process");
+  if (!pipeline.running)
+    return tile(
+      "Not running",
+      pipeline.reported
+        ? ["last report ", moment(pipeline.reported, { withDay: true })]
+        : "no pipeline in this process",
+    );
   const step = pipeline.seconds_since_last_step;
-  return h("div", { class: "tile" }, h("div", { class: "value" }, pipeline.healthy === false ? mark("Stuck", "bad") :
-      "Running"),
-    h("div", { class: "name" }, pipeline.healthy === false && step !== null ? `no step for ${duration(step)}` :
-      pipeline.started ? ["since ", moment(pipeline.started, { withDay: true })] : ""));
+  return h(
+    "div",
+    { class: "tile" },
+    h("div", { class: "value" }, pipeline.healthy === false ? mark("Stuck", "bad") : "Running"),
+    h(
+      "div",
+      { class: "name" },
+      pipeline.healthy === false && step !== null
+        ? `no step for ${duration(step)}`
+        : pipeline.started
+          ? ["since ", moment(pipeline.started, { withDay: true })]
+          : "",
+    ),
+  );
 }
 
 function diskTile(disk) {
   const free = disk.total_bytes ? disk.free_bytes / disk.total_bytes : 0;
-  return tile(size(disk.free_bytes), `free of ${size(disk.total_bytes)}`, h(
-  "div", { class: `meter${free < 0.1 ? " low" : ""}`,
-  role: "img", "aria-label": `${Math.round(100 * (1 - free))} % of the disk is used`, vars: { share: (1 - free)
-        .toFixed(3) } }));
+  return tile(
+    size(disk.free_bytes),
+    `free of ${size(disk.total_bytes)}`,
+    h("div", {
+      class: `meter${free < 0.1 ? " low" : ""}`,
+      role: "img",
+      "aria-label": `${Math.round(100 * (1 - free))} % of the disk is used`,
+      vars: { share: (1 - free).toFixed(3) },
+    }),
+  );
 }
 
 function card(camera, mayLook) {
   const fact = (name, value) => (value === null ? null : [h("dt", {}, name), h("dd", {}, value)]);
   const { frames } = camera;
-  return h("article", { class: "panel camera", dataset: { camera: camera
-        .camera_id }, "aria-label": `Camera ${camera.camera_id}` },
+  return h(
+    "article",
+    { class: "panel camera", dataset: { camera: camera.camera_id }, "aria-label": `Camera ${camera.camera_id}` },
     mayLook && camera.recording ? picture(camera) : null,
-    h("div", { class: "row wrap" }, h("h2", {}, camera.camera_id), badge(camera.modality), h(
-      "span", { class: "grow" }),
-      camera.state ? mark(camera.state, STATES[camera.state] ?? "") : mark("state unknown")),
-    camera.error ? h("p", { class: "problem" }, camera.error_code ? h("strong", {}, camera.error_code) : null,
-      camera.error) : null,
-    h("dl", { class: "facts" },
-      fact("Tracklets", h("a", { href: href("search", "", { camera: camera.camera_id }) },
-        `${count(camera.tracklets, "accepted", "accepted")}, ${camera.rejected} rejected`)),
+    h(
+      "div",
+      { class: "row wrap" },
+      h("h2", {}, camera.camera_id),
+      badge(camera.modality),
+      h("span", { class: "grow" }),
+      camera.state ? mark(camera.state, STATES[camera.state] ?? "") : mark("state unknown"),
+    ),
+    camera.error
+      ? h("p", { class: "problem" }, camera.error_code ? h("strong", {}, camera.error_code) : null, camera.error)
+      : null,
+    h(
+      "dl",
+      { class: "facts" },
+      fact(
+        "Tracklets",
+        h(
+          "a",
+          { href: href("search", "", { camera: camera.camera_id }) },
+          `${count(camera.tracklets, "accepted", "accepted")}, ${camera.rejected} rejected`,
+        ),
+      ),
       fact("Last seen", camera.last ? moment(camera.last, { withDay: true }) : "nobody yet"),
-      fact("Kind", [camera.live === null ? null : camera.live ? "live stream" : "recording", camera.pair_id ?
-          `paired as ${camera.pair_id}` : null, camera.zones.length ? `zones ${camera.zones.join(", ")}` : null]
-        .filter(Boolean).join(", ") || null),
+      fact(
+        "Kind",
+        [
+          camera.live === null ? null : camera.live ? "live stream" : "recording",
+          camera.pair_id ? `paired as ${camera.pair_id}` : null,
+          camera.zones.length ? `zones ${camera.zones.join(", ")}` : null,
+        ]
+          .filter(Boolean)
+          .join(", ") || null,
+      ),
       frames?.reconnects ? fact("Reconnects", frames.reconnects) : null,
-      frames?.queued ? fact("Waiting", count(frames.queued, "frame")) : null));
+      frames?.queued ? fact("Waiting", count(frames.queued, "frame")) : null,
+    ),
+  );
 }
 
 function picture(camera) {
   const holder = h("div", { class: "picture" });
-  holder.append(h("img", {
-    src: media.frame(camera.camera_id, {}),
-    alt: `First frame of ${camera.camera_id}`,
-    loading: "lazy",
-    decoding: "async",
-    on: {
-      error: () => replace(holder, h("span", { class: "gone" }, "the recording is not here")),
-    }
-  }));
+  holder.append(
+    h("img", {
+      src: media.frame(camera.camera_id, {}),
+      alt: `First frame of ${camera.camera_id}`,
+      loading: "lazy",
+      decoding: "async",
+      on: {
+        error: () => replace(holder, h("span", { class: "gone" }, "the recording is not here")),
+      },
+    }),
+  );
   return holder;
 }
 
 function accounts(cameras) {
   const known = cameras.filter((camera) => camera.frames);
   if (!known.length) return h("p", { class: "muted" }, "No pipeline has reported yet.");
-  const causes = (some) => Object.entries(some).filter(([, number]) => number > 0).map(([cause, number]) =>
-    `${number.toLocaleString("en-GB")} ${cause.replaceAll("_", " ")}`).join(", ");
+  const causes = (some) =>
+    Object.entries(some)
+      .filter(([, number]) => number > 0)
+      .map(([cause, number]) => `${number.toLocaleString("en-GB")} ${cause.replaceAll("_", " ")}`)
+      .join(", ");
   const sum = (some) => Object.values(some).reduce((total, each) => total + each, 0);
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Frames by camera" }, h("table", {},
-    h("thead", {}, h("tr", {}, ["Camera", "Decoded", "Processed", "Dropped", "Skipped", "Causes"].map((name,
-      at) => h("th", { scope: "col", class: at && at < 5 ? "number" : null }, name)))),
-    h("tbody", {}, known.map(({ camera_id: name, frames }) => h("tr", {},
-      h("th", { scope: "row" }, name), [frames.decoded, frames.processed, sum(frames.dropped), sum(frames
-        .skipped)].map((number) => h("td", { class: "number" }, number.toLocaleString("en-GB"))),
-      h("td", { class: "muted" }, [causes(frames.dropped), causes(frames.skipped)].filter(Boolean).join(
-        ", ") || "nothing was lost"))))));
+  return h(
+    "div",
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": "Frames by camera" },
+    h(
+      "table",
+      {},
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          ["Camera", "Decoded", "Processed", "Dropped", "Skipped", "Causes"].map((name, at) =>
+            h("th", { scope: "col", class: at && at < 5 ? "number" : null }, name),
+          ),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        known.map(({ camera_id: name, frames }) =>
+          h(
+            "tr",
+            {},
+            h("th", { scope: "row" }, name),
+            [frames.decoded, frames.processed, sum(frames.dropped), sum(frames.skipped)].map((number) =>
+              h("td", { class: "number" }, number.toLocaleString("en-GB")),
+            ),
+            h(
+              "td",
+              { class: "muted" },
+              [causes(frames.dropped), causes(frames.skipped)].filter(Boolean).join(", ") || "nothing was lost",
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
 }

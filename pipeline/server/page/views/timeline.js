@@ -17,16 +17,20 @@ const LEAST_SPAN = 10_000; // ms
 const FOLD = 0.06; // of the span: where nobody was seen for longer, the time is folded
 const FOLDED = 40; // pixels of a fold
 const LEAST_SHARE = 0.14; // of the width, for whatever lies between two folds
-const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800,
-  604800, 2592000].map((each) => each * 1000);
+const STEPS = [
+  1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000,
+].map((each) => each * 1000);
 
 export async function show({ root, params, current }) {
   const cameras = await api.cameras();
   const person = params.get("person");
   const details = person ? await api.person(person) : null;
   if (!current()) return undefined;
-  const extent = extentOf(details ? details.path : cameras.filter((camera) => camera.first).map((camera) =>
-({ start: camera.first, end: camera.last })));
+  const extent = extentOf(
+    details
+      ? details.path
+      : cameras.filter((camera) => camera.first).map((camera) => ({ start: camera.first, end: camera.last })),
+  );
   let span = spanOf(params, extent);
   let folding = !params.has("from") || params.has("folded");
   let found = { items: [], more: false };
@@ -38,24 +42,65 @@ export async function show({ root, params, current }) {
   const told = h("p", { class: "small muted told" });
   const peek = h("section", { class: "panel peeking", "aria-label": "Chosen tracklet" });
   const title = h("span", { class: "span" });
-  const fold = h("button", { type: "button", title: "Leave out times when nobody was seen (z)", on: { click: () =>
-        jump(span, !folding) } }, "Fold empty time");
-  const button = (name, text, run, sign = null) => h("button", { type: "button", class: sign ? "icon-only" : "",
-    title: text, "aria-label": sign ? text : null, on: { click: run } }, sign ? icon(sign) : name);
+  const fold = h(
+    "button",
+    { type: "button", title: "Leave out times when nobody was seen (z)", on: { click: () => jump(span, !folding) } },
+    "Fold empty time",
+  );
+  const button = (name, text, run, sign = null) =>
+    h(
+      "button",
+      {
+        type: "button",
+        class: sign ? "icon-only" : "",
+        title: text,
+        "aria-label": sign ? text : null,
+        on: { click: run },
+      },
+      sign ? icon(sign) : name,
+    );
   const when = h("button", { type: "button", class: "chip", dataset: { name: "Span" } }, title, icon("down"));
-  replace(root,
-    h("div", { class: "head" }, h("h1", {}, "Timeline"),
-      details ? [h("a", { class: "badge", href: href("persons", person) }, person), h("button", { type: "button",
-        class: "plain icon-only", "aria-label": `Show everybody, not only ${person}`, on: { click: () => go(
-            href("timeline")) } }, icon("reject"))] : null,
+  replace(
+    root,
+    h(
+      "div",
+      { class: "head" },
+      h("h1", {}, "Timeline"),
+      details
+        ? [
+            h("a", { class: "badge", href: href("persons", person) }, person),
+            h(
+              "button",
+              {
+                type: "button",
+                class: "plain icon-only",
+                "aria-label": `Show everybody, not only ${person}`,
+                on: { click: () => go(href("timeline")) },
+              },
+              icon("reject"),
+            ),
+          ]
+        : null,
       h("span", { class: "grow" }),
-      menu(when, (close) => spanForm(span, (next) => { close();
-        jump(next); })),
-      h("span", { class: "row wrap" },
-        button("", "Earlier (h)", () => pan(-0.5), "back"), button("", "Later (l)", () => pan(0.5), "next"),
-        button("−", "Zoom out (-)", () => zoom(2)), button("+", "Zoom in (+)", () => zoom(0.5)), button("All",
-          "Everything (0)", () => jump(extent, true)), fold)),
-    h("div", { class: "stack loose" }, lanes, told, peek));
+      menu(when, (close) =>
+        spanForm(span, (next) => {
+          close();
+          jump(next);
+        }),
+      ),
+      h(
+        "span",
+        { class: "row wrap" },
+        button("", "Earlier (h)", () => pan(-0.5), "back"),
+        button("", "Later (l)", () => pan(0.5), "next"),
+        button("−", "Zoom out (-)", () => zoom(2)),
+        button("+", "Zoom in (+)", () => zoom(0.5)),
+        button("All", "Everything (0)", () => jump(extent, true)),
+        fold,
+      ),
+    ),
+    h("div", { class: "stack loose" }, lanes, told, peek),
+  );
 
   function jump(next, folded = false) {
     folding = folded;
@@ -67,18 +112,28 @@ export async function show({ root, params, current }) {
     fetchSoon();
   }
   const pan = (share) => jump(span.map((each) => each + share * (span[1] - span[0])));
-
   function zoom(factor, around = null) {
     const bar = found.items.find((each) => each.tracklet_id === chosen);
-    const at = around ?? (bar && Date.parse(bar.start) >= span[0] && Date.parse(bar.start) <= span[1] ? Date.parse(
-      bar.start) : (span[0] + span[1]) / 2);
+    const at =
+      around ??
+      (bar && Date.parse(bar.start) >= span[0] && Date.parse(bar.start) <= span[1]
+        ? Date.parse(bar.start)
+        : (span[0] + span[1]) / 2);
     jump([at - (at - span[0]) * factor, at + (span[1] - at) * factor]);
   }
-  const keep = () => go(href("timeline", "", { person, from: new Date(span[0]).toISOString(), to: new Date(span[1])
-      .toISOString(), tracklet: chosen, folded: folding }), { quietly: true, instead: true });
+  const keep = () =>
+    go(
+      href("timeline", "", {
+        person,
+        from: new Date(span[0]).toISOString(),
+        to: new Date(span[1]).toISOString(),
+        tracklet: chosen,
+        folded: folding,
+      }),
+      { quietly: true, instead: true },
+    );
 
   let timer = null;
-
   function fetchSoon() {
     clearTimeout(timer);
     timer = setTimeout(load, 120);
@@ -86,8 +141,11 @@ export async function show({ root, params, current }) {
   async function load() {
     const mine = ++asked;
     const margin = (span[1] - span[0]) * 0.5;
-    const query = { from: new Date(span[0] - margin).toISOString(), to: new Date(span[1] + margin).toISOString(),
-      limit: 500 };
+    const query = {
+      from: new Date(span[0] - margin).toISOString(),
+      to: new Date(span[1] + margin).toISOString(),
+      limit: 500,
+    };
     const fresh = await all(api.tracklets, query, MOST);
     if (mine !== asked || !current()) return;
     found = fresh;
@@ -102,25 +160,34 @@ export async function show({ root, params, current }) {
     const had = drawing.contains(document.activeElement);
     drawing.setAttribute("viewBox", `0 0 ${width} ${height}`);
     drawing.setAttribute("height", height);
-    const inSpan = found.items.filter((each) => Date.parse(each.end) >= span[0] && Date.parse(each.start) <= span[
-      1]);
+    const inSpan = found.items.filter((each) => Date.parse(each.end) >= span[0] && Date.parse(each.start) <= span[1]);
     const rowOf = rows(inSpan);
     const scale = scaleOf(span, folding ? inSpan : [], label, width);
     const { x } = scale;
     fold.setAttribute("aria-pressed", String(folding));
     const top = (camera) => HEAD + cameras.findIndex((each) => each.camera_id === camera) * laneHeight;
     const barTop = (each) => top(each.camera_id) + (label ? 8 : 24) + rowOf.get(each.tracklet_id) * 11;
-    replace(drawing, scale.parts.map((part) => [nights(part, x, height), ticks(part, x, height)]), scale.folds.map((
-        each) => folded(each, height)),
-      cameras.map((camera) => lane(camera, top(camera.camera_id), { label, width, laneHeight })),
+    replace(
+      drawing,
+      scale.parts.map((part) => [nights(part, x, height), ticks(part, x, height)]),
+      scale.folds.map((each) => folded(each, height)),
+      cameras.map((camera) => lane(camera, top(camera.camera_id), { label, width })),
       inSpan.map((each) => bar(each, { x, top: barTop(each), label, width })),
-      details ? path(details, { x, middle: (each) => top(each.camera_id) + (label ? 8 : 24) + 5, label,
-        drawn: inSpan, barTop }) : null);
+      details
+        ? path(details, {
+            x,
+            middle: (each) => top(each.camera_id) + (label ? 8 : 24) + 5,
+            label,
+            drawn: inSpan,
+            barTop,
+          })
+        : null,
+    );
     title.textContent = spanText(span);
     const total = inSpan.length;
-    told.textContent = total ?
-      `${count(total, "tracklet")} in view${found.more ? ", and more: zoom in to see all" : ""}.` :
-      "Nobody was seen in this span.";
+    told.textContent = total
+      ? `${count(total, "tracklet")} in view${found.more ? ", and more: zoom in to see all" : ""}.`
+      : "Nobody was seen in this span.";
     if (had || chosen) focusChosen(had);
     drawPeek();
   }
@@ -129,34 +196,48 @@ export async function show({ root, params, current }) {
     const left = Math.max(x(each.start), label);
     const right = Math.min(x(each.end), width);
     const other = person && each.person !== person;
-    return svg("a", {
+    return svg(
+      "a",
+      {
         href: href("tracklet", each.tracklet_id, { from: "timeline" }),
         class: `bar-of${other ? " other" : ""}`,
         tabindex: each.tracklet_id === chosen ? 0 : -1,
         "data-tracklet": each.tracklet_id,
         "aria-label": `${each.camera_id}, ${clock(each.start)}, ${each.person ?? "nobody"}`,
-        on: { click: (event) => { if (event.detail > 0 && !event.ctrlKey && !event.metaKey) { event
-                .preventDefault();
-              choose(each.tracklet_id); } }, dblclick: () => go(href("tracklet", each
-          .tracklet_id, { from: "timeline" })), focus: () => choose(each.tracklet_id, false) },
-      }, svg("rect", { class: `seen bar-${each.modality}`, x: left, y: top, width: Math.max(right - left, 4),
-        height: 9, rx: 2.5 }),
-      svg("title", {}, `${each.camera_id}, ${clock(each.start)}, ${each.person ?? ""}`));
+        on: {
+          click: (event) => {
+            if (event.detail > 0 && !event.ctrlKey && !event.metaKey) {
+              event.preventDefault();
+              choose(each.tracklet_id);
+            }
+          },
+          dblclick: () => go(href("tracklet", each.tracklet_id, { from: "timeline" })),
+          focus: () => choose(each.tracklet_id, false),
+        },
+      },
+      svg("rect", {
+        class: `seen bar-${each.modality}`,
+        x: left,
+        y: top,
+        width: Math.max(right - left, 4),
+        height: 9,
+        rx: 2.5,
+      }),
+      svg("title", {}, `${each.camera_id}, ${clock(each.start)}, ${each.person ?? ""}`),
+    );
   }
 
   function choose(name, focus = true) {
     if (chosen === name && !focus) return;
     chosen = name;
     keep();
-    for (const link of drawing.querySelectorAll("a")) link.setAttribute("tabindex", link.dataset.tracklet === name ?
-      0 : -1);
+    for (const link of drawing.querySelectorAll("a"))
+      link.setAttribute("tabindex", link.dataset.tracklet === name ? 0 : -1);
     if (focus) focusChosen(true);
     drawPeek();
   }
-
   function focusChosen(really) {
-    const link = drawing.querySelector(`a[data-tracklet="${CSS.escape(chosen ?? "")}"]`) ?? drawing.querySelector(
-      "a");
+    const link = drawing.querySelector(`a[data-tracklet="${CSS.escape(chosen ?? "")}"]`) ?? drawing.querySelector("a");
     if (!link) return;
     link.setAttribute("tabindex", 0);
     if (really && document.activeElement !== link) link.focus({ preventScroll: true });
@@ -164,26 +245,55 @@ export async function show({ root, params, current }) {
 
   function drawPeek() {
     const each = found.items.find((item) => item.tracklet_id === chosen);
-    if (!each) return replace(peek, h("p", { class: "muted" },
-      "Choose a bar: j and k go through them, Enter opens."));
-    return replace(peek, h("div", { class: "peek" }, crop(bestOf(each),
-        `${each.camera_id}, ${modalityText(each.modality)}`, { lazy: false }),
-      h("div", { class: "stack" },
-        h("div", { class: "row wrap" }, h("strong", {}, each.camera_id), badge(each.modality), each.person ? h(
-          "a", { href: href("persons", each.person) }, each.person) : null),
-        h("div", { class: "muted" }, moment(each.start, { withDay: true }), ` · ${duration(each.seconds)}`),
-        h("div", { class: "row wrap" },
-          h("a", { class: "button", href: href("tracklet", each.tracklet_id, { from: "timeline" }) }, icon(
-            "play"), "Open"),
-          h("a", { class: "button", href: searchFor(each.tracklet_id) }, icon("search"), "Find this person"),
-          each.person && each.person !== person ? h("a", { class: "button", href: href("timeline",
-              "", { person: each.person, tracklet: each.tracklet_id }) }, icon("timeline"),
-            `Path of ${each.person}`) : null))));
+    if (!each) return replace(peek, h("p", { class: "muted" }, "Choose a bar: j and k go through them, Enter opens."));
+    return replace(
+      peek,
+      h(
+        "div",
+        { class: "peek" },
+        crop(bestOf(each), `${each.camera_id}, ${modalityText(each.modality)}`, { lazy: false }),
+        h(
+          "div",
+          { class: "stack" },
+          h(
+            "div",
+            { class: "row wrap" },
+            h("strong", {}, each.camera_id),
+            badge(each.modality),
+            each.person ? h("a", { href: href("persons", each.person) }, each.person) : null,
+          ),
+          h("div", { class: "muted" }, moment(each.start, { withDay: true }), ` · ${duration(each.seconds)}`),
+          h(
+            "div",
+            { class: "row wrap" },
+            h(
+              "a",
+              { class: "button", href: href("tracklet", each.tracklet_id, { from: "timeline" }) },
+              icon("play"),
+              "Open",
+            ),
+            h("a", { class: "button", href: searchFor(each.tracklet_id) }, icon("search"), "Find this person"),
+            each.person && each.person !== person
+              ? h(
+                  "a",
+                  { class: "button", href: href("timeline", "", { person: each.person, tracklet: each.tracklet_id }) },
+                  icon("timeline"),
+                  `Path of ${each.person}`,
+                )
+              : null,
+          ),
+        ),
+      ),
+    );
   }
 
   function through(by) {
-    const shown = found.items.filter((each) => (!person || each.person === person) && Date.parse(each.end) >= span[
-      0] && Date.parse(each.start) <= span[1]).sort((a, b) => Date.parse(a.start) - Date.parse(b.start));
+    const shown = found.items
+      .filter(
+        (each) =>
+          (!person || each.person === person) && Date.parse(each.end) >= span[0] && Date.parse(each.start) <= span[1],
+      )
+      .sort((a, b) => Date.parse(a.start) - Date.parse(b.start));
     if (!shown.length) return;
     const at = shown.findIndex((each) => each.tracklet_id === chosen);
     const next = shown[at < 0 ? 0 : Math.min(Math.max(at + by, 0), shown.length - 1)];
@@ -194,38 +304,70 @@ export async function show({ root, params, current }) {
   keys.here([
     { keys: ["j", "ArrowRight"], text: "Next tracklet", run: () => through(1) },
     { keys: ["k", "ArrowLeft"], text: "Previous tracklet", run: () => through(-1) },
-    { keys: ["Enter"], text: "Open it", run: () => { if (document.activeElement.matches("a, button, summary"))
-          return false; if (chosen) go(href("tracklet", chosen, { from: "timeline" })); return undefined; } },
+    {
+      keys: ["Enter"],
+      text: "Open it",
+      run: () => {
+        if (document.activeElement.matches("a, button, summary")) return false;
+        if (chosen) go(href("tracklet", chosen, { from: "timeline" }));
+        return undefined;
+      },
+    },
     { keys: ["+", "="], text: "Zoom in", run: () => zoom(0.5) },
     { keys: ["-"], text: "Zoom out", run: () => zoom(2) },
     { keys: ["h"], text: "Earlier", run: () => pan(-0.5) },
     { keys: ["l"], text: "Later", run: () => pan(0.5) },
     { keys: ["0"], text: "Everything", run: () => jump(extent, true) },
     { keys: ["z"], text: "Fold empty time", run: () => jump(span, !folding) },
-    { keys: ["t"], text: "Path of this person", run: () => { const each = found.items.find((item) => item
-          .tracklet_id === chosen); if (each?.person) go(href("timeline", "", { person: each.person,
-          tracklet: chosen })); } },
+    {
+      keys: ["t"],
+      text: "Path of this person",
+      run: () => {
+        const each = found.items.find((item) => item.tracklet_id === chosen);
+        if (each?.person) go(href("timeline", "", { person: each.person, tracklet: chosen }));
+      },
+    },
   ]);
 
-  drag(drawing, () => span, (next) => { folding = false;
-    span = next;
-    draw(); }, () => { keep();
-    load(); });
-  drawing.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && !event.shiftKey) return;
-    event.preventDefault();
-    const box = drawing.getBoundingClientRect();
-    zoom((event.deltaY || event.deltaX) > 0 ? 1.3 : 0.77, span[0] + ((event.clientX - box.left) / box.width) * (
-      span[1] - span[0]));
-  }, { passive: false });
+  drag(
+    drawing,
+    () => span,
+    (next) => {
+      folding = false;
+      span = next;
+      draw();
+    },
+    () => {
+      keep();
+      load();
+    },
+  );
+  drawing.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.shiftKey) return;
+      event.preventDefault();
+      const box = drawing.getBoundingClientRect();
+      zoom(
+        (event.deltaY || event.deltaX) > 0 ? 1.3 : 0.77,
+        span[0] + ((event.clientX - box.left) / box.width) * (span[1] - span[0]),
+      );
+    },
+    { passive: false },
+  );
   const resized = new ResizeObserver(() => draw());
   resized.observe(lanes);
-  const silence = hear("tracklet", (each) => { if (Date.parse(each.end) >= span[0] && Date.parse(each.start) <=
-      span[1]) fetchSoon(); });
+  const silence = hear("tracklet", (each) => {
+    if (Date.parse(each.end) >= span[0] && Date.parse(each.start) <= span[1]) fetchSoon();
+  });
   await load();
-  return { dispose: () => { silence();
+  return {
+    dispose: () => {
+      silence();
       resized.disconnect();
-      clearTimeout(timer); } };
+      clearTimeout(timer);
+    },
+  };
 }
 
 function extentOf(stays) {
@@ -244,8 +386,9 @@ function spanOf(params, extent) {
 function spanText([from, to]) {
   const inDays = to - from > 172_800_000;
   if (inDays) return `${shortDay(from)} – ${day(to)}`;
-  return shortDay(from) === shortDay(to) ? `${day(from)}, ${shortClock(from)} – ${shortClock(to)}` :
-    `${shortDay(from)} ${shortClock(from)} – ${shortDay(to)} ${shortClock(to)}`;
+  return shortDay(from) === shortDay(to)
+    ? `${day(from)}, ${shortClock(from)} – ${shortClock(to)}`
+    : `${shortDay(from)} ${shortClock(from)} – ${shortDay(to)} ${shortClock(to)}`;
 }
 
 function spanForm(span, apply) {
@@ -255,12 +398,19 @@ function spanForm(span, apply) {
     event.preventDefault();
     const next = [Date.parse(fromField(from.value)), Date.parse(fromField(to.value))];
     if (next[0] < next[1]) apply(next);
-    else to.setCustomValidity("must be after the start"), to.reportValidity();
+    else {
+      to.setCustomValidity("must be after the start");
+      to.reportValidity();
+    }
   };
   to.addEventListener("input", () => to.setCustomValidity(""));
-  return h("form", { class: "stack", on: { submit: run } }, h("label", { class: "field" }, h("span", {},
-    "From, by the site's clock"), from), h("label", { class: "field" }, h("span", {}, "To"), to), h(
-  "button", { type: "submit", class: "main" }, "Show"));
+  return h(
+    "form",
+    { class: "stack", on: { submit: run } },
+    h("label", { class: "field" }, h("span", {}, "From, by the site's clock"), from),
+    h("label", { class: "field" }, h("span", {}, "To"), to),
+    h("button", { type: "submit", class: "main" }, "Show"),
+  );
 }
 
 /** Rows within a lane, so that those who were seen at once do not cover each other. */
@@ -295,8 +445,9 @@ function scaleOf(span, items, label, width) {
     part.right = left + (room * shares[at]) / sum;
     left = part.right + FOLDED;
   });
-  const folds = parts.slice(1).map((part, at) => ({ left: parts[at].right, right: part.left, seconds: (part.from -
-      parts[at].to) / 1000 }));
+  const folds = parts
+    .slice(1)
+    .map((part, at) => ({ left: parts[at].right, right: part.left, seconds: (part.from - parts[at].to) / 1000 }));
   const x = (when) => {
     const at = Date.parse(when);
     const next = parts.findIndex((part) => at <= part.to);
@@ -321,18 +472,24 @@ function seenParts(span, items) {
     else parts.push([from, to]);
   }
   if (parts.length < 2) return [span];
-  return parts.map(([from, to]) => { const margin = Math.max((to - from) * 0.06, 1000); return [from - margin, to +
-      margin]; });
+  return parts.map(([from, to]) => {
+    const margin = Math.max((to - from) * 0.06, 1000);
+    return [from - margin, to + margin];
+  });
 }
 
 function folded({ left, right, seconds }, height) {
   const middle = (left + right) / 2;
-  return svg("g", { class: "fold" }, svg("title", {}, `${duration(seconds)} in which nobody was seen`), svg(
-    "rect", { x: left, y: HEAD, width: right - left, height: height - HEAD }),
+  return svg(
+    "g",
+    { class: "fold" },
+    svg("title", {}, `${duration(seconds)} in which nobody was seen`),
+    svg("rect", { x: left, y: HEAD, width: right - left, height: height - HEAD }),
     svg("text", { x: middle, y: HEAD - 12, "text-anchor": "middle" }, `${duration(seconds).split(" ")[0]}`),
-    svg(
-    "path", { d: `M${left} ${HEAD - 6}L${middle - 4} ${HEAD - 6}L${middle} ${HEAD - 10}L${middle + 4} ${HEAD - 2}L${middle + 8} ${HEAD - 6}L${right} ${HEAD - 6}` }
-      ));
+    svg("path", {
+      d: `M${left} ${HEAD - 6}L${middle - 4} ${HEAD - 6}L${middle} ${HEAD - 10}L${middle + 4} ${HEAD - 2}L${middle + 8} ${HEAD - 6}L${right} ${HEAD - 6}`,
+    }),
+  );
 }
 
 function ticks({ from, to, left, right }, x, height) {
@@ -343,10 +500,18 @@ function ticks({ from, to, left, right }, x, height) {
   for (let at = Math.ceil((from + offset) / step) * step - offset; at <= to; at += step) {
     const place = x(new Date(at).toISOString());
     if (place > right - 20) continue;
-    const text = step >= 86_400_000 ? shortDay(at) : step < 60_000 ? clock(at) : shortClock(at) === "00:00" ?
-      shortDay(at) : shortClock(at);
-    found.push(svg("line", { class: "tick", x1: place, x2: place, y1: HEAD - 6, y2: height }), svg(
-    "text", { x: place + 4, y: HEAD - 12 }, text));
+    const text =
+      step >= 86_400_000
+        ? shortDay(at)
+        : step < 60_000
+          ? clock(at)
+          : shortClock(at) === "00:00"
+            ? shortDay(at)
+            : shortClock(at);
+    found.push(
+      svg("line", { class: "tick", x1: place, x2: place, y1: HEAD - 6, y2: height }),
+      svg("text", { x: place + 4, y: HEAD - 12 }, text),
+    );
   }
   return found.length ? found : svg("text", { x: left + 4, y: HEAD - 12 }, shortClock(from));
 }
@@ -355,48 +520,70 @@ function nights({ from, to, left, right }, x, height) {
   if (to - from > 15 * 86_400_000) return null;
   const found = [];
   const step = 3_600_000;
-  const isNight = (at) => { const hour = Number(hourOf(at).key.slice(11)); return hour >= 20 || hour < 6; };
+  const isNight = (at) => {
+    const hour = Number(hourOf(at).key.slice(11));
+    return hour >= 20 || hour < 6;
+  };
   for (let at = Math.floor(from / step) * step; at < to; at += step) {
     if (!isNight(at)) continue;
     const begin = Math.max(x(new Date(Math.max(at, from)).toISOString()), left);
     const end = Math.min(x(new Date(Math.min(at + step, to)).toISOString()), right);
-    if (end > begin) found.push(svg("rect", { class: "night", x: begin, y: HEAD, width: end - begin + 0.5,
-      height: height - HEAD }));
+    if (end > begin)
+      found.push(svg("rect", { class: "night", x: begin, y: HEAD, width: end - begin + 0.5, height: height - HEAD }));
   }
   return found;
 }
 
-function lane(camera, top, { label, width, laneHeight }) {
-  return svg("g", {},
+function lane(camera, top, { label, width }) {
+  return svg(
+    "g",
+    {},
     svg("line", { class: "lane-line", x1: 0, x2: width, y1: top, y2: top }),
-    svg("text", { class: "lane-name", x: 12, y: top + (label ? 20 : 16) }, camera.camera_id.length > 16 ?
-      `${camera.camera_id.slice(0, 15)}…` : camera.camera_id),
-    label ? svg("text", { x: 12, y: top + 35 },
-      `${camera.modality === "thermal" ? "Thermal" : camera.modality.toUpperCase()} · ${camera.tracklets}`) : null);
+    svg(
+      "text",
+      { class: "lane-name", x: 12, y: top + (label ? 20 : 16) },
+      camera.camera_id.length > 16 ? `${camera.camera_id.slice(0, 15)}…` : camera.camera_id,
+    ),
+    label
+      ? svg(
+          "text",
+          { x: 12, y: top + 35 },
+          `${camera.modality === "thermal" ? "Thermal" : camera.modality.toUpperCase()} · ${camera.tracklets}`,
+        )
+      : null,
+  );
 }
 
 /** From stay to stay; dashed where nobody confirmed that both are one person. */
 function path(details, { x, label, drawn, barTop, middle }) {
   const shown = new Set(drawn.map((each) => each.tracklet_id));
-  const at = (each, when) => [Math.max(x(when), label), shown.has(each.tracklet_id) ? barTop(each) + 4.5 : middle(
-    each)];
-  const sure = new Set(details.links.filter((link) => link.state === "confirmed").flatMap((link) => [
-    `${link.tracklet_id} ${link.to_tracklet_id}`, `${link.to_tracklet_id} ${link.tracklet_id}`]));
+  const at = (each, when) => [
+    Math.max(x(when), label),
+    shown.has(each.tracklet_id) ? barTop(each) + 4.5 : middle(each),
+  ];
+  const sure = new Set(
+    details.links
+      .filter((link) => link.state === "confirmed")
+      .flatMap((link) => [`${link.tracklet_id} ${link.to_tracklet_id}`, `${link.to_tracklet_id} ${link.tracklet_id}`]),
+  );
   return details.path.slice(1).map((each, before) => {
     const previous = details.path[before];
     const [x1, y1] = at(previous, previous.end);
     const [x2, y2] = at(each, each.start);
     const bend = Math.max((x2 - x1) / 2, 6);
     const d = `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
-    return svg(
-    "path", { class: `path${sure.has(`${each.tracklet_id} ${previous.tracklet_id}`) ? "" : " probable"}`, d });
+    return svg("path", {
+      class: `path${sure.has(`${each.tracklet_id} ${previous.tracklet_id}`) ? "" : " probable"}`,
+      d,
+    });
   });
 }
 
 function drag(drawing, spanNow, moved, done) {
   let from = null;
-  drawing.addEventListener("pointerdown", (event) => { if (event.button === 0 && !event.target.closest("a"))
-    from = { x: event.clientX, span: spanNow() }; });
+  drawing.addEventListener("pointerdown", (event) => {
+    if (event.button === 0 && !event.target.closest("a")) from = { x: event.clientX, span: spanNow() };
+  });
   drawing.addEventListener("pointermove", (event) => {
     if (!from) return;
     if (!drawing.hasPointerCapture(event.pointerId)) drawing.setPointerCapture(event.pointerId);
@@ -404,9 +591,13 @@ function drag(drawing, spanNow, moved, done) {
     const by = ((from.x - event.clientX) / drawing.getBoundingClientRect().width) * (from.span[1] - from.span[0]);
     moved(from.span.map((each) => Math.round(each + by)));
   });
-  const end = () => { if (from) { from = null;
+  const end = () => {
+    if (from) {
+      from = null;
       drawing.classList.remove("dragging");
-      done(); } };
+      done();
+    }
+  };
   drawing.addEventListener("pointerup", end);
   drawing.addEventListener("pointercancel", end);
 }

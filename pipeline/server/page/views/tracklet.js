@@ -13,12 +13,15 @@ const MOST_LINKS = 12;
 
 export async function show({ root, id, params, may, current, session }) {
   const details = await api.tracklet(id);
-  const links = details.links.map((link) => ({ ...link, other: link.tracklet_id === id ? link.to_tracklet_id : link
-        .tracklet_id }))
+  const links = details.links
+    .map((link) => ({ ...link, other: link.tracklet_id === id ? link.to_tracklet_id : link.tracklet_id }))
     .sort((a, b) => rankOf(b) - rankOf(a) || b.probability - a.probability);
   const beside = neighbours(details);
-  const others = new Map(await Promise.all(links.slice(0, MOST_LINKS).map(async (link) => [link.other, await api
-    .tracklet(link.other).catch(() => null)])));
+  const others = new Map(
+    await Promise.all(
+      links.slice(0, MOST_LINKS).map(async (link) => [link.other, await api.tracklet(link.other).catch(() => null)]),
+    ),
+  );
   const { previous, next } = await beside;
   if (!current()) return undefined;
   const from = params.get("from");
@@ -26,52 +29,127 @@ export async function show({ root, id, params, may, current, session }) {
   document.title = `${details.camera_id} ${clock(details.start)} · ${session.site ?? "Tracklet"}`;
 
   const player = clip(details);
-  const step = (name, text, sign) => (name ?
-    h("a", { class: "button icon-only", href: here(name), "aria-label": text, title: text }, icon(sign)) :
-    h("button", { type: "button", class: "icon-only", disabled: true, "aria-label": text }, icon(sign)));
+  const step = (name, text, sign) =>
+    name
+      ? h("a", { class: "button icon-only", href: here(name), "aria-label": text, title: text }, icon(sign))
+      : h("button", { type: "button", class: "icon-only", disabled: true, "aria-label": text }, icon(sign));
 
   async function decide(link, confirming) {
     const done = await (confirming ? confirmLink : rejectLink)(id, link.other);
     if (done && current()) show({ root, id, params, may, current, session });
   }
-  const confirmFirst = () => { const link = links.find((each) => each.state === "probable"); if (link && may(
-        "decide")) decide(link, true); };
+  const confirmFirst = () => {
+    const link = links.find((each) => each.state === "probable");
+    if (link && may("decide")) decide(link, true);
+  };
 
-  replace(root,
-    h("div", { class: "head" },
-      from ? h("a", { class: "button icon-only plain", href: "#", "aria-label": "Back", title: "Back (u)",
-        on: { click: (event) => { event.preventDefault();
-            history.back(); } } }, icon("back")) : null,
-      h("h1", {}, `${details.camera_id}, ${clock(details.start)}`), badge(details.modality),
-      details.person ? h("a", { class: "badge", href: href("persons", details.person),
-        title: `All of ${details.person}` }, details.person) : mark(
-        `rejected: ${details.rejected.replaceAll("_", " ")}`, "bad"),
+  replace(
+    root,
+    h(
+      "div",
+      { class: "head" },
+      from
+        ? h(
+            "a",
+            {
+              class: "button icon-only plain",
+              href: "#",
+              "aria-label": "Back",
+              title: "Back (u)",
+              on: {
+                click: (event) => {
+                  event.preventDefault();
+                  history.back();
+                },
+              },
+            },
+            icon("back"),
+          )
+        : null,
+      h("h1", {}, `${details.camera_id}, ${clock(details.start)}`),
+      badge(details.modality),
+      details.person
+        ? h(
+            "a",
+            { class: "badge", href: href("persons", details.person), title: `All of ${details.person}` },
+            details.person,
+          )
+        : mark(`rejected: ${details.rejected.replaceAll("_", " ")}`, "bad"),
       h("span", { class: "grow" }),
-      h("span", { class: "row" }, step(previous, "Previous of this camera (k)", "back"), step(next,
-        "Next of this camera (j)", "next")),
-      details.person ? h("a", { class: "button", href: searchFor(id) }, icon("search"), "Find this person") :
-      null,
-      may("evidence") ? h("button", { type: "button", title: "Put into a case (e)", on: { click: () => addToCase([
-            id]) } }, icon("cases"), "Add to case") : null,
-      h("p", { class: "under small" }, h("span", { title: utc(details.start) }, day(details.start)),
-        ` · ${duration(details.seconds)} · ${details.frames} boxes`)),
-    h("div", { class: "tracklet" },
+      h(
+        "span",
+        { class: "row" },
+        step(previous, "Previous of this camera (k)", "back"),
+        step(next, "Next of this camera (j)", "next"),
+      ),
+      details.person ? h("a", { class: "button", href: searchFor(id) }, icon("search"), "Find this person") : null,
+      may("evidence")
+        ? h(
+            "button",
+            { type: "button", title: "Put into a case (e)", on: { click: () => addToCase([id]) } },
+            icon("cases"),
+            "Add to case",
+          )
+        : null,
+      h(
+        "p",
+        { class: "under small" },
+        h("span", { title: utc(details.start) }, day(details.start)),
+        ` · ${duration(details.seconds)} · ${details.frames} boxes`,
+      ),
+    ),
+    h(
+      "div",
+      { class: "tracklet" },
       h("div", { class: "stack loose" }, player.element, views(details)),
-      h("div", { class: "stack loose" }, sideBySide(details, links, others), linkList(links, others, { may,
-        decide, here }), facts(details))));
+      h(
+        "div",
+        { class: "stack loose" },
+        sideBySide(details, links, others),
+        linkList(links, others, { may, decide, here }),
+        facts(details),
+      ),
+    ),
+  );
 
   keys.here([
-    { keys: [" "], text: "Play or pause", run: (event) => (event.target.matches("button, a, summary, video") ?
-        false : player.toggle()) },
+    {
+      keys: [" "],
+      text: "Play or pause",
+      run: (event) => (event.target.matches("button, a, summary, video") ? false : player.toggle()),
+    },
     { keys: ["b"], text: "Box on or off", run: player.box },
     { keys: [","], text: "One frame back", run: () => player.step(-1) },
     { keys: ["."], text: "One frame on", run: () => player.step(1) },
-    { keys: ["k", "ArrowLeft"], text: "Previous of this camera", run: () => { if (previous) go(here(
-          previous)); } },
-    { keys: ["j", "ArrowRight"], text: "Next of this camera", run: () => { if (next) go(here(next)); } },
-    { keys: ["f"], text: "Find this person", run: () => { if (details.person) go(searchFor(id)); } },
+    {
+      keys: ["k", "ArrowLeft"],
+      text: "Previous of this camera",
+      run: () => {
+        if (previous) go(here(previous));
+      },
+    },
+    {
+      keys: ["j", "ArrowRight"],
+      text: "Next of this camera",
+      run: () => {
+        if (next) go(here(next));
+      },
+    },
+    {
+      keys: ["f"],
+      text: "Find this person",
+      run: () => {
+        if (details.person) go(searchFor(id));
+      },
+    },
     { keys: ["c"], text: "Confirm the best link", run: confirmFirst },
-    { keys: ["e"], text: "Add to case", run: () => { if (may("evidence")) addToCase([id]); } },
+    {
+      keys: ["e"],
+      text: "Add to case",
+      run: () => {
+        if (may("evidence")) addToCase([id]);
+      },
+    },
   ]);
   return { dispose: player.dispose };
 }
@@ -82,17 +160,25 @@ async function neighbours({ camera_id: camera, start }) {
     api.tracklets({ camera, to: start, order: "newest", limit: 1 }),
     api.tracklets({ camera, from: start, order: "oldest", limit: 50 }),
   ]);
-  return { previous: before.items[0]?.tracklet_id, next: after.items.find((each) => each.start > start)
-    ?.tracklet_id };
+  return { previous: before.items[0]?.tracklet_id, next: after.items.find((each) => each.start > start)?.tracklet_id };
 }
 
 const rankOf = (link) => ({ confirmed: 2, probable: 1, rejected: 0 })[link.state];
 
 /** The clip, with the box or without. */
 function clip(details) {
-  if (!details.clip) return { element: h("div", { class: "panel" }, h("p", { class: "empty" },
-      "Neither the recording nor the views are kept any more.")), toggle: () => {}, box: () => {}, step: () => {},
-    dispose: () => {} };
+  if (!details.clip)
+    return {
+      element: h(
+        "div",
+        { class: "panel" },
+        h("p", { class: "empty" }, "Neither the recording nor the views are kept any more."),
+      ),
+      toggle: () => {},
+      box: () => {},
+      step: () => {},
+      dispose: () => {},
+    };
   let boxed = true;
   const video = h("video", {
     src: media.clip(details.tracklet_id, { box: true }),
@@ -104,107 +190,219 @@ function clip(details) {
     autoplay: !matchMedia("(prefers-reduced-motion: reduce)").matches,
     "aria-label": `Clip of ${nameOf(details)}`,
     on: {
-      error: () => { if (video.hasAttribute("src")) toast(Object.assign(new Error(
-        "clip"), { title: "The clip cannot be played",
-          detail: "The recording may be gone, or this browser has no H.264." })); },
-    }
+      error: () => {
+        if (video.hasAttribute("src"))
+          toast(
+            Object.assign(new Error("clip"), {
+              title: "The clip cannot be played",
+              detail: "The recording may be gone, or this browser has no H.264.",
+            }),
+          );
+      },
+    },
   });
   const perFrame = details.frames > 1 ? details.seconds / (details.frames - 1) : 0.1;
   const control = {
-    toggle: () => { if (video.paused) video.play();
-      else video.pause(); },
+    toggle: () => {
+      if (video.paused) video.play();
+      else video.pause();
+    },
     box: () => {
       boxed = !boxed;
       const { currentTime, paused } = video;
       video.src = media.clip(details.tracklet_id, { box: boxed });
-      video.addEventListener("loadedmetadata", () => { video.currentTime = currentTime; if (!paused) video
-        .play(); }, { once: true });
+      video.addEventListener(
+        "loadedmetadata",
+        () => {
+          video.currentTime = currentTime;
+          if (!paused) video.play();
+        },
+        { once: true },
+      );
       boxButton.setAttribute("aria-pressed", String(boxed));
       say(boxed ? "Box on" : "Box off");
     },
-    step: (by) => { video.pause();
-      video.currentTime = Math.max(0, video.currentTime + by * perFrame); },
-    dispose: () => { video.removeAttribute("src");
-      video.load(); },
+    step: (by) => {
+      video.pause();
+      video.currentTime = Math.max(0, video.currentTime + by * perFrame);
+    },
+    dispose: () => {
+      video.removeAttribute("src");
+      video.load();
+    },
   };
-  const boxButton = h("button", { type: "button", class: "plain", "aria-pressed": "true", title: "Box on or off (b)",
-    on: { click: control.box } }, icon("box"), "Box");
-  const element = h("figure", { class: "player" }, h("div", { class: "clip" }, video),
-    h("figcaption", { class: "row small muted" }, boxButton, details.clip === "crops" ?
-      "Made of the kept views: the recording is not here." : "", h("span", { class: "grow" }),
-      details.zones.length ? h("span", {}, `stood in ${details.zones.join(", ")}`) : null));
+  const boxButton = h(
+    "button",
+    { type: "button", class: "plain", "aria-pressed": "true", title: "Box on or off (b)", on: { click: control.box } },
+    icon("box"),
+    "Box",
+  );
+  const element = h(
+    "figure",
+    { class: "player" },
+    h("div", { class: "clip" }, video),
+    h(
+      "figcaption",
+      { class: "row small muted" },
+      boxButton,
+      details.clip === "crops" ? "Made of the kept views: the recording is not here." : "",
+      h("span", { class: "grow" }),
+      details.zones.length ? h("span", {}, `stood in ${details.zones.join(", ")}`) : null,
+    ),
+  );
   return { element, ...control };
 }
 
 function views(details) {
   if (!details.crops.length) return null;
-  return h("section", { class: "panel" }, h("h2", {}, "Views that were kept"),
-    h("ul", { class: "strip", tabindex: 0, "aria-label": "Views, in order of time" }, details.crops.map((each) => h(
-      "li", { title: `${clock(each.captured_at)}, quality ${Math.round(each.quality * 100)} %` },
-      crop(each.url, `View at ${clock(each.captured_at)}, quality ${Math.round(each.quality * 100)} %`)))));
+  return h(
+    "section",
+    { class: "panel" },
+    h("h2", {}, "Views that were kept"),
+    h(
+      "ul",
+      { class: "strip", tabindex: 0, "aria-label": "Views, in order of time" },
+      details.crops.map((each) =>
+        h(
+          "li",
+          { title: `${clock(each.captured_at)}, quality ${Math.round(each.quality * 100)} %` },
+          crop(each.url, `View at ${clock(each.captured_at)}, quality ${Math.round(each.quality * 100)} %`),
+        ),
+      ),
+    ),
+  );
 }
 
 /** This tracklet, and the same moment or the same person in the other modality. */
 function sideBySide(details, links, others) {
   const figures = [figure(bestOf(details), details.modality, details.camera_id, "best view", null)];
-  for (const each of details.counterparts) figures.push(figure(each.url, each.modality, each.camera_id,
-    "the same moment", null));
+  for (const each of details.counterparts)
+    figures.push(figure(each.url, each.modality, each.camera_id, "the same moment", null));
   const seen = new Set([details.modality, ...details.counterparts.map((each) => each.modality)]);
   for (const link of links) {
     const other = others.get(link.other);
     if (!other || link.state === "rejected" || seen.has(other.modality)) continue;
     seen.add(other.modality);
-    figures.push(figure(bestOf(other), other.modality, other.camera_id,
-      `${link.state}, ${Math.round(link.probability * 100)} %`, href("tracklet", other.tracklet_id)));
+    figures.push(
+      figure(
+        bestOf(other),
+        other.modality,
+        other.camera_id,
+        `${link.state}, ${Math.round(link.probability * 100)} %`,
+        href("tracklet", other.tracklet_id),
+      ),
+    );
   }
-  return h("section", { class: "panel" }, h("h2", {}, "Modalities side by side"), h("div", { class: "side" },
-    figures),
-    figures.length === 1 ? h("p", { class: "muted small" }, "Nothing is linked to it in another modality yet.") :
-    null);
+  return h(
+    "section",
+    { class: "panel" },
+    h("h2", {}, "Modalities side by side"),
+    h("div", { class: "side" }, figures),
+    figures.length === 1 ? h("p", { class: "muted small" }, "Nothing is linked to it in another modality yet.") : null,
+  );
 }
 
 function figure(url, modality, camera, words, to) {
-  const picture = crop(url, `${camera}, ${modalityText(modality)}, ${words}`, to ? { tag: "a", href: to,
-    lazy: false } : { lazy: false });
+  const picture = crop(
+    url,
+    `${camera}, ${modalityText(modality)}, ${words}`,
+    to ? { tag: "a", href: to, lazy: false } : { lazy: false },
+  );
   return h("figure", {}, picture, h("figcaption", {}, badge(modality), h("strong", {}, camera), words));
 }
 
 function linkList(links, others, { may, decide, here }) {
   const shown = links.filter((link) => others.get(link.other));
-  return h("section", { class: "panel" }, h("h2", {}, "Links, and why"),
-    shown.length ? h("ul", { class: "links" }, shown.map((link) => {
-      const other = others.get(link.other);
-      return h("li", { dataset: { link: link.other } },
-        h("a", { href: here(link.other), "aria-label": `Open ${nameOf(other)}` }, crop(bestOf(other), "")),
-        h("div", { class: "stack tight" },
-          h("div", { class: "row wrap" }, h("strong", {}, other.camera_id), badge(other.modality), mark(link
-            .state, { confirmed: "good", rejected: "bad", probable: "" } [link.state])),
-          h("span", { class: "small muted" }, moment(other.start, { withDay: true })),
-          chance(link.probability), h("span", { class: "small muted" }, reason(link, other))),
-        may("decide") ? h("div", { class: "stack tight" },
-          link.state !== "confirmed" ? h("button", { type: "button", class: "small", on: { click: () =>
-                decide(link, true) } }, icon("check"), "Confirm") : null,
-          link.state !== "rejected" ? h("button", { type: "button", class: "small danger", on: { click: () =>
-                decide(link, false) } }, icon("reject"), "Reject") : null) : null);
-    })) : h("p", { class: "muted" }, "No link: this person was new when they were seen here."));
+  return h(
+    "section",
+    { class: "panel" },
+    h("h2", {}, "Links, and why"),
+    shown.length
+      ? h(
+          "ul",
+          { class: "links" },
+          shown.map((link) => {
+            const other = others.get(link.other);
+            return h(
+              "li",
+              { dataset: { link: link.other } },
+              h("a", { href: here(link.other), "aria-label": `Open ${nameOf(other)}` }, crop(bestOf(other), "")),
+              h(
+                "div",
+                { class: "stack tight" },
+                h(
+                  "div",
+                  { class: "row wrap" },
+                  h("strong", {}, other.camera_id),
+                  badge(other.modality),
+                  mark(link.state, { confirmed: "good", rejected: "bad", probable: "" }[link.state]),
+                ),
+                h("span", { class: "small muted" }, moment(other.start, { withDay: true })),
+                chance(link.probability),
+                h("span", { class: "small muted" }, reason(link, other)),
+              ),
+              may("decide")
+                ? h(
+                    "div",
+                    { class: "stack tight" },
+                    link.state !== "confirmed"
+                      ? h(
+                          "button",
+                          { type: "button", class: "small", on: { click: () => decide(link, true) } },
+                          icon("check"),
+                          "Confirm",
+                        )
+                      : null,
+                    link.state !== "rejected"
+                      ? h(
+                          "button",
+                          { type: "button", class: "small danger", on: { click: () => decide(link, false) } },
+                          icon("reject"),
+                          "Reject",
+                        )
+                      : null,
+                  )
+                : null,
+            );
+          }),
+        )
+      : h("p", { class: "muted" }, "No link: this person was new when they were seen here."),
+  );
 }
 
 function reason(link, other) {
   const alike = `cosine ${link.cosine.toFixed(3)} to ${modalityText(other.modality)}`;
-  return { probable: `The program's guess: ${alike}.`, confirmed: `An operator confirmed it: ${alike}.`,
-    rejected: `An operator rejected it: ${alike}.` } [link.state];
+  return {
+    probable: `The program's guess: ${alike}.`,
+    confirmed: `An operator confirmed it: ${alike}.`,
+    rejected: `An operator rejected it: ${alike}.`,
+  }[link.state];
 }
 
 function facts(details) {
   const fact = (name, value) => [h("dt", {}, name), h("dd", {}, value)];
-  return h("section", { class: "panel" }, h("h2", {}, "Facts"), h("dl", { class: "facts" },
-    fact("Tracklet", h("code", {}, details.tracklet_id)),
-    fact("Seen", [`${clock(details.start)} – ${clock(details.end)}, `, h("span", { class: "muted" },
-      `${utc(details.start)}`)]),
-    fact("Time from", details.time_source.replaceAll("_", " ")),
-    fact("Quality", `${Math.round(details.quality * 100)} % in the best view`),
-    fact("Frame", `${details.width} × ${details.height} px`),
-    details.zones.length ? fact("Zones", details.zones.join(", ")) : null,
-    details.cases.length ? fact("Cases", details.cases.map((each, at) => [at ? ", " : "", h("a", { href: href(
-        "cases", each) }, each)])) : null));
+  return h(
+    "section",
+    { class: "panel" },
+    h("h2", {}, "Facts"),
+    h(
+      "dl",
+      { class: "facts" },
+      fact("Tracklet", h("code", {}, details.tracklet_id)),
+      fact("Seen", [
+        `${clock(details.start)} – ${clock(details.end)}, `,
+        h("span", { class: "muted" }, `${utc(details.start)}`),
+      ]),
+      fact("Time from", details.time_source.replaceAll("_", " ")),
+      fact("Quality", `${Math.round(details.quality * 100)} % in the best view`),
+      fact("Frame", `${details.width} × ${details.height} px`),
+      details.zones.length ? fact("Zones", details.zones.join(", ")) : null,
+      details.cases.length
+        ? fact(
+            "Cases",
+            details.cases.map((each, at) => [at ? ", " : "", h("a", { href: href("cases", each) }, each)]),
+          )
+        : null,
+    ),
+  );
 }

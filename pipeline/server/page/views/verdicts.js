@@ -9,9 +9,11 @@ async function standingPurpose() {
   const known = sessionStorage.getItem("purpose")?.trim();
   if (known) return { purpose: known };
   if (!needsPurpose()) return {};
-  const told = await confirmed("What is it for?",
-    "This site wants to know the purpose of every decision. It stands in the audit.", { yes: "Go on",
-      purpose: true });
+  const told = await confirmed(
+    "What is it for?",
+    "This site wants to know the purpose of every decision. It stands in the audit.",
+    { yes: "Go on", purpose: true },
+  );
   if (!told?.purpose) return null;
   sessionStorage.setItem("purpose", told.purpose);
   return told;
@@ -28,8 +30,12 @@ async function decided(run, text) {
 /** Take a decision back. */
 export const takeBack = (number) => decided((why) => api.undo(number, why), "Taken back.");
 
-export const undoable = (decision, then = () => {}) => ({ text: "Undo", run: async () => { if (await takeBack(decision
-        .decision_id)) then(); } });
+export const undoable = (decision, then = () => {}) => ({
+  text: "Undo",
+  run: async () => {
+    if (await takeBack(decision.decision_id)) then();
+  },
+});
 
 /** Say that tracklets show one person: persons are merged where they differ, then each link is confirmed. */
 export async function confirmTogether(names, why = {}) {
@@ -37,9 +43,13 @@ export async function confirmTogether(names, why = {}) {
   if (!found) return null;
   const persons = [...new Set(found.map((each) => each.person))];
   return ask("These show one person", (finish) => {
-    const purpose = h("input", { type: "text", maxlength: 2000, value: why.purpose ?? sessionStorage.getItem(
-        "purpose") ?? "", placeholder: needsPurpose() ? "required here" : "stands in the audit",
-      required: needsPurpose() });
+    const purpose = h("input", {
+      type: "text",
+      maxlength: 2000,
+      value: why.purpose ?? sessionStorage.getItem("purpose") ?? "",
+      placeholder: needsPurpose() ? "required here" : "stands in the audit",
+      required: needsPurpose(),
+    });
     const place = h("div", {});
     const run = async (event) => {
       event.preventDefault();
@@ -50,62 +60,93 @@ export async function confirmTogether(names, why = {}) {
         replace(place, problem(error));
       }
     };
-    return h("form", { class: "stack loose", on: { submit: run } },
-      h("div", { class: "strip", tabindex: 0, role: "group", "aria-label": "Tracklets to be confirmed" },
-        found.map((each) => crop(bestOf(each), `${each.camera_id}, ${each.person}`))),
-      h("p", {}, persons.length > 1 ?
-        `They were given to ${persons.join(" and ")}. Confirming merges these into ${persons[0]}, with all their tracklets. It can be undone.` :
-        `All were given to ${persons[0]}. Confirming says that a human looked: the program will not move them any more.`
-        ),
-      h("label", { class: "field" }, h("span", {}, "Purpose"), purpose), place,
-      h("div", { class: "foot" }, h("button", { type: "button", on: { click: () => finish(null) } },
-        "Cancel"), h("button", { type: "submit", class: "main", autofocus: true }, "Confirm")));
+    return h(
+      "form",
+      { class: "stack loose", on: { submit: run } },
+      h(
+        "div",
+        { class: "strip", tabindex: 0, role: "group", "aria-label": "Tracklets to be confirmed" },
+        found.map((each) => crop(bestOf(each), `${each.camera_id}, ${each.person}`)),
+      ),
+      h(
+        "p",
+        {},
+        persons.length > 1
+          ? `They were given to ${persons.join(" and ")}. Confirming merges these into ${persons[0]}, with all their tracklets. It can be undone.`
+          : `All were given to ${persons[0]}. Confirming says that a human looked: the program will not move them any more.`,
+      ),
+      h("label", { class: "field" }, h("span", {}, "Purpose"), purpose),
+      place,
+      h(
+        "div",
+        { class: "foot" },
+        h("button", { type: "button", on: { click: () => finish(null) } }, "Cancel"),
+        h("button", { type: "submit", class: "main", autofocus: true }, "Confirm"),
+      ),
+    );
   });
 }
 
 async function decide(found, persons, why) {
   let decision = null;
   for (const other of persons.slice(1)) decision = await api.merge({ into: persons[0], other, ...why });
-  for (const each of found.slice(1)) decision = await api.confirm({ tracklet_id: each.tracklet_id,
-    to_tracklet_id: found[0].tracklet_id, ...why });
-  toast(`${count(found.length, "tracklet")} confirmed as ${persons[0]}.`, { kind: "good", act: { text: "See person",
-      run: () => go(href("persons", persons[0])) } });
+  for (const each of found.slice(1))
+    decision = await api.confirm({ tracklet_id: each.tracklet_id, to_tracklet_id: found[0].tracklet_id, ...why });
+  toast(`${count(found.length, "tracklet")} confirmed as ${persons[0]}.`, {
+    kind: "good",
+    act: { text: "See person", run: () => go(href("persons", persons[0])) },
+  });
   return decision;
 }
 
 /** Two tracklets show two people. */
-export const rejectLink = (name, other) => decided((why) => api.reject({ tracklet_id: name, to_tracklet_id: other, ...
-  why }), "Noted: two people.");
+export const rejectLink = (name, other) =>
+  decided((why) => api.reject({ tracklet_id: name, to_tracklet_id: other, ...why }), "Noted: two people.");
 
 /** Two tracklets of one person do show that person. */
-export const confirmLink = (name, other) => decided((why) => api.confirm({ tracklet_id: name, to_tracklet_id: other,
-  ...why }), "Link confirmed.");
+export const confirmLink = (name, other) =>
+  decided((why) => api.confirm({ tracklet_id: name, to_tracklet_id: other, ...why }), "Link confirmed.");
 
 /** Put tracklets into a case that is open, or into a new one. */
-export function addToCase(names, why = {}) {
+export function addToCase(names) {
   return ask(`Add ${count(names.length, "tracklet")} to a case`, (finish) => {
     const body = h("div", {}, waiting());
     (async () => {
       const cases = (await attempt(() => api.cases()))?.items.filter((each) => !each.closed) ?? [];
-      replace(body, caseForm(names, cases, why, finish));
+      replace(body, caseForm(names, cases, finish));
       body.querySelector("select, input").focus();
     })();
     return body;
   });
 }
 
-function caseForm(names, cases, why, finish) {
-  const choice = h("select", {}, cases.map((each) => h("option", { value: each.case }, each.title ?
-    `${each.case}: ${each.title}` : each.case)), h("option", { value: "" }, "A new case"));
-  const name = h("input", { type: "text", pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}",
-    title: "letters, digits, _, - and .", placeholder: "2026-0417", value: "" });
+function caseForm(names, cases, finish) {
+  const choice = h(
+    "select",
+    {},
+    cases.map((each) => h("option", { value: each.case }, each.title ? `${each.case}: ${each.title}` : each.case)),
+    h("option", { value: "" }, "A new case"),
+  );
+  const name = h("input", {
+    type: "text",
+    pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}",
+    title: "letters, digits, _, - and .",
+    placeholder: "2026-0417",
+    value: "",
+  });
   const title = h("input", { type: "text", maxlength: 2000, placeholder: "what it is about" });
   const note = h("input", { type: "text", maxlength: 2000, placeholder: "beside these tracklets", value: "" });
-  const fresh = h("div", { class: "stack", hidden: true }, h("label", { class: "field" }, h("span", {},
-    "Number of the new case"), name), h("label", { class: "field" }, h("span", {}, "Title"), title));
+  const fresh = h(
+    "div",
+    { class: "stack", hidden: true },
+    h("label", { class: "field" }, h("span", {}, "Number of the new case"), name),
+    h("label", { class: "field" }, h("span", {}, "Title"), title),
+  );
   const place = h("div", {});
-  const switched = () => { fresh.hidden = choice.value !== "";
-    name.required = choice.value === ""; };
+  const switched = () => {
+    fresh.hidden = choice.value !== "";
+    name.required = choice.value === "";
+  };
   choice.addEventListener("change", switched);
   if (!cases.length) choice.value = "";
   switched();
@@ -115,16 +156,27 @@ function caseForm(names, cases, why, finish) {
       const into = choice.value || name.value;
       if (!choice.value) await api.openCase({ case_id: into, title: title.value });
       await api.hold(into, { tracklets: names, ...(note.value ? { note: note.value } : {}) });
-      toast(`${count(names.length, "tracklet")} in case ${into}.`, { kind: "good", act: { text: "Open case",
-          run: () => go(href("cases", into)) } });
+      toast(`${count(names.length, "tracklet")} in case ${into}.`, {
+        kind: "good",
+        act: { text: "Open case", run: () => go(href("cases", into)) },
+      });
       finish(into);
     } catch (error) {
       replace(place, problem(error));
     }
   };
-  return h("form", { class: "stack loose", on: { submit: run } }, h("label", { class: "field" }, h("span", {},
-      "Case"), choice), fresh,
-    h("label", { class: "field" }, h("span", {}, "Note"), note), place,
-    h("div", { class: "foot" }, h("button", { type: "button", on: { click: () => finish(null) } }, "Cancel"), h(
-      "button", { type: "submit", class: "main" }, "Add")));
+  return h(
+    "form",
+    { class: "stack loose", on: { submit: run } },
+    h("label", { class: "field" }, h("span", {}, "Case"), choice),
+    fresh,
+    h("label", { class: "field" }, h("span", {}, "Note"), note),
+    place,
+    h(
+      "div",
+      { class: "foot" },
+      h("button", { type: "button", on: { click: () => finish(null) } }, "Cancel"),
+      h("button", { type: "submit", class: "main" }, "Add"),
+    ),
+  );
 }

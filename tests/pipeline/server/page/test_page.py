@@ -56,6 +56,9 @@ def searches(page: Page) -> list[dict[str, object]]:
 
 
 def answers_of(page: Page) -> list[str]:
+    """Those of the last search that was asked for."""
+    expect(page.locator(".found")).not_to_have_attribute("aria-busy", "true")
+    expect(page.locator(".answer").first).to_be_visible()
     found = page.locator(".answer").evaluate_all("cards => cards.map(card => card.dataset.tracklet)")
     return list(map(str, found))
 
@@ -118,9 +121,9 @@ def test_from_an_empty_page_to_verified_evidence(
     page.get_by_role("button", name="Time of day").click()
     page.get_by_role("button", name=re.compile("^Night")).click()
     expect(page.get_by_role("button", name="Remove filter Time of day")).to_be_visible()
-    expect(page.locator(".answer .badge.rgb")).to_have_count(0)
     found = answers_of(page)
     assert recorded.people[found[0]] == person
+    expect(page.locator(".answer .badge.rgb")).to_have_count(0)
     expect(page.locator(".answer time").first).to_contain_text("23:3")  # the site's clock, not the browser's
     expect(page.locator(".answer time").first).to_have_attribute("title", re.compile("21:3.* UTC"))
 
@@ -193,7 +196,6 @@ def test_the_same_by_keyboard_alone(site: Served, page: Page, recorded: Recorded
         keys.press("Enter")  # the first choice below: infrared, night
         expect(page.get_by_role("button", name=f"Remove filter {name}")).to_be_visible()
     expect(page.locator(".answer .badge.rgb")).to_have_count(0)
-    expect(page.locator(".found")).not_to_have_attribute("aria-busy", "true")
     found = answers_of(page)
     starred = [each for each in found if recorded.people.get(each) == person][:2]
     assert found[0] == starred[0]

@@ -1,0 +1,85 @@
+"""Frames from a moment on are those that reading from the beginning gives, bit by bit."""
+
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from pipeline.clips import frame_shown
+from pipeline.frame import Frame
+from pipeline.sources.images import ImageSource, SequenceTiming
+from pipeline.sources.seek import frames_from
+from pipeline.sources.video import VideoSource
+from reid.modality import Modality
+from tests.pipeline.factories import NOON
+from tests.pipeline.footage import picture, write_images
+
+
+def write(path: Path, ticks: list[int], *, options: dict[str, str], container: str) -> Path:
+    """A video whose frames have these times, in hundredths of a second."""
+    with av.open(path, "w", format=container) as file:
+        stream = file.add_stream("libx264", rate=10, options={"preset": "ultrafast", **options})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 100)
+        for number, tick in enumerate(ticks):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            frame.pts, frame.time_base = tick, Fraction(1, 100)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    return path
+
+
+def same(a: Frame, b: Frame) -> bool:
+    return (a.index, a.pts_seconds, a.captured_at) == (b.index, b.pts_seconds, b.captured_at) and bool(
+        np.array_equal(a.image, b.image)
+    )
+
+
+@pytest.mark.parametrize(
+    ("container", "suffix", "options"),
+    [
+        ("mp4", "mp4", {"g": "25", "bf": "0"}),
+        ("mp4", "mp4", {"g": "40", "bf": "3", "x264-params": "open-gop=1"}),
+        ("matroska", "mkv", {"g": "25", "bf": "2"}),
+        ("mpegts", "ts", {"g": "25", "bf": "0"}),
+    ],
+)
+@pytest.mark.parametrize("uneven", [False, True], ids=["even", "uneven"])
+def test_any_moment_of_a_video(
+    tmp_path: Path, container: str, suffix: str, options: dict[str, str], uneven: bool
+) -> None:
+    rng = np.random.default_rng(1)
+    steps = rng.integers(3, 40, 119) if uneven else np.full(119, 10)
+    ticks = [0, *np.cumsum(steps).tolist()]
+    path = write(tmp_path / f"v.{suffix}", ticks, options=options, container=container)
+    whole = list(VideoSource("gate", path, Modality.RGB, start=NOON))
+    assert len(whole) == 120
+    for seconds in (0.0, 1.9, 2.05, *rng.uniform(2, whole[-1].pts_seconds, 12), whole[-1].pts_seconds):
+        source = VideoSource("gate", path, Modality.RGB, start=NOON)
+        found = list(islice(frames_from(source, float(seconds)), 60))
+        first = found[0].index
+        assert found[0].pts_seconds <= seconds
+        assert all(same(a, b) for a, b in zip(found, whole[first:], strict=False))
+        at = frame_shown(frames_from(source, float(seconds)), float(seconds))
+        expected = frame_shown(whole, float(seconds))
+        assert at is not None
+        assert expected is not None
+        assert same(at, expected)
+
+
+def test_a_late_moment_is_found_without_decoding_what_is_before(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.mp4", list(range(0, 12_000, 10)), options={"g": "25", "bf": "0"}, container="mp4")
+    first = next(iter(frames_from(VideoSource("gate", path, Modality.RGB, start=NOON), 100.0)))
+    assert 97.4 < first.pts_seconds <= 100.0
+
+
+def test_images_begin_at_the_moment(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "stills", [picture(number) for number in range(30)])
+    source = ImageSource("gate", str(folder), Modality.RGB, timing=SequenceTiming(fps=10, start=NOON))
+    whole = list(source)
+    found = list(frames_from(source, 1.55))
+    assert [each.index for each in found] == list(range(15, 30))
+    assert all(same(a, b) for a, b in zip(found, whole[15:], strict=True))
