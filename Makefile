@@ -26,8 +26,9 @@ demo: $(STAMP) ## the whole line on a synthetic site: render it, run the pipelin
 	$(BIN)/python run_pipeline.py run --config configs/demo.yaml --output runs/demo --overwrite
 	$(BIN)/python run_pipeline.py evaluate --run runs/demo --truth runs/demo/site --videos
 
-test: $(STAMP) ## the test suite with the coverage floor
-	$(BIN)/python -m pytest --cov --cov-report=term
+test: $(STAMP) ## the test suite, side by side and then what must be alone, with the coverage floor
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" --numprocesses logical --maxprocesses 8 --dist loadscope --cov --cov-report=
+	$(BIN)/python -m pytest -m alone --cov --cov-append --cov-report=term
 
 check: $(STAMP) ## style, types, import contracts
 	$(BIN)/ruff check .

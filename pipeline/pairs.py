@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 EXAMPLES = "pairs.jsonl"
 
-_FIT_SECONDS = 10.0  # between two fits
+_FIT_SECONDS = 10.0  # between two fits, at first
+_FIT_SHARE = 0.1  # and of the time that a fit looked at, later: it costs more, and changes less
 _NO_FIT = ClockFit(at=0.0, skew_seconds=0.0, drift=0.0, agreement=0.0)
 _RING_SECONDS = 1.5  # of the other camera's pictures that are kept
 _RING_BYTES = 100_000_000
@@ -139,7 +140,8 @@ class Pair:
         side.wanted.extend((tracklet_id, view, frame) for tracklet_id, view in views)
         if frame.camera_id == self.settings.cameras[0]:
             self._latest = seconds
-            if not self._fitted_at <= seconds < self._fitted_at + _FIT_SECONDS:
+            wait = max(_FIT_SECONDS, _FIT_SHARE * side.motion.span_seconds)
+            if not self._fitted_at <= seconds < self._fitted_at + wait:
                 self._fitted_at = seconds
                 self._measure()
         for camera in self.settings.cameras:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.allocator import give_back_freed_memory
 from pipeline.audit import AUDIT_COPY
 from pipeline.build import (
     build_builders,
@@ -329,10 +330,12 @@ class _Run:
                 self.intake.close()  # the open tracklets need the processor now
                 return
             self._take_over_new_config()
-            if self.live and time.monotonic() - self.reported_at > _REPORT_SECONDS:
-                self.write_report()
-                self._count_gallery()
+            if time.monotonic() - self.reported_at > _REPORT_SECONDS:
                 self.reported_at = time.monotonic()
+                give_back_freed_memory()
+                if self.live:
+                    self.write_report()
+                    self._count_gallery()
             wanted = batch[:left]
             for frame in batch[len(wanted) :]:
                 self.intake.drop(frame, SHUTDOWN)

@@ -20,6 +20,7 @@ from pipeline.frame import Image
 Floats = NDArray[np.float64]
 
 _SMALL_WH = (48, 36)
+_CELLS_WH = (8, 6)
 _SPAN_SECONDS = 300.0  # of the signals that a fit looks at: the longer, the better the drift is known
 _SEARCH_SECONDS = 60.0  # of those that the first fit searches in
 _LEAST_SECONDS = 30.0
@@ -32,6 +33,7 @@ _STEP_SECONDS = 0.05
 _SLOW_SECONDS = 1.5
 _DRIFT_SCALE = 100.0  # so that a step of it does about as much as one of the skew
 _DRIFT_STEPS = 11
+_MOST_REFINED = 0.1  # seconds by which the parts of the view may correct the whole of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Motion:
 
     def __init__(self) -> None:
         self._before: tuple[float, NDArray[np.float32]] | None = None
-        self._points: deque[tuple[float, float]] = deque()
+        self._points: deque[tuple[float, NDArray[np.float32]]] = deque()
 
     def add(self, image: Image, seconds: float) -> None:
         """Take the next frame.
@@ -85,30 +87,53 @@ class Motion:
                 self._points.clear()
             else:
                 change = np.abs(small - picture)
-                moved = np.maximum(change - 3 * np.median(change), 0).mean()  # the median is noise: most is still
-                self._points.append(((seconds + then) / 2, float(moved) / (seconds - then)))
+                moved = np.maximum(change - 3 * np.median(change), 0)  # the median is noise: most is still
+                cells = cv2.resize(moved, _CELLS_WH, interpolation=cv2.INTER_AREA).ravel() / (seconds - then)
+                self._points.append(((seconds + then) / 2, cells.astype(np.float32)))
         self._before = seconds, cast("NDArray[np.float32]", small)
         while self._points and self._points[-1][0] - self._points[0][0] > _SPAN_SECONDS:
             self._points.popleft()
 
-    def signal(self) -> tuple[Floats, Floats]:
-        """Times and strengths: the quick changes of the square root.
+    @property
+    def span_seconds(self) -> float:
+        """How long the signal is."""
+        return self._points[-1][0] - self._points[0][0] if self._points else 0.0
+
+    def signal(self, *, cells: bool = False) -> tuple[Floats, Floats]:
+        """Times (n,) and strengths (n, parts): the quick changes of the square root.
 
         The root, so that who is near does not outweigh all others; the quick changes, for how many are in view says
         little of when.
+
+        Args:
+            cells: Of each part of the view; else of the whole of it, one part.
         """
         if not self._points:
-            return np.empty(0), np.empty(0)
-        times, strength = np.array(self._points).T
-        strength = np.sqrt(np.minimum(strength, np.percentile(strength, 99)))  # a shutter or a lamp moves everything
+            return np.empty(0), np.empty((0, 1))
+        times = np.array([time for time, _ in self._points])
+        strength = np.array([moved for _, moved in self._points], np.float64)
+        if not cells:
+            strength = strength.mean(axis=1, keepdims=True)
+        # A shutter or a lamp moves everything.
+        strength = np.sqrt(np.minimum(strength, np.percentile(strength, 99.5 if cells else 99)))
         return times, strength - _smooth(times, strength)
 
 
 def _smooth(times: Floats, values: Floats) -> Floats:
-    """Mean over the time around each point."""
-    sums = np.concatenate([[0.0], np.cumsum((values[1:] + values[:-1]) / 2 * np.diff(times))])
+    """Mean over the time around each point, by columns."""
+    steps = (values[1:] + values[:-1]) / 2 * np.diff(times)[:, None]
+    sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(steps, axis=0)])
     low, high = np.maximum(times - _SLOW_SECONDS / 2, times[0]), np.minimum(times + _SLOW_SECONDS / 2, times[-1])
-    return cast("Floats", (np.interp(high, times, sums) - np.interp(low, times, sums)) / np.maximum(high - low, 1e-9))
+    within: Floats = (_read(times, sums, high) - _read(times, sums, low)) / np.maximum(high - low, 1e-9)[:, None]
+    return within
+
+
+def _read(times: Floats, values: Floats, where: Floats) -> Floats:
+    """Linear interpolation of each column at times within the first and the last."""
+    left = np.clip(np.searchsorted(times, where, side="right") - 1, 0, len(times) - 2)
+    share = ((where - times[left]) / (times[left + 1] - times[left]))[:, None]
+    read: Floats = values[left] * (1 - share) + values[left + 1] * share
+    return read
 
 
 def fit(first: Motion, second: Motion, *, known: ClockFit | None = None) -> ClockFit | None:
@@ -131,16 +156,13 @@ def fit(first: Motion, second: Motion, *, known: ClockFit | None = None) -> Cloc
         begin = recent.search(pair.at) if recent else None
         if begin is None:
             return None
-    skew, drift = begin
-    corners = np.array([(skew, drift), (skew + 0.03, drift), (skew, drift + 0.0005)]) * (1, _DRIFT_SCALE)
-    options: dict[str, Any] = {"initial_simplex": corners, "xatol": 1e-3, "fatol": 1e-5}
-    best = minimize(  # type: ignore[call-overload] # the stubs do not know the options of each method
-        lambda values: -pair.agreement(values[0], values[1] / _DRIFT_SCALE),
-        corners[0],
-        method="Nelder-Mead",
-        options=options,
-    )
-    skew, drift, agreement = float(best.x[0]), float(best.x[1]) / _DRIFT_SCALE, -float(best.fun)
+    found = pair.climb(*begin)
+    parts = _Signals.of(first, second, seconds=_SPAN_SECONDS, cells=True)
+    if parts is not None and parts.agreement(*found[:2]) >= _LEAST_AGREEMENT:
+        finer = parts.climb(*found[:2])
+        if abs(finer[0] - found[0]) <= _MOST_REFINED:
+            found = finer
+    skew, drift, agreement = found
     if agreement < _LEAST_AGREEMENT or abs(drift) > 1.5 * _MOST_DRIFT:
         return None
     return ClockFit(pair.at, skew, drift, agreement)
@@ -148,7 +170,7 @@ def fit(first: Motion, second: Motion, *, known: ClockFit | None = None) -> Cloc
 
 @dataclass(frozen=True, slots=True)
 class _Signals:
-    """Two signals; times are relative to ``at``, the middle of the first's."""
+    """Two signals; times (n,) are relative to ``at``, the middle of the first's; strengths (n, parts)."""
 
     at: float
     times: Floats
@@ -157,12 +179,12 @@ class _Signals:
     other_strength: Floats
 
     @classmethod
-    def of(cls, first: Motion, second: Motion, *, seconds: float) -> "_Signals | None":
+    def of(cls, first: Motion, second: Motion, *, seconds: float, cells: bool = False) -> "_Signals | None":
         """Of so many seconds at most, the latest; None when there is too little."""
-        times, strength = first.signal()
+        times, strength = first.signal(cells=cells)
         latest = times >= (times[-1] - seconds if len(times) else 0.0)
         times, strength = times[latest], strength[latest]
-        other_times, other_strength = second.signal()
+        other_times, other_strength = second.signal(cells=cells)
         if min(len(times), len(other_times)) < 20 or times[-1] - times[0] < _LEAST_SECONDS:
             return None
         at = float(times[0] + times[-1]) / 2
@@ -174,10 +196,22 @@ class _Signals:
         inside = (where >= self.other_times[0]) & (where <= self.other_times[-1])
         if inside.sum() < 0.6 * len(where):
             return -1.0
-        a, b = self.strength[inside], np.interp(where[inside], self.other_times, self.other_strength)
-        a, b = a - a.mean(), b - b.mean()
+        a, b = self.strength[inside], _read(self.other_times, self.other_strength, where[inside])
+        a, b = (a - a.mean(axis=0)).ravel(), (b - b.mean(axis=0)).ravel()
         scale = float(np.sqrt((a @ a) * (b @ b)))
         return float(a @ b) / scale if scale > 0 else -1.0
+
+    def climb(self, skew: float, drift: float) -> tuple[float, float, float]:
+        """The skew and drift near these at which the agreement is highest, and that."""
+        corners = np.array([(skew, drift), (skew + 0.03, drift), (skew, drift + 0.0005)]) * (1, _DRIFT_SCALE)
+        options: dict[str, Any] = {"initial_simplex": corners, "xatol": 1e-3, "fatol": 1e-5}
+        best = minimize(  # type: ignore[call-overload] # the stubs do not know the options of each method
+            lambda values: -self.agreement(values[0], values[1] / _DRIFT_SCALE),
+            corners[0],
+            method="Nelder-Mead",
+            options=options,
+        )
+        return float(best.x[0]), float(best.x[1]) / _DRIFT_SCALE, -float(best.fun)
 
     def search(self, at: float) -> tuple[float, float] | None:
         """The best skew (as it is at a time of the first clock) and drift of a grid; None when another is as good."""

@@ -22,6 +22,8 @@ import yaml
 from tests.pipeline.mjpeg import MjpegCamera
 from tests.pipeline.recordings import write_weights
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -14,6 +14,8 @@ from pipeline.monitoring import CameraStatus, Metrics, check_free, served
 from pipeline.prefetch import Ledger
 from pipeline.sources.base import SourceAccount, SourceState
 
+pytestmark = pytest.mark.alone
+
 
 def status(state: SourceState | None, *, camera: str = "gate") -> CameraStatus:
     account = None if state is None else SourceAccount(state=state)

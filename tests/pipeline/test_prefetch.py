@@ -16,6 +16,8 @@ from reid.modality import Modality
 from tests.pipeline.footage import frame_of
 from tests.pipeline.live import LiveCamera, grey
 
+pytestmark = pytest.mark.alone
+
 
 @dataclass
 class Recording:

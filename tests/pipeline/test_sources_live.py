@@ -35,6 +35,8 @@ from tests.pipeline.streams import (
     watching,
 )
 
+pytestmark = pytest.mark.alone
+
 
 def probe_error(url: str, *, modality: Modality = Modality.RGB, settings: StreamSettings = QUICK) -> SourceError:
     with pytest.raises(SourceError) as caught:

@@ -15,6 +15,8 @@ from simulation.site import MARKER
 from simulation.streaming import PACKAGES, StreamingError, Streams, clips_of, need_gstreamer, python_with_gstreamer
 from simulation.writers import ImageFolder, VideoFile
 
+pytestmark = pytest.mark.alone
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 COUNTS = [np.full((64, 96), 7300 + 10 * number, np.uint16) for number in range(12)]
 
