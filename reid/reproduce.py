@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -146,7 +147,7 @@ def config_for(request: Request, row: Row, seed: int) -> TrainConfig:
     }
     for changes in (base, request.size.changes, presets.PRESETS[row.preset].changes, row.changes):
         for key, value in changes.items():
-            presets.assign(data, key, value)
+            presets.assign(data, key, deepcopy(value))  # a row's switches must not reach into the size of the next
     data["name"] = f"{request.size.name}-{_slug(row)}"
     data["seed"] = seed
     if request.size.encoder:

@@ -19,6 +19,7 @@ BOTH_BLOCKS = {"short_term", "long_term"}
 # Which parts of the network and of the objective get a gradient from the whole loss, by preset.
 REACHED = {
     "paper": {"encoder", *BOTH_BLOCKS, "interaction", "identity"},
+    "plus": {"encoder", *BOTH_BLOCKS, "interaction", "identity"},
     "code": {"encoder", "short_term", "camera_embedding", "necks", "identity"},
     "baseline_pcl": {"encoder", "identity"},
     "vanilla": {"encoder", "identity"},

@@ -123,6 +123,16 @@ def test_rows_differ_by_the_papers_switches_and_in_nothing_else(request_for) -> 
     assert mii["model"]["encoder"]["width"] == 16
 
 
+def test_a_row_s_switches_do_not_reach_the_rows_behind_it(request_for) -> None:
+    request = request_for("plus", seeds=(1, 2))
+    request.size.changes["preprocessing"] = {"size_hw": [32, 16], "frames": 2}  # a mapping, as sizes have them
+    kept = json.dumps(request.size.changes)
+    runs = runs_of(request, {})
+    grey = {(run.row.label, run.seed) for run in runs if run.config.preprocessing.grey}
+    assert grey == {(label, seed) for label in ("+ grey, stretched input", "+ all of them") for seed in (1, 2)}
+    assert json.dumps(request.size.changes) == kept
+
+
 def test_a_run_is_another_where_data_seed_settings_or_first_weights_are(request_for, tmp_path: Path) -> None:
     def digests(data: dict[str, object], **changes: object) -> set[str]:
         return {run.folder.name for run in runs_of(request_for(**changes), data)}
