@@ -10,7 +10,12 @@ _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _DEVICE = re.compile(r"^/dev/\w+$")
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 _USER = re.compile(r"^[^/?#]*@")
-_VALUE = re.compile(r"(?:(?<=[?&;])|^)([^=&;#]*=)?([^&;#]+)")  # of a query; a part without a name is all value
+_VALUE = re.compile(r"(?:(?<=[?&;#])|^)([^=&;#]*=)?([^&;#]+)")  # of a query; a part without a name is all value
+# Many recorders take them in the path: rtsp://10.0.0.21/user=admin&password=1234&channel=1.sdp
+_IN_PATH = re.compile(
+    r"((?:^|[/&;_,])(?:user|usr|username|login|account|pwd|pw|pass|passwd|password|token|auth|key|apikey|secret)=)([^/&;,]+)",
+    re.IGNORECASE,
+)
 
 
 def scheme_of(source: str) -> str | None:
@@ -30,7 +35,7 @@ def is_live(source: str) -> bool:
 
 
 def without_secrets(source: str) -> str:
-    """The source as it may be shown: without user, password, and the values of the query.
+    """The source as it may be shown: without user, password, the values of query and fragment, and secrets in the path.
 
     Anything that is not a URL comes back as it is.
     """
@@ -39,9 +44,15 @@ def without_secrets(source: str) -> str:
         return source
     rest = source[found.end() :]
     rest = f"{HIDDEN}@{rest.rpartition('@')[2]}" if _USER.match(rest) or "@" in rest.partition("?")[0] else rest
-    path, mark, query = rest.partition("?")
+    path, mark, query = _split(rest)
     hidden = _VALUE.sub(lambda part: f"{part[1] or ''}{HIDDEN}", query)
-    return f"{found[0]}{path}{mark}{hidden}"
+    return f"{found[0]}{_IN_PATH.sub(lambda part: f'{part[1]}{HIDDEN}', path)}{mark}{hidden}"
+
+
+def _split(rest: str) -> tuple[str, str, str]:
+    """Path, the first ? or #, and what is behind it."""
+    at = min((place for place in (rest.find("?"), rest.find("#")) if place >= 0), default=len(rest))
+    return rest[:at], rest[at : at + 1], rest[at + 1 :]
 
 
 def hide_secrets(text: str, source: str) -> str:
@@ -58,14 +69,15 @@ def hide_urls(text: str) -> str:
 
 
 def _secrets(source: str) -> list[str]:
-    """User with password, password, and query values, as written and decoded; the longest first."""
+    """Account, password, secrets in the path, values of query and fragment, as written and decoded; longest first."""
     found = _SCHEME.match(source)
     if not found or found[1].lower() == "file":
         return []
-    rest, _, query = source[found.end() :].partition("?")
-    secrets = [value for _, value in _VALUE.findall(query)]
-    if "@" in rest:
-        account = rest.rpartition("@")[0]
+    rest, _, query = _split(source[found.end() :])
+    secrets = [value for _, value in (*_VALUE.findall(query), *_IN_PATH.findall(rest))]
+    before = source[found.end() :].partition("?")[0]
+    if "@" in before:
+        account = before.rpartition("@")[0]
         secrets += [account, account.partition(":")[2]]
     secrets += [unquote(secret) for secret in secrets]
     return sorted({secret for secret in secrets if len(secret) > 2}, key=len, reverse=True)

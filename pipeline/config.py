@@ -214,7 +214,7 @@ class CameraConfig(Section):
         start: Capture time of the first frame; without it: the file's name, the container, the file's date.
         start_pattern: Of the file's name (of the first, in an image sequence), where it holds the start; see
             ``pipeline.start_pattern``.
-        start_timezone: IANA name, of a start_pattern without an offset.
+        start_timezone: IANA name, of times in file names (and of a start_pattern) that do not say their offset.
         fps: Frames a second of image sequences; refused for videos and streams, which have times of their own.
         pair_id: Shared by two cameras of different modality that stand at one place and look the same way.
         target_fps: Of a live stream, frames a second that are processed; None for all.
@@ -873,6 +873,8 @@ def _read(path: Path) -> tuple[dict[str, Any], Origins]:
         return cast("dict[str, Any]", data), survey.origins
     except yaml.YAMLError as error:
         raise UsageError(_describe_yaml_error(path, error)) from None
+    except RecursionError:
+        raise UsageError(f"{path}: lists or keys within each other deeper than can be read") from None
     except ValueError as error:  # PyYAML makes dates itself, and a month of 13 is none
         raise UsageError(f"{path}: a value cannot be read: {error}") from None
     finally:

@@ -513,7 +513,9 @@ class Searcher:
         following = [0] * len(found)
         answers: list[Answer] = []
         below = 0
-        for *_, of in places[:top_k]:
+        for *_, of in places:
+            if len(answers) == top_k:
+                break
             modality, scored = found[of]
             at = following[of]
             following[of] += 1

@@ -2,14 +2,14 @@
 
 import re
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 from pipeline.frame import TimeSource
 from pipeline.start_pattern import StartPattern
 
-# 20260920T221403Z, 20260920-221403, 2026-09-20_22-14-03, 2026-09-20T22:14:03; without a zone it is taken for UTC.
-_IN_NAME = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})[T_ -](\d{2})[:-]?(\d{2})[:-]?(\d{2})Z?(?!\d)")
+# 20260920T221403Z, 20260920-221403, 20260920221403, 2026-09-20_22-14-03, 2026-09-20T22:14:03
+_IN_NAME = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})[T_ -]?(\d{2})[:-]?(\d{2})[:-]?(\d{2})(Z?)(?!\d)")
 
 
 def start_of(
@@ -18,6 +18,8 @@ def start_of(
     configured: datetime | None = None,
     pattern: StartPattern | None = None,
     creation_time: str | None = None,
+    zone: tzinfo = UTC,
+    duration_seconds: float = 0.0,
 ) -> tuple[datetime, TimeSource]:
     """Find the capture time of the first frame.
 
@@ -26,6 +28,8 @@ def start_of(
         configured: From the config, timezone-aware; it wins.
         pattern: From the config; of the file's name.
         creation_time: The container's metadata field of that name.
+        zone: Of times in names, and of the container, that do not say theirs.
+        duration_seconds: Of the recording: a file's date is that of its end.
 
     Returns:
         The time in UTC, and where it came from.
@@ -39,19 +43,29 @@ def start_of(
         if (found := pattern.time_in(path.name)) is None:
             raise ValueError(f"the name of {path} does not fit start_pattern {pattern}")
         return found, TimeSource.FILE_NAME
-    if named := time_in_name(path.name):
+    if named := time_in_name(path.name, zone):
         return named, TimeSource.FILE_NAME
     if creation_time:
         with suppress(ValueError):
             created = datetime.fromisoformat(creation_time)
-            return (created if created.tzinfo else created.replace(tzinfo=UTC)).astimezone(UTC), TimeSource.CONTAINER
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC), TimeSource.FILE_MODIFIED
+            return (created if created.tzinfo else created.replace(tzinfo=zone)).astimezone(UTC), TimeSource.CONTAINER
+    ended = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return ended - timedelta(seconds=duration_seconds), TimeSource.FILE_MODIFIED
 
 
-def time_in_name(name: str) -> datetime | None:
-    """Find a date with a time in a file's name; UTC. None where there is none, or an impossible one."""
-    if match := _IN_NAME.search(name):
+def time_in_name(name: str, zone: tzinfo = UTC) -> datetime | None:
+    """Find the first date with a time in a file's name; None where there is none that can be.
+
+    Args:
+        name: Of the file.
+        zone: Of a time that has no ``Z`` behind it.
+
+    Returns:
+        The time in UTC.
+    """
+    for match in _IN_NAME.finditer(name):
         with suppress(ValueError):
-            year, month, day, hour, minute, second = map(int, match.groups())
-            return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+            year, month, day, hour, minute, second = map(int, match.groups()[:6])
+            found = datetime(year, month, day, hour, minute, second, tzinfo=UTC if match[7] else zone)
+            return found.astimezone(UTC)
     return None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from threading import Event
 
@@ -24,11 +24,13 @@ class SequenceTiming:
         fps: Images a second.
         start: Capture time of the first; without it: its file's name or date.
         pattern: Of the first file's name, which then must hold the start.
+        zone: Of a time in the name that does not say its own.
     """
 
     fps: float = 10.0
     start: datetime | None = None
     pattern: StartPattern | None = None
+    zone: tzinfo = UTC
 
 
 class ImageSource:
@@ -125,7 +127,7 @@ class ImageSource:
 
     def _start(self, first: Path) -> tuple[datetime, TimeSource]:
         try:
-            return start_of(first, configured=self._timing.start, pattern=self._timing.pattern)
+            return start_of(first, configured=self._timing.start, pattern=self._timing.pattern, zone=self._timing.zone)
         except ValueError as error:
             raise SourceError(f"camera {self.camera_id}: {error}", ErrorCode.RECORDING_UNREADABLE) from None
 

@@ -296,14 +296,14 @@ class _Reader:
         )  # fmt: skip
 
     def _tell_clock(self) -> None:
-        """Say once a connection that the camera's clock is wrong, and once that it is right again."""
+        """Say once that the camera's clock is wrong, and once that it is right again."""
         error = self._capture.rejected_error
         if (error is not None) == self._doubted:
             return
         self._doubted = error is not None
         if error is not None:
             logger.warning(
-                "camera %s: its clock is off by %+.1f s and not used; times are those of arrival",
+                "camera %s: its clock is off by %+.1f s and not used; times are told without it",
                 self._camera.camera_id, error,
             )  # fmt: skip
         else:

@@ -33,15 +33,18 @@ def open_source(camera_id: str, camera: CameraConfig) -> Source:
             ErrorCode.STREAM_INVALID,
         )
     path = Path(uri)
-    pattern = StartPattern(camera.start_pattern, ZoneInfo(camera.start_timezone)) if camera.start_pattern else None
+    zone = ZoneInfo(camera.start_timezone)
+    pattern = StartPattern(camera.start_pattern, zone) if camera.start_pattern else None
     if path.is_dir() or path.suffix.lower() in SUFFIXES or (is_glob(uri) and not path.exists()):
-        return ImageSource(camera_id, uri, camera.modality, timing=SequenceTiming(camera.fps, camera.start, pattern))
+        return ImageSource(
+            camera_id, uri, camera.modality, timing=SequenceTiming(camera.fps, camera.start, pattern, zone)
+        )
     if not path.exists():
         raise SourceError(
             f"camera {camera_id}: {uri}: no such file or folder (relative to {Path.cwd()})",
             ErrorCode.RECORDING_NOT_FOUND,
         )
-    return VideoSource(camera_id, path, camera.modality, start=camera.start, pattern=pattern)
+    return VideoSource(camera_id, path, camera.modality, start=camera.start, pattern=pattern, zone=zone)
 
 
 def _stream_settings(stream: StreamConfig) -> StreamSettings:

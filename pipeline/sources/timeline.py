@@ -132,9 +132,9 @@ class CaptureClock:
         self.rejected_error: float | None = None
 
     def restart(self) -> None:
-        """The stream was connected anew."""
+        """The stream was connected anew; what was found of the camera's clock holds until it is judged again."""
         self._fastest.clear()
-        self._sender = self._unconfirmed = self.rejected_error = None
+        self._sender = self._unconfirmed = None
 
     def stamp(
         self, ticks: float | None, arrival: Arrival, *, pts_seconds: float, sender: float | None = None

@@ -1,11 +1,12 @@
 """Video files through FFmpeg (PyAV). Times are the container's; they are never made up from a frame rate."""
 
+import logging
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from threading import Event
 
@@ -22,6 +23,8 @@ from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, has_decoder, image_of
 from pipeline.sources.timeline import PresentationClock
 from pipeline.start_pattern import StartPattern
 from reid.modality import Modality
+
+logger = logging.getLogger(__name__)
 
 _DURATION_TAG = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 _ONLY_THIS_FILE = {"protocol_whitelist": "file"}  # a playlist in a video's clothes reaches no network
@@ -82,6 +85,7 @@ class VideoSource:
         *,
         start: datetime | None = None,
         pattern: StartPattern | None = None,
+        zone: tzinfo = UTC,
     ) -> None:
         self.camera_id = camera_id
         self.modality = modality
@@ -90,6 +94,8 @@ class VideoSource:
         self._path = path
         self._start = start
         self._pattern = pattern
+        self._zone = zone
+        self._guessed = False
         self._closed = Event()
 
     def probe(self) -> SourceInfo:
@@ -209,7 +215,8 @@ class VideoSource:
     def _info(self, container: InputContainer, stream: VideoStream) -> SourceInfo:
         resolution_wh = (stream.width, stream.height)
         check_size(self.camera_id, self._path, resolution_wh)
-        start, time_source = self._starting(container.metadata.get("creation_time"))
+        duration = container.duration / av.time_base if container.duration else 0.0
+        start, time_source = self._starting(container.metadata.get("creation_time"), duration)
         rate = stream.average_rate or stream.guessed_rate
         depth = stream.format.components[0].bits if stream.format else 8
         return SourceInfo(
@@ -222,11 +229,21 @@ class VideoSource:
             decoder=f"{stream.codec_context.codec.name} on the CPU",
         )
 
-    def _starting(self, creation_time: str | None) -> tuple[datetime, TimeSource]:
+    def _starting(self, creation_time: str | None, duration_seconds: float) -> tuple[datetime, TimeSource]:
         try:
-            return start_of(self._path, configured=self._start, pattern=self._pattern, creation_time=creation_time)
+            start, source = start_of(
+                self._path, configured=self._start, pattern=self._pattern, creation_time=creation_time,
+                zone=self._zone, duration_seconds=duration_seconds,
+            )  # fmt: skip
         except ValueError as error:
             raise SourceError(f"camera {self.camera_id}: {error}", ErrorCode.RECORDING_UNREADABLE) from None
+        if source is TimeSource.FILE_MODIFIED and not self._guessed:
+            self._guessed = True
+            logger.warning(
+                "camera %s: %s: only the file's date tells when it was recorded: its end is taken to be then; "
+                "start or start_pattern would tell", self.camera_id, self._path,
+            )  # fmt: skip
+        return start, source
 
     def _pictures(self, container: InputContainer, stream: VideoStream, progress: _Progress) -> Iterator[VideoFrame]:
         """Decode packet by packet: one damaged packet costs its own frames only."""

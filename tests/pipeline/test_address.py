@@ -9,10 +9,16 @@ from pipeline.address import hide_secrets, is_live, without_secrets
         ("rtsp://admin:secret@10.0.0.1:554/s1", "rtsp://***@10.0.0.1:554/s1"),
         ("rtsp://admin@10.0.0.1/s1", "rtsp://***@10.0.0.1/s1"),
         ("RTSPS://a:p@ss@word@10.0.0.1/s1", "RTSPS://***@10.0.0.1/s1"),
-        ("http://10.0.0.1/v?user=admin&pwd=secret#x", "http://10.0.0.1/v?user=***&pwd=***#x"),
+        ("http://10.0.0.1/v?user=admin&pwd=secret#x", "http://10.0.0.1/v?user=***&pwd=***#***"),
         ("http://10.0.0.1/v?t0ken", "http://10.0.0.1/v?***"),
         ("http://a:b@[::1]:80/v?t=1;u=2", "http://***@[::1]:80/v?t=***;u=***"),
         ("https://10.0.0.1/~a@b", "https://***@b"),  # an address that could be read both ways hides too much
+        ("rtsp://a:p#w@10.0.0.1/s1", "rtsp://***@10.0.0.1/s1"),
+        ("http://10.0.0.1/v#token=t0ken&x", "http://10.0.0.1/v#token=***&***"),
+        (
+            "rtsp://10.0.0.1:554/user=admin&password=secret&channel=1&stream=0.sdp",
+            "rtsp://10.0.0.1:554/user=***&password=***&channel=1&stream=0.sdp",
+        ),
         ("rtsp://10.0.0.1/s1", "rtsp://10.0.0.1/s1"),
         ("recordings/a@b.mp4", "recordings/a@b.mp4"),
         ("file:///a:b@c.mp4", "file:///a:b@c.mp4"),
@@ -29,6 +35,8 @@ def test_a_strangers_text_tells_no_secret_in_any_spelling() -> None:
     assert hide_secrets(text, source) == (
         "rtsp://***@10.0.0.1/s1?token=*** failed: *** rejected, ***, rtsp://***@10.0.0.2/x, token ***"
     )
+    in_path = "rtsp://10.0.0.1/user=admin&password=hunter2&channel=1.sdp"
+    assert hide_secrets("401 for hunter2", in_path) == "401 for ***"
 
 
 @pytest.mark.parametrize("source", ["rtsp://a/b", "RTSPS://a/b", "http://a/b", "https://a", "0", "12", "/dev/video0"])

@@ -496,3 +496,10 @@ def test_metrics_are_for_this_machine_only(tmp_path: Path, host: str) -> None:
     path.write_text(PAIR.format(modality="nir", pair="gate", pairs="{}"))
     with pytest.raises(UsageError, match=r"monitoring.host: .* is not one of 127.0.0.1, ::1, localhost"):
         load(path, overrides=[f"monitoring.host={host!r}"])
+
+
+def test_lists_within_lists_without_end_are_a_usage_error(tmp_path: Path) -> None:
+    path = tmp_path / "deep.yaml"
+    path.write_text("[" * 5000)
+    with pytest.raises(UsageError, match=r"deep\.yaml: lists or keys within each other deeper than can be read"):
+        load(path)

@@ -1,5 +1,7 @@
+import os
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -15,6 +17,8 @@ from pipeline.sources.clock import start_of, time_in_name
         "2026-09-20_22-14-03.mp4",
         "cam3 2026-09-20T22:14:03Z part 2.avi",
         "20260920_221403_001.png",
+        "NVR_ch1_main_20260920221403_20260920231403.mp4",
+        "99999999999999_20260920221403.mp4",
     ],
 )
 def test_times_in_names_are_found(name: str) -> None:
@@ -24,6 +28,24 @@ def test_times_in_names_are_found(name: str) -> None:
 @pytest.mark.parametrize("name", ["000001.png", "20261399T221403Z.mp4", "1234567890123456.mp4", "2026-09-20.mp4"])
 def test_other_digits_are_no_times(name: str) -> None:
     assert time_in_name(name) is None
+
+
+def test_a_time_in_a_name_is_of_the_cameras_zone_unless_it_says_utc(tmp_path: Path) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    assert time_in_name("2026-09-20_22-14-03.mp4", berlin) == datetime(2026, 9, 20, 20, 14, 3, tzinfo=UTC)
+    assert time_in_name("20260920T221403Z.mp4", berlin) == datetime(2026, 9, 20, 22, 14, 3, tzinfo=UTC)
+    path = tmp_path / "a.mp4"
+    path.touch()
+    local = start_of(path, creation_time="2020-08-11T18:24:12", zone=berlin)
+    assert local == (datetime(2020, 8, 11, 16, 24, 12, tzinfo=UTC), TimeSource.CONTAINER)
+
+
+def test_a_files_date_is_that_of_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.touch()
+    os.utime(path, (1_800_000_000, 1_800_000_000))
+    begin, source = start_of(path, duration_seconds=3600)
+    assert (begin.timestamp(), source) == (1_800_000_000 - 3600, TimeSource.FILE_MODIFIED)
 
 
 def test_the_container_comes_before_the_files_date(tmp_path: Path) -> None:

@@ -155,6 +155,8 @@ def test_a_clock_that_is_absurd_is_not_used_and_said() -> None:
     assert source is TimeSource.STREAM_PTS
     assert abs(moment.timestamp() - NOW) < 1
     assert clock.rejected_error == pytest.approx(-86400, abs=1)
+    clock.restart()
+    assert clock.rejected_error is not None  # nobody has looked at it since
 
 
 def test_frames_without_ticks_have_the_time_of_their_arrival() -> None:
