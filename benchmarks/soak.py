@@ -4,7 +4,7 @@
 
 The cameras film a synthetic site in a loop, and are served by GStreamer through a proxy that kills, freezes, drops,
 duplicates, reorders, corrupts, and lets clocks leap (configs/simulation/soak_faults.yaml). The whole program runs on
-them as an operator runs it (`run --append`, with metrics). Its memory, threads and files are looked at from outside,
+them as an operator runs it (`run --overwrite`, with metrics). Its memory, threads and files are looked at from outside,
 and in the end it is told to stop, and every frame must be accounted for. Exit code 1 when a limit is not kept.
 """
 

@@ -56,6 +56,7 @@ ROUNDS = 7
 WARM_UP_SECONDS, MEASURED_SECONDS = 10.0, 20.0
 MOST_AGE_SECONDS = 1.0
 MOST_STREAMS = 32
+MOST_COST = 1.3  # times bare decoding with one conversion
 
 Rgb = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -405,7 +406,8 @@ def main() -> int:
     result |= {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine.describe()}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=2) + "\n")
-    return 0
+    dear = result.get("cost", {}).get("ratio", {}).get("processor", 0.0) > MOST_COST
+    return 1 if dear or not result.get("overload", {"kept": True})["kept"] else 0
 
 
 PARTS: dict[str, Any] = {"cost": cost, "streams": hold, "overload": overload}
