@@ -23,14 +23,20 @@ _LOCK = ".lock"
 
 def append_line(root: Path, day: str, line: bytes) -> None:
     """Put a line at the end of a day's file; all of it or, on error, nothing. A torn last line is cut off first."""
-    with _locked(root), (root / EVENTS / f"{day}.jsonl").open("a+b") as file:
+    with _locked(root):
+        append_whole(root / EVENTS / f"{day}.jsonl", line)
+
+
+def append_whole(path: Path, lines: bytes) -> None:
+    """Put lines at the end of a file that nobody else writes to now, as `append_line` does."""
+    with path.open("a+b", buffering=0) as file:
         whole = whole_lines(file)
         if whole < file.seek(0, os.SEEK_END):
             logger.warning("%s: cutting off a last line that a crash left unfinished", file.name)
             file.truncate(whole)
         try:
-            file.write(line)
-            file.flush()
+            while lines:
+                lines = lines[file.write(lines) :]
         except OSError:
             file.truncate(whole)
             raise

@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
+from pipeline.event_files import append_whole
 from pipeline.frame import Frame
+from pipeline.losses import Losses
 from pipeline.skew import ClockFit, Motion, fit
 from pipeline.tracklets import Counterpart, Crop, RejectedTracklet, Tracklet, cut_out
 from trackers.boxes import iou_matrix
@@ -324,8 +326,9 @@ class Pair:
 class Pairs:
     """All pairs of a run."""
 
-    def __init__(self, settings: Mapping[str, PairSettings], root: Path) -> None:
-        """Begin anew; confirmed examples are appended to ``pairs.jsonl`` in ``root``."""
+    def __init__(self, settings: Mapping[str, PairSettings], root: Path, losses: Losses | None = None) -> None:
+        """Begin anew; confirmed examples are appended to ``pairs.jsonl`` in ``root``, as far as the disk has room."""
+        self._losses = losses or Losses()
         self._pairs: dict[str, Pair] = {}
         self._of_camera: dict[str, Pair] = {}
         self._path = root / EXAMPLES
@@ -369,10 +372,14 @@ class Pairs:
     def _write(self, examples: Sequence[Example]) -> None:
         if not examples:
             return
-        with self._path.open("a", encoding="utf-8") as file:
-            for each in examples:
-                file.write(json.dumps({"pair": each.pair_id, "tracklets": list(each.tracklets), "frames": each.frames,
-                                       "overlap": round(each.overlap, 3)}) + "\n")  # fmt: skip
+        lines = [
+            json.dumps({"pair": each.pair_id, "tracklets": list(each.tracklets), "frames": each.frames,
+                        "overlap": round(each.overlap, 3)}) + "\n"
+            for each in examples
+        ]  # fmt: skip
+        for line in lines:
+            with self._losses.counting("pairs"):
+                append_whole(self._path, line.encode())
 
 
 def _seconds(frame: Frame) -> float:

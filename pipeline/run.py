@@ -38,6 +38,7 @@ from pipeline.erasure import SET_ASIDE
 from pipeline.errors import PipelineError, UsageError
 from pipeline.frame import Frame
 from pipeline.identify import Sighting
+from pipeline.losses import Losses
 from pipeline.monitoring import CameraStatus, Metrics, check_free, served
 from pipeline.pairs import EXAMPLES, Pairs
 from pipeline.prefetch import SHUTDOWN, Intake
@@ -167,14 +168,15 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         live = {source.camera_id for source in sources if source.live}
         if live:  # the first call takes its time, which the frames of a stream do not have
             extractor.extract([[np.zeros((128, 64, 3), np.uint8)]], [Modality.RGB])
-        line = build_line(config, detector, extractor, store, live=live)
+        line = build_line(config, detector, extractor, store, live=live, retention=retention)
+        losses = Losses()
         with ExitStack() as reading:
-            mot = reading.enter_context(MotWriters(root)) if config.output.mot else None
-            pairs = Pairs(pair_settings(config), root)
+            mot = reading.enter_context(MotWriters(root, losses)) if config.output.mot else None
+            pairs = Pairs(pair_settings(config), root, losses)
             line = replace(line, finish=pairs.finish)
             going = _Run(
                 config, options, store, retention, keeper, intake, tally, metrics, line, windows, mot, live,
-                build_reviser(line, store), pairs,
+                build_reviser(line, store), pairs, losses,
             )  # fmt: skip
             going.process(sources)
         tally.stop()
@@ -268,6 +270,7 @@ class _Run:
     live: set[str]  # the line's own
     reviser: Reviser
     pairs: Pairs
+    losses: Losses
     faults: Counter[str] = field(default_factory=Counter)  # in a row, by camera
     processed: int = 0
     expected: int | None = None
@@ -281,14 +284,19 @@ class _Run:
         self._count_gallery()
         for found in surveil(self._batches(), self.line, self):
             for item in self.retention.keep(found):
-                self.events.write(item)
+                with self.losses.counting("events"):
+                    self.retention.with_room(partial(self.events.write, item))
                 self.tally.finished(item, self.metrics)
-            self.reviser.look_back()
+            self._look_back()
             self.metrics.gallery_tracklets.inc(sum(isinstance(item, Sighting) for item in found))
-        self.reviser.look_back(finally_=True)
+        self._look_back(finally_=True)
         self._count_gallery()
         self.intake.close()
         self.pairs.flush()
+
+    def _look_back(self, *, finally_: bool = False) -> None:
+        with self.losses.counting("revisions"):
+            self.reviser.look_back(finally_=finally_)
 
     def tracked(self, item: TrackedFrame) -> None:
         """Write, count, and give the frame back."""
@@ -332,7 +340,9 @@ class _Run:
         self.tally.pairs = self.pairs.report()
         report = self.tally.report(self.config, model_id=self.store.model_id, persons=persons)
         report["tracklets"]["lost"] = dict(self.retention.lost)
-        write_report(self.config.output.root / "report.json", report)
+        report["lost"] = dict(self.losses.counts)
+        with self.losses.counting("reports"):
+            self.retention.with_room(partial(write_report, self.config.output.root / "report.json", report))
         return report
 
     def _read(self, source: Source) -> None:
@@ -377,7 +387,8 @@ class _Run:
             self.metrics.reloads.labels("refused").inc()
             return
         self._change(new, what, sources)
-        write_config(new.output.root, new)
+        with self.losses.counting("config"):
+            self.retention.with_room(partial(write_config, new.output.root, new))
         logger.warning("new config: %s", what)
         self.metrics.reloads.labels("taken").inc()
 
