@@ -18,6 +18,7 @@ from pipeline.crop_files import write_whole
 logger = logging.getLogger(__name__)
 
 EVENTS = "events"
+EXAMPLES = "pairs.jsonl"  # pairs of tracklets that paired cameras confirmed
 _LOCK = ".lock"
 
 
@@ -67,6 +68,29 @@ def scrub(root: Path, tracklet_ids: Set[str]) -> int:
             elif after != before:
                 write_whole(path, b"".join(after))
     return removed
+
+
+def read_examples(root: Path) -> Iterator[list[str]]:
+    """The tracklets of every confirmed pair that can be read."""
+    path = root / EXAMPLES
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        with suppress(ValueError, KeyError, TypeError):
+            yield [str(name) for name in json.loads(line)["tracklets"]]
+
+
+def scrub_examples(root: Path, tracklet_ids: Set[str]) -> int:
+    """Take out the confirmed pairs that name one of these tracklets, and a torn last line; returns lines taken."""
+    path = root / EXAMPLES
+    if not tracklet_ids or not path.is_file():
+        return 0
+    lines = path.read_bytes().splitlines(keepends=True)
+    names = [name.encode() for name in tracklet_ids]
+    kept = [line for line in lines if line.endswith(b"\n") and not any(b'"%s"' % name in line for name in names)]
+    if not kept:
+        path.unlink()
+    elif kept != lines:
+        write_whole(path, b"".join(kept))
+    return len(lines) - len(kept)
 
 
 def _without(line: bytes, tracklet_ids: Set[str]) -> bytes | None:

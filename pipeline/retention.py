@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from pipeline.audit import PROGRAM, Audit
 from pipeline.erasure import finish, owe, remove_rows
-from pipeline.errors import ResourceError
+from pipeline.errors import ResourceError, UndeletedError
 from pipeline.identify import Sighting
 from pipeline.losses import is_full
 from pipeline.record import from_us, to_us
@@ -277,10 +277,10 @@ class Retention:
     def _remove(self, tracklets: Sequence[StoredTracklet], aged: Aged) -> None:
         with self._store.writing() as db:
             remove_rows(db, tracklets, redact=False)
-        finish(self._store)
-        give_back_pages(self._store)
         aged.counts["tracklets"] += len(tracklets)
         aged.until = max([each.end for each in tracklets] + ([aged.until] if aged.until else []))
+        finish(self._store)
+        give_back_pages(self._store)
 
     def _age_tracklets(self, aged: Aged, now: datetime) -> None:
         if self._rules.tracklets_days is not None:
@@ -360,9 +360,11 @@ class Retention:
 
 @contextmanager
 def _as_far_as_there_is_room() -> Iterator[None]:
-    """A disk too full even to remove from ends what goes on within, and nothing else; the next look goes on with it."""
+    """A disk too full even to remove from, or a file that cannot be deleted, ends what goes on within, not the run."""
     try:
         yield
+    except UndeletedError as error:
+        logger.error("%s", error)  # the message is for the operator
     except (ResourceError, OSError) as error:
         if not is_full(error):
             raise

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -36,11 +36,12 @@ from pipeline.config import Config
 from pipeline.contact_sheet import write_matches
 from pipeline.erasure import SET_ASIDE
 from pipeline.errors import PipelineError, UsageError
+from pipeline.event_files import EXAMPLES
 from pipeline.frame import Frame
 from pipeline.identify import Sighting
 from pipeline.losses import Losses
 from pipeline.monitoring import CameraStatus, Metrics, check_free, served
-from pipeline.pairs import EXAMPLES, Pairs
+from pipeline.pairs import Pairs
 from pipeline.prefetch import SHUTDOWN, Intake
 from pipeline.query import CONFIG, write_config
 from pipeline.recovery import open_store
@@ -178,18 +179,31 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
                 config, options, store, retention, keeper, intake, tally, metrics, line, windows, mot, live,
                 build_reviser(line, store), pairs, losses,
             )  # fmt: skip
-            going.process(sources)
+            with _told(going):
+                going.process(sources)
         tally.stop()
         going.tell_accounts()
         going.write_report()
         if options.should_stop() and live:
-            return going.write_report()  # it was running until now: pictures of all that time are not wanted now
+            return going.write_report("stopped")  # it was running until now: pictures of all that time are not wanted
         config = going.config
-        if config.output.video:
-            tally.without_video = write_videos(config, store, _drawing(tally, options, after_row=rows_before))
-        if config.output.contact_sheet:
-            write_matches(root / "matches.png", store, store.calibration, timezone=config.site.zone)
-        return going.write_report()
+        with _told(going):
+            if config.output.video:
+                tally.without_video = write_videos(config, store, _drawing(tally, options, after_row=rows_before))
+            if config.output.contact_sheet:
+                write_matches(root / "matches.png", store, store.calibration, timezone=config.site.zone)
+        return going.write_report("stopped" if options.should_stop() else "done")
+
+
+@contextmanager
+def _told(going: "_Run") -> Iterator[None]:
+    """What ends the run within is also said by a last report, if that can be written."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            going.write_report("error")
+        raise
 
 
 def _check_folder(root: Path) -> None:
@@ -287,6 +301,7 @@ class _Run:
                 with self.losses.counting("events"):
                     self.retention.with_room(partial(self.events.write, item))
                 self.tally.finished(item, self.metrics)
+            self.pairs.write(self.store.has)
             self._look_back()
             self.metrics.gallery_tracklets.inc(sum(isinstance(item, Sighting) for item in found))
         self._look_back(finally_=True)
@@ -334,12 +349,13 @@ class _Run:
         for camera_id, ledger in self.intake.ledgers().items():
             logger.log(logging.ERROR if ledger.on_the_way else logging.INFO, account_of(camera_id, ledger))
 
-    def write_report(self) -> dict[str, Any]:
-        """Write ``report.json`` as of now."""
+    def write_report(self, ended: str = "running") -> dict[str, Any]:
+        """Write ``report.json`` as of now; it is running, done, stopped, or ended by an error."""
         persons = self.store.counts().persons
         self.tally.pairs = self.pairs.report()
         report = self.tally.report(self.config, model_id=self.store.model_id, persons=persons)
         report["tracklets"]["lost"] = dict(self.retention.lost)
+        report["ended"] = ended
         report["lost"] = dict(self.losses.counts)
         with self.losses.counting("reports"):
             self.retention.with_room(partial(write_report, self.config.output.root / "report.json", report))
@@ -362,6 +378,7 @@ class _Run:
                 self.intake.close()  # the open tracklets need the processor now
                 return
             self._take_over_new_config()
+            self.retention.look()  # also where nobody comes
             if time.monotonic() - self.reported_at > _REPORT_SECONDS:
                 self.reported_at = time.monotonic()
                 give_back_freed_memory()
