@@ -1,4 +1,4 @@
-"""A disk that fills while a run is under way: the run goes on, what a case holds stays, and everything agrees."""
+"""What happens to a folder while a run is under way: its disk fills, what it holds grows old, the run dies."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import pytest
 from pipeline.audit import Actor
 from pipeline.cases import Cases
 from pipeline.config import Config, from_sources
+from pipeline.errors import ResourceError
 from pipeline.reconcile import reconcile
 from pipeline.recovery import maintain
 from pipeline.run import RunOptions, run
@@ -127,3 +128,31 @@ def test_where_a_case_holds_all_that_is_left_the_loss_is_counted_and_the_run_end
     assert (root / "mot/gate.txt.part").is_file()  # and not under the name of a whole one
     for kind in report["lost"]:
         assert caplog.text.count(f"what it costs ({kind})") == 1
+
+
+def test_what_is_old_goes_where_nobody_comes(site: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    run(configured(site, root), RunOptions())
+    assert stored(root)
+    nobody = from_sources(
+        [f"gate={write_video(tmp_path / 'nobody.mp4', frames=9)}"],
+        overrides=[f"reid.weights={site}/mini.safetensors", f"output.root={root}", "output.video=false",
+                   "output.contact_sheet=false", "retention.tracklets_days=1"],
+    )  # fmt: skip
+    report = run(nobody, RunOptions(existing="append"))
+    assert (report["tracklets"]["accepted"], report["ended"]) == (0, "done")
+    assert stored(root) == set()
+
+
+def test_a_run_that_dies_says_so_in_its_own_report(site: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    run(configured(site, root), RunOptions(max_frames=3))
+
+    def die(stage: str, done: int, total: int | None) -> None:
+        if done == 30:
+            raise ResourceError("the disk is gone")
+
+    with pytest.raises(ResourceError, match="is gone"):
+        run(configured(site, root), RunOptions(existing="append", on_progress=die))
+    report = json.loads((root / "report.json").read_text())
+    assert (report["ended"], report["frames"]) == ("error", 30)
