@@ -10,9 +10,10 @@ import numpy as np
 
 from pipeline.config import CameraConfig, Config, DetectorConfig, GroundConfig, PairConfig, ThermalConfig
 from pipeline.detectors.base import Detector, NetworkSettings
-from pipeline.errors import ResourceError, SourceError, UsageError
+from pipeline.errors import PipelineError, ResourceError, SourceError, UsageError
 from pipeline.evidence import Evidence
 from pipeline.identify import Identifier, IdentifyRules
+from pipeline.losses import is_full
 from pipeline.pairs import PairSettings
 from pipeline.prefetch import Policy
 from pipeline.retention import Retention, RetentionRules, Shortage
@@ -22,7 +23,7 @@ from pipeline.sources.open import open_source
 from pipeline.store import Store
 from pipeline.surveil import Line
 from pipeline.thermal import Polarity, ThermalWindow, Windows
-from pipeline.tracklets import TrackletBuilder, TrackletRules
+from pipeline.tracklets import Tracklet, TrackletBuilder, TrackletRules
 from pipeline.ways import Way, Ways
 from reid.gallery import Approximation
 from reid.modality import Modality
@@ -160,14 +161,14 @@ def build_detector(config: DetectorConfig, windows: Windows) -> Detector:
     return UltralyticsDetector(config.weights, settings=network, windows=windows)
 
 
-def build_identifier(config: Config, store: Store) -> Identifier:
-    """An identifier that goes on where the store's last run stopped."""
+def build_identifier(config: Config, store: Store, *, next_person_id: Callable[[], int] | None = None) -> Identifier:
+    """An identifier that goes on where the store's last run stopped; numbers are the store's unless told."""
     return Identifier(
         Evidence(store.calibration, build_ways(config), travel_share=config.identity.travel_share),
         dimension=store.dimension,
         rules=IdentifyRules(**config.identity.model_dump(exclude={"travel_share"})),
         known=store.known(),
-        next_person_id=partial(store.reserve_persons, 1),
+        next_person_id=next_person_id or partial(store.reserve_persons, 1),
     )
 
 
@@ -238,18 +239,41 @@ def build_floor(camera_id: str, ground: GroundConfig) -> dict[str, Any]:
 
 
 def build_line(
-    config: Config, detector: Detector, extractor: "XReIDExtractor", store: Store, *, live: Collection[str] = ()
+    config: Config,
+    detector: Detector,
+    extractor: "XReIDExtractor",
+    store: Store,
+    *,
+    live: Collection[str] = (),
+    retention: Retention | None = None,
 ) -> Line:
-    """All stages, for all configured cameras, of which those in ``live`` are streams."""
+    """All stages, for all configured cameras, of which those in ``live`` are streams.
+
+    With a retention, which makes room for a new person's number, what there is no room for is counted as lost.
+    """
     cameras = list(config.cameras)
     return Line(
         detector=detector,
         trackers=build_trackers(config, cameras),
         builders=build_builders(config, cameras),
         extractor=extractor,
-        identifier=build_identifier(config, store),
+        identifier=build_identifier(config, store, next_person_id=_numbers(store, retention)),
         tracklets_a_batch=config.reid.batch,
         live=live,
         max_wait_seconds=config.reid.max_wait_ms / 1000,
         silence_seconds=config.tracklets.max_gap_seconds,
+        spare=(lambda tracklets, error: False) if retention is None else partial(_lose, retention),
     )
+
+
+def _numbers(store: Store, retention: Retention | None) -> Callable[[], int]:
+    reserve = partial(store.reserve_persons, 1)
+    return reserve if retention is None else partial(retention.with_room, reserve)
+
+
+def _lose(retention: Retention, tracklets: Sequence[Tracklet], error: PipelineError) -> bool:
+    """Count them, if a full disk is why."""
+    if is_full(error):
+        retention.lose(tracklets)
+        return True
+    return False

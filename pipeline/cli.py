@@ -217,7 +217,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "what", nargs="*", metavar="verify ZIP",
         help="compare a zip of evidence with its manifest, byte by byte, and end",
     )  # fmt: skip
-    parser.add_argument("-g", "--gallery", type=Path, default=Path("runs/demo"), metavar="DIR", help="a run's folder")
+    parser.add_argument("-g", "--gallery", type=Path, default=Path("runs/latest"), metavar="DIR", help="a run's folder")
     table = parser.add_mutually_exclusive_group()
     table.add_argument("--draft", type=Path, metavar="CSV", help="write the table for an operator to fill in, and end")
     table.add_argument(
@@ -455,7 +455,9 @@ def _export(options: argparse.Namespace) -> int:
     if options.paired:
         from pipeline.pairs import draft_of_pairs
 
-        rows = draft_of_pairs(options.gallery, options.paired)
+        with recorded(options.gallery, actor_of(options)) as record:
+            rows = draft_of_pairs(options.gallery, options.paired)
+            record("export", {"output": str(options.paired), "tracklets": rows}, [])
         _show({"table": str(options.paired), "tracklets": rows}, options, f"{options.paired}: {rows} tracklets")
         return 0
     if options.output is None:

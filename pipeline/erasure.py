@@ -23,8 +23,8 @@ from pipeline.audit import Actor, Audit
 from pipeline.cases import Cases
 from pipeline.crop_files import bytes_of, write_record, write_whole
 from pipeline.decision_log import rewrite_decisions
-from pipeline.errors import ResourceError, UsageError
-from pipeline.event_files import scrub
+from pipeline.errors import ResourceError, UndeletedError, UsageError
+from pipeline.event_files import scrub, scrub_examples
 from pipeline.export_files import exports_with
 from pipeline.record import folder_of
 from pipeline.store import DATABASE, Store, StoredTracklet
@@ -126,17 +126,24 @@ def owe(db: sqlite3.Connection, kind: str, values: Iterable[str]) -> None:
 
 
 def finish(store: Store) -> int:
-    """Do to the files what the database says is still to be done; returns how many lines of the event log went."""
+    """Do to the files what the database says is still to be done; returns how many lines of the event log went.
+
+    Raises:
+        UndeletedError: When some cannot be deleted: all else is done, and the next writer tries those again.
+    """
     with store.reading() as db:
         rows = db.execute("SELECT kind, value FROM pending").fetchall()
     if not rows:
         return 0
     pending = {kind: [value for other, value in rows if other == kind] for kind, _ in rows}
-    for folder in pending.get("folder", ()):
-        shutil.rmtree(store.root / folder, ignore_errors=True)
-    for name in pending.get("picture", ()):
-        _remove(store.root / name)
+    errors = {
+        (kind, name): error
+        for kind in ("folder", "picture")
+        for name in pending.get(kind, ())
+        if (error := _remove(store.root / name)) is not None
+    }
     lines = scrub(store.root, set(pending.get("tracklet", ())))
+    scrub_examples(store.root, set(pending.get("tracklet", ())))
     _cut_tracks(store.root, [json.loads(track) for track in pending.get("track", ())])
     sizes = [(size, name) for name in pending.get("images", ()) if (size := remove_unnamed_images(store, name))]
     store.rewrite_records(pending.get("record", ()))
@@ -145,7 +152,15 @@ def finish(store: Store) -> int:
         rewrite_decisions(store)
     with store.writing() as db:
         db.executemany("UPDATE tracklets SET disk_bytes = ? WHERE tracklet_id = ?", sizes)
-        db.executemany("DELETE FROM pending WHERE kind = ? AND value = ?", rows)
+        done = [row for row in rows if row not in errors]
+        db.executemany("DELETE FROM pending WHERE kind = ? AND value = ?", done)
+    if errors:
+        (_, name), error = next(iter(errors.items()))
+        more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+        raise UndeletedError(
+            f"{store.root / name}: cannot be deleted{more}: {error.strerror or error}; the gallery remembers it, and"
+            " gallery verify tries again"
+        ) from error
     return lines
 
 
@@ -212,18 +227,24 @@ def _tracks(db: sqlite3.Connection, tracklets: Sequence[StoredTracklet]) -> list
 def _cut_tracks(root: Path, tracks: Sequence[Any]) -> None:
     """Take the boxes of these tracks at these frames out of the MOT text."""
     for camera in sorted({track[0] for track in tracks}):
-        path = root / "mot" / f"{camera}.txt"
-        if not path.is_file():
-            continue
-        gone = {(frame + 1, number) for name, number, frames in tracks if name == camera for frame in frames}
-        lines = path.read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if tuple(map(int, line.split(b",")[:2])) not in gone]
-        if kept != lines:
-            write_whole(path, b"".join(kept))
+        gone = {b"%d,%d" % (frame + 1, number) for name, number, frames in tracks if name == camera for frame in frames}
+        whole, part = root / "mot" / f"{camera}.txt", root / "mot" / f"{camera}.txt.part"  # part: of a killed run
+        lines_of = {path: path.read_bytes().splitlines(keepends=True) for path in (whole, part) if path.is_file()}
+        for path, lines in lines_of.items():  # whole first: it is written by way of part, which is written anew
+            kept = [line for line in lines if line.endswith(b"\n") and b",".join(line.split(b",")[:2]) not in gone]
+            if kept != lines or path == part:
+                write_whole(path, b"".join(kept))
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _remove(path: Path) -> OSError | None:
+    """Remove a file or a folder, if it is there; returns why it could not be."""
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except FileNotFoundError:
+        return None  # somebody else was faster
+    except OSError as error:
+        return error
+    return None

@@ -65,3 +65,7 @@ class ResourceError(PipelineError):
     """Disk, memory or device exhausted or absent."""
 
     exit_code = 5
+
+
+class UndeletedError(ResourceError):
+    """Files that must go could not be deleted; the gallery remembers which."""

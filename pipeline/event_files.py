@@ -18,19 +18,26 @@ from pipeline.crop_files import write_whole
 logger = logging.getLogger(__name__)
 
 EVENTS = "events"
+EXAMPLES = "pairs.jsonl"  # pairs of tracklets that paired cameras confirmed
 _LOCK = ".lock"
 
 
 def append_line(root: Path, day: str, line: bytes) -> None:
     """Put a line at the end of a day's file; all of it or, on error, nothing. A torn last line is cut off first."""
-    with _locked(root), (root / EVENTS / f"{day}.jsonl").open("a+b") as file:
+    with _locked(root):
+        append_whole(root / EVENTS / f"{day}.jsonl", line)
+
+
+def append_whole(path: Path, lines: bytes) -> None:
+    """Put lines at the end of a file that nobody else writes to now, as `append_line` does."""
+    with path.open("a+b", buffering=0) as file:
         whole = whole_lines(file)
         if whole < file.seek(0, os.SEEK_END):
             logger.warning("%s: cutting off a last line that a crash left unfinished", file.name)
             file.truncate(whole)
         try:
-            file.write(line)
-            file.flush()
+            while lines:
+                lines = lines[file.write(lines) :]
         except OSError:
             file.truncate(whole)
             raise
@@ -61,6 +68,29 @@ def scrub(root: Path, tracklet_ids: Set[str]) -> int:
             elif after != before:
                 write_whole(path, b"".join(after))
     return removed
+
+
+def read_examples(root: Path) -> Iterator[list[str]]:
+    """The tracklets of every confirmed pair that can be read."""
+    path = root / EXAMPLES
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        with suppress(ValueError, KeyError, TypeError):
+            yield [str(name) for name in json.loads(line)["tracklets"]]
+
+
+def scrub_examples(root: Path, tracklet_ids: Set[str]) -> int:
+    """Take out the confirmed pairs that name one of these tracklets, and a torn last line; returns lines taken."""
+    path = root / EXAMPLES
+    if not tracklet_ids or not path.is_file():
+        return 0
+    lines = path.read_bytes().splitlines(keepends=True)
+    names = [name.encode() for name in tracklet_ids]
+    kept = [line for line in lines if line.endswith(b"\n") and not any(b'"%s"' % name in line for name in names)]
+    if not kept:
+        path.unlink()
+    elif kept != lines:
+        write_whole(path, b"".join(kept))
+    return len(lines) - len(kept)
 
 
 def _without(line: bytes, tracklet_ids: Set[str]) -> bytes | None:

@@ -10,7 +10,7 @@ import json
 import logging
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,14 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
+from pipeline.event_files import EXAMPLES, append_whole
 from pipeline.frame import Frame
+from pipeline.losses import Losses
 from pipeline.skew import ClockFit, Motion, fit
 from pipeline.tracklets import Counterpart, Crop, RejectedTracklet, Tracklet, cut_out
 from trackers.boxes import iou_matrix
 
 logger = logging.getLogger(__name__)
-
-EXAMPLES = "pairs.jsonl"
 
 _FIT_SECONDS = 10.0  # between two fits, at first
 _FIT_SHARE = 0.1  # and of the time that a fit looked at, later: it costs more, and changes less
@@ -39,6 +39,7 @@ _PADDING = 0.03
 _LEAST_TOGETHER = 10  # frames
 _LEAST_OVERLAP = 0.4  # mean, of the two boxes
 _LEAST_SHARE = 0.7  # of the frames of the shorter tracklet
+_MOST_WAITING = 1000  # examples of tracklets that are not stored
 _RIVAL_OVERLAP = 0.2  # and a third tracklet makes it doubtful
 
 
@@ -324,11 +325,13 @@ class Pair:
 class Pairs:
     """All pairs of a run."""
 
-    def __init__(self, settings: Mapping[str, PairSettings], root: Path) -> None:
-        """Begin anew; confirmed examples are appended to ``pairs.jsonl`` in ``root``."""
+    def __init__(self, settings: Mapping[str, PairSettings], root: Path, losses: Losses | None = None) -> None:
+        """Begin anew; confirmed examples are appended to ``pairs.jsonl`` in ``root``, as far as the disk has room."""
+        self._losses = losses or Losses()
         self._pairs: dict[str, Pair] = {}
         self._of_camera: dict[str, Pair] = {}
         self._path = root / EXAMPLES
+        self._found: list[Example] = []
         self.change(settings)
 
     def change(self, settings: Mapping[str, PairSettings]) -> None:
@@ -345,7 +348,7 @@ class Pairs:
             pair.see(frame, views)
 
     def finish(self, item: Tracklet | RejectedTracklet) -> Tracklet | RejectedTracklet:
-        """Give a finished tracklet its counterpart, and keep what it confirms."""
+        """Give a finished tracklet its counterpart; what it confirms waits for `write`."""
         tracklet = item.tracklet if isinstance(item, RejectedTracklet) else item
         pair = self._of_camera.get(tracklet.camera_id)
         if pair is None:
@@ -354,7 +357,7 @@ class Pairs:
             pair.forget(tracklet.tracklet_id)
             return item
         tracklet, examples = pair.finish(tracklet)
-        self._write(examples)
+        self._found += examples
         return tracklet
 
     def flush(self) -> None:
@@ -366,13 +369,18 @@ class Pairs:
         """What every pair has measured."""
         return {pair.pair_id: pair.report() for pair in self._pairs.values()}
 
-    def _write(self, examples: Sequence[Example]) -> None:
-        if not examples:
-            return
-        with self._path.open("a", encoding="utf-8") as file:
-            for each in examples:
-                file.write(json.dumps({"pair": each.pair_id, "tracklets": list(each.tracklets), "frames": each.frames,
-                                       "overlap": round(each.overlap, 3)}) + "\n")  # fmt: skip
+    def write(self, stored: Callable[[str], bool]) -> None:
+        """Append what was confirmed of tracklets that are stored; one that names another waits."""
+        examples = [each for each in self._found if all(map(stored, each.tracklets))]
+        self._found = [each for each in self._found if each not in examples][-_MOST_WAITING:]
+        lines = [
+            json.dumps({"pair": each.pair_id, "tracklets": list(each.tracklets), "frames": each.frames,
+                        "overlap": round(each.overlap, 3)}) + "\n"
+            for each in examples
+        ]  # fmt: skip
+        for line in lines:
+            with self._losses.counting("pairs"):
+                append_whole(self._path, line.encode())
 
 
 def _seconds(frame: Frame) -> float:

@@ -8,7 +8,7 @@ from pipeline.audit import Audit
 from pipeline.decision_log import DECISIONS_COPY, copy_differs, rewrite_decisions
 from pipeline.erasure import remove_unnamed_images
 from pipeline.errors import DamagedGalleryError, UsageError
-from pipeline.event_files import read_lines, scrub
+from pipeline.event_files import EXAMPLES, read_examples, read_lines, scrub, scrub_examples
 from pipeline.record import CROPS, RECORD, Record
 from pipeline.schema import check_pages, snapshot
 from pipeline.store import DATABASE, Counts, Store
@@ -59,7 +59,7 @@ def reconcile(store: Store, *, repair: bool = False, alone: bool = True) -> Reco
     counts, vectors = _counts(store)
     differences += [text for name in _names(store) for text in _of_one(store, name)]
     if alone:
-        differences += [*_folder_differences(store), *_event_differences(store)]
+        differences += [*_folder_differences(store), *_event_differences(store), *_undone(store)]
         if copy_differs(store):
             differences.append(f"{DECISIONS_COPY}: says something else than the database")
     verdict = Audit(store).verify()
@@ -90,6 +90,9 @@ def _repair(store: Store) -> Iterator[str]:
     stray = {str(event["tracklet_id"]) for _, event in read_lines(store.root) if "tracklet_id" in event} - known
     if stray:
         yield f"{scrub(store.root, stray)} events of tracklets that are gone"
+    stray = {name for names in read_examples(store.root) for name in names} - known
+    if stray:
+        yield f"{scrub_examples(store.root, stray)} pairs of tracklets that are gone"
 
 
 def _names(store: Store) -> list[str]:
@@ -150,10 +153,20 @@ def _event_differences(store: Store) -> Iterator[str]:
         name = event.get("tracklet_id")
         if name is not None and name not in known:
             yield f"{path}: an event of tracklet {name}, which the database does not have"
+    for name in sorted({name for names in read_examples(store.root) for name in names} - known):
+        yield f"{EXAMPLES}: a pair with tracklet {name}, which the database does not have"
+
+
+def _undone(store: Store) -> Iterator[str]:
+    """What an erasure, or ageing, could not do to the files."""
+    with store.reading() as db:
+        rows = db.execute("SELECT kind, value FROM pending WHERE kind IN ('folder', 'picture') ORDER BY value")
+        for _, value in rows.fetchall():
+            yield f"{store.root / value}: was to be deleted, and could not be"
 
 
 def _notes(store: Store) -> Iterator[str]:
     said = {event.get("tracklet_id") for _, event in read_lines(store.root)}
     silent = set(_names(store)) - said
     if said and silent:
-        yield f"{len(silent)} tracklets have no event: a crash came between database and event log"
+        yield f"{len(silent)} tracklets have no event: a crash or a full disk came between database and event log"

@@ -23,7 +23,7 @@ from pipeline.cases import CASES_COPY, Cases
 from pipeline.crop_files import sync
 from pipeline.decision_log import NamedDecision, copy_decisions, insert_decision, read_decisions
 from pipeline.erasure import SET_ASIDE, finish
-from pipeline.errors import DamagedGalleryError, UsageError
+from pipeline.errors import DamagedGalleryError, UndeletedError, UsageError
 from pipeline.event_files import read_lines
 from pipeline.record import CROPS, RECORD, Record
 from pipeline.reserve import Reserve
@@ -98,7 +98,10 @@ def _opened(root: Path, opening: Callable[[], Store], on_rebuilt: Callable[[Rebu
         on_rebuilt(rebuilt)
         store = opening()
     try:
-        finish(store)
+        try:
+            finish(store)
+        except UndeletedError as error:
+            logger.error("%s", error)  # no reason not to open; gallery verify names it
         Cases(store).write_copy()  # a crash may have come between it and the database
         copy_decisions(store)
     except BaseException:

@@ -4,25 +4,29 @@ Four classes age on their own: tracklets (rows, vectors, events, and their crops
 tracklet stays searchable), clips (annotated videos) and the audit. A class without a limit is kept for ever.
 """
 
-import errno
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.audit import PROGRAM, Audit
 from pipeline.erasure import finish, owe, remove_rows
-from pipeline.errors import ResourceError
+from pipeline.errors import ResourceError, UndeletedError
 from pipeline.identify import Sighting
+from pipeline.losses import is_full
 from pipeline.record import from_us, to_us
 from pipeline.reserve import Reserve
 from pipeline.store import Store, StoredTracklet
-from pipeline.tracklets import RejectedTracklet
+from pipeline.tracklets import RejectedTracklet, Tracklet
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MEGABYTE = 1_000_000
 CLIPS = ("video", "clips")
@@ -126,8 +130,7 @@ class Retention:
         A tracklet for which no room can be made, because a case holds everything that is left, is counted in
         ``lost``, and the run goes on.
         """
-        self.make_room()
-        self._age_now_and_then()
+        self.look()
         try:
             self._add(items)
         except ResourceError as error:
@@ -135,6 +138,40 @@ class Retention:
                 raise
             return [item for item in items if self._add_alone(item)]
         return list(items)
+
+    def look(self) -> None:
+        """Make room where there is too little, and every minute take out what is too old or too much."""
+        self.make_room()
+        now = datetime.now(UTC)
+        if now >= self._next_look:
+            self._next_look = now + timedelta(minutes=1)
+            with _as_far_as_there_is_room():
+                self.age(now)
+
+    def with_room(self, write: Callable[[], T]) -> T:
+        """Do what writes; where the disk is full, make room and do it again.
+
+        Raises:
+            ResourceError: When no room could be made; or whatever else is wrong.
+            OSError: The same.
+        """
+        for _ in range(3):
+            try:
+                return write()
+            except (ResourceError, OSError) as error:
+                if not is_full(error):
+                    raise
+                if not self.make_room(at_least=4 * MEGABYTE) and not self._free() > MEGABYTE:
+                    break
+        return write()
+
+    def lose(self, tracklets: Sequence[Tracklet]) -> None:
+        """Count tracklets that no room could be made for."""
+        self.lost["disk_full"] += len(tracklets)
+        for each in tracklets:
+            logger.error(
+                "%s: no room for tracklet %s: a case holds all that is left", self._store.root, each.tracklet_id
+            )
 
     def age(self, now: datetime | None = None) -> Aged:
         """Take out what is too old or too much."""
@@ -160,9 +197,11 @@ class Retention:
             return True
         aged, target = Aged(), wanted + wanted // 2
         self._reserve.release()  # a transaction that removes needs some room itself
-        while (short := target + self._reserve.size - self._free()) > 0 and self._take_oldest(aged, short):
-            pass
-        self._reserve.fill()
+        with _as_far_as_there_is_room():
+            while (short := target + self._reserve.size - self._free()) > 0 and self._take_oldest(aged, short):
+                pass
+        with _as_far_as_there_is_room():
+            self._reserve.fill()
         shortage = Shortage(self._free(), wanted, aged)
         self._tell(shortage)
         return self._free() >= wanted
@@ -187,27 +226,14 @@ class Retention:
         self._store.add_all(items)
 
     def _add_alone(self, item: Sighting | RejectedTracklet) -> bool:
-        for _ in range(3):
-            try:
-                self._add([item])
-            except ResourceError as error:
-                if not is_full(error):
-                    raise
-                if not self.make_room(at_least=4 * MEGABYTE) and not self._free() > MEGABYTE:
-                    break
-            else:
-                return True
-        self.lost["disk_full"] += 1
-        logger.error(
-            "%s: no room for tracklet %s: a case holds all that is left", self._store.root, item.tracklet.tracklet_id
-        )
-        return False
-
-    def _age_now_and_then(self) -> None:
-        now = datetime.now(UTC)
-        if now >= self._next_look:
-            self.age(now)
-            self._next_look = now + timedelta(minutes=1)
+        try:
+            self.with_room(lambda: self._add([item]))
+        except ResourceError as error:
+            if not is_full(error):
+                raise
+            self.lose([item.tracklet])
+            return False
+        return True
 
     def _free(self) -> int:
         return self._free_bytes(self._store.root)
@@ -251,10 +277,10 @@ class Retention:
     def _remove(self, tracklets: Sequence[StoredTracklet], aged: Aged) -> None:
         with self._store.writing() as db:
             remove_rows(db, tracklets, redact=False)
-        finish(self._store)
-        give_back_pages(self._store)
         aged.counts["tracklets"] += len(tracklets)
         aged.until = max([each.end for each in tracklets] + ([aged.until] if aged.until else []))
+        finish(self._store)
+        give_back_pages(self._store)
 
     def _age_tracklets(self, aged: Aged, now: datetime) -> None:
         if self._rules.tracklets_days is not None:
@@ -332,16 +358,17 @@ class Retention:
         aged.counts += Counter()  # drops what is zero
 
 
-def is_full(error: BaseException) -> bool:
-    """Whether a full disk is the cause."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if "database or disk is full" in str(seen):
-            return True
-        seen = seen.__cause__
-    return False
+@contextmanager
+def _as_far_as_there_is_room() -> Iterator[None]:
+    """A disk too full even to remove from, or a file that cannot be deleted, ends what goes on within, not the run."""
+    try:
+        yield
+    except UndeletedError as error:
+        logger.error("%s", error)  # the message is for the operator
+    except (ResourceError, OSError) as error:
+        if not is_full(error):
+            raise
+        logger.debug("the disk is too full even to make room: %s", error)
 
 
 def database_bytes(store: Store) -> int:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 
 from pipeline.audit import PROGRAM
-from pipeline.errors import UsageError
+from pipeline.errors import ResourceError, UsageError
 from pipeline.identify import Identifier
 from pipeline.persons import Decision, Persons
 from pipeline.store import LinkState, Store
@@ -55,10 +55,14 @@ class Reviser:
 
         Returns:
             How many tracklets were given to other persons.
+
+        Raises:
+            ResourceError: When the disk is full or fails; what could not be written is as it was.
         """
         self.follow()
         done = 0
-        for revision in self._identifier.look_back(at_once=finally_):
+        revisions = self._identifier.look_back(at_once=finally_)
+        for place, revision in enumerate(revisions):
             try:
                 if self._persons.revise(revision.tracklet_id, revision.person_id, revision.links):
                     done += 1
@@ -68,6 +72,10 @@ class Reviser:
             except UsageError:  # it, or what it is linked to, has aged away or was never kept
                 logger.debug("%s cannot be revised: it is not in the gallery any more", revision.tracklet_id)
                 self._identifier.move(revision.tracklet_id, revision.before)
+            except ResourceError:  # the store did not follow
+                for each in revisions[place:]:
+                    self._identifier.move(each.tracklet_id, each.before)
+                raise
         self.revised += done
         self._followed = self._last_decision()
         if done:

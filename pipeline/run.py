@@ -5,7 +5,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -36,10 +36,12 @@ from pipeline.config import Config
 from pipeline.contact_sheet import write_matches
 from pipeline.erasure import SET_ASIDE
 from pipeline.errors import PipelineError, UsageError
+from pipeline.event_files import EXAMPLES
 from pipeline.frame import Frame
 from pipeline.identify import Sighting
+from pipeline.losses import Losses
 from pipeline.monitoring import CameraStatus, Metrics, check_free, served
-from pipeline.pairs import EXAMPLES, Pairs
+from pipeline.pairs import Pairs
 from pipeline.prefetch import SHUTDOWN, Intake
 from pipeline.query import CONFIG, write_config
 from pipeline.recovery import open_store
@@ -167,27 +169,41 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         live = {source.camera_id for source in sources if source.live}
         if live:  # the first call takes its time, which the frames of a stream do not have
             extractor.extract([[np.zeros((128, 64, 3), np.uint8)]], [Modality.RGB])
-        line = build_line(config, detector, extractor, store, live=live)
+        line = build_line(config, detector, extractor, store, live=live, retention=retention)
+        losses = Losses()
         with ExitStack() as reading:
-            mot = reading.enter_context(MotWriters(root)) if config.output.mot else None
-            pairs = Pairs(pair_settings(config), root)
+            mot = reading.enter_context(MotWriters(root, losses)) if config.output.mot else None
+            pairs = Pairs(pair_settings(config), root, losses)
             line = replace(line, finish=pairs.finish)
             going = _Run(
                 config, options, store, retention, keeper, intake, tally, metrics, line, windows, mot, live,
-                build_reviser(line, store), pairs,
+                build_reviser(line, store), pairs, losses,
             )  # fmt: skip
-            going.process(sources)
+            with _told(going):
+                going.process(sources)
         tally.stop()
         going.tell_accounts()
         going.write_report()
         if options.should_stop() and live:
-            return going.write_report()  # it was running until now: pictures of all that time are not wanted now
+            return going.write_report("stopped")  # it was running until now: pictures of all that time are not wanted
         config = going.config
-        if config.output.video:
-            tally.without_video = write_videos(config, store, _drawing(tally, options, after_row=rows_before))
-        if config.output.contact_sheet:
-            write_matches(root / "matches.png", store, store.calibration, timezone=config.site.zone)
-        return going.write_report()
+        with _told(going):
+            if config.output.video:
+                tally.without_video = write_videos(config, store, _drawing(tally, options, after_row=rows_before))
+            if config.output.contact_sheet:
+                write_matches(root / "matches.png", store, store.calibration, timezone=config.site.zone)
+        return going.write_report("stopped" if options.should_stop() else "done")
+
+
+@contextmanager
+def _told(going: "_Run") -> Iterator[None]:
+    """What ends the run within is also said by a last report, if that can be written."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            going.write_report("error")
+        raise
 
 
 def _check_folder(root: Path) -> None:
@@ -268,6 +284,7 @@ class _Run:
     live: set[str]  # the line's own
     reviser: Reviser
     pairs: Pairs
+    losses: Losses
     faults: Counter[str] = field(default_factory=Counter)  # in a row, by camera
     processed: int = 0
     expected: int | None = None
@@ -281,14 +298,20 @@ class _Run:
         self._count_gallery()
         for found in surveil(self._batches(), self.line, self):
             for item in self.retention.keep(found):
-                self.events.write(item)
+                with self.losses.counting("events"):
+                    self.retention.with_room(partial(self.events.write, item))
                 self.tally.finished(item, self.metrics)
-            self.reviser.look_back()
+            self.pairs.write(self.store.has)
+            self._look_back()
             self.metrics.gallery_tracklets.inc(sum(isinstance(item, Sighting) for item in found))
-        self.reviser.look_back(finally_=True)
+        self._look_back(finally_=True)
         self._count_gallery()
         self.intake.close()
         self.pairs.flush()
+
+    def _look_back(self, *, finally_: bool = False) -> None:
+        with self.losses.counting("revisions"):
+            self.reviser.look_back(finally_=finally_)
 
     def tracked(self, item: TrackedFrame) -> None:
         """Write, count, and give the frame back."""
@@ -326,13 +349,16 @@ class _Run:
         for camera_id, ledger in self.intake.ledgers().items():
             logger.log(logging.ERROR if ledger.on_the_way else logging.INFO, account_of(camera_id, ledger))
 
-    def write_report(self) -> dict[str, Any]:
-        """Write ``report.json`` as of now."""
+    def write_report(self, ended: str = "running") -> dict[str, Any]:
+        """Write ``report.json`` as of now; it is running, done, stopped, or ended by an error."""
         persons = self.store.counts().persons
         self.tally.pairs = self.pairs.report()
         report = self.tally.report(self.config, model_id=self.store.model_id, persons=persons)
         report["tracklets"]["lost"] = dict(self.retention.lost)
-        write_report(self.config.output.root / "report.json", report)
+        report["ended"] = ended
+        report["lost"] = dict(self.losses.counts)
+        with self.losses.counting("reports"):
+            self.retention.with_room(partial(write_report, self.config.output.root / "report.json", report))
         return report
 
     def _read(self, source: Source) -> None:
@@ -352,6 +378,7 @@ class _Run:
                 self.intake.close()  # the open tracklets need the processor now
                 return
             self._take_over_new_config()
+            self.retention.look()  # also where nobody comes
             if time.monotonic() - self.reported_at > _REPORT_SECONDS:
                 self.reported_at = time.monotonic()
                 give_back_freed_memory()
@@ -377,7 +404,8 @@ class _Run:
             self.metrics.reloads.labels("refused").inc()
             return
         self._change(new, what, sources)
-        write_config(new.output.root, new)
+        with self.losses.counting("config"):
+            self.retention.with_room(partial(write_config, new.output.root, new))
         logger.warning("new config: %s", what)
         self.metrics.reloads.labels("taken").inc()
 

@@ -20,6 +20,7 @@ from pipeline.crop_files import write_whole as write_whole  # others know it by 
 from pipeline.event_files import EVENTS, append_line
 from pipeline.frame import Image, TimeSource
 from pipeline.identify import Link, Sighting, person_name
+from pipeline.losses import Losses, is_full
 from pipeline.record import crop_path
 from pipeline.recovery import Rebuilt
 from pipeline.retention import Shortage
@@ -330,13 +331,15 @@ class MotWriter:
 class MotWriters:
     """Tracks and detections of every camera: ``mot/<camera>.txt`` and ``detections/<camera>.txt`` under a folder.
 
-    Frames are counted from 1: a frame's number is its ``Frame.index`` + 1.
+    Frames are counted from 1: a frame's number is its ``Frame.index`` + 1. A file that the disk has no room for is
+    given up: it stays as it is, ``.part``, and its frames from then on are counted as lost.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, losses: Losses | None = None) -> None:
         self._root = root
+        self._losses = losses or Losses()
+        self._given_up: set[tuple[str, str]] = set()
         self._writers: dict[tuple[str, str], MotWriter] = {}
-        self._open = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -344,20 +347,52 @@ class MotWriters:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.__exit__(kind, error, trace)
+        with ExitStack() as ends:
+            for name in self._writers:
+                ends.callback(self._close, name, kind, error, trace)
 
     def write(self, camera_id: str, frame_index: int, tracks: Tracks, detections: Detections) -> None:
         """Append one frame of a camera; ``frame_index`` is 0-based, as in `Frame`."""
-        frame = frame_index + 1
-        self._writer("mot", camera_id).write(frame, tracks.xyxy, tracks.confidence, tracks.track_id.tolist())
+        self._write(("mot", camera_id), frame_index + 1, tracks.xyxy, tracks.confidence, tracks.track_id.tolist())
         unnamed = [-1] * len(detections)
-        self._writer("detections", camera_id).write(frame, detections.xyxy, detections.confidence, unnamed)
+        self._write(("detections", camera_id), frame_index + 1, detections.xyxy, detections.confidence, unnamed)
 
-    def _writer(self, kind: str, camera_id: str) -> MotWriter:
-        if (kind, camera_id) not in self._writers:
-            writer = MotWriter(self._root / kind / f"{camera_id}.txt")
-            self._writers[kind, camera_id] = self._open.enter_context(writer)
-        return self._writers[kind, camera_id]
+    def _write(
+        self,
+        name: tuple[str, str],
+        frame: int,
+        xyxy: NDArray[np.float32],
+        confidence: NDArray[np.float32],
+        ids: list[int],
+    ) -> None:
+        if name in self._given_up:
+            self._losses.counts[name[0]] += 1
+            return
+        try:
+            self._writer(name).write(frame, xyxy, confidence, ids)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self._losses.count(name[0], error)
+            self._given_up.add(name)
+            if name in self._writers:
+                self._writers.pop(name).__exit__(OSError, error, None)
+
+    def _close(
+        self,
+        name: tuple[str, str],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._losses.counting(name[0]):
+            self._writers[name].__exit__(kind, error, trace)
+
+    def _writer(self, name: tuple[str, str]) -> MotWriter:
+        if name not in self._writers:
+            kind, camera_id = name
+            self._writers[name] = MotWriter(self._root / kind / f"{camera_id}.txt")
+        return self._writers[name]
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:

@@ -373,7 +373,10 @@ class Store(GalleryReader):
         for folder in (self.root / CROPS).glob("*/*"):
             if folder.name not in known:
                 logger.warning("removing crops that no tracklet names, left by a crash: %s", folder)
-                shutil.rmtree(folder)
+                try:
+                    shutil.rmtree(folder)
+                except OSError as error:  # no reason not to open; gallery verify names it
+                    logger.error("%s: cannot be deleted: %s", folder, error.strerror or error)
 
     def write_missing_records(self) -> None:
         """A gallery of version 1 had no records beside its crops."""

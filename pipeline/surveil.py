@@ -79,6 +79,7 @@ class Line:
         max_wait_seconds: Where there are, finished tracklets wait no longer than this for others.
         silence_seconds: A live camera without a frame for so long has its open tracklets finished.
         finish: Completes a finished tracklet before anything is made of it.
+        spare: Told of tracklets that could not be identified, and why; says whether the line goes on without them.
         clock: Seconds.
     """
 
@@ -92,6 +93,7 @@ class Line:
     max_wait_seconds: float = 0.5
     silence_seconds: float = 2.0
     finish: Callable[[Finished], Finished] = lambda item: item
+    spare: Callable[[Sequence[Tracklet], PipelineError], bool] = lambda tracklets, error: False
     clock: Callable[[], float] = time.monotonic
 
 
@@ -108,7 +110,8 @@ def surveil(batches: Iterable[Sequence[Frame]], line: Line, observer: Observer) 
         observer: Told of every frame, once: tracked or failed.
 
     Yields:
-        Each finished tracklet exactly once, in batches: with its person, or with the reason why it has none.
+        Each finished tracklet exactly once, in batches: with its person, or with the reason why it has none; but for
+        those that ``Line.spare`` was told of.
 
     Raises:
         PipelineError: What is not one camera's fault.
@@ -257,8 +260,13 @@ class _Spine:
             return []
         embeddings, failed = self._embed(tracklets)
         embedded = [tracklet for tracklet in tracklets if tracklet.tracklet_id not in failed]
-        with self._timed("identify"):
-            sightings = self.line.identifier.identify(embedded, embeddings) if embedded else []
+        try:
+            with self._timed("identify"):
+                sightings = self.line.identifier.identify(embedded, embeddings) if embedded else []
+        except PipelineError as error:
+            if not self.line.spare(embedded, error):
+                raise
+            sightings = []
         rejected = [
             RejectedTracklet(tracklet, Rejection.NOT_EMBEDDED)
             for tracklet in tracklets

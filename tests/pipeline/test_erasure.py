@@ -1,11 +1,15 @@
 """An erasure leaves nothing: no row, no vector, no image, no event, no name, in no file of the folder."""
 
+import errno
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +19,12 @@ from pipeline.cases import Cases
 from pipeline.cli import main
 from pipeline.erasure import erase, finish
 from pipeline.errors import ResourceError, UsageError
+from pipeline.event_files import EXAMPLES, read_examples
 from pipeline.identify import Link
 from pipeline.persons import Persons
 from pipeline.reconcile import reconcile
 from pipeline.recovery import maintain
+from pipeline.retention import Retention, RetentionRules
 from pipeline.sinks import EventLog
 from pipeline.store import Cursor, Store
 from reid.embedding import rounded, to_bytes
@@ -62,6 +68,10 @@ def fill(root: Path, names: str = "ABCDEFGH") -> None:
     frames = [frame for n in range(8) for frame in range(100 * n, 100 * n + 11)]
     boxes = [f"{frame + 1},1,10.00,20.00,20.00,50.00,0.9,-1,-1,-1\n" for frame in frames]
     (root / "mot/gate.txt").write_text("".join(boxes))
+    (root / "mot/gate.txt.part").write_text("".join(boxes) + "101,1,10.0")  # of a run that was killed
+    pairs = [("A", "Z"), ("B", "Z"), ("C", "D")]
+    lines = [json.dumps({"pair": "p", "tracklets": [f"gate-{a}", f"gate-{b}"], "frames": 9}) + "\n" for a, b in pairs]
+    (root / EXAMPLES).write_text("".join(lines))
 
 
 def traces(root: Path, needles: dict[str, bytes]) -> list[str]:
@@ -118,8 +128,48 @@ def test_the_boxes_of_the_erased_leave_the_mot_text_of_the_last_run(tmp_path: Pa
     fill(tmp_path)
     with maintain(tmp_path) as store:
         erase(store, [store.tracklet("gate-B")], EVE)
-    frames = [int(line.split(",")[0]) for line in (tmp_path / "mot/gate.txt").read_text().splitlines()]
-    assert frames == [frame + 1 for n in range(8) if n != 1 for frame in range(100 * n, 100 * n + 11)]
+    for name in ("gate.txt", "gate.txt.part"):
+        frames = [int(line.split(",")[0]) for line in (tmp_path / "mot" / name).read_text().splitlines()]
+        assert frames == [frame + 1 for n in range(8) if n != 1 for frame in range(100 * n, 100 * n + 11)]
+
+
+def test_confirmed_pairs_go_with_their_tracklets_and_verify_compares_them(tmp_path: Path) -> None:
+    fill(tmp_path)
+    stale = (tmp_path / EXAMPLES).read_text()
+    with maintain(tmp_path) as store:
+        erase(store, [store.tracklet("gate-B")], EVE)
+        assert list(read_examples(tmp_path)) == [["gate-A", "gate-Z"], ["gate-C", "gate-D"]]
+        (tmp_path / EXAMPLES).write_text(stale)
+        assert reconcile(store).differences == (
+            "pairs.jsonl: a pair with tracklet gate-B, which the database does not have",
+        )
+        assert reconcile(store, repair=True).differences == ()
+        Retention(store, RetentionRules(tracklets_days=1)).age()
+        assert not (tmp_path / EXAMPLES).exists()
+
+
+def test_what_cannot_be_deleted_is_told_remembered_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path)
+    folder = tmp_path / "crops/gate/gate-B"
+    real = shutil.rmtree
+
+    def refuse(path: Path, *more: Any, **named: Any) -> None:
+        if Path(path) == folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        real(path, *more, **named)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with maintain(tmp_path) as store, pytest.raises(ResourceError, match="gate-B: cannot be deleted: Permission"):
+        erase(store, [store.tracklet("gate-B")], EVE)
+    assert not (tmp_path / "video").exists()  # all else is done
+    assert b"gate-B" not in (tmp_path / EXAMPLES).read_bytes()
+    assert main(["gallery", "verify", "-g", str(tmp_path), "--quiet"]) == 1
+    assert "gate-B: was to be deleted, and could not be" in "".join(capsys.readouterr())
+    monkeypatch.undo()
+    assert main(["gallery", "verify", "-g", str(tmp_path), "--quiet"]) == 0
+    assert not folder.exists()
 
 
 def test_a_dry_run_says_the_same_and_does_nothing(tmp_path: Path) -> None:

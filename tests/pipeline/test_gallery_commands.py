@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.audit import Actor
 from pipeline.cases import Cases
-from pipeline.cli import main
+from pipeline.cli import _parser, main
 from pipeline.reconcile import reconcile
 from pipeline.recovery import maintain
 from pipeline.store import Store, TrackletFilter
@@ -234,6 +234,23 @@ def test_a_run_does_not_overwrite_what_a_case_holds(typed: Commands, gallery: Pa
     typed("case", "close", "C-1")
     assert main(again) == 0
     assert one not in typed.tracklets("gate")
+
+
+def test_the_table_of_confirmed_pairs_is_recorded_and_asked_why(typed: Commands, gallery: Path, tmp_path: Path) -> None:
+    (gallery / "pairs.jsonl").write_text('{"pair": "p", "tracklets": ["gate-A", "dock-A"]}\n')
+    config = json.loads((gallery / "config.json").read_text())
+    (gallery / "config.json").write_text(json.dumps(config | {"storage": {"purpose_required": True}}))
+    table = tmp_path / "table.csv"
+    typed("export", "--paired", str(table), code=2, group=1)
+    assert "--purpose" in typed.err
+    assert not table.exists()
+    assert typed("export", "--paired", str(table), "--purpose", "to train", group=1)["tracklets"] == 2
+    row = typed("audit", "show")[-1]
+    assert (row["action"], row["purpose"], row["details"]["tracklets"]) == ("export", "to train", 2)
+
+
+def test_an_export_looks_where_every_other_command_does() -> None:
+    assert _parser().parse_args(["export", "--draft", "table.csv"]).gallery == Path("runs/latest")
 
 
 def test_there_must_be_a_gallery(typed: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

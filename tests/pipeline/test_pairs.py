@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UsageError
+from pipeline.event_files import EXAMPLES, append_whole
 from pipeline.frame import Frame
-from pipeline.pairs import EXAMPLES, Pair, Pairs, PairSettings, draft_of_pairs
+from pipeline.pairs import Example, Pair, Pairs, PairSettings, draft_of_pairs
 from pipeline.skew import Motion, fit
 from pipeline.tracklets import RejectedTracklet, Tracklet, TrackletBuilder, TrackletRules
 from reid.modality import Modality
@@ -117,6 +118,7 @@ def finished(
         keep(made)
     for builder in builders.values():
         keep(builder.flush())
+    pairs.write(lambda name: True)
     return done
 
 
@@ -164,6 +166,21 @@ def test_confirmed_pairs_become_the_table_that_export_takes(tmp_path: Path) -> N
         draft_of_pairs(tmp_path, table)
     with pytest.raises(UsageError, match="no pair of cameras has confirmed anybody"):
         draft_of_pairs(tmp_path / "elsewhere", tmp_path / "other.csv")
+
+
+def test_a_line_that_a_crash_tore_does_not_spoil_what_comes_after(tmp_path: Path) -> None:
+    whole = json.dumps({"pair": "gate", "tracklets": ["day-A", "night-B"], "frames": 20, "overlap": 0.7}) + "\n"
+    (tmp_path / EXAMPLES).write_text(whole + '{"pair": "ga')
+    pairs = Pairs({"gate": SETTINGS}, tmp_path)
+    pairs._found = [
+        Example("gate", ("day-C", "night-D"), 20, 0.7),
+        Example("gate", ("day-C", "night-E"), 20, 0.7),
+    ]
+    pairs.write({"day-C", "night-D"}.__contains__)  # the last is not stored (yet)
+    append_whole(tmp_path / EXAMPLES, whole.encode())
+    found = [json.loads(line)["tracklets"] for line in (tmp_path / EXAMPLES).read_text().splitlines()]
+    assert found == [["day-A", "night-B"], ["day-C", "night-D"], ["day-A", "night-B"]]
+    assert draft_of_pairs(tmp_path, tmp_path / "table.csv") == 4
 
 
 def test_a_pair_that_a_new_config_leaves_alone_keeps_what_it_measured(tmp_path: Path) -> None:
