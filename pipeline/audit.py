@@ -13,6 +13,7 @@ import getpass
 import hashlib
 import json
 import os
+import re
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ from pipeline.store import Store
 
 AUDIT_COPY = "audit.jsonl"
 BEGINNING = "0" * 64
+NAMES_TAKEN = "names"  # in the details of an erasure: how many it took out of the audit
+_TOKEN = re.compile("subject:[0-9a-f]{32}")
 _COLUMNS = ("number", "at_us", "actor", "action", "case_id", "purpose", "details", "previous", "hash")
 
 
@@ -236,7 +239,9 @@ class Audit:
             first, previous = _start(db)
         findings = [*_broken_links(rows, first, previous), *_bad_subjects(self._store, rows)]
         more, notes = self._compare_copy(rows, first)
-        findings += more
+        missing, cannot = _missing_names(self._store, rows)
+        findings += [*more, *missing]
+        notes += cannot
         if head is not None:
             findings += _compare_head(rows, head, first)
         last = (int(rows[-1][0]), str(rows[-1][-1])) if rows else (first - 1, previous)
@@ -315,6 +320,24 @@ def _bad_subjects(store: Store, rows: Sequence[tuple[Any, ...]]) -> Iterator[str
     for token, salt, subject in subjects:
         if token != f"subject:{hashlib.sha256(f'{salt}{subject}'.encode()).hexdigest()[:32]}" or token not in text:
             yield f"the name behind {token} was edited"
+
+
+def _missing_names(store: Store, rows: Sequence[tuple[Any, ...]]) -> tuple[list[str], list[str]]:
+    """Findings and notes on tokens without a name: no more than the erasures say that they took."""
+    with store.reading() as db:
+        named = {token for (token,) in db.execute("SELECT token FROM audit_subjects")}
+    nameless = {token for row in rows for token in _TOKEN.findall(row[6])} - named
+    taken = [json.loads(row[6]).get(NAMES_TAKEN) for row in rows if row[3] == "erase"]
+    if not nameless:
+        return [], []
+    if None in taken or any(row[3] == "gallery_rebuilt" for row in rows):
+        return [], [
+            "an erasure of an older version, or a rebuilt database: whether names were taken otherwise cannot be told"
+        ]
+    count = sum(each for each in taken if each)
+    if len(nameless) <= count:
+        return [], []
+    return [f"{len(nameless)} names were taken out of the audit, but erasures took {count}"], []
 
 
 def _compare_head(rows: Sequence[tuple[Any, ...]], head: tuple[int, str], first: int) -> Iterator[str]:

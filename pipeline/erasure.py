@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audit import Actor, Audit
+from pipeline.audit import NAMES_TAKEN, Actor, Audit
 from pipeline.cases import Cases
 from pipeline.crop_files import bytes_of, write_record, write_whole
 from pipeline.decision_log import rewrite_decisions
@@ -83,8 +83,8 @@ def erase(store: Store, tracklets: Sequence[StoredTracklet], actor: Actor, *, dr
     audit = Audit(store)
     audit.require(actor)
     with store.writing() as db:
-        remove_rows(db, tracklets, redact=True, pictures=[*pictures, *aside])
-        said = {"tracklets": len(names), "crops": crops, "persons": list(planned.persons)}
+        taken = remove_rows(db, tracklets, redact=True, pictures=[*pictures, *aside])
+        said = {"tracklets": len(names), "crops": crops, "persons": list(planned.persons), NAMES_TAKEN: taken}
         audit.append(db, actor, "erase", said)
     audit.copy()
     events = finish(store)
@@ -94,7 +94,7 @@ def erase(store: Store, tracklets: Sequence[StoredTracklet], actor: Actor, *, dr
 
 def remove_rows(
     db: sqlite3.Connection, tracklets: Sequence[StoredTracklet], *, redact: bool, pictures: Sequence[str] = ()
-) -> None:
+) -> int:
     """Take tracklets out of the database, in the caller's transaction, who calls `finish` when it is committed.
 
     Args:
@@ -102,6 +102,9 @@ def remove_rows(
         tracklets: Which.
         redact: Also take their names out of the audit.
         pictures: What else is to go, relative to the gallery.
+
+    Returns:
+        How many names went out of the audit.
     """
     names = [each.tracklet_id for each in tracklets]
     rows = [(each.row,) for each in tracklets]
@@ -111,13 +114,15 @@ def remove_rows(
     if redact:
         owe(db, "track", _tracks(db, tracklets))
     db.executemany("DELETE FROM links WHERE to_tracklet_id = ?", [(name,) for name in names])
+    taken = 0
     if redact:
-        db.executemany("DELETE FROM audit_subjects WHERE subject = ?", [(name,) for name in names])
+        taken = db.executemany("DELETE FROM audit_subjects WHERE subject = ?", [(name,) for name in names]).rowcount
     db.executemany("DELETE FROM tracklets WHERE row = ?", rows)
     db.executemany("INSERT INTO changes (tracklet_row, kind) VALUES (?, 'removed')", rows)
     db.execute("DELETE FROM persons WHERE state != 'merged' AND person_id NOT IN (SELECT person_id FROM tracklets"
                " WHERE person_id IS NOT NULL) AND person_id NOT IN (SELECT merged_into FROM persons WHERE merged_into"
                " IS NOT NULL)")  # fmt: skip
+    return taken
 
 
 def owe(db: sqlite3.Connection, kind: str, values: Iterable[str]) -> None:

@@ -172,6 +172,20 @@ def test_what_cannot_be_deleted_is_told_remembered_and_tried_again(
     assert not folder.exists()
 
 
+def test_names_that_no_erasure_took_are_missed(tmp_path: Path) -> None:
+    fill(tmp_path)
+    with maintain(tmp_path) as store:
+        Audit(store).record(EVE, "search", {"query": "gate-B", "answers": ["gate-C"]}, subjects=["gate-B", "gate-C"])
+        erase(store, [store.tracklet("gate-B")], EVE)
+        assert Audit(store).rows()[-1].details["names"] == 3  # two searches, and a decision
+        assert Audit(store).verify().findings == ()
+        with store.writing() as db:
+            db.execute("DELETE FROM audit_subjects WHERE subject = 'gate-D'")
+        (finding,) = Audit(store).verify().findings
+        assert "names were taken out of the audit, but erasures took" in finding
+        assert any("names were taken" in each for each in reconcile(store).differences)
+
+
 def test_a_dry_run_says_the_same_and_does_nothing(tmp_path: Path) -> None:
     fill(tmp_path)
     files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
