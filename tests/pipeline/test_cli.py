@@ -573,8 +573,9 @@ def test_sigint_finishes_open_tracklets_and_ends_with_130(site: Path, tmp_path: 
                "--set", f"reid.weights={site}/mini.safetensors", "--set", "detector.motion.working_height_px=240",
                "--output", str(output), "--no-video"]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    for _ in range(600):
-        if (output / "mot" / "gate.txt.part").exists():
+    begun = output / "mot" / "gate.txt.part"
+    for _ in range(1200):
+        if begun.exists() and begun.stat().st_size:  # some frames, not only the file
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
