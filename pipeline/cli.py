@@ -30,10 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     _set_up_logging(options)
     try:
-        return int(options.command(options))
+        code = int(options.command(options))
+        sys.stdout.flush()
+        return code
     except PipelineError as error:
         _complain(str(error))
         return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to say when Python ends
+        return 128 + signal.SIGPIPE  # whoever reads has seen enough, as `head` has
     except OSError as error:
         _complain(f"{error.filename or 'disk'}: {error.strerror or error}")
         return ResourceError.exit_code

@@ -584,3 +584,18 @@ def test_sigint_finishes_open_tracklets_and_ends_with_130(site: Path, tmp_path: 
     report = json.loads((output / "report.json").read_text())
     assert 0 < report["frames"] <= 3000
     assert (output / "mot" / "gate.txt").is_file()
+
+
+def test_whoever_stops_reading_is_no_error() -> None:
+    command = [
+        sys.executable,
+        str(ROOT / "run_pipeline.py"),
+        "validate",
+        "--config",
+        str(ROOT / "configs/default.yaml"),
+    ]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        done = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
