@@ -235,4 +235,4 @@ def test_the_start_is_configured_or_named_or_in_the_container_or_the_files_date(
     assert info.time_source is TimeSource.FILE_MODIFIED
     assert info.start.timestamp() == pytest.approx(
         1_700_000_000 - 0.2
-    )  # two frames of ten a second; the date is that of the end
+    )  # it ended then
