@@ -233,6 +233,4 @@ def test_the_start_is_configured_or_named_or_in_the_container_or_the_files_date(
     os.utime(plain, (1_700_000_000, 1_700_000_000))
     info = VideoSource("gate", plain, Modality.RGB).probe()
     assert info.time_source is TimeSource.FILE_MODIFIED
-    assert info.start.timestamp() == pytest.approx(
-        1_700_000_000 - 0.2
-    )  # it ended then
+    assert info.start.timestamp() == pytest.approx(1_700_000_000 - 0.2)  # it ended then
