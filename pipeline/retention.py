@@ -6,6 +6,7 @@ tracklet stays searchable), clips (annotated videos) and the audit. A class with
 
 import logging
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ T = TypeVar("T")
 MEGABYTE = 1_000_000
 CLIPS = ("video", "clips")
 # Removed together: enough that files are rewritten seldom, few enough that little goes needlessly.
+_TICK_SECONDS = 1.0
 _BATCH = 64
 # Of a small disk no more than this share is kept free.
 _MOST_FREE = 0.1
@@ -118,6 +120,7 @@ class Retention:
         self._on_shortage = on_shortage
         self._free_bytes = free_bytes
         self._next_look = datetime.min.replace(tzinfo=UTC)
+        self._next_tick = float("-inf")  # of the monotonic clock
         self.lost: Counter[str] = Counter()  # tracklets that could not be kept, by reason
         self._was_low = self.is_low = False
         self._next_word = datetime.min.replace(tzinfo=UTC)
@@ -138,6 +141,13 @@ class Retention:
                 raise
             return [item for item in items if self._add_alone(item)]
         return list(items)
+
+    def tick(self) -> None:
+        """Look, at most once a second: for the path of every frame, where a low disk must not be mended each time."""
+        now = time.monotonic()
+        if now >= self._next_tick:
+            self._next_tick = now + _TICK_SECONDS
+            self.look()
 
     def look(self) -> None:
         """Make room where there is too little, and every minute take out what is too old or too much."""

@@ -378,7 +378,7 @@ class _Run:
                 self.intake.close()  # the open tracklets need the processor now
                 return
             self._take_over_new_config()
-            self.retention.look()  # also where nobody comes
+            self.retention.tick()  # also where nobody comes
             if time.monotonic() - self.reported_at > _REPORT_SECONDS:
                 self.reported_at = time.monotonic()
                 give_back_freed_memory()

@@ -11,6 +11,7 @@ from typing import Self
 import av
 import cv2
 import numpy as np
+from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -22,7 +23,24 @@ class OutputError(ValueError):
     """A folder that must not be written to."""
 
 
-class VideoFile:
+class _Video:
+    """What both kinds of video end with: nothing is flushed when an error ended it."""
+
+    _container: OutputContainer
+    _stream: VideoStream
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+
+class VideoFile(_Video):
     """H.264 with a presentation time a frame; one thread, so that equal frames give equal files."""
 
     def __init__(self, path: Path, *, fps: float, width: int, height: int, preset: str = "veryfast") -> None:
@@ -33,19 +51,9 @@ class VideoFile:
         stream.codec_context.thread_count = 1
         # Looking ahead makes x264 use memory it has not written: no two files of the same frames would be equal.
         stream.options = {"preset": preset, "crf": "19", "tune": "zerolatency"}
-        self._stream: VideoStream = stream
+        self._stream = stream
         self._fps = fps
         self._count = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
 
     def write(self, image: NDArray[np.uint8] | NDArray[np.uint16], *, seconds: float | None = None) -> None:
         """Append RGB (h, w, 3) or grey (h, w), uint8; without ``seconds``, one frame after the last."""
@@ -56,7 +64,7 @@ class VideoFile:
         self._count += 1
 
 
-class DeepVideoFile:
+class DeepVideoFile(_Video):
     """16-bit counts without loss (FFV1 in Matroska), with a presentation time a frame."""
 
     def __init__(self, path: Path, *, fps: float, width: int, height: int) -> None:
@@ -65,17 +73,7 @@ class DeepVideoFile:
         stream.width, stream.height, stream.pix_fmt = width, height, "gray16le"
         stream.codec_context.time_base = _MILLISECOND
         stream.codec_context.thread_count = 1
-        self._stream: VideoStream = stream
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
+        self._stream = stream
 
     def write(self, image: NDArray[np.uint8] | NDArray[np.uint16], *, seconds: float) -> None:
         """Append counts (h, w), uint16."""

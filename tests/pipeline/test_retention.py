@@ -245,3 +245,18 @@ def test_when_a_case_holds_everything_the_loss_is_counted_and_nothing_else_is_to
         (small_disk / "other").unlink()
         assert retention.keep([sighting_of(large("gate-99", 999.0))])
         assert reconcile(store).differences == ()
+
+
+def test_on_the_path_of_every_frame_the_disk_is_looked_at_once_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, days=1)
+    now, looks = [100.0], []
+    with maintain(tmp_path) as store:
+        retention = Retention(store, RetentionRules())
+        monkeypatch.setattr(Retention, "look", lambda self: looks.append(now[0]))
+        monkeypatch.setattr("pipeline.retention.time.monotonic", lambda: now[0])
+        for _ in range(50):  # 25 frames a second
+            retention.tick()
+            now[0] += 0.04
+    assert len(looks) == 2
