@@ -21,9 +21,10 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _levels_of_loggers() -> Iterator[None]:
-    """A command run within this process sets them; the next test must not depend on which came before."""
-    loggers = [logging.getLogger(name) for name in (None, "pipeline", "reid", "trackers", "simulation")]
-    before = [each.level for each in loggers]
+    """A command run within this process sets them; no test may depend on what a test or a fixture ran."""
+    defaults = {None: logging.WARNING, "pipeline": 0, "reid": 0, "trackers": 0, "simulation": 0}
+    for name, level in defaults.items():
+        logging.getLogger(name).setLevel(level)
     yield
-    for each, level in zip(loggers, before, strict=True):
-        each.setLevel(level)
+    for name, level in defaults.items():
+        logging.getLogger(name).setLevel(level)
