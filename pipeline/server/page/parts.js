@@ -60,13 +60,13 @@ export function chance(probability) {
 }
 
 /** A small card of a tracklet that leads to it, or does something else when `onPick` is given. */
-export function tracklet(each, { onPick = null, picked = false, from = null } = {}) {
+export function tracklet(each, { onPick = null, picked = false, from = null, lazy = true } = {}) {
   const text = `${nameOf(each)}`;
   const inside = [
     h(
       "span",
       { class: "pictures" },
-      crop(bestOf(each), "", { class: "badged" }),
+      crop(bestOf(each), "", { class: "badged", lazy }),
       h("span", { class: "on-picture" }, badge(each.modality)),
     ),
     h(

@@ -19,7 +19,7 @@ import {
 } from "../parts.js";
 import { go, href } from "../route.js";
 import { duration, moment } from "../times.js";
-import { searchFor } from "./search.js";
+import { searchFor } from "./asked.js";
 import { addToCase, confirmLink, confirmTogether, rejectLink, takeBack, undoable } from "./verdicts.js";
 
 const PAGE = 60;
