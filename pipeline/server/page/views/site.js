@@ -213,7 +213,7 @@ async function look(cameras, current) {
   while (current()) {
     const until = Date.now() + PICTURES;
     for (const place of cameras.querySelectorAll("[data-latest]")) {
-      if (current() && place.checkVisibility() && isInView(place)) await renew(place.dataset.latest, cameras);
+      if (current() && isInView(place)) await renew(place.dataset.latest, cameras);
     }
     await new Promise((resolve) => setTimeout(resolve, Math.max(until - Date.now(), PICTURES / 6)));
   }
@@ -224,7 +224,7 @@ function isInView(place) {
   return !document.hidden && bottom > 0 && top < innerHeight;
 }
 
-const shown = new WeakMap(); // place -> its picture: when it was taken, and how old it was when it came
+const shown = new WeakMap(); // place -> its picture, when it was taken, how old it was when it came, and when that was
 
 async function renew(name, cameras) {
   const fresh = await api.picture(name).catch(() => null); // the state of the camera, and the bar, say what is wrong
@@ -238,12 +238,14 @@ async function renew(name, cameras) {
 function drawPicture(place, name, { picture, captured, age, came }, isFresh) {
   const seconds = age + (Date.now() - came) / 1000;
   place.classList.toggle("old", seconds > OLD);
-  let image = place.querySelector("img");
-  if (!image) replace(place, (image = h("img", { alt: `Latest picture of ${name}` })), h("span", { class: "taken" }));
-  if (isFresh) {
-    URL.revokeObjectURL(image.src);
-    image.src = URL.createObjectURL(picture);
+  if (!place.querySelector("img")) {
+    const image = h("img", {
+      alt: `Latest picture of ${name}`,
+      on: { load: () => URL.revokeObjectURL(image.src) },
+    });
+    replace(place, image, h("span", { class: "taken" }));
   }
+  if (isFresh) place.querySelector("img").src = URL.createObjectURL(picture);
   replace(
     place.querySelector(".taken"),
     moment(captured, { withDay: seconds > OLD, short: true }),
