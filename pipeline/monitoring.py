@@ -65,7 +65,7 @@ class CameraStatus:
 
 
 class LatestFrames:
-    """The last processed frame of each camera. The line leaves a reference here, and no more is done until one looks."""
+    """The last processed frame of each camera: the line leaves a reference, and no more is done until one looks."""
 
     def __init__(self, windows: Windows) -> None:
         """Nothing was seen yet.
