@@ -1,7 +1,7 @@
 // Who was found, as cards, grouped; where nobody was, which filter removed how many; and who was seen last.
 import { media } from "../api.js";
 import { h } from "../dom.js";
-import { badge, bestOf, button, chance, count, crop, modalityText, nameOf, tracklet } from "../parts.js";
+import { badge, bestOf, button, chance, count, crop, modalityText, nameOf, pages, tracklet } from "../parts.js";
 import { href } from "../route.js";
 import { duration, hourOf, moment } from "../times.js";
 import { MOST, REMOVALS } from "./asked.js";
@@ -9,24 +9,30 @@ import { MOST, REMOVALS } from "./asked.js";
 const IN_VIEW = 12; // cards whose pictures do not wait until they are scrolled to
 const GROUPINGS = { rank: "Best first", hour: "By camera and hour", modality: "By modality" };
 
-/** Whom one may begin with: the tracklets that ended last. */
-export function seenLast(items, { examples }, pick) {
-  const card = (each, at) =>
+/**
+ * Whom one may begin with: those who were seen last.
+ * @param {object} first - Page of the API.
+ * @param {Function} fetchPage - Gives the page that a cursor begins.
+ * @param {{examples: object[]}} state - What is chosen already.
+ * @param {Function} pick - Called with an example.
+ */
+export function seenLast(first, fetchPage, { examples }, pick) {
+  if (!first.items.length)
+    return [
+      h("h2", { class: "latest" }, "Nobody was seen yet"),
+      h("p", { class: "empty" }, "People appear here as soon as the cameras see them."),
+    ];
+  const list = h("ul", { class: "grid small-grid" });
+  const card = (each) =>
     tracklet(each, {
       onPick: () => pick({ tracklet_id: each.tracklet_id }),
       picked: examples.some((example) => example.tracklet_id === each.tracklet_id),
-      lazy: at >= IN_VIEW,
+      lazy: list.childElementCount >= IN_VIEW,
     });
-  return [
-    h("h2", { class: "latest" }, items.length ? "Seen last" : "Nobody was seen yet"),
-    items.length
-      ? h(
-          "ul",
-          { class: "grid small-grid" },
-          items.map((each, at) => h("li", {}, card(each, at))),
-        )
-      : h("p", { class: "empty" }, "People appear here as soon as the cameras see them."),
-  ];
+  const append = (items) => {
+    for (const each of items) list.append(h("li", {}, card(each)));
+  };
+  return [h("h2", { class: "latest" }, "Seen last"), list, pages(first, fetchPage, append)];
 }
 
 /**

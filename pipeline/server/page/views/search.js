@@ -10,7 +10,7 @@ import { chips } from "./filters.js";
 import { panelOf } from "./panel.js";
 import { found, seenLast } from "./results.js";
 
-const LATEST = 24;
+const LATEST = 15; // a screen of them
 const SOON = 500;
 let last = { key: null, result: null }; // so that coming back does not search, and is not recorded, again
 
@@ -83,7 +83,7 @@ export async function show({ root, may, params, current, begun = begin({ params 
     const fetched = await attempt(() => early ?? latest(state.filters));
     early = null;
     if (!fetched || state.asked || !current()) return;
-    replace(list, seenLast(fetched.items, state, panel.add));
+    replace(list, seenLast(fetched, (cursor) => latest(state.filters, cursor), state, panel.add));
   }
 
   function drawActs() {
@@ -240,7 +240,7 @@ function focusOf(list) {
 }
 
 /** Whom the cameras saw last, as far as the filters let them pass. */
-function latest({ modalities, cameras, start, end, zones, min_quality: least, persons }) {
+function latest({ modalities, cameras, start, end, zones, min_quality: least, persons }, cursor = null) {
   return api.tracklets({
     modality: modalities,
     camera: cameras,
@@ -251,5 +251,6 @@ function latest({ modalities, cameras, start, end, zones, min_quality: least, pe
     person: persons[0],
     order: "newest",
     limit: LATEST,
+    cursor,
   });
 }
