@@ -21,7 +21,7 @@ export function show({ root, entered }) {
     try {
       await entered(await api.login(user.value, password.value));
     } catch (error) {
-      replace(place, problem(error));
+      replace(place, problem(error.status === 401 ? { ...error, title: "Not logged in" } : error));
       password.value = "";
       password.focus();
     } finally {
