@@ -10,23 +10,26 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import AF_INET6
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
+import cv2
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from pipeline.errors import ResourceError
+from pipeline.frame import Frame, Image
 from pipeline.prefetch import Ledger
 from pipeline.sources.base import SourceAccount, SourceState
+from pipeline.thermal import Windows
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +62,42 @@ class CameraStatus:
     def state(self) -> SourceState:
         """Where it is in its life."""
         return SourceState.DISABLED if self.account is None else self.account.state
+
+
+class LatestFrames:
+    """The last processed frame of each camera: the line leaves a reference, and no more is done until one looks."""
+
+    def __init__(self, windows: Windows) -> None:
+        """Nothing was seen yet.
+
+        Args:
+            windows: As the line shows its cameras.
+        """
+        self._windows = windows
+        self._frames: dict[str, Frame] = {}
+
+    def leave(self, frame: Frame) -> None:
+        """It is the last one of its camera now."""
+        self._frames[frame.camera_id] = frame
+
+    def forget(self, camera_id: str) -> None:
+        """The camera is not read any more."""
+        self._frames.pop(camera_id, None)
+
+    def small(self, camera_id: str, *, width: int) -> Frame | None:
+        """The last one in RGB, at most so wide; made in the thread that asks, which may be any."""
+        frame = self._frames.get(camera_id)
+        if frame is None:
+            return None
+        frame = replace(frame, image=_shrunk(frame.image, width))
+        return replace(frame, image=self._windows.glance(frame))
+
+
+def _shrunk(image: Image, width: int) -> Image:
+    if image.shape[1] <= width:
+        return image
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    return cast("Image", cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
 
 
 class Metrics:

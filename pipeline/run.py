@@ -40,7 +40,7 @@ from pipeline.event_files import EXAMPLES
 from pipeline.frame import Frame
 from pipeline.identify import Sighting
 from pipeline.losses import Losses
-from pipeline.monitoring import CameraStatus, Metrics, check_free, served
+from pipeline.monitoring import CameraStatus, LatestFrames, Metrics, check_free, served
 from pipeline.pairs import Pairs
 from pipeline.prefetch import SHUTDOWN, Intake
 from pipeline.query import CONFIG, write_config
@@ -103,12 +103,14 @@ class Beside:
         cameras: Every camera as it is now.
         health: Whether the line moves, and what there is to say.
         started: UTC.
+        latest: The last frame of every camera.
     """
 
     root: Path
     cameras: Callable[[], Sequence[CameraStatus]]
     health: Callable[[], tuple[bool, dict[str, Any]]]
     started: datetime
+    latest: LatestFrames
 
 
 def run(config: Config, options: RunOptions) -> dict[str, Any]:
@@ -163,8 +165,9 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         metrics = Metrics(tally.statuses, root)
         if config.monitoring.port is not None:
             stack.enter_context(served(metrics, config.monitoring.host, config.monitoring.port))
+        latest = LatestFrames(windows)
         write_config(root, config)
-        stack.enter_context(options.beside(Beside(root, tally.statuses, metrics.health, datetime.now(UTC))))
+        stack.enter_context(options.beside(Beside(root, tally.statuses, metrics.health, datetime.now(UTC), latest)))
         rows_before = store.begin_run()
         live = {source.camera_id for source in sources if source.live}
         if live:  # the first call takes its time, which the frames of a stream do not have
@@ -176,7 +179,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
             pairs = Pairs(pair_settings(config), root, losses)
             line = replace(line, finish=pairs.finish)
             going = _Run(
-                config, options, store, retention, keeper, intake, tally, metrics, line, windows, mot, live,
+                config, options, store, retention, keeper, intake, tally, metrics, line, windows, latest, mot, live,
                 build_reviser(line, store), pairs, losses,
             )  # fmt: skip
             with _told(going):
@@ -280,6 +283,7 @@ class _Run:
     metrics: Metrics
     line: Line
     windows: Windows
+    latest: LatestFrames
     mot: MotWriters | None
     live: set[str]  # the line's own
     reviser: Reviser
@@ -316,6 +320,7 @@ class _Run:
     def tracked(self, item: TrackedFrame) -> None:
         """Write, count, and give the frame back."""
         frame = item.frame
+        self.latest.leave(frame)
         self.faults.pop(frame.camera_id, None)
         self.pairs.see(frame, self.line.builders[frame.camera_id].views_of(frame.index))
         if frame.camera_id not in self.live and self.mot is not None:
@@ -412,6 +417,7 @@ class _Run:
     def _change(self, new: Config, what: Changes, sources: Sequence[Source]) -> None:
         for camera_id in what.closed:
             self.live.discard(camera_id)
+            self.latest.forget(camera_id)
             if camera_id in self.intake.sources():
                 self.intake.remove(camera_id)
         self.config = new

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from copy import copy
 from enum import StrEnum
 from typing import cast
 
@@ -159,6 +160,24 @@ class ThermalWindow:
             self._follow(image, pts_seconds)
         return cast("Gray8", np.take(self._current_table(), image))
 
+    def glance(self, image: Image) -> Gray8:
+        """Show counts as the last frame was shown, and learn nothing from them; from any thread.
+
+        Before the first frame, automatic limits are those of this image.
+
+        Args:
+            image: Mono uint8 or uint16 (h, w), of any size.
+
+        Returns:
+            uint8 (h, w).
+        """
+        own = copy(self)  # whatever is made for this image stays its own
+        if image.dtype == np.uint8 and own._automatic:
+            return cast("Gray8", image if own._white_hot else 255 - image)
+        if own._limits is None:
+            own._fit(image.astype(np.int32), 0.0)
+        return cast("Gray8", np.take(own._current_table(), image))
+
     def _ask_judge(self, image: Image, pts_seconds: float) -> None:
         if self._judge is None or self._judge.verdict is not None:
             return
@@ -259,6 +278,15 @@ class Windows:
         gray = self.gray8(frame)
         if invert_thermal and frame.modality is Modality.THERMAL:
             gray = np.bitwise_not(gray)
+        return cast("NDArray[np.uint8]", cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB))
+
+    def glance(self, frame: Frame) -> NDArray[np.uint8]:
+        """Any frame as RGB uint8 (h, w, 3), its camera's window as the last frame left it; from any thread."""
+        if frame.image.ndim == 3:
+            return cast("NDArray[np.uint8]", frame.image)
+        gray = frame.image
+        if gray.dtype != np.uint8 or frame.modality is Modality.THERMAL:
+            gray = self._by_camera.get(frame.camera_id, ThermalWindow()).glance(gray)
         return cast("NDArray[np.uint8]", cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB))
 
     def __getitem__(self, camera_id: str) -> ThermalWindow:

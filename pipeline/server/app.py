@@ -14,12 +14,12 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.staticfiles import StaticFiles
 
 from pipeline.bundle import software_version
 from pipeline.errors import PipelineError
 from pipeline.server import problems
 from pipeline.server.desk import Desk
+from pipeline.server.files import PageFiles
 from pipeline.server.guard import Guard
 from pipeline.server.routes import cameras, cases, persons, search, session, site, tracklets
 from pipeline.server.routes.asking import PROBLEMS
@@ -59,7 +59,7 @@ def create_app(desk: Desk, *, hosts: Collection[str] | None = None) -> FastAPI:
     app.state.desk = desk
     for each in (session, site, cameras, tracklets, search, persons, cases):
         app.include_router(each.router, prefix=API, responses=PROBLEMS)
-    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    app.add_route("/{path:path}", PageFiles(PAGE).send, include_in_schema=False)
     _handle_errors(app)
     app.add_middleware(
         Guard,

@@ -17,6 +17,7 @@ from pipeline.server.clipping import Clips
 from pipeline.server.counting import Counting
 from pipeline.server.exports import Exports
 from pipeline.server.live import Hub
+from pipeline.server.pictures import LatestPictures
 from pipeline.server.queries import Queries
 from pipeline.server.recording import Recorder
 from pipeline.server.roles import Role
@@ -57,6 +58,7 @@ class Desk:
     search: SearchDesk = field(init=False)
     counting: Counting = field(init=False, default_factory=Counting)
     queries: Queries = field(init=False, default_factory=Queries)
+    pictures: LatestPictures = field(init=False)
     clips: Clips = field(init=False)
     exports: Exports = field(init=False)
     hub: Hub = field(init=False)
@@ -68,6 +70,7 @@ class Desk:
         self.workers = Workers(self.root, threads=_READERS)
         self.writer = Workers(self.root, threads=1, name="writer", open_store=Store.edit)
         self.recorder = Recorder(self.writer, self.audit)
+        self.pictures = LatestPictures(self.pipeline)
         self.search = SearchDesk(self.root, threads=self.settings.searches, device=self.device)
         self.clips, self.exports, self.hub = Clips(self, self.root), Exports(self, self.root), Hub(self)
 

@@ -56,7 +56,7 @@ class Guard:
         self._app = app
         self._hosts = None if hosts is None else {each.lower() for each in hosts}
         self._most_upload = most_upload
-        self._headers = {**_HEADERS, **(_SECURE if secure else {})}
+        self._headers = [(k.lower().encode(), v.encode()) for k, v in (_HEADERS | (_SECURE if secure else {})).items()]
         self._proxy = proxy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,8 +69,7 @@ class Guard:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = {name.lower() for name, _ in message["headers"]}
-                added = [(k.lower().encode(), v.encode()) for k, v in self._headers.items()]
-                message["headers"] = [*message["headers"], *(each for each in added if each[0] not in given)]
+                message["headers"] = [*message["headers"], *(each for each in self._headers if each[0] not in given)]
                 if b"cache-control" not in given:
                     message["headers"].append((b"cache-control", b"no-store"))
             await send(message)

@@ -35,7 +35,12 @@ export function address(path, params = {}) {
   return url.pathname + url.search;
 }
 
-async function call(method, path, { params, json, form, signal } = {}) {
+async function call(method, path, given) {
+  const answer = await send(method, path, given);
+  return answer.status === 204 ? null : answer.json();
+}
+
+async function send(method, path, { params, json, form, signal } = {}) {
   const headers = { Accept: "application/json" };
   if (method !== "GET") headers["X-CSRF-Token"] = csrf;
   if (json !== undefined) headers["Content-Type"] = "application/json";
@@ -56,7 +61,7 @@ async function call(method, path, { params, json, form, signal } = {}) {
       status: 0,
     });
   }
-  if (answer.ok) return answer.status === 204 ? null : answer.json();
+  if (answer.ok) return answer;
   throw await problemOf(answer, path);
 }
 
@@ -87,6 +92,12 @@ export const api = {
   logout: () => call("DELETE", "session"),
   site: () => get("site"),
   cameras: () => get("cameras"),
+  /** What a camera showed last; of a run in the server's process. */
+  picture: async (camera) => {
+    const answer = await send("GET", `cameras/${id(camera)}/picture`);
+    const captured = answer.headers.get("X-Captured-At");
+    return { picture: await answer.blob(), captured, age: Number(answer.headers.get("X-Age-Seconds")) };
+  },
   recording: (camera) => get(`cameras/${id(camera)}/recording`),
   tracklets: (params, signal) => get("tracklets", params, signal),
   tracklet: (name) => get(`tracklets/${id(name)}`),

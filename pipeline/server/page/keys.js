@@ -47,6 +47,27 @@ function onKey(event) {
 
 addEventListener("keydown", onKey);
 
+/**
+ * Keys to go through a list.
+ * @param {Function} items - Gives its elements as they are now.
+ * @param {{rows: Element, what: string}} how - `rows`: what holds a grid, in which the arrows go in four directions.
+ */
+export function through(items, { rows = null, what = "" } = {}) {
+  const to = (direction) => () => move(items(), direction);
+  const within = (direction) => () => rows.contains(document.activeElement) && move(items(), direction);
+  const named = (text) => (what ? `${text} ${what}` : text);
+  return [
+    { keys: ["j", rows ? "ArrowRight" : "ArrowDown"], text: named("Next"), run: to("next") },
+    { keys: ["k", rows ? "ArrowLeft" : "ArrowUp"], text: named("Previous"), run: to("previous") },
+    ...(rows
+      ? [
+          { keys: ["ArrowDown"], text: "Row below", run: within("down") },
+          { keys: ["ArrowUp"], text: "Row above", run: within("up") },
+        ]
+      : []),
+  ];
+}
+
 /** Move the focus among elements that stand in rows: by one, or to the row above or below. */
 export function move(items, direction) {
   if (!items.length) return;

@@ -23,6 +23,7 @@ const content = document.getElementById("content");
 let session = null;
 let shown = { dispose: () => {} };
 let turn = 0;
+let early = null; // what the first view asked the server for before it was known who this is
 
 const OF_ALL_CAMERAS = new Set(["audit", "config"]); // cannot be told in part
 
@@ -49,13 +50,26 @@ async function start() {
     { keys: ["d"], text: "Light or dark", run: switchTheme },
   ]);
   listen(show);
-  VIEWS[where().view]?.load(); // while the server says who this is
+  early = { address: location.hash, begun: beginEarly(where()) };
   try {
     session = await api.session();
   } catch (error) {
     if (error.status !== 401) return replace(content, problem(error));
   }
   await entered();
+}
+
+/** Let the view that will be shown load, and ask for what it needs, while the server says who this is. */
+async function beginEarly(place) {
+  const module = await VIEWS[place.view]?.load().catch(() => null); // told when it is shown
+  return module?.begin?.(place);
+}
+
+/** What that view has asked for, once. */
+function takeEarly() {
+  const begun = early?.address === location.hash ? early.begun : undefined;
+  early = null;
+  return begun;
 }
 
 /** Somebody is logged in now, or nobody is. */
@@ -105,7 +119,9 @@ async function show() {
   try {
     const module = await VIEWS[view].load();
     if (mine !== turn) return undefined;
-    const made = await module.show({ root: content, session, may, ...place, entered, current: () => mine === turn });
+    const begun = await takeEarly();
+    const current = () => mine === turn;
+    const made = await module.show({ root: content, session, may, ...place, entered, current, begun });
     if (mine !== turn) return made?.dispose?.();
     shown = made ?? {};
     scrollTo(0, 0);

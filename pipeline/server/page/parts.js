@@ -60,13 +60,13 @@ export function chance(probability) {
 }
 
 /** A small card of a tracklet that leads to it, or does something else when `onPick` is given. */
-export function tracklet(each, { onPick = null, picked = false, from = null } = {}) {
+export function tracklet(each, { onPick = null, picked = false, from = null, lazy = true } = {}) {
   const text = `${nameOf(each)}`;
   const inside = [
     h(
       "span",
       { class: "pictures" },
-      crop(bestOf(each), "", { class: "badged" }),
+      crop(bestOf(each), "", { class: "badged", lazy }),
       h("span", { class: "on-picture" }, badge(each.modality)),
     ),
     h(
@@ -119,26 +119,17 @@ export function toast(text, { kind = "", act = null } = {}) {
     { class: `toast ${text instanceof Error ? "bad" : kind}`, role: text instanceof Error ? "alert" : "status" },
     h("div", {}, body),
     act
-      ? h(
-          "button",
-          {
-            type: "button",
-            class: "plain",
-            on: {
-              click: () => {
-                close();
-                act.run();
-              },
-            },
-          },
+      ? button(
+          null,
           act.text,
+          () => {
+            close();
+            act.run();
+          },
+          { class: "plain" },
         )
       : null,
-    h(
-      "button",
-      { type: "button", class: "plain icon-only", "aria-label": "Close message", on: { click: close } },
-      icon("reject"),
-    ),
+    button("reject", null, close, { class: "plain", title: "Close message" }),
   );
   document.getElementById("toasts").append(element);
   if (!(text instanceof Error)) setTimeout(close, act ? 9000 : 4500);
@@ -180,11 +171,7 @@ export function ask(title, build, { labelled = null } = {}) {
         { class: "head" },
         h("h2", {}, title),
         h("span", { class: "grow" }),
-        h(
-          "button",
-          { type: "button", class: "plain icon-only", "aria-label": "Close", on: { click: () => finish(null) } },
-          icon("reject"),
-        ),
+        button("reject", null, () => finish(null), { class: "plain", title: "Close" }),
       ),
       build(finish),
     );
@@ -194,39 +181,96 @@ export function ask(title, build, { labelled = null } = {}) {
   });
 }
 
-/** Ask yes or no, with a purpose that goes into the audit. */
+/** A button with an icon and words; without words, `title` is what it is called. */
+export function button(sign, words, run, { class: name = null, title = null, ...given } = {}) {
+  return h(
+    "button",
+    {
+      type: "button",
+      class: `${name ?? ""}${words ? "" : " icon-only"}`.trim() || null,
+      title,
+      "aria-label": words ? null : title,
+      ...given,
+      on: { click: run },
+    },
+    sign ? icon(sign) : null,
+    words,
+  );
+}
+
+/** A field for what something is done for: it stands in the audit. */
+export const purposeField = (value = sessionStorage.getItem("purpose") ?? "", given = {}) =>
+  h("input", {
+    type: "text",
+    maxlength: 2000,
+    placeholder: needsPurpose() ? "required here" : "stands in the audit",
+    required: needsPurpose(),
+    value,
+    ...given,
+  });
+
+/** What such a field holds, as the API takes it. */
+export const purposeOf = (field) => (field.value.trim() ? { purpose: field.value.trim() } : {});
+
+export const field = (name, input) => h("label", { class: "field" }, h("span", {}, name), input);
+
+/**
+ * What is asked in a dialog: fields, then Cancel and the button that does it.
+ * @param {Function} finish - Of the dialog; called with null, or with what `run` gives. When that fails it is said why.
+ * @param {{yes: string, run: Function, danger: boolean, at: boolean}} how - `at`: whether the button has the focus.
+ */
+export function questions(finish, { yes, run, danger = false, at = false }, ...fields) {
+  const place = h("div", {});
+  const submit = async (event) => {
+    event.preventDefault();
+    try {
+      finish(await run());
+    } catch (error) {
+      replace(place, problem(error));
+    }
+  };
+  return h(
+    "form",
+    { class: "stack loose", on: { submit } },
+    fields,
+    place,
+    h(
+      "div",
+      { class: "foot" },
+      button(null, "Cancel", () => finish(null)),
+      h("button", { type: "submit", class: danger ? "main danger-main" : "main", autofocus: at }, yes),
+    ),
+  );
+}
+
+/** Ask yes or no, with a purpose that goes into the audit; gives `{}` or `{purpose}`, or null for no. */
 export function confirmed(title, text, { yes = "Do it", danger = false, purpose = false } = {}) {
   return ask(title, (finish) => {
-    const required = purpose && needsPurpose();
-    const why = h("input", {
-      type: "text",
-      maxlength: 2000,
-      placeholder: required ? "required here" : "stands in the audit",
-      required,
-      value: sessionStorage.getItem("purpose") ?? "",
-    });
-    return h(
-      "form",
-      {
-        class: "stack loose",
-        method: "dialog",
-        on: {
-          submit: (event) => {
-            event.preventDefault();
-            finish({ purpose: why.value.trim() || null });
-          },
-        },
-      },
-      h("p", {}, text),
-      purpose ? h("label", { class: "field" }, h("span", {}, "Purpose"), why) : null,
-      h(
-        "div",
-        { class: "foot" },
-        h("button", { type: "button", on: { click: () => finish(null) } }, "Cancel"),
-        h("button", { type: "submit", class: danger ? "main danger-main" : "main" }, yes),
-      ),
-    );
+    const why = purpose ? purposeField() : null;
+    const run = () => (why ? purposeOf(why) : {});
+    return questions(finish, { yes, run, danger }, h("p", {}, text), why ? field("Purpose", why) : null);
   });
+}
+
+/**
+ * The rest of a list, page by page, behind a button.
+ * @param {object} first - Page of the API.
+ * @param {Function} fetchPage - Gives the page that a cursor begins.
+ * @param {Function} append - Takes items in; called with those of the first page at once.
+ */
+export function pages(first, fetchPage, append, text = "Show more") {
+  const place = h("p", { class: "more-answers" });
+  const more = async (cursor) => {
+    const next = await attempt(() => fetchPage(cursor));
+    if (next) show(next);
+    place.querySelector("button")?.focus({ preventScroll: true });
+  };
+  const show = ({ items, next }) => {
+    append(items);
+    replace(place, next ? button(null, text, () => more(next)) : null);
+  };
+  show(first);
+  return place;
 }
 
 /** While something is fetched. */

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.server.media import picture
+from pipeline.server.pictures import LatestPicture
 from pipeline.server.problems import not_found
 from pipeline.server.recordings import frame_at, recording_of
 from pipeline.server.routes.asking import AtSite, CameraId, Looker, TheDesk
@@ -15,6 +16,7 @@ from pipeline.server.schemas import Camera, Recording
 from pipeline.server.sight import visible_camera
 from pipeline.server.state import cameras_of
 from pipeline.sinks import rfc3339
+from pipeline.store import Store
 
 router = APIRouter(tags=["cameras"])
 
@@ -40,6 +42,27 @@ async def recording(desk: TheDesk, caller: Looker, camera_id: CameraId) -> dict[
     """What can be looked at of a camera whose source is a recording; 404 for a stream, or when the files are gone."""
     await desk.workers.use(lambda store: visible_camera(desk.config, store, caller, camera_id))
     return await desk.workers.run(lambda: recording_of(desk.config, camera_id))
+
+
+@router.get(
+    "/cameras/{camera_id}/picture",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}}, "description": "what the camera showed last"}},
+)
+async def latest_picture(desk: TheDesk, caller: Looker, camera_id: CameraId) -> Response:
+    """What a camera showed last, small and for the eye; 404 when no run in this process reads it.
+
+    ``X-Captured-At`` says when it was taken, ``X-Age-Seconds`` how long ago the run read it: of a camera that is down
+    it grows. However many ask, a new picture is made every two seconds at most.
+    """
+
+    def found(store: Store) -> LatestPicture:
+        visible_camera(desk.config, store, caller, camera_id)
+        return desk.pictures.of(camera_id)
+
+    latest = await desk.workers.use(found)
+    headers = {"X-Captured-At": rfc3339(latest.frame.captured_at), "X-Age-Seconds": f"{latest.age_seconds:.1f}"}
+    return Response(latest.data, media_type="image/jpeg", headers=headers)
 
 
 @router.get(

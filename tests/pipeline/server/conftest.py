@@ -12,12 +12,16 @@ from pipeline.audit import Actor
 from pipeline.cases import Cases
 from pipeline.cli import main
 from pipeline.config import ServerConfig
+from pipeline.frame import Frame
 from pipeline.identify import Link
+from pipeline.monitoring import LatestFrames
+from pipeline.run import Beside
 from pipeline.server.app import create_app
 from pipeline.server.desk import Desk
 from pipeline.server.roles import Role
 from pipeline.server.users import USERS, Users
 from pipeline.store import Store
+from pipeline.thermal import Windows
 from pipeline.tracklets import Counterpart
 from reid.modality import Modality
 from tests.pipeline.factories import NOON, axis, crop_image, open_store, rejected_of, sighting_of, tracklet_of, unit
@@ -70,14 +74,22 @@ def fill_gallery(root: Path) -> None:
         cases.hold("c1", ["gate-ann", "dock-ann"], Actor("test"), note="seen")
 
 
+def beside(root: Path, *frames: Frame, windows: Windows | None = None) -> Beside:
+    """What a run tells that has read these frames."""
+    latest = LatestFrames(windows or Windows())
+    for each in frames:
+        latest.leave(each)
+    return Beside(root, list, lambda: (True, {}), NOON, latest)
+
+
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Gives a client of a server over a gallery; with users, not logged in yet."""
     with ExitStack() as stack:
 
-        def start(root: Path, *, users: bool = False, **settings: object) -> Client:
+        def start(root: Path, *, users: bool = False, pipeline: Beside | None = None, **settings: object) -> Client:
             config = ServerConfig(**{"logins_per_minute": 1000, **settings})
-            desk = Desk(root, config, Users(root / USERS) if users else None, "cpu")
+            desk = Desk(root, config, Users(root / USERS) if users else None, "cpu", pipeline)
             return stack.enter_context(Client(create_app(desk, hosts={"localhost"})))
 
         yield start

@@ -22,9 +22,10 @@ from pipeline.server.desk import Desk
 from pipeline.server.roles import PERMISSIONS, Role
 from pipeline.server.users import USERS, Users
 from pipeline.store import Store
+from tests.pipeline.footage import frame_of
 from tests.pipeline.recordings import scene, write_video
 from tests.pipeline.server.client import API, Client
-from tests.pipeline.server.conftest import add_users, fill_gallery
+from tests.pipeline.server.conftest import add_users, beside, fill_gallery
 from tests.pipeline.server.test_search import jpeg
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -114,7 +115,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     )
     write_config(root, config)
     add_users(root, *((name, role, VISIBLE if limited else None) for (role, limited), name in USERS_OF.items()))
-    desk = Desk(root, ServerConfig(logins_per_minute=1000), Users(root / USERS), "cpu")
+    pipeline = beside(root, *(frame_of(scene(30), 0, camera_id=name) for name in ("gate", "dock")))
+    desk = Desk(root, ServerConfig(logins_per_minute=1000), Users(root / USERS), "cpu", pipeline)
     with Client(create_app(desk)) as client:
         made = Site(client, root, {}, {}, {})
         with Store.edit(root) as store:
@@ -192,6 +194,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("DELETE", "/session"): log_out,
     ("GET", "/cameras/{camera_id}"): simple("GET", "/cameras/{cam}"),
     ("GET", "/cameras/{camera_id}/recording"): simple("GET", "/cameras/{cam}/recording"),
+    ("GET", "/cameras/{camera_id}/picture"): simple("GET", "/cameras/{cam}/picture"),
     ("GET", "/cameras/{camera_id}/frame"): simple("GET", "/cameras/{cam}/frame?seconds=1"),
     ("GET", "/tracklets/{tracklet_id}"): simple("GET", "/tracklets/{cam}-ann"),
     ("GET", "/tracklets/{tracklet_id}/boxes"): simple("GET", "/tracklets/{cam}-ann/boxes"),

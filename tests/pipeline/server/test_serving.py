@@ -213,6 +213,7 @@ def test_a_run_serves_its_page(recorded: Path, tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     path.write_text(json.dumps(config))
     seen: list[Any] = []
+    pictures: list[bytes] = []
     with (
         started("run", "-c", str(path), "--serve", "127.0.0.1:0", "--no-progress") as (process, address),
         httpx.Client(base_url=f"{address}{API}", timeout=10) as client,
@@ -220,7 +221,11 @@ def test_a_run_serves_its_page(recorded: Path, tmp_path: Path) -> None:
         with suppress(httpx.HTTPError):
             while process.poll() is None:
                 seen.append(client.get("/site").json())
+                picture = client.get("/cameras/gate/picture")
+                pictures += [picture.content] if picture.status_code == 200 else []
         assert process.wait(60) == 0
+    assert all(each.startswith(b"\xff\xd8") for each in pictures)
+    assert pictures
     assert any(each["pipeline"]["running"] for each in seen)
     assert {camera["camera_id"] for each in seen for camera in each["cameras"]} == {"gate", "dock"}
     report = json.loads((tmp_path / "run" / "report.json").read_text())

@@ -1,18 +1,8 @@
 // What is searched for, as it stands in the address: examples, others, filters, marks. No element, no request.
 import { href, search } from "../route.js";
 
-export const NO_FILTERS = {
-  modalities: [],
-  cameras: [],
-  start: null,
-  end: null,
-  time_of_day: null,
-  zones: [],
-  min_quality: null,
-  persons: [],
-  include_own: false,
-};
 export const MOST = 500;
+const MOST_EXAMPLES = 20;
 const FIRST = 24;
 
 /** Read it from the parameters of the address. */
@@ -67,6 +57,37 @@ function paramsOf({ examples, negatives, filters, rerank, false_match_rate: fmr,
     star: [...stars],
     cross: [...rejects],
   });
+}
+
+/** The address of a search for one tracklet. */
+export const searchFor = (name) => href("search", "", { like: textOf({ tracklet_id: name }) });
+
+/** Stored tracklets that are taken for the person: examples and starred answers. */
+export const chosenIn = (state) => [
+  ...new Set([...state.examples.map((each) => each.tracklet_id).filter(Boolean), ...state.stars]),
+];
+
+/** What changes when an answer is starred or rejected, or that is taken back: `into` is stars or rejects. */
+export function marking(state, into, name) {
+  const other = into === "stars" ? "rejects" : "stars";
+  const marks = new Set(state[into]);
+  if (!marks.delete(name)) marks.add(name);
+  return { [into]: marks, [other]: new Set([...state[other]].filter((each) => each !== name)) };
+}
+
+/** What changes when starred answers become examples, and rejected ones examples of others. */
+export function refining(state) {
+  const joined = (before, names) => {
+    const fresh = [...names].filter((name) => !before.some((each) => each.tracklet_id === name));
+    return [...before, ...fresh.map((name) => ({ tracklet_id: name }))].slice(0, MOST_EXAMPLES);
+  };
+  return {
+    examples: joined(state.examples, state.stars),
+    negatives: joined(state.negatives, state.rejects),
+    stars: new Set(),
+    rejects: new Set(),
+    asked: true,
+  };
 }
 
 /** The question for the server; `purpose` and `case_id` come from whoever asks. */

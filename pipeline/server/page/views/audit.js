@@ -1,9 +1,8 @@
 // Audit: who did what, when and why; and whether the record is whole.
 import { api } from "../api.js";
 import { h, replace } from "../dom.js";
-import { icon } from "../icons.js";
 import * as keys from "../keys.js";
-import { attempt, count, mark, problem } from "../parts.js";
+import { button, count, mark, pages, problem } from "../parts.js";
 import { href } from "../route.js";
 import { moment } from "../times.js";
 
@@ -22,29 +21,9 @@ export async function show({ root, current }) {
   const first = await api.audit({ limit: PAGE });
   if (!current()) return undefined;
   const body = h("tbody", {});
-  const more = h("p", { class: "more-answers" });
   const verdict = h("div", { class: "verdict", "aria-live": "polite" });
-  const append = (page) => {
-    body.append(...page.items.map(row));
-    replace(
-      more,
-      page.next
-        ? h(
-            "button",
-            {
-              type: "button",
-              on: {
-                click: async () => {
-                  const next = await attempt(() => api.audit({ limit: PAGE, cursor: page.next }));
-                  if (next) append(next);
-                },
-              },
-            },
-            "Show older",
-          )
-        : null,
-    );
-  };
+  const append = (items) => body.append(...items.map(row));
+  const more = pages(first, (cursor) => api.audit({ limit: PAGE, cursor }), append, "Show older");
   async function verify() {
     replace(verdict, h("p", { class: "muted" }, "Checking every row …"));
     try {
@@ -83,12 +62,7 @@ export async function show({ root, current }) {
       { class: "head" },
       h("h1", {}, "Audit"),
       h("span", { class: "grow" }),
-      h(
-        "button",
-        { type: "button", class: "verify", title: "Verify the chain (y)", on: { click: verify } },
-        icon("shield"),
-        "Verify the chain",
-      ),
+      button("shield", "Verify the chain", verify, { class: "verify", title: "Verify the chain (y)" }),
     ),
     verdict,
     first.items.length
@@ -119,7 +93,6 @@ export async function show({ root, current }) {
         )
       : h("p", { class: "empty" }, "Nothing was done yet."),
   );
-  append(first);
   keys.here([{ keys: ["y"], text: "Verify the chain", run: verify }]);
   return {};
 }

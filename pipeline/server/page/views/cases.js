@@ -3,9 +3,27 @@ import { all, api } from "../api.js";
 import { h, replace } from "../dom.js";
 import { icon } from "../icons.js";
 import * as keys from "../keys.js";
-import { ask, attempt, badge, bestOf, confirmed, count, crop, mark, problem, size, toast } from "../parts.js";
+import {
+  ask,
+  attempt,
+  badge,
+  bestOf,
+  button,
+  confirmed,
+  count,
+  crop,
+  field,
+  mark,
+  problem,
+  purposeField,
+  purposeOf,
+  questions,
+  size,
+  toast,
+} from "../parts.js";
 import { go, href } from "../route.js";
 import { duration, moment } from "../times.js";
+import { caseNumber } from "./verdicts.js";
 
 const POLL = 700;
 
@@ -29,14 +47,7 @@ async function showAll({ root, may, current }) {
       { class: "head" },
       h("h1", {}, "Cases"),
       h("span", { class: "grow" }),
-      may("evidence")
-        ? h(
-            "button",
-            { type: "button", class: "main", title: "New case (n)", on: { click: begin } },
-            icon("plus"),
-            "New case",
-          )
-        : null,
+      may("evidence") ? button("plus", "New case", begin, { class: "main", title: "New case (n)" }) : null,
     ),
     items.length
       ? [
@@ -55,12 +66,7 @@ async function showAll({ root, may, current }) {
         ),
   );
   keys.here([
-    { keys: ["j", "ArrowDown"], text: "Next", run: () => keys.move([...root.querySelectorAll("a.item")], "next") },
-    {
-      keys: ["k", "ArrowUp"],
-      text: "Previous",
-      run: () => keys.move([...root.querySelectorAll("a.item")], "previous"),
-    },
+    ...keys.through(() => [...root.querySelectorAll("a.item")]),
     {
       keys: ["n"],
       text: "New case",
@@ -100,37 +106,10 @@ function list(items) {
 
 function newCase() {
   return ask("New case", (finish) => {
-    const name = h("input", {
-      type: "text",
-      required: true,
-      pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}",
-      title: "letters, digits, _, - and .",
-      placeholder: "2026-0417",
-      autofocus: true,
-    });
+    const name = caseNumber({ required: true, autofocus: true });
     const title = h("input", { type: "text", maxlength: 2000, placeholder: "what it is about" });
-    const place = h("div", {});
-    const run = async (event) => {
-      event.preventDefault();
-      try {
-        finish((await api.openCase({ case_id: name.value, title: title.value })).case);
-      } catch (error) {
-        replace(place, problem(error));
-      }
-    };
-    return h(
-      "form",
-      { class: "stack loose", on: { submit: run } },
-      h("label", { class: "field" }, h("span", {}, "Number"), name),
-      h("label", { class: "field" }, h("span", {}, "Title"), title),
-      place,
-      h(
-        "div",
-        { class: "foot" },
-        h("button", { type: "button", on: { click: () => finish(null) } }, "Cancel"),
-        h("button", { type: "submit", class: "main" }, "Open case"),
-      ),
-    );
+    const run = async () => (await api.openCase({ case_id: name.value, title: title.value })).case;
+    return questions(finish, { yes: "Open case", run }, field("Number", name), field("Title", title));
   });
 }
 
@@ -145,12 +124,8 @@ async function showOne({ root, id, may, current, ...rest }) {
   let timer = null;
 
   async function close() {
-    if (
-      !(await confirmed("Close the case", "What it holds may age and be erased again. It can be opened again later.", {
-        yes: "Close case",
-      }))
-    )
-      return;
+    const text = "What it holds may age and be erased again. It can be opened again later.";
+    if (!(await confirmed("Close the case", text, { yes: "Close case" }))) return;
     if (await attempt(() => api.closeCase(id))) {
       toast("Closed.", { kind: "good" });
       again();
@@ -160,13 +135,8 @@ async function showOne({ root, id, may, current, ...rest }) {
     if (await attempt(() => api.openCase({ case_id: id, title: details.title }))) again();
   }
   async function release(name) {
-    if (
-      !(await confirmed("Take it out of the case", "It is held no longer, and may age and be erased.", {
-        yes: "Take out",
-        danger: true,
-      }))
-    )
-      return;
+    const text = "It is held no longer, and may age and be erased.";
+    if (!(await confirmed("Take it out of the case", text, { yes: "Take out", danger: true }))) return;
     const done = await attempt(async () => {
       await api.release(id, name);
       return true;
@@ -218,11 +188,8 @@ async function showOne({ root, id, may, current, ...rest }) {
       h("h1", {}, id),
       details.closed ? mark("closed") : mark("open", "good"),
       h("span", { class: "grow" }),
-      may("evidence")
-        ? details.closed
-          ? h("button", { type: "button", on: { click: reopen } }, "Open again")
-          : h("button", { type: "button", class: "plain", on: { click: close } }, "Close case")
-        : null,
+      may("evidence") && details.closed ? button(null, "Open again", reopen) : null,
+      may("evidence") && !details.closed ? button(null, "Close case", close, { class: "plain" }) : null,
       h(
         "p",
         { class: "under" },
@@ -257,18 +224,11 @@ async function showOne({ root, id, may, current, ...rest }) {
           { class: "row panel-head" },
           h("h2", { class: "grow" }, "Exports"),
           may("evidence")
-            ? h(
-                "button",
-                {
-                  type: "button",
-                  class: "main",
-                  disabled: !details.details.length,
-                  title: "Export as a zip (z)",
-                  on: { click: begin },
-                },
-                icon("download"),
-                "Export",
-              )
+            ? button("download", "Export", begin, {
+                class: "main",
+                title: "Export as a zip (z)",
+                disabled: !details.details.length,
+              })
             : null,
         ),
         exports,
@@ -282,16 +242,7 @@ async function showOne({ root, id, may, current, ...rest }) {
   );
   drawExports();
   keys.here([
-    {
-      keys: ["j", "ArrowDown"],
-      text: "Next tracklet",
-      run: () => keys.move([...root.querySelectorAll(".items .open")], "next"),
-    },
-    {
-      keys: ["k", "ArrowUp"],
-      text: "Previous tracklet",
-      run: () => keys.move([...root.querySelectorAll(".items .open")], "previous"),
-    },
+    ...keys.through(() => [...root.querySelectorAll(".items .open")], { what: "tracklet" }),
     {
       keys: ["z"],
       text: "Export",
@@ -343,55 +294,27 @@ function item({ tracklet, added, added_by: by, note }, release, mayLook) {
       h("span", { class: "small muted" }, `added by ${by}, `, moment(added, { withDay: true })),
     ),
     release
-      ? h(
-          "button",
-          {
-            type: "button",
-            class: "plain icon-only",
-            "aria-label": `Take ${tracklet.tracklet_id} out of the case`,
-            title: "Take out",
-            on: { click: () => release(tracklet.tracklet_id) },
-          },
-          icon("reject"),
-        )
+      ? button("reject", null, () => release(tracklet.tracklet_id), {
+          class: "plain",
+          title: "Take out",
+          "aria-label": `Take ${tracklet.tracklet_id} out of the case`,
+        })
       : null,
   );
 }
 
 function askExport() {
   return ask("Export the case", (finish) => {
-    const purpose = h("input", {
-      type: "text",
-      maxlength: 2000,
-      placeholder: "stands in the audit and the manifest",
-      autofocus: true,
-    });
+    const why = purposeField("", { placeholder: "stands in the audit and the manifest", autofocus: true });
     const clips = h("input", { type: "checkbox", checked: true });
     const blur = h("input", { type: "checkbox" });
-    return h(
-      "form",
-      {
-        class: "stack loose",
-        on: {
-          submit: (event) => {
-            event.preventDefault();
-            finish({
-              clips: clips.checked,
-              blur_others: blur.checked,
-              ...(purpose.value.trim() ? { purpose: purpose.value.trim() } : {}),
-            });
-          },
-        },
-      },
-      h("label", { class: "field" }, h("span", {}, "Purpose"), purpose),
+    const run = () => ({ clips: clips.checked, blur_others: blur.checked, ...purposeOf(why) });
+    return questions(
+      finish,
+      { yes: "Export", run },
+      field("Purpose", why),
       h("label", { class: "tick" }, clips, "with clips"),
       h("label", { class: "tick" }, blur, "blur everybody else in the clips"),
-      h(
-        "div",
-        { class: "foot" },
-        h("button", { type: "button", on: { click: () => finish(null) } }, "Cancel"),
-        h("button", { type: "submit", class: "main" }, "Export"),
-      ),
     );
   });
 }
@@ -452,7 +375,7 @@ function exported(each, may) {
           may("evidence") && each.url
             ? h("a", { class: "button download", href: each.url, download: true }, icon("download"), "Download")
             : null,
-          h("button", { type: "button", class: "verify", on: { click: verify } }, icon("shield"), "Verify"),
+          button("shield", "Verify", verify, { class: "verify" }),
         )
       : null,
     verdict,

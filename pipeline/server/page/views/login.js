@@ -1,7 +1,7 @@
 // Log in: only where there are users.
 import { api } from "../api.js";
 import { h, replace } from "../dom.js";
-import { problem } from "../parts.js";
+import { field, problem } from "../parts.js";
 
 export function show({ root, entered }) {
   const user = h("input", {
@@ -21,7 +21,7 @@ export function show({ root, entered }) {
     try {
       await entered(await api.login(user.value, password.value));
     } catch (error) {
-      replace(place, problem(error));
+      replace(place, problem(error.status === 401 ? { ...error, title: "Not logged in" } : error));
       password.value = "";
       password.focus();
     } finally {
@@ -40,8 +40,8 @@ export function show({ root, entered }) {
           "form",
           { class: "stack loose", on: { submit: run } },
           h("h1", {}, "Log in"),
-          h("label", { class: "field" }, h("span", {}, "Name"), user),
-          h("label", { class: "field" }, h("span", {}, "Password"), password),
+          field("Name", user),
+          field("Password", password),
           place,
           button,
         ),

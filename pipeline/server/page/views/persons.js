@@ -3,10 +3,23 @@ import { all, api, media } from "../api.js";
 import { h, replace, say } from "../dom.js";
 import { icon } from "../icons.js";
 import * as keys from "../keys.js";
-import { attempt, badge, bestOf, chance, confirmed, count, crop, mark, toast, tracklet } from "../parts.js";
+import {
+  attempt,
+  badge,
+  bestOf,
+  button,
+  chance,
+  confirmed,
+  count,
+  crop,
+  mark,
+  pages,
+  toast,
+  tracklet,
+} from "../parts.js";
 import { go, href } from "../route.js";
 import { duration, moment } from "../times.js";
-import { searchFor } from "./search.js";
+import { searchFor } from "./asked.js";
 import { addToCase, confirmLink, confirmTogether, rejectLink, takeBack, undoable } from "./verdicts.js";
 
 const PAGE = 60;
@@ -33,30 +46,9 @@ async function showAll({ root, params, may, current }) {
   if (!current()) return undefined;
   const list = h("ul", { class: "grid", "aria-label": "Persons" });
   const acts = h("div", { class: "actions" });
-  const more = h("p", { class: "more-answers" });
-  const append = (page) => {
-    list.append(...page.items.map((each) => h("li", {}, personCard(each, chosen, may("decide") ? mark_ : null))));
-    replace(
-      more,
-      page.next
-        ? h(
-            "button",
-            {
-              type: "button",
-              on: {
-                click: async () => {
-                  const next = await attempt(() =>
-                    api.persons({ state: state || null, limit: PAGE, cursor: page.next }),
-                  );
-                  if (next) append(next);
-                },
-              },
-            },
-            "Show more",
-          )
-        : null,
-    );
-  };
+  const append = (items) =>
+    list.append(...items.map((each) => h("li", {}, personCard(each, chosen, may("decide") ? mark_ : null))));
+  const next = (cursor) => api.persons({ state: state || null, limit: PAGE, cursor });
   function mark_(name) {
     if (chosen.has(name)) chosen.delete(name);
     else chosen.add(name);
@@ -73,31 +65,12 @@ async function showAll({ root, params, may, current }) {
             "div",
             {},
             h("span", {}, `${[...chosen].join(", ")}`),
-            h(
-              "button",
-              {
-                type: "button",
-                class: "main",
-                disabled: chosen.size < 2,
-                title: "These are one person (m)",
-                on: { click: merge },
-              },
-              icon("merge"),
-              "Merge",
-            ),
-            h(
-              "button",
-              {
-                type: "button",
-                class: "plain",
-                on: {
-                  click: () => {
-                    for (const each of [...chosen]) mark_(each);
-                  },
-                },
-              },
-              "Clear",
-            ),
+            button("merge", "Merge", merge, {
+              class: "main",
+              title: "These are one person (m)",
+              disabled: chosen.size < 2,
+            }),
+            button(null, "Clear", () => [...chosen].forEach(mark_), { class: "plain" }),
           )
         : null,
     );
@@ -113,8 +86,7 @@ async function showAll({ root, params, may, current }) {
     if (!why) return;
     const done = await attempt(async () => {
       let decision = null;
-      for (const other of others)
-        decision = await api.merge({ into, other, ...(why.purpose ? { purpose: why.purpose } : {}) });
+      for (const other of others) decision = await api.merge({ into, other, ...why });
       return decision;
     });
     if (done) {
@@ -145,7 +117,13 @@ async function showAll({ root, params, may, current }) {
     h(
       "div",
       { class: "two-columns" },
-      h("div", {}, first.items.length ? list : h("p", { class: "empty" }, "Nobody yet."), more, acts),
+      h(
+        "div",
+        {},
+        first.items.length ? list : h("p", { class: "empty" }, "Nobody yet."),
+        pages(first, next, append),
+        acts,
+      ),
       decisions
         ? h(
             "aside",
@@ -158,23 +136,11 @@ async function showAll({ root, params, may, current }) {
         : null,
     ),
   );
-  append(first);
 
   const cards = () => [...list.querySelectorAll(".open")];
   const focused = () => document.activeElement?.closest(".person")?.dataset.person;
   keys.here([
-    { keys: ["j", "ArrowRight"], text: "Next", run: () => keys.move(cards(), "next") },
-    { keys: ["k", "ArrowLeft"], text: "Previous", run: () => keys.move(cards(), "previous") },
-    {
-      keys: ["ArrowDown"],
-      text: "Row below",
-      run: () => list.contains(document.activeElement) && keys.move(cards(), "down"),
-    },
-    {
-      keys: ["ArrowUp"],
-      text: "Row above",
-      run: () => list.contains(document.activeElement) && keys.move(cards(), "up"),
-    },
+    ...keys.through(cards, { rows: list }),
     {
       keys: ["v"],
       text: "Choose",
@@ -222,19 +188,12 @@ function personCard(each, chosen, choose) {
       ? h(
           "div",
           { class: "acts" },
-          h(
-            "button",
-            {
-              type: "button",
-              class: "plain small choosing",
-              "aria-pressed": String(chosen.has(each.person)),
-              "aria-label": `Choose ${each.person}`,
-              title: "Choose (v)",
-              on: { click: () => choose(each.person) },
-            },
-            icon("check"),
-            "Choose",
-          ),
+          button("check", "Choose", () => choose(each.person), {
+            class: "plain small choosing",
+            title: "Choose (v)",
+            "aria-pressed": String(chosen.has(each.person)),
+            "aria-label": `Choose ${each.person}`,
+          }),
         )
       : null,
   );
@@ -280,34 +239,17 @@ async function showOne({ root, id, may, current, ...rest }) {
               ? h("a", { class: "button", href: href("tracklet", names[0], { from: "persons" }) }, icon("play"), "Open")
               : null,
             may("decide") && names.length > 1
-              ? h(
-                  "button",
-                  { type: "button", title: "They show this person (c)", on: { click: confirm } },
-                  icon("check"),
-                  "Confirm",
-                )
+              ? button("check", "Confirm", confirm, { title: "They show this person (c)" })
               : null,
             may("decide")
-              ? h(
-                  "button",
-                  {
-                    type: "button",
-                    class: "danger",
-                    disabled: names.length === details.path.length,
-                    title: "They show somebody else (x)",
-                    on: { click: split },
-                  },
-                  icon("split"),
-                  "Split off",
-                )
+              ? button("split", "Split off", split, {
+                  class: "danger",
+                  title: "They show somebody else (x)",
+                  disabled: names.length === details.path.length,
+                })
               : null,
             may("evidence")
-              ? h(
-                  "button",
-                  { type: "button", title: "Put into a case (e)", on: { click: () => addToCase(names) } },
-                  icon("cases"),
-                  "Add to case",
-                )
+              ? button("cases", "Add to case", () => addToCase(names), { title: "Put into a case (e)" })
               : null,
           )
         : null,
@@ -329,9 +271,7 @@ async function showOne({ root, id, may, current, ...rest }) {
       { yes: "Split off", danger: true, purpose: true },
     );
     if (!why) return;
-    const done = await attempt(() =>
-      api.split({ tracklets: [...chosen], ...(why.purpose ? { purpose: why.purpose } : {}) }),
-    );
+    const done = await attempt(() => api.split({ tracklets: [...chosen], ...why }));
     if (done) {
       toast("Split off.", { kind: "good", act: undoable(done, again) });
       again();
@@ -385,8 +325,7 @@ async function showOne({ root, id, may, current, ...rest }) {
   draw();
   const cards = () => [...list.querySelectorAll("[data-tracklet]")];
   keys.here([
-    { keys: ["j", "ArrowRight"], text: "Next", run: () => keys.move(cards(), "next") },
-    { keys: ["k", "ArrowLeft"], text: "Previous", run: () => keys.move(cards(), "previous") },
+    ...keys.through(cards, { rows: list }),
     {
       keys: ["v"],
       text: "Choose",
@@ -470,30 +409,17 @@ function personLinks(details, byName, decide) {
                 "div",
                 { class: "stack tight" },
                 link.state !== "confirmed"
-                  ? h(
-                      "button",
-                      {
-                        type: "button",
-                        class: "icon-only",
-                        "aria-label": "Confirm this link",
-                        title: "Same person",
-                        on: { click: () => decide(link, true) },
-                      },
-                      icon("check"),
-                    )
+                  ? button("check", null, () => decide(link, true), {
+                      title: "Same person",
+                      "aria-label": "Confirm this link",
+                    })
                   : null,
                 link.state !== "rejected"
-                  ? h(
-                      "button",
-                      {
-                        type: "button",
-                        class: "icon-only danger",
-                        "aria-label": "Reject this link",
-                        title: "Two people",
-                        on: { click: () => decide(link, false) },
-                      },
-                      icon("reject"),
-                    )
+                  ? button("reject", null, () => decide(link, false), {
+                      class: "danger",
+                      title: "Two people",
+                      "aria-label": "Reject this link",
+                    })
                   : null,
               )
             : null,
@@ -545,21 +471,10 @@ function decisionList(items, again) {
             ? mark("undone")
             : each.kind === "revise"
               ? null
-              : h(
-                  "button",
-                  {
-                    type: "button",
-                    class: "small",
-                    "aria-label": `Undo decision ${each.decision_id}`,
-                    on: {
-                      click: async () => {
-                        if (await takeBack(each.decision_id)) again();
-                      },
-                    },
-                  },
-                  icon("undo"),
-                  "Undo",
-                ),
+              : button("undo", "Undo", async () => (await takeBack(each.decision_id)) && again(), {
+                  class: "small",
+                  "aria-label": `Undo decision ${each.decision_id}`,
+                }),
         ),
       ),
     ),

@@ -1,19 +1,82 @@
-// Answers of a search as cards, grouped; and, where there are none, which filter removed how many.
+// Who was found, as cards, grouped; where nobody was, which filter removed how many; and who was seen last.
 import { media } from "../api.js";
 import { h } from "../dom.js";
-import { icon } from "../icons.js";
-import { badge, bestOf, chance, count, crop, modalityText, nameOf } from "../parts.js";
+import { badge, bestOf, button, chance, count, crop, modalityText, nameOf, pages, tracklet } from "../parts.js";
 import { href } from "../route.js";
 import { duration, hourOf, moment } from "../times.js";
-import { REMOVALS } from "./asked.js";
+import { MOST, REMOVALS } from "./asked.js";
+
+const IN_VIEW = 12; // cards whose pictures do not wait until they are scrolled to
+const GROUPINGS = { rank: "Best first", hour: "By camera and hour", modality: "By modality" };
 
 /**
- * All answers.
+ * Whom one may begin with: those who were seen last.
+ * @param {object} first - Page of the API.
+ * @param {Function} fetchPage - Gives the page that a cursor begins.
+ * @param {{examples: object[]}} state - What is chosen already.
+ * @param {Function} pick - Called with an example.
+ */
+export function seenLast(first, fetchPage, { examples }, pick) {
+  if (!first.items.length)
+    return [
+      h("h2", { class: "latest" }, "Nobody was seen yet"),
+      h("p", { class: "empty" }, "People appear here as soon as the cameras see them."),
+    ];
+  const list = h("ul", { class: "grid small-grid" });
+  const card = (each) =>
+    tracklet(each, {
+      onPick: () => pick({ tracklet_id: each.tracklet_id }),
+      picked: examples.some((example) => example.tracklet_id === each.tracklet_id),
+      lazy: list.childElementCount >= IN_VIEW,
+    });
+  const append = (items) => {
+    for (const each of items) list.append(h("li", {}, card(each)));
+  };
+  return [h("h2", { class: "latest" }, "Seen last"), list, pages(first, fetchPage, append)];
+}
+
+/**
+ * The answers of a search, and what is told of them.
  * @param {object} result - Of the search.
  * @param {object} state - Grouping and marks.
- * @param {{star: Function, cross: Function}} marks - Called with an answer.
+ * @param {{change: Function, changeFilters: Function, toggle: Function}} acts - What can be done with them.
  */
-export function answers(result, state, marks) {
+export function found(result, state, { change, changeFilters, toggle }) {
+  const number = result.answers.length;
+  const more = number === state.top && state.top < MOST;
+  return [
+    h(
+      "div",
+      { class: "row summary" },
+      h("p", { class: "muted small grow told" }, number ? `${count(number, "answer")}. ` : "", result.explanation),
+      number ? grouping(state, change) : null,
+    ),
+    number ? answers(result, state, toggle) : nothing(result, changeFilters),
+    more
+      ? h(
+          "p",
+          { class: "more-answers" },
+          button(null, "Show more", () => change({ top: Math.min(state.top * 2, MOST) })),
+        )
+      : null,
+  ];
+}
+
+function grouping(state, change) {
+  const group = h(
+    "select",
+    {
+      class: "grouping",
+      "aria-label": "Group by",
+      on: { change: () => change({ group: group.value }, { search: false, instead: true }) },
+    },
+    Object.entries(GROUPINGS).map(([value, text]) => h("option", { value }, text)),
+  );
+  group.value = state.group;
+  return group;
+}
+
+function answers(result, state, toggle) {
   return groups(result.answers, state.group).map(({ title, beside, members }) =>
     h(
       "section",
@@ -22,7 +85,7 @@ export function answers(result, state, marks) {
       h(
         "ul",
         { class: "grid", "aria-label": title || "Answers, best first" },
-        members.map((each) => h("li", {}, card(each, state, marks))),
+        members.map((each) => h("li", {}, card(each, state, toggle))),
       ),
     ),
   );
@@ -43,7 +106,7 @@ function groups(found, group) {
   return [...by.values()].sort((a, b) => (group === "modality" ? 0 : a.key.localeCompare(b.key)));
 }
 
-function card(each, state, marks) {
+function card(each, state, toggle) {
   const starred = state.stars.has(each.tracklet_id);
   const crossed = state.rejects.has(each.tracklet_id);
   const seconds = (new Date(each.end) - new Date(each.start)) / 1000;
@@ -64,7 +127,7 @@ function card(each, state, marks) {
         href: href("tracklet", each.tracklet_id, { from: "search" }),
         "aria-label": text,
         class: "open",
-        lazy: each.rank > 12,
+        lazy: each.rank > IN_VIEW,
       }),
       beside
         ? h(
@@ -102,10 +165,18 @@ function card(each, state, marks) {
     h(
       "div",
       { class: "acts" },
-      toggle("star", "starring", starred, `Star ${each.tracklet_id}`, "Same person (s)", () => marks.star(each)),
-      toggle("reject", "rejecting", crossed, `Reject ${each.tracklet_id}`, "Somebody else (x)", () =>
-        marks.cross(each),
-      ),
+      button("star", null, () => toggle("stars", each.tracklet_id), {
+        class: "plain starring",
+        title: "Same person (s)",
+        "aria-label": `Star ${each.tracklet_id}`,
+        "aria-pressed": String(starred),
+      }),
+      button("reject", null, () => toggle("rejects", each.tracklet_id), {
+        class: "plain rejecting",
+        title: "Somebody else (x)",
+        "aria-label": `Reject ${each.tracklet_id}`,
+        "aria-pressed": String(crossed),
+      }),
       h("span", { class: "grow" }),
       h(
         "a",
@@ -121,23 +192,8 @@ function card(each, state, marks) {
   );
 }
 
-function toggle(sign, name, pressed, label, title, run) {
-  return h(
-    "button",
-    {
-      type: "button",
-      class: `plain icon-only ${name}`,
-      "aria-pressed": String(pressed),
-      "aria-label": label,
-      title,
-      on: { click: run },
-    },
-    icon(sign),
-  );
-}
-
 /** Nothing passed: which filter removed how many, and a way out of each. */
-export function nothing(result, change) {
+function nothing(result, change) {
   const total = result.searched + Object.values(result.excluded_by).reduce((sum, each) => sum + each, 0);
   const removed = Object.entries(result.excluded_by).filter(([, number]) => number > 0);
   return h(
@@ -161,11 +217,7 @@ export function nothing(result, change) {
               h("span", {}, `${number} by ${known.text}`),
               h("span", { class: "track", vars: { share: (number / total).toFixed(3) } }),
               known.without
-                ? h(
-                    "button",
-                    { type: "button", class: "small", on: { click: () => change(known.without) } },
-                    "Without it",
-                  )
+                ? button(null, "Without it", () => change(known.without), { class: "small" })
                 : h("span", {}),
             ];
           }),

@@ -17,6 +17,8 @@ const STATES = {
 };
 const AGAIN = 15_000; // the disk; what cameras do, and that the gallery grew, is told as it happens
 const SOON = 800;
+const PICTURES = 3_000; // between two rounds of the cameras' latest pictures
+const OLD = 10; // seconds after which a picture does not show what is now
 
 export async function show({ root, may, current }) {
   let site = await api.site();
@@ -55,7 +57,7 @@ export async function show({ root, may, current }) {
       diskTile(site.disk),
     );
   const drawCamera = (camera) => {
-    const fresh = card(camera, may("look"));
+    const fresh = card(camera, may("look") ? pictureOf(camera, site.pipeline.running) : null);
     const old = cameras.querySelector(`[data-camera="${CSS.escape(camera.camera_id)}"]`);
     if (!old) return cameras.append(fresh);
     const picture = old.querySelector(".picture");
@@ -89,6 +91,7 @@ export async function show({ root, may, current }) {
     }
   }
   const timer = setInterval(again, AGAIN);
+  if (site.pipeline.running) look(cameras, current);
   return {
     dispose: () => {
       for (const end of silence) end();
@@ -140,13 +143,13 @@ function diskTile(disk) {
   );
 }
 
-function card(camera, mayLook) {
+function card(camera, picture) {
   const fact = (name, value) => (value === null ? null : [h("dt", {}, name), h("dd", {}, value)]);
   const { frames } = camera;
   return h(
     "article",
     { class: "panel camera", dataset: { camera: camera.camera_id }, "aria-label": `Camera ${camera.camera_id}` },
-    mayLook && camera.recording ? picture(camera) : null,
+    picture,
     h(
       "div",
       { class: "row wrap" },
@@ -186,20 +189,68 @@ function card(camera, mayLook) {
   );
 }
 
-function picture(camera) {
+/** What a camera shows: its latest picture while a pipeline runs, or else the beginning of its recording. */
+function pictureOf(camera, running) {
+  if (running)
+    return h("div", { class: "picture", dataset: { latest: camera.camera_id } }, gone("no picture yet"));
+  if (!camera.recording) return null;
   const holder = h("div", { class: "picture" });
-  holder.append(
-    h("img", {
-      src: media.frame(camera.camera_id, {}),
-      alt: `First frame of ${camera.camera_id}`,
-      loading: "lazy",
-      decoding: "async",
-      on: {
-        error: () => replace(holder, h("span", { class: "gone" }, "the recording is not here")),
-      },
-    }),
-  );
+  const image = h("img", {
+    src: media.frame(camera.camera_id, {}),
+    alt: `First frame of ${camera.camera_id}`,
+    loading: "lazy",
+    decoding: "async",
+    on: { error: () => replace(holder, gone("the recording is not here")) },
+  });
+  holder.append(image, h("span", { class: "taken" }, "first frame"));
   return holder;
+}
+
+const gone = (text) => h("span", { class: "gone" }, text);
+
+/** Fetch the latest pictures, one after the other and those in view only, for as long as the view is there. */
+async function look(cameras, current) {
+  while (current()) {
+    const until = Date.now() + PICTURES;
+    for (const place of cameras.querySelectorAll("[data-latest]")) {
+      if (current() && isInView(place)) await renew(place.dataset.latest, cameras);
+    }
+    await new Promise((resolve) => setTimeout(resolve, Math.max(until - Date.now(), PICTURES / 6)));
+  }
+}
+
+function isInView(place) {
+  const { top, bottom } = place.getBoundingClientRect();
+  return !document.hidden && bottom > 0 && top < innerHeight;
+}
+
+const shown = new WeakMap(); // place -> its picture, when it was taken, how old it was when it came, and when that was
+
+async function renew(name, cameras) {
+  const fresh = await api.picture(name).catch(() => null); // the state of the camera, and the bar, say what is wrong
+  const place = cameras.querySelector(`[data-latest="${CSS.escape(name)}"]`);
+  if (!place) return;
+  if (fresh) shown.set(place, { ...fresh, came: Date.now() });
+  if (shown.has(place)) drawPicture(place, name, shown.get(place), Boolean(fresh));
+}
+
+/** The picture with its time; one that does not show what is now says so. */
+function drawPicture(place, name, { picture, captured, age, came }, isFresh) {
+  const seconds = age + (Date.now() - came) / 1000;
+  place.classList.toggle("old", seconds > OLD);
+  if (!place.querySelector("img")) {
+    const image = h("img", {
+      alt: `Latest picture of ${name}`,
+      on: { load: () => URL.revokeObjectURL(image.src) },
+    });
+    replace(place, image, h("span", { class: "taken" }));
+  }
+  if (isFresh) place.querySelector("img").src = URL.createObjectURL(picture);
+  replace(
+    place.querySelector(".taken"),
+    moment(captured, { withDay: seconds > OLD, short: true }),
+    seconds > OLD ? h("strong", {}, `${duration(seconds)} old`) : null,
+  );
 }
 
 function accounts(cameras) {

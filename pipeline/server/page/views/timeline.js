@@ -7,7 +7,7 @@ import { hear } from "../live.js";
 import { badge, bestOf, count, crop, menu, modalityText } from "../parts.js";
 import { go, href } from "../route.js";
 import { clock, day, duration, fromField, hourOf, moment, shortClock, shortDay, toField } from "../times.js";
-import { searchFor } from "./search.js";
+import { searchFor } from "./asked.js";
 
 const LANE = 46;
 const HEAD = 30;

@@ -6,7 +6,7 @@ import * as keys from "../keys.js";
 import { badge, bestOf, chance, crop, mark, modalityText, nameOf, toast } from "../parts.js";
 import { go, href } from "../route.js";
 import { clock, day, duration, moment, utc } from "../times.js";
-import { searchFor } from "./search.js";
+import { searchFor } from "./asked.js";
 import { addToCase, confirmLink, rejectLink } from "./verdicts.js";
 
 const MOST_LINKS = 12;

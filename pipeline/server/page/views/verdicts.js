@@ -1,7 +1,20 @@
 // What an operator decides about tracklets, from whatever view: these are one person; these belong into a case.
 import { api, needsPurpose } from "../api.js";
 import { h, replace } from "../dom.js";
-import { ask, attempt, bestOf, confirmed, count, crop, problem, toast, waiting } from "../parts.js";
+import {
+  ask,
+  attempt,
+  bestOf,
+  confirmed,
+  count,
+  crop,
+  field,
+  purposeField,
+  purposeOf,
+  questions,
+  toast,
+  waiting,
+} from "../parts.js";
 import { go, href } from "../route.js";
 
 /** What this tab's searches are for, as it was typed there; asked for where the site requires it; null when it is not told. */
@@ -43,26 +56,10 @@ export async function confirmTogether(names, why = {}) {
   if (!found) return null;
   const persons = [...new Set(found.map((each) => each.person))];
   return ask("These show one person", (finish) => {
-    const purpose = h("input", {
-      type: "text",
-      maxlength: 2000,
-      value: why.purpose ?? sessionStorage.getItem("purpose") ?? "",
-      placeholder: needsPurpose() ? "required here" : "stands in the audit",
-      required: needsPurpose(),
-    });
-    const place = h("div", {});
-    const run = async (event) => {
-      event.preventDefault();
-      const told = purpose.value.trim() ? { purpose: purpose.value.trim() } : {};
-      try {
-        finish(await decide(found, persons, told));
-      } catch (error) {
-        replace(place, problem(error));
-      }
-    };
-    return h(
-      "form",
-      { class: "stack loose", on: { submit: run } },
+    const purpose = purposeField(why.purpose);
+    return questions(
+      finish,
+      { yes: "Confirm", run: () => decide(found, persons, purposeOf(purpose)), at: true },
       h(
         "div",
         { class: "strip", tabindex: 0, role: "group", "aria-label": "Tracklets to be confirmed" },
@@ -75,14 +72,7 @@ export async function confirmTogether(names, why = {}) {
           ? `They were given to ${persons.join(" and ")}. Confirming merges these into ${persons[0]}, with all their tracklets. It can be undone.`
           : `All were given to ${persons[0]}. Confirming says that a human looked: the program will not move them any more.`,
       ),
-      h("label", { class: "field" }, h("span", {}, "Purpose"), purpose),
-      place,
-      h(
-        "div",
-        { class: "foot" },
-        h("button", { type: "button", on: { click: () => finish(null) } }, "Cancel"),
-        h("button", { type: "submit", class: "main", autofocus: true }, "Confirm"),
-      ),
+      field("Purpose", purpose),
     );
   });
 }
@@ -127,22 +117,15 @@ function caseForm(names, cases, finish) {
     cases.map((each) => h("option", { value: each.case }, each.title ? `${each.case}: ${each.title}` : each.case)),
     h("option", { value: "" }, "A new case"),
   );
-  const name = h("input", {
-    type: "text",
-    pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}",
-    title: "letters, digits, _, - and .",
-    placeholder: "2026-0417",
-    value: "",
-  });
+  const name = caseNumber();
   const title = h("input", { type: "text", maxlength: 2000, placeholder: "what it is about" });
   const note = h("input", { type: "text", maxlength: 2000, placeholder: "beside these tracklets", value: "" });
   const fresh = h(
     "div",
     { class: "stack", hidden: true },
-    h("label", { class: "field" }, h("span", {}, "Number of the new case"), name),
-    h("label", { class: "field" }, h("span", {}, "Title"), title),
+    field("Number of the new case", name),
+    field("Title", title),
   );
-  const place = h("div", {});
   const switched = () => {
     fresh.hidden = choice.value !== "";
     name.required = choice.value === "";
@@ -150,33 +133,25 @@ function caseForm(names, cases, finish) {
   choice.addEventListener("change", switched);
   if (!cases.length) choice.value = "";
   switched();
-  const run = async (event) => {
-    event.preventDefault();
-    try {
-      const into = choice.value || name.value;
-      if (!choice.value) await api.openCase({ case_id: into, title: title.value });
-      await api.hold(into, { tracklets: names, ...(note.value ? { note: note.value } : {}) });
-      toast(`${count(names.length, "tracklet")} in case ${into}.`, {
-        kind: "good",
-        act: { text: "Open case", run: () => go(href("cases", into)) },
-      });
-      finish(into);
-    } catch (error) {
-      replace(place, problem(error));
-    }
+  const run = async () => {
+    const into = choice.value || name.value;
+    if (!choice.value) await api.openCase({ case_id: into, title: title.value });
+    await api.hold(into, { tracklets: names, ...(note.value ? { note: note.value } : {}) });
+    toast(`${count(names.length, "tracklet")} in case ${into}.`, {
+      kind: "good",
+      act: { text: "Open case", run: () => go(href("cases", into)) },
+    });
+    return into;
   };
-  return h(
-    "form",
-    { class: "stack loose", on: { submit: run } },
-    h("label", { class: "field" }, h("span", {}, "Case"), choice),
-    fresh,
-    h("label", { class: "field" }, h("span", {}, "Note"), note),
-    place,
-    h(
-      "div",
-      { class: "foot" },
-      h("button", { type: "button", on: { click: () => finish(null) } }, "Cancel"),
-      h("button", { type: "submit", class: "main" }, "Add"),
-    ),
-  );
+  return questions(finish, { yes: "Add", run }, field("Case", choice), fresh, field("Note", note));
 }
+
+/** A field for the number of a case, as the API takes it. */
+export const caseNumber = (given = {}) =>
+  h("input", {
+    type: "text",
+    pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}",
+    title: "letters, digits, _, - and .",
+    placeholder: "2026-0417",
+    ...given,
+  });

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from pipeline.cli import main
 from pipeline.config import ServerConfig
 from pipeline.evaluate import true_people
+from pipeline.run import Beside
 from pipeline.server.serving import open_door, served
 from pipeline.store import Store, TrackletFilter
 from reid.modality import Modality
@@ -109,9 +110,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 
 @contextmanager
-def serving(root: Path) -> Iterator[Served]:
+def serving(root: Path, pipeline: Beside | None = None) -> Iterator[Served]:
     door = open_door(root, ServerConfig(port=0))
-    with served(root, door, device="cpu"):
+    with served(root, door, device="cpu", pipeline=pipeline):
         yield Served(root, door.address)
 
 

@@ -6,7 +6,9 @@ import re
 import shutil
 import time
 import zipfile
+from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +17,26 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from pipeline.audit import Actor
+from pipeline.build import build_sources
 from pipeline.cases import Cases
+from pipeline.frame import Frame
 from pipeline.persons import Persons
-from pipeline.query import CONFIG
+from pipeline.query import CONFIG, read_config
 from pipeline.server.roles import Role
 from pipeline.server.users import USERS, Users
 from pipeline.store import LinkState, PersonState, Store
 from pipeline.tracklets import Counterpart
 from reid.modality import Modality
 from tests.pipeline.factories import NOON, crop_image, sighting_of, tracklet_of
+from tests.pipeline.server.conftest import beside
 from tests.pipeline.server.page.conftest import PATIENCE_MS, Recorded, Served, looking, serving
 
 expect.set_options(timeout=PATIENCE_MS)
 
 INFRARED = (Modality.NIR, Modality.THERMAL)
 CASE = "2026-0417"
-FIRST_VIEW_BYTES = 300_000
+FIRST_VIEW_BYTES = 150_000  # a half of what the first view may be
+FIRST_VIEW_REQUESTS = 24  # besides the pictures of people
 SEEK = "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }"
 
 
@@ -343,15 +349,87 @@ def prepared(site: Served, recorded: Recorded, person: int) -> dict[str, str]:
     return {"day": day, "night": night, "person": f"P{number:04d}", "case": CASE}
 
 
+@pytest.mark.parametrize(("theme", "width", "height"), [("light", 1280, 860), ("dark", 390, 844)])
+def test_whoever_logs_in_can_read_that_they_have_to_and_why_they_may_not(
+    browser: Browser, recorded: Recorded, pictures: Path, tmp_path: Path, theme: str, width: int, height: int
+) -> None:
+    root = Path(shutil.copytree(recorded.root, tmp_path / "run"))
+    Users(root / USERS).add("vera", Role.VIEWER, None, "correct horse battery")
+    with serving(root) as site, looking(browser, theme=theme, width=width, height=height) as page:
+        page.goto(site.address)
+        expect(page.get_by_label("Password")).to_be_visible()
+        check_view(page, "login", pictures, theme)
+        page.get_by_label("Name").fill("vera")
+        page.get_by_label("Password").fill("wrong wrong wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("wrong name or password")
+        check_view(page, "login-refused", pictures, theme)
+
+
+@pytest.mark.parametrize(("theme", "width", "height"), [("light", 1280, 860), ("dark", 390, 844)])
+def test_the_site_view_shows_what_each_camera_shows_and_which_of_it_is_old(
+    looked_at: Served, browser: Browser, recorded: Recorded, pictures: Path, theme: str, width: int, height: int
+) -> None:
+    now = datetime.now(UTC)
+    fresh, old = now + timedelta(hours=1), now - timedelta(hours=2)  # however slowly the test runs
+    frames = first_frames(looked_at.root)
+    pipeline = beside(
+        looked_at.root, replace(frames["gate"], arrived_at=fresh), replace(frames["dock"], arrived_at=old)
+    )
+    with serving(looked_at.root, pipeline) as site, looking(browser, theme=theme, width=width, height=height) as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if "/picture" in request.url else None)
+        page.goto(f"{site.address}#/site")
+        shown = page.get_by_role("article", name="Camera gate")
+        expect(shown.get_by_role("img", name="Latest picture of gate")).to_be_visible()
+        expect(shown.locator(".taken time")).to_have_text("16:00:00")  # of 14:00 UTC, by the site's clock
+        expect(shown.locator(".old")).to_have_count(0)
+        down = page.get_by_role("article", name="Camera dock")
+        down.scroll_into_view_if_needed()
+        expect(down.locator(".old")).to_contain_text("2 h 0 min old")
+        expect(page.get_by_role("article", name="Camera yard")).to_contain_text("no picture yet")
+        check_view(page, "site-live", pictures, theme)
+        pipeline.latest.leave(replace(frames["yard"], arrived_at=fresh))
+        expect(page.get_by_role("img", name="Latest picture of yard")).to_be_visible()
+        page.goto(f"{site.address}#/audit")
+        expect(page.locator("main")).to_contain_text("Audit")
+        count = len(asked)
+        page.wait_for_timeout(3500)
+        assert len(asked) <= count + 1  # nobody looks any more
+
+
+def first_frames(root: Path) -> dict[str, Frame]:
+    """Of each camera's recording."""
+    found = {}
+    for source in build_sources(read_config(root)):
+        with closing(iter(source)) as frames:  # type: ignore[type-var]
+            found[source.camera_id] = next(frames)
+    return found
+
+
+def test_without_a_pipeline_the_site_view_asks_for_no_latest_picture(looked_at: Served, page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{looked_at.address}#/site")
+    expect(page.locator(".camera .taken").first).to_have_text("first frame")
+    assert not any("/picture" in each for each in asked)
+
+
 def test_the_first_view_is_light(looked_at: Served, page: Page) -> None:
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
     received: list[float] = []
+    asked: list[str] = []
     session.on("Network.loadingFinished", lambda told: received.append(told["encodedDataLength"]))
+    page.on("request", lambda request: asked.append(request.url.removeprefix(looked_at.address)))
     page.goto(looked_at.address)
     expect(page.locator(".pick img").first).to_be_visible()
     until(page, "[...document.images].filter(each => each.loading !== 'lazy').every(each => each.complete)")
     assert 20_000 < sum(received) < FIRST_VIEW_BYTES
+    assert len(asked) == len(set(asked)), "something is asked for twice"
+    assert len([each for each in asked if "/crops/" not in each]) <= FIRST_VIEW_REQUESTS
+    pictures = page.locator(".pick img").count()
+    assert 0 < len([each for each in asked if "/crops/" in each]) <= pictures
 
 
 def test_back_reload_and_a_link_keep_what_was_searched(
