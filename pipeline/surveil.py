@@ -204,9 +204,7 @@ class _Spine:
         groups = [frames] if self.line.detector.together else [[frame] for frame in frames]
         for group in groups:
             # All of them are tracked before the first of their tracklets is embedded: none grows old by that.
-            yield from [
-                self._track(frame, detections) for frame, detections in self._detect(self.line.fresh(group))
-            ]
+            yield from [self._track(frame, detections) for frame, detections in self._detect(self.line.fresh(group))]
 
     def _detect(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, Detections | Exception]]:
         """Together; when that fails one by one, so that the error stays with its frame."""

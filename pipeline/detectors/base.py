@@ -12,7 +12,6 @@ from pipeline.errors import UsageError
 from pipeline.frame import Frame
 from trackers.structures import Detections
 
-
 logger = logging.getLogger(__name__)
 
 

@@ -63,8 +63,7 @@ class OnnxDetector:
         letters = [_letterbox(picture, self._input_hw) for picture in pictures]
         output = self._run(np.stack([image for image, _ in letters]))
         return [
-            self._decode(rows, scale, frame)
-            for rows, (_, scale), frame in zip(output, letters, frames, strict=True)
+            self._decode(rows, scale, frame) for rows, (_, scale), frame in zip(output, letters, frames, strict=True)
         ]
 
     def forget(self, camera_id: str) -> None:

@@ -67,9 +67,7 @@ def test_boxes_are_clipped_and_unlikely_ones_dropped(tmp_path: Path) -> None:
     assert found.xyxy[0, :2].tolist() == [0, 0]
 
 
-def test_what_is_no_box_is_left_out_and_told_ever_more_rarely(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_no_box_is_left_out_and_told_ever_more_rarely(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A box without end was one of the whole frame before; NaN looked like nobody."""
     endless, nobody = (19, (0.5, 0.5), (200.0, 200.0), 0.9), (25, (0.5, 0.5), (0.5, 0.5), float("nan"))
     made = detector(tmp_path, answer((36, (0.5, 0.5), (0.5, 0.5), 0.8), endless, nobody))
