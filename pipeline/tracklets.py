@@ -24,8 +24,8 @@ class Crop:
     """One view of a person, cut out of one frame.
 
     Attributes:
-        image: Native pixels of the (padded, clipped) box, as in ``Frame.image``; a copy, never a view of the frame. Once
-            the tracklet is finished, those of a black-hot camera are turned (``Windows.white_hot``).
+        image: Native pixels of the (padded, clipped) box, as in ``Frame.image``; a copy, never a view of the frame.
+            Once the tracklet is finished, those of a black-hot camera are turned (``Windows.white_hot``).
         frame_index: Of the frame it was cut from.
         captured_at: Of that frame.
         xyxy: The box, pixels, float32 (4,).

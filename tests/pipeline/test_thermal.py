@@ -196,7 +196,7 @@ def test_images_are_turned_once_the_polarity_is_found() -> None:
 
 
 def test_a_run_embeds_the_people_of_a_black_hot_camera_as_those_of_a_white_hot_one(tmp_path: Path) -> None:
-    """The same film twice, once as its negative: the same crops and vectors, in the gallery and in a search by a box."""
+    """One film and its negative: the same crops and vectors, in the gallery and in a search by a box or an image."""
     grey = [np.where(np.ptp(image, axis=2) > 20, 150 + image[..., 1] // 3, image[..., 0] // 4) for image in
             (scene(index) for index in range(45))]  # fmt: skip
     write_images(tmp_path / "white", [image.astype(np.uint8) for image in grey])
