@@ -1,14 +1,14 @@
 """Two cameras at one place whose clocks differ: what the program finds out about clocks, frames and people.
 
-    python benchmarks/pairs.py [--skew 0.3] [--drift 0.005] [--seconds 120] [--seed 2718] [--json benchmarks/results/pairs.json]
+    python benchmarks/pairs.py [--skew 0.3] [--drift 0.005] [--seconds 120] [--seed 2718] [--json FILE]
 
 Simulated people (synthetic; of the simulator's namespace "site") walk before an RGB and a thermal camera of the same
 view, each filmed at its own true moments. The thermal camera's clock is ahead by the skew and runs faster by the drift:
 its recording says so by its start and its rate. The program is told nothing of either. A frame is paired rightly when
-its partner is the other camera's nearest in true time (at most half a frame interval away). The shutters are 37 ms apart,
-so the second nearest is 63 ms away, and an error of 13 ms pairs wrongly; what share would be right were they any other
-time apart follows from the errors, and is told too. Exit code 1 when the skew is more than 20 ms off, or fewer than 99 %
-of the frames are paired rightly.
+its partner is the other camera's nearest in true time (at most half a frame interval away). The shutters are 37 ms
+apart, so the second nearest is 63 ms away, and an error of 13 ms pairs wrongly; what share would be right were they any
+other time apart follows from the errors, and is told too. Exit code 1 when the skew is more than 20 ms off, or fewer
+than 99 % of the frames are paired rightly.
 """
 
 import argparse

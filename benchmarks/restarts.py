@@ -5,8 +5,9 @@
 The four cameras of the synthetic site of benchmarks/soak.py, filmed in a loop, are served by GStreamer over real RTSP
 on loopback, and `run_pipeline.py run` watches them as an operator's would. Each kill lasts one to five seconds, so that
 the waits between attempts grow to their cap. A camera is back when its next frame is processed. Of the other three,
-what went through their proxies is compared with what was decoded: when the program is told to stop, one frame may be on the
-wire. Memory and files are looked at while all four run, from the fifth kill on. Exit code 1 when a limit is not kept.
+what went through their proxies is compared with what was decoded: when the program is told to stop, one frame may be on
+the wire. Memory and files are looked at while all four run, from the fifth kill on. Exit code 1 when a limit is not
+kept.
 """
 
 import argparse

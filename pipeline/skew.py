@@ -5,10 +5,10 @@ signal of time; the shift and the stretch under which the two signals agree best
 clocks. Nothing has to be calibrated, detected or matched, and no clock is trusted. Where nobody moves, nothing is
 learnt.
 
-What moves in all of the view finds the shift; what moves in each row of it finds it finely. A place in the view would be
-the wrong thing to compare: a warm face walks ahead of cool hair, a bag that is as cool as the wall behind; so a thermal
-camera sees the same person arrive some milliseconds sooner than an RGB camera does. A row holds the whole way of whoever
-walks across the view, and what changes in it is the gait, which is when it is in any modality.
+What moves in all of the view finds the shift; what moves in each row of it finds it finely. A place in the view would
+be the wrong thing to compare: a warm face walks ahead of cool hair, a bag that is as cool as the wall behind; so a
+thermal camera sees the same person arrive some milliseconds sooner than an RGB camera does. A row holds the whole way
+of whoever walks across the view, and what changes in it is the gait, which is when it is in any modality.
 """
 
 from collections import deque
