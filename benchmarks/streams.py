@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import cycle, islice
@@ -367,7 +367,7 @@ def overload(folder: Path, *, seconds: float = 30.0, limit: float = 1.0) -> dict
                     return
                 yield batch
 
-        for found in surveil(batches(), line, watch):
+        for found in surveil(batches(), replace(line, fresh=intake.fresh), watch):
             store.add_all(found)
     ledgers = intake.ledgers()
     return {

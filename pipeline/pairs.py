@@ -35,6 +35,7 @@ _NO_FIT = ClockFit(at=0.0, skew_seconds=0.0, drift=0.0, agreement=0.0)
 _RING_SECONDS = 1.5  # of the other camera's pictures that are kept
 _RING_BYTES = 100_000_000
 _MEMORY_SECONDS = 90.0  # of times of frames, and of tracklets that may still find theirs
+_DECIDED_SECONDS = 80.0  # after which it is said of a frame whether it is paired; its partner is remembered still
 _PADDING = 0.03
 _LEAST_TOGETHER = 10  # frames
 _LEAST_OVERLAP = 0.4  # mean, of the two boxes
@@ -249,20 +250,15 @@ class Pair:
             )
 
     def _decide(self, camera: str, *, at_the_end: bool = False) -> list[tuple[float, float | None]]:
-        """Count the frames of a camera whose partner has come, or will not come any more.
+        """Count the frames of a camera that are paired, once they are old enough.
 
-        Before the clocks have been compared, frames wait: whether they are pairs is not known.
+        They wait as long as times are remembered: clocks are known better in the midst of what a fit has looked at than
+        at its end, and hardly at all before the first one.
         """
-        side, other = self._sides[camera], self._sides[self._other(camera)]
+        side = self._sides[camera]
         decided: list[tuple[float, float | None]] = []
-        while side.undecided:
-            seconds = side.undecided[0]
-            known = self.fit is not None or side.undecided[-1] - seconds > _MEMORY_SECONDS - _FIT_SECONDS
-            past = bool(other.times) and other.times[-1] > self._translate(camera, seconds) + _RING_SECONDS
-            silent = side.undecided[-1] - seconds > _RING_SECONDS + _FIT_SECONDS
-            if not (at_the_end or (known and (past or silent))):
-                break
-            side.undecided.popleft()
+        while side.undecided and (at_the_end or side.undecided[-1] - side.undecided[0] > _DECIDED_SECONDS):
+            seconds = side.undecided.popleft()
             partner = self._partner(camera, seconds)
             side.paired += partner is not None
             side.unpaired += partner is None

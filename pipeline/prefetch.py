@@ -56,6 +56,11 @@ class Policy:
     target_fps: float | None = None
     together: str | None = None
 
+    def most_age(self, takes: float) -> float:
+        """How old a frame may be, seconds, when what is begun with it now takes so long."""
+        limit = self.max_staleness_seconds
+        return max((1 - _RESERVE) * limit - takes, limit / 2)  # better late than never, where it takes long
+
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
@@ -146,6 +151,7 @@ class Intake:
         self._begins: dict[str, datetime] = {}  # of recordings that go together
         self._costs: deque[float] = deque(maxlen=_RECENT_BATCHES)
         self._answered_at = 0.0
+        self._done = 0  # of this batch
         self._changed = Condition()
 
     def __enter__(self) -> Self:
@@ -218,15 +224,32 @@ class Intake:
             if batch is None:
                 return
             started = self._answered_at = self._clock()
+            self._done = 0
             yield batch
-            if batch:  # what the consumer does after its last answer makes frames wait, but no processed one older
-                self._costs.append((self._answered_at - started) / len(batch))
+            if self._done:  # what the consumer does after its last answer makes frames wait, but no processed one older
+                self._costs.append((self._answered_at - started) / self._done)
+
+    def fresh(self, frames: Sequence[Frame]) -> list[Frame]:
+        """Those of some frames that were given out which are young enough to be processed now, together.
+
+        A batch waits for what is done between its frames, such as embedding: what has become too old by that is
+        dropped, here, at the last moment.
+        """
+        takes, now, kept = len(frames) * max(self._costs, default=0.0), self._clock(), []
+        for frame in frames:
+            channel, arrived, _ = self._out[id(frame)]
+            if channel.live and now - arrived > channel.policy.most_age(takes):
+                self.drop(frame, STALE)
+            else:
+                kept.append(frame)
+        return kept
 
     def done(self, frame: Frame) -> float:
         """Say that a frame went through the line; returns its age since it arrived, seconds."""
         with self._changed:
             channel, arrived, _ = self._out.pop(id(frame))
             channel.processed += 1
+        self._done += 1
         self._answered_at = self._clock()
         return self._answered_at - arrived
 
@@ -378,10 +401,7 @@ class Intake:
         waiting = []
         for channel in self._channels.values():
             if channel.live:
-                limit = channel.policy.max_staleness_seconds
-                oldest = now - max(
-                    (1 - _RESERVE) * limit - takes, limit / 2
-                )  # better late than never, where it takes long
+                oldest = now - channel.policy.most_age(takes)
                 while channel.frames and channel.frames[0][0] < oldest:
                     channel.drop_oldest(STALE)
                 if channel.frames:

@@ -192,6 +192,7 @@ def _clip_of_spot(text: str, spot: Spot, file: QueryFile, config: Config) -> tup
     source = open_source(name, camera)
     source.probe()
     clip, query = clip_from_spot(frames_from(source, spot.at), spot, name=text)
+    clip = _white_hot(clip, _windows(config, camera))
     return clip, query if name in config.cameras else replace(query, camera_id=None, start=None, end=None)
 
 
@@ -218,9 +219,11 @@ def clip_of_spot(camera_id: str, spot: Spot, config: Config) -> tuple[list[Image
         UsageError: When the recording does not reach the moment, or too little of the box lies within the frame.
         SourceError: When the recording cannot be read.
     """
-    source = open_source(camera_id, config.cameras[camera_id])
+    camera = config.cameras[camera_id]
+    source = open_source(camera_id, camera)
     source.probe()
-    return clip_from_spot(frames_from(source, spot.at), spot, name=camera_id)
+    clip, query = clip_from_spot(frames_from(source, spot.at), spot, name=camera_id)
+    return _white_hot(clip, _windows(config, camera)), query
 
 
 def _check_camera(flag: str, camera: str, known: Collection[str]) -> None:
@@ -235,7 +238,8 @@ def _clip(path: Path, file: QueryFile, config: Config) -> tuple[list[Image], Que
     camera = _camera_of(path, file, config)
     modality = camera.modality if camera else file.modality
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return clip_from_image(path, modality, whole=file.whole, detect=_still_detector(config, camera))
+        clip, query = clip_from_image(path, modality, whole=file.whole, detect=_still_detector(config, camera))
+        return _white_hot(clip, _windows(config, camera)), query
     camera = camera or CameraConfig(source=str(path), modality=modality or _modality_of_video(path))
     return clip_from_video(path, camera.modality, _tracklets_of(config, camera))
 
@@ -252,6 +256,11 @@ def _camera_of(path: Path, file: QueryFile, config: Config) -> CameraConfig | No
 
 def _windows(config: Config, camera: CameraConfig | None) -> Windows:
     return build_windows(config.model_copy(update={"cameras": {QUERY_CAMERA: camera} if camera else {}}))
+
+
+def _white_hot(clip: Sequence[Image], windows: Windows) -> list[Image]:
+    """Turned where the camera is known to be black-hot, as a run turns its crops."""
+    return [windows.white_hot(QUERY_CAMERA, image) for image in clip]
 
 
 def _still_detector(config: Config, camera: CameraConfig | None) -> Callable[[Frame], Detections] | None:
@@ -276,10 +285,11 @@ def _tracklets_of(config: Config, camera: CameraConfig) -> Callable[[Path], Sequ
     def find(path: Path) -> list[Tracklet]:
         source = open_source(QUERY_CAMERA, camera.model_copy(update={"source": str(path)}))
         source.probe()
-        detector = build_detector(config.detector, _windows(config, camera))
+        windows = _windows(config, camera)
+        detector = build_detector(config.detector, windows)
         trackers = build_trackers(config, [QUERY_CAMERA])
         frames = tracked(source, detector, trackers, frames_a_batch=config.detector.batch)
         found = gather(frames, build_builders(config, [QUERY_CAMERA]))
-        return [each for each in found if isinstance(each, Tracklet)]
+        return [each.with_images(windows.white_hot) for each in found if isinstance(each, Tracklet)]
 
     return find

@@ -177,7 +177,11 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         with ExitStack() as reading:
             mot = reading.enter_context(MotWriters(root, losses)) if config.output.mot else None
             pairs = Pairs(pair_settings(config), root, losses)
-            line = replace(line, finish=pairs.finish)
+            line = replace(
+                line,
+                fresh=intake.fresh,
+                finish=lambda item: pairs.finish(item).with_images(windows.white_hot),
+            )
             going = _Run(
                 config, options, store, retention, keeper, intake, tally, metrics, line, windows, latest, mot, live,
                 build_reviser(line, store), pairs, losses,

@@ -4,6 +4,11 @@ Two cameras that look at one place see the same people move, whatever they measu
 signal of time; the shift and the stretch under which the two signals agree best are the skew and the drift between the
 clocks. Nothing has to be calibrated, detected or matched, and no clock is trusted. Where nobody moves, nothing is
 learnt.
+
+What moves in all of the view finds the shift; what moves in each row of it finds it finely. A place in the view would
+be the wrong thing to compare: a warm face walks ahead of cool hair, a bag that is as cool as the wall behind; so a
+thermal camera sees the same person arrive some milliseconds sooner than an RGB camera does. A row holds the whole way
+of whoever walks across the view, and what changes in it is the gait, which is when it is in any modality.
 """
 
 from collections import deque
@@ -20,20 +25,20 @@ from pipeline.frame import Image
 Floats = NDArray[np.float64]
 
 _SMALL_WH = (48, 36)
-_CELLS_WH = (8, 6)
 _SPAN_SECONDS = 300.0  # of the signals that a fit looks at: the longer, the better the drift is known
 _SEARCH_SECONDS = 60.0  # of those that the first fit searches in
 _LEAST_SECONDS = 30.0
 _MOST_SKEW = 3.0  # seconds
 _MOST_DRIFT = 0.01
 _LEAST_AGREEMENT = 0.5  # correlation of the two signals
+_LEAST_OF_ROWS = 0.2  # of those of rows, which are many, each with noise of its own
 _LEAST_MARGIN = 0.1  # over the best one elsewhere
 _ELSEWHERE_SECONDS = 0.7
 _STEP_SECONDS = 0.05
 _SLOW_SECONDS = 1.5
 _DRIFT_SCALE = 100.0  # so that a step of it does about as much as one of the skew
 _DRIFT_STEPS = 11
-_MOST_REFINED = 0.1  # seconds by which the parts of the view may correct the whole of it
+_MOST_REFINED = 0.1  # seconds by which the rows of the view may correct the whole of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +93,8 @@ class Motion:
             else:
                 change = np.abs(small - picture)
                 moved = np.maximum(change - 3 * np.median(change), 0)  # the median is noise: most is still
-                cells = cv2.resize(moved, _CELLS_WH, interpolation=cv2.INTER_AREA).ravel() / (seconds - then)
-                self._points.append(((seconds + then) / 2, cells.astype(np.float32)))
+                rows = moved.mean(axis=1) / (seconds - then)
+                self._points.append(((seconds + then) / 2, rows.astype(np.float32)))
         self._before = seconds, cast("NDArray[np.float32]", small)
         while self._points and self._points[-1][0] - self._points[0][0] > _SPAN_SECONDS:
             self._points.popleft()
@@ -99,23 +104,23 @@ class Motion:
         """How long the signal is."""
         return self._points[-1][0] - self._points[0][0] if self._points else 0.0
 
-    def signal(self, *, cells: bool = False) -> tuple[Floats, Floats]:
+    def signal(self, *, rows: bool = False) -> tuple[Floats, Floats]:
         """Times (n,) and strengths (n, parts): the quick changes of the square root.
 
         The root, so that who is near does not outweigh all others; the quick changes, for how many are in view says
         little of when.
 
         Args:
-            cells: Of each part of the view; else of the whole of it, one part.
+            rows: Of each row of the view; else of the whole of it, one part.
         """
         if not self._points:
             return np.empty(0), np.empty((0, 1))
         times = np.array([time for time, _ in self._points])
         strength = np.array([moved for _, moved in self._points], np.float64)
-        if not cells:
+        if not rows:
             strength = strength.mean(axis=1, keepdims=True)
         # A shutter or a lamp moves everything.
-        strength = np.sqrt(np.minimum(strength, np.percentile(strength, 99.5 if cells else 99)))
+        strength = np.sqrt(np.minimum(strength, np.percentile(strength, 99.5 if rows else 99)))
         return times, strength - _smooth(times, strength)
 
 
@@ -157,14 +162,14 @@ def fit(first: Motion, second: Motion, *, known: ClockFit | None = None) -> Cloc
         if begin is None:
             return None
     found = pair.climb(*begin)
-    parts = _Signals.of(first, second, seconds=_SPAN_SECONDS, cells=True)
-    if parts is not None and parts.agreement(*found[:2]) >= _LEAST_AGREEMENT:
-        finer = parts.climb(*found[:2])
-        if abs(finer[0] - found[0]) <= _MOST_REFINED:
-            found = finer
     skew, drift, agreement = found
     if agreement < _LEAST_AGREEMENT or abs(drift) > 1.5 * _MOST_DRIFT:
         return None
+    rows = _Signals.of(first, second, seconds=_SPAN_SECONDS, rows=True)
+    if rows is not None:
+        finer = rows.climb(skew, drift)
+        if finer[2] >= _LEAST_OF_ROWS and abs(finer[0] - skew) <= _MOST_REFINED:
+            skew, drift = finer[:2]
     return ClockFit(pair.at, skew, drift, agreement)
 
 
@@ -179,12 +184,12 @@ class _Signals:
     other_strength: Floats
 
     @classmethod
-    def of(cls, first: Motion, second: Motion, *, seconds: float, cells: bool = False) -> "_Signals | None":
+    def of(cls, first: Motion, second: Motion, *, seconds: float, rows: bool = False) -> "_Signals | None":
         """Of so many seconds at most, the latest; None when there is too little."""
-        times, strength = first.signal(cells=cells)
+        times, strength = first.signal(rows=rows)
         latest = times >= (times[-1] - seconds if len(times) else 0.0)
         times, strength = times[latest], strength[latest]
-        other_times, other_strength = second.signal(cells=cells)
+        other_times, other_strength = second.signal(rows=rows)
         if min(len(times), len(other_times)) < 20 or times[-1] - times[0] < _LEAST_SECONDS:
             return None
         at = float(times[0] + times[-1]) / 2

@@ -78,6 +78,8 @@ class Line:
             that of the frames alone, and batches of tracklets are full.
         max_wait_seconds: Where there are, finished tracklets wait no longer than this for others.
         silence_seconds: A live camera without a frame for so long has its open tracklets finished.
+        fresh: Asked just before some frames are processed together; gives those that still are wanted, and answers for
+            the others.
         finish: Completes a finished tracklet before anything is made of it.
         spare: Told of tracklets that could not be identified, and why; says whether the line goes on without them.
         clock: Seconds.
@@ -92,6 +94,7 @@ class Line:
     live: Collection[str] = frozenset()
     max_wait_seconds: float = 0.5
     silence_seconds: float = 2.0
+    fresh: Callable[[Sequence[Frame]], Sequence[Frame]] = lambda frames: frames
     finish: Callable[[Finished], Finished] = lambda item: item
     spare: Callable[[Sequence[Tracklet], PipelineError], bool] = lambda tracklets, error: False
     clock: Callable[[], float] = time.monotonic
@@ -107,7 +110,7 @@ def surveil(batches: Iterable[Sequence[Frame]], line: Line, observer: Observer) 
         batches: Frames that go through the detector together, in order of time within each camera; an empty batch lets
             the line look at the clock.
         line: The stages.
-        observer: Told of every frame, once: tracked or failed.
+        observer: Told of every frame that was fresh, once: tracked or failed.
 
     Yields:
         Each finished tracklet exactly once, in batches: with its person, or with the reason why it has none; but for
@@ -200,8 +203,8 @@ class _Spine:
     def _process(self, frames: Sequence[Frame]) -> Iterator[Sequence[Finished]]:
         groups = [frames] if self.line.detector.together else [[frame] for frame in frames]
         for group in groups:
-            for frame, detections in self._detect(group):
-                yield self._track(frame, detections)
+            # All of them are tracked before the first of their tracklets is embedded: none grows old by that.
+            yield from [self._track(frame, detections) for frame, detections in self._detect(self.line.fresh(group))]
 
     def _detect(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, Detections | Exception]]:
         """Together; when that fails one by one, so that the error stays with its frame."""

@@ -19,7 +19,7 @@ Gray8 = NDArray[np.uint8]
 
 _SAMPLE_STEP = 4  # limits are found on every fourth pixel of every fourth row
 _LEAST_SPAN = 64.0  # counts; below it, the noise of the sensor would be shown as a scene
-_HEADROOM = (0.25, 1.0)  # of the span of the first frame, below and above: hot people enter an empty scene
+_HEADROOM = (0.25, 1.0)  # of the span of the first frame, at the cold end and the hot: hot people enter an empty scene
 _FOLLOW_SECONDS = 10.0  # time constant with which limits follow the drift of the scene
 _REBUILD_LEVELS = 0.25  # of the 256: smaller moves of the limits do not rebuild the table
 _SUDDEN_SHARE = 0.15  # of the limits' span: no scene drifts so far at once; a shutter closes, or the gain is switched
@@ -184,6 +184,7 @@ class ThermalWindow:
         self._judge.look(image, pts_seconds=pts_seconds)
         if self._judge.verdict is Polarity.BLACK_HOT:
             self._white_hot, self._table = False, None
+            self._reference = None  # the headroom is to be where the heat is
 
     def _follow(self, image: Image, pts_seconds: float) -> None:
         sample = image[::_SAMPLE_STEP, ::_SAMPLE_STEP].astype(np.int32)
@@ -206,7 +207,8 @@ class ThermalWindow:
     def _fit(self, sample: NDArray[np.int32], pts_seconds: float) -> None:
         low, high = (float(value) for value in np.percentile(sample, (0.5, 99.5)))
         span = max(high - low, _LEAST_SPAN)
-        self._limits = (low - _HEADROOM[0] * span, high + _HEADROOM[1] * span)
+        below, above = _HEADROOM if self._white_hot else _HEADROOM[::-1]
+        self._limits = (low - below * span, high + above * span)
         self._reference, self._drift, self._seen_at, self._looked_at = sample, 0.0, pts_seconds, pts_seconds
         self._unfit_since = self._flat_since = None
 
@@ -288,6 +290,16 @@ class Windows:
         if gray.dtype != np.uint8 or frame.modality is Modality.THERMAL:
             gray = self._by_camera.get(frame.camera_id, ThermalWindow()).glance(gray)
         return cast("NDArray[np.uint8]", cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB))
+
+    def white_hot(self, camera_id: str, image: Image) -> Image:
+        """An image of a camera with what is hot bright, all its bits kept: embeddings are made for such images.
+
+        Counts of a black-hot camera are turned, 65535 - count or 255 - level. Those of a camera whose polarity is not
+        known (yet), and of one that is not thermal, come back as they are.
+        """
+        window = self._by_camera.get(camera_id)
+        black_hot = window is not None and window.polarity is Polarity.BLACK_HOT
+        return cast("Image", np.bitwise_not(image)) if black_hot else image
 
     def __getitem__(self, camera_id: str) -> ThermalWindow:
         """The window of a camera."""

@@ -1,8 +1,8 @@
 """From tracks, frame by frame, to finished tracklets with the crops worth embedding."""
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
@@ -25,6 +25,7 @@ class Crop:
 
     Attributes:
         image: Native pixels of the (padded, clipped) box, as in ``Frame.image``; a copy, never a view of the frame.
+            Once the tracklet is finished, those of a black-hot camera are turned (``Windows.white_hot``).
         frame_index: Of the frame it was cut from.
         captured_at: Of that frame.
         xyxy: The box, pixels, float32 (4,).
@@ -107,6 +108,12 @@ class Tracklet:
         """
         return max(self.crops, key=lambda crop: crop.quality)
 
+    def with_images(self, change: Callable[[str, Image], Image]) -> Self:
+        """The same, with other images: ``change`` is given a camera and its image, crop or counterpart."""
+        crops = tuple(replace(each, image=change(self.camera_id, each.image)) for each in self.crops)
+        beside = tuple(replace(each, image=change(each.camera_id, each.image)) for each in self.counterparts)
+        return replace(self, crops=crops, counterparts=beside)
+
 
 class Rejection(StrEnum):
     """Why a tracklet is not embedded."""
@@ -124,6 +131,10 @@ class RejectedTracklet:
     tracklet: Tracklet
     reason: Rejection
 
+    def with_images(self, change: Callable[[str, Image], Image]) -> Self:
+        """As `Tracklet.with_images`."""
+        return replace(self, tracklet=self.tracklet.with_images(change))
+
 
 @dataclass(frozen=True, slots=True)
 class TrackletRules:
@@ -138,6 +149,7 @@ class TrackletRules:
         min_quality: Views below this (see ``view_quality``) are not used.
         crop_padding: Margin around the box, as a share of its width and height.
         max_risk: A box that the tracker doubts more than this (``Tracks.risk``) begins a new tracklet.
+        max_covered, border_px, min_confidence_share: Which boxes give a view at all, see `trackers.crop_gate.CropGate`.
     """
 
     min_frames: int = 6
@@ -148,6 +160,9 @@ class TrackletRules:
     min_quality: float = 0.15
     crop_padding: float = 0.03
     max_risk: float = 0.9
+    max_covered: float = 0.5
+    border_px: float = 1.0
+    min_confidence_share: float = 0.35
 
 
 def view_quality(tracks: Tracks, resolution_wh: tuple[int, int]) -> NDArray[np.float32]:
@@ -268,7 +283,8 @@ class TrackletBuilder:
     """
 
     def __init__(self, rules: TrackletRules, zones: Zones | None = None) -> None:
-        self._rules, self._gate = rules, CropGate()
+        self._rules = rules
+        self._gate = CropGate(rules.max_covered, rules.border_px, rules.min_confidence_share)
         self.zones = zones or {}  # may be changed at any time
         self._open: dict[int, _OpenTracklet] = {}  # by the tracker's tracklet_id
 

@@ -1,13 +1,18 @@
 """What every detector is, and what those with a network share."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from numpy.typing import ArrayLike
+
 from pipeline.errors import UsageError
 from pipeline.frame import Frame
 from trackers.structures import Detections
+
+logger = logging.getLogger(__name__)
 
 
 class Detector(Protocol):
@@ -53,6 +58,31 @@ class NetworkSettings:
     input_size: int | None = None
     device: str = "auto"
     invert_thermal: bool = True
+
+
+class Sieve:
+    """Keeps what a network puts out that is a box.
+
+    One that puts out NaN or boxes turned inside out, because its weights are damaged or half precision overflows, would
+    look like an empty scene: the log says so at the first such box, the tenth, the hundredth, and so on.
+    """
+
+    def __init__(self, weights: Path) -> None:
+        self._weights = weights
+        self._dropped, self._tell_at = 0, 1
+
+    def keep(self, xyxy: ArrayLike, confidence: ArrayLike, frame: Frame) -> Detections:
+        """The boxes of a frame, (n, 4) and (n,), that are boxes and of which some lies within the frame."""
+        found, dropped = Detections.usable(xyxy, confidence, resolution_wh=frame.resolution_wh)
+        self._dropped += sum(dropped)
+        if self._dropped >= self._tell_at:
+            self._tell_at = 10 ** len(str(self._dropped))
+            reasons = ", ".join(f"{name} {count}" for name, count in dropped._asdict().items() if count)
+            logger.warning(
+                "detector.weights: %s puts out what is no box on camera %s (%s); %d left out so far",
+                self._weights, frame.camera_id, reasons, self._dropped,
+            )  # fmt: skip
+        return found
 
 
 def check_weights(weights: Path, *, backend: str, wanted: str) -> None:

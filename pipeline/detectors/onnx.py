@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pipeline.detectors.base import NetworkSettings, check_weights
+from pipeline.detectors.base import NetworkSettings, Sieve, check_weights
 from pipeline.errors import ResourceError, UsageError
 from pipeline.frame import Frame
 from pipeline.thermal import Windows
@@ -41,7 +41,7 @@ class OnnxDetector:
             ResourceError: When the device is not there.
         """
         check_weights(weights, backend="onnx", wanted=_WANTED)
-        self._weights = weights
+        self._weights, self._sieve = weights, Sieve(weights)
         self._settings = settings
         self._windows = windows
         self._session = _open_session(weights, settings.device)
@@ -63,8 +63,7 @@ class OnnxDetector:
         letters = [_letterbox(picture, self._input_hw) for picture in pictures]
         output = self._run(np.stack([image for image, _ in letters]))
         return [
-            self._decode(rows, scale, frame.resolution_wh)
-            for rows, (_, scale), frame in zip(output, letters, frames, strict=True)
+            self._decode(rows, scale, frame) for rows, (_, scale), frame in zip(output, letters, frames, strict=True)
         ]
 
     def forget(self, camera_id: str) -> None:
@@ -95,16 +94,18 @@ class OnnxDetector:
             )
         return cast("Floats", output)
 
-    def _decode(self, rows: Floats, scale: float, resolution_wh: tuple[int, int]) -> Detections:
+    def _decode(self, rows: Floats, scale: float, frame: Frame) -> Detections:
         """Grid offsets to pixels of the frame, then non-maximum suppression."""
         confidence = rows[:, 4] * rows[:, 5 + _PERSON]
-        likely = confidence >= self._settings.confidence
+        likely = ~(confidence < self._settings.confidence)  # NaN is to be counted, and not overlooked
         rows, confidence, stride = rows[likely], confidence[likely], self._stride[likely]
         centre = (rows[:, :2] + self._grid[likely]) * stride / scale
-        half = np.exp(rows[:, 2:4]) * stride / scale / 2
-        xyxy = np.hstack([centre - half, centre + half]).astype(np.float32)
-        xyxy[:, 0::2] = xyxy[:, 0::2].clip(0, resolution_wh[0])
-        xyxy[:, 1::2] = xyxy[:, 1::2].clip(0, resolution_wh[1])
+        with np.errstate(over="ignore"):  # a box without end is none
+            half = np.exp(rows[:, 2:4]) * stride / scale / 2
+        found = self._sieve.keep(np.hstack([centre - half, centre + half]), confidence, frame)
+        xyxy, confidence = found.xyxy.copy(), found.confidence
+        xyxy[:, 0::2] = xyxy[:, 0::2].clip(0, frame.resolution_wh[0])
+        xyxy[:, 1::2] = xyxy[:, 1::2].clip(0, frame.resolution_wh[1])
         real = (xyxy[:, 2:] - xyxy[:, :2] > 1).all(axis=1)
         xyxy, confidence = xyxy[real], confidence[real]
         if not len(xyxy):

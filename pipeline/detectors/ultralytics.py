@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.detectors.base import NetworkSettings, check_weights
+from pipeline.detectors.base import NetworkSettings, Sieve, check_weights
 from pipeline.errors import ResourceError, UsageError
 from pipeline.frame import Frame
 from pipeline.thermal import Windows
@@ -35,7 +35,7 @@ class UltralyticsDetector:
             ResourceError: When the device is not there.
         """
         check_weights(weights, backend="ultralytics", wanted=_WANTED)
-        self._settings = settings
+        self._settings, self._sieve = settings, Sieve(weights)
         self._windows = windows
         self._device = _choose_device(settings.device)
         self._model = _load(weights)
@@ -77,14 +77,10 @@ class UltralyticsDetector:
             verbose=False,
             **({"imgsz": self._settings.input_size} if self._settings.input_size else {}),
         )
-        return [_detections(result) for result in results]
-
-
-def _detections(result: Any) -> Detections:
-    xyxy = result.boxes.xyxy.float().cpu().numpy()
-    confidence = result.boxes.conf.float().cpu().numpy()
-    real = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
-    return Detections(xyxy[real], confidence[real])
+        return [
+            self._sieve.keep(result.boxes.xyxy.float().cpu().numpy(), result.boxes.conf.float().cpu().numpy(), frame)
+            for result, frame in zip(results, frames, strict=True)
+        ]
 
 
 def _choose_device(device: str) -> str:

@@ -44,15 +44,18 @@ def walkers(seconds: float, *, seed: int = 1, gap: float = 4.0) -> list[Walker]:
     return found
 
 
-def shape(people: list[Walker], seconds: float) -> NDArray[np.float32]:
-    """How much of each pixel is somebody, 0 to 1: a trunk, and legs that open and close."""
+def shape(people: list[Walker], seconds: float, *, ahead: float = 0.0) -> NDArray[np.float32]:
+    """How much of each pixel is somebody, 0 to 1: a trunk, and legs that open and close.
+
+    What is seen of them lies ``ahead`` pixels before their middle.
+    """
     columns = np.arange(WIDTH, dtype=np.float32)
     covered = np.zeros((HEIGHT, WIDTH), np.float32)
     for person in people:
         if (box := person.box(seconds)) is None:
             continue
         left, top, right, _ = box
-        middle = (left + right) / 2
+        middle = (left + right) / 2 + float(np.copysign(ahead, person.speed))
         spread = 7 * abs(np.sin(np.pi * person.steps * (seconds - person.enters)))
         for rows, half in ((slice(int(top), int(top) + 22), 5.0), (slice(int(top) + 22, int(top) + 44), 2.0 + spread)):
             covered[rows] = np.maximum(covered[rows], np.clip(half + 0.5 - np.abs(columns - middle), 0, 1))
@@ -68,6 +71,7 @@ def film(
     phase: float = 0.0,
     skew: float = 0.0,
     drift: float = 0.0,
+    ahead: float = 0.0,
 ) -> Iterator[tuple[float, Frame]]:
     """Frames, each with its true time; its own clock says ``true * (1 + drift) + skew``."""
     rng = np.random.default_rng(7 if modality is Modality.RGB else 8)
@@ -75,7 +79,7 @@ def film(
     texture = rng.integers(60, 150, (HEIGHT, WIDTH, 3)).astype(np.float32)
     for index in range(int(seconds * FPS)):
         true = index / FPS + phase
-        covered = shape(people, true)
+        covered = shape(people, true, ahead=ahead)
         if modality is Modality.RGB:
             picture = texture * (1 - covered[..., None]) + np.array([30, 60, 120], np.float32) * covered[..., None]
             image = np.clip(picture + 3 * noise[rng.integers(16)][..., None], 0, 255).astype(np.uint8)

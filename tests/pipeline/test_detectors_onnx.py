@@ -67,6 +67,18 @@ def test_boxes_are_clipped_and_unlikely_ones_dropped(tmp_path: Path) -> None:
     assert found.xyxy[0, :2].tolist() == [0, 0]
 
 
+def test_what_is_no_box_is_left_out_and_told_ever_more_rarely(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A box without end was one of the whole frame before; NaN looked like nobody."""
+    endless, nobody = (19, (0.5, 0.5), (200.0, 200.0), 0.9), (25, (0.5, 0.5), (0.5, 0.5), float("nan"))
+    made = detector(tmp_path, answer((36, (0.5, 0.5), (0.5, 0.5), 0.8), endless, nobody))
+    for _ in range(10):
+        (found,) = made.detect([BLANK])
+        np.testing.assert_allclose(found.confidence, [0.8], rtol=1e-5)
+    told = [record.getMessage() for record in caplog.records]
+    assert [text.rpartition("; ")[2] for text in told] == ["2 left out so far", "10 left out so far"]
+    assert "model.onnx puts out what is no box on camera gate (not_finite 2)" in told[0]
+
+
 def test_an_export_of_batch_one_takes_any_number_of_frames(tmp_path: Path) -> None:
     made = detector(tmp_path, answer((19, (0.5, 0.5), (0.7, 1.1), 0.8)))
     assert [len(each) for each in made.detect([BLANK] * 3)] == [1, 1, 1]

@@ -41,7 +41,10 @@ def test_skew_and_drift_are_measured_and_frames_are_paired_by_true_time(skew: fl
     decided: list[tuple[float, float | None]] = []
     for true, frame in frames(walkers(SECONDS), skew=skew, drift=drift):
         true_of[frame.camera_id, frame.captured_at.timestamp()] = true
-        decided += pair.see(frame, [])
+        now_decided = pair.see(frame, [])
+        assert all(true - true_of["day", first] > 79 for first, _ in now_decided)  # with what comes after
+        decided += now_decided
+    assert 0 < len(decided) < SECONDS * FPS
     decided += pair.flush()
     report = pair.report()
     now = SECONDS - 1 / FPS
@@ -54,6 +57,19 @@ def test_skew_and_drift_are_measured_and_frames_are_paired_by_true_time(skew: fl
     assert len(decided) == SECONDS * FPS
     assert np.mean(right) >= 0.99
     assert report["frames_paired"] == sum(partner is not None for _, partner in decided)
+
+
+def test_a_camera_that_sees_the_front_of_people_better_is_not_taken_for_one_whose_clock_is_ahead() -> None:
+    """A warm face before cool hair: 1.5 pixels, for which an average person of these needs 86 ms."""
+    people = [replace(each, speed=each.speed / 2) for each in walkers(SECONDS, gap=6.0)]
+    day, night = Motion(), Motion()
+    for _, frame in film("day", Modality.RGB, people, seconds=SECONDS):
+        day.add(frame.image, frame.captured_at.timestamp())
+    for _, frame in film("night", Modality.THERMAL, people, seconds=SECONDS, phase=0.037, skew=0.3, ahead=1.5):
+        night.add(frame.image, frame.captured_at.timestamp())
+    found = fit(day, night)
+    assert found is not None
+    assert found.skew_seconds == pytest.approx(0.3, abs=0.01)
 
 
 def test_where_nobody_moves_nothing_is_claimed_of_the_clocks() -> None:

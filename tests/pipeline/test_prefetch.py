@@ -187,6 +187,23 @@ def test_where_one_frame_takes_longer_than_it_may_be_old_some_are_processed_all_
         assert len(watch(intake, 1.0, work=0.2)) >= 3
 
 
+def test_a_frame_that_grew_too_old_after_it_was_given_out_is_dropped_before_it_is_processed() -> None:
+    now = [0.0]
+    with Intake(clock=lambda: now[0]) as intake:
+        intake.add(LiveCamera("live", fps=100), Policy(max_staleness_seconds=5.0))
+        intake.add(Recording("film", 10_000))
+        batch: list[Frame] = []
+        batches = intake.batches(most=1, max_wait_seconds=0.0)
+        while len({frame.camera_id for frame in batch}) < 2:
+            batch += next(batches)
+        aged = sum(frame.camera_id == "live" for frame in batch)
+        assert intake.fresh(batch) == batch
+        now[0] += 6.0
+        assert {frame.camera_id for frame in intake.fresh(batch)} == {"film"}
+        assert intake.ledgers()["live"].dropped[STALE] == aged
+    check_exact(intake.ledgers())
+
+
 def test_memory_of_a_live_stream_is_bounded_and_the_newest_frames_stay() -> None:
     with Intake(live_bytes=5 * grey(0).nbytes) as intake:
         intake.add(LiveCamera("a", fps=200), Policy(max_staleness_seconds=60))

@@ -1,5 +1,6 @@
 """The spine passes everything through exactly once, in order, whatever the cameras."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from pipeline.errors import ResourceError
 from pipeline.frame import Frame, Image, TimeSource
 from pipeline.identify import Sighting
+from pipeline.prefetch import Intake, Policy
 from pipeline.surveil import Found, Line, TrackedFrame, batched, surveil
 from pipeline.tracklets import RejectedTracklet, Rejection, Tracklet, TrackletBuilder, TrackletRules
 from reid.modality import Modality
+from tests.pipeline.live import LiveCamera
 from trackers.structures import Detections, Tracks
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -241,6 +244,45 @@ def test_tracklets_of_a_live_camera_that_fell_silent_are_found_soon_without_anot
     ((when, what),) = [(now[0], lengths(found)) for found in surveil(batches(), line, Notes())]
     assert what == [("Sighting", 10)]
     assert 0.9 + line.silence_seconds < when < 0.9 + line.silence_seconds + line.max_wait_seconds + 0.3
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("together", [True, False])
+def test_no_frame_is_processed_too_old_because_tracklets_of_others_were_embedded_first(together: bool) -> None:
+    """Embedding takes longer than a frame may be old, and several frames are handed over at once."""
+
+    class Slow(CountingExtractor):
+        def extract(self, clips: Sequence[Sequence[Image]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
+            time.sleep(0.4)
+            return super().extract(clips, modalities)
+
+    class Watch(Notes):
+        def tracked(self, item: TrackedFrame) -> None:
+            ages.append(intake.done(item.frame))
+
+    def batches() -> Iterator[list[Frame]]:
+        until = time.monotonic() + 2.5
+        for batch in intake.batches(most=8, max_wait_seconds=0.05):
+            if time.monotonic() > until:
+                intake.close()
+                return
+            yield batch
+
+    ages: list[float] = []
+    cameras, extractor = ["a", "b", "c", "d"], Slow()
+    with Intake() as intake:
+        for camera in cameras:
+            intake.add(
+                LiveCamera(camera, fps=25, picture=lambda index: frame("", 0, somebody=index % 25 < 10).image),
+                Policy(max_staleness_seconds=0.3),
+            )
+        line = replace(make_line(cameras, together=together, live=True), extractor=extractor, fresh=intake.fresh)
+        assert list(surveil(batches(), replace(line, tracklets_a_batch=1), Watch()))
+    assert len(extractor.modalities) >= 2
+    assert max(ages) < 0.3
+    for ledger in intake.ledgers().values():
+        assert ledger.decoded == ledger.processed + ledger.dropped.total()
+        assert ledger.processed
 
 
 def test_recordings_wait_for_full_batches_of_tracklets_however_long_that_takes() -> None:

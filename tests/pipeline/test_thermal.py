@@ -6,12 +6,17 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.build import build_window
+from pipeline.clips import Spot
 from pipeline.config import ThermalConfig, from_sources
+from pipeline.query import QueryFile, clip_of_file, clip_of_spot
+from pipeline.run import RunOptions, run
 from pipeline.sources.images import ImageSource, SequenceTiming
 from pipeline.sources.open import open_source
+from pipeline.store import Store, read_crop
 from pipeline.thermal import Polarity, ThermalWindow, Windows
 from reid.modality import Modality
-from tests.pipeline.footage import frame_of
+from tests.pipeline.footage import frame_of, write_images
+from tests.pipeline.recordings import scene, write_weights
 
 RNG = np.random.default_rng(0)
 SCENE = np.clip(8000 + 120 * RNG.standard_normal((120, 160)), 0, 65535).astype(np.uint16)
@@ -159,6 +164,69 @@ def test_black_hot_cameras_become_white_hot() -> None:
     cold_is_bright = (65535 - with_somebody_hot(SCENE).astype(int)).astype(np.uint16)
     shown = ThermalWindow(polarity=Polarity.BLACK_HOT).eight_bit(cold_is_bright, pts_seconds=0)
     assert shown[:, :40].min() > np.median(shown[:, 40:])
+
+
+def test_who_is_hot_is_shown_alike_by_cameras_of_both_polarities() -> None:
+    """Somebody hot enters an empty scene of 16 bits: the room for that is at the hot end, wherever that is."""
+    white, black = ThermalWindow(), ThermalWindow(polarity=Polarity.BLACK_HOT)
+    somebody = SCENE.copy()
+    somebody[30:90, :40] = 8700
+    for second, image in enumerate((SCENE, somebody)):
+        shown = [window.eight_bit(each, pts_seconds=second) for window, each in ((white, image), (black, ~image))]
+        assert np.abs(shown[0].astype(int) - shown[1]).max() <= 1
+    assert shown[1].max() < 255
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_images_of_black_hot_cameras_are_turned_with_all_their_bits(dtype: type) -> None:
+    windows = Windows({"roof": ThermalWindow(), "yard": ThermalWindow(polarity=Polarity.BLACK_HOT)})
+    most = int(np.iinfo(dtype).max)
+    image = np.array([[0, 1, 100], [most, most - 1, 7]], dtype)
+    assert windows.white_hot("yard", image).tolist() == (most - image.astype(int)).tolist()
+    assert windows.white_hot("yard", image).dtype == dtype
+    assert windows.white_hot("roof", image) is image
+    assert windows.white_hot("gate", image) is image  # no thermal camera
+
+
+def test_images_are_turned_once_the_polarity_is_found() -> None:
+    windows = Windows({"yard": ThermalWindow(polarity=Polarity.AUTO)})
+    image = ~walker(0)
+    assert windows.white_hot("yard", image) is image
+    for number in range(150):
+        windows.gray8(frame_of(~walker(number), number, camera_id="yard", modality=Modality.THERMAL))
+    np.testing.assert_array_equal(windows.white_hot("yard", image), walker(0))
+
+
+def test_a_run_embeds_the_people_of_a_black_hot_camera_as_those_of_a_white_hot_one(tmp_path: Path) -> None:
+    """One film and its negative: the same crops and vectors, in the gallery and in a search by a box or an image."""
+    grey = [np.where(np.ptp(image, axis=2) > 20, 150 + image[..., 1] // 3, image[..., 0] // 4) for image in
+            (scene(index) for index in range(45))]  # fmt: skip
+    write_images(tmp_path / "white", [image.astype(np.uint8) for image in grey])
+    write_images(tmp_path / "black", [(255 - image).astype(np.uint8) for image in grey])
+    start = "start=2026-07-01T22:00:00Z"
+    config = from_sources(
+        [
+            f"white={tmp_path}/white,modality=thermal,{start}",
+            f"black={tmp_path}/black,modality=thermal,{start},thermal.polarity=black_hot",
+        ],
+        overrides=[
+            f"reid.weights={write_weights(tmp_path / 'mini.safetensors')}", f"output.root={tmp_path / 'run'}",
+            "output.video=false", "output.contact_sheet=false", "tracklets.min_height_px=30",
+        ],
+    )  # fmt: skip
+    run(config, RunOptions())
+    with Store.read(tmp_path / "run") as store:
+        white, black = sorted(store.tracklets(), key=lambda each: each.camera_id, reverse=True)
+        np.testing.assert_array_equal(*store.embeddings([white.row, black.row]))
+        for one, other in zip(store.crops(white.tracklet_id), store.crops(black.tracklet_id), strict=True):
+            np.testing.assert_array_equal(read_crop(one), read_crop(other))
+    spot = Spot(3.0, (90.0, 80.0, 140.0, 195.0))
+    (one,), (other,) = (clip_of_spot(name, spot, config)[0] for name in ("white", "black"))
+    np.testing.assert_array_equal(one, other)
+    image = tmp_path / "black" / "30.png"
+    asked, plain = (QueryFile(camera="black", whole=True), QueryFile(modality=Modality.THERMAL, whole=True))
+    (turned,), (raw,) = (clip_of_file(image, file, config if file is asked else None)[0] for file in (asked, plain))
+    np.testing.assert_array_equal(turned, 255 - raw)
 
 
 def test_a_flat_scene_does_not_blow_up_its_noise() -> None:

@@ -1,13 +1,15 @@
 """Tracklets end when they should, keep the views worth embedding, and lose nothing without a reason."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.frame import Frame, TimeSource
+from pipeline.frame import Frame, Image, TimeSource
 from pipeline.tracklets import (
+    Counterpart,
     Crop,
     RejectedTracklet,
     Rejection,
@@ -157,6 +159,53 @@ def test_who_is_mostly_covered_or_cut_off_has_boxes_but_no_view_even_where_any_q
         assert isinstance(made, RejectedTracklet)
         assert made.reason is Rejection.NO_USABLE_CROP
         assert len(made.tracklet.frame_index) == 10
+
+
+def test_which_boxes_give_a_view_is_a_rule_like_others() -> None:
+    covered, front, edge = (100, 60, 140, 160), (105, 70, 145, 180), (5, 60, 45, 160)
+
+    def with_views(**rules: float) -> list[int]:
+        builder = TrackletBuilder(TrackletRules(min_quality=0.0, **rules))  # type: ignore[arg-type]
+        run(builder, list(range(10)), tracks_of((1, covered), (2, front), (3, edge)))
+        return [made.track_id for made in builder.flush() if isinstance(made, Tracklet)]
+
+    assert with_views() == [2, 3]
+    assert with_views(max_covered=1.0) == [1, 2, 3]
+    assert with_views(border_px=10) == [2]
+
+
+def test_who_is_much_less_sure_than_the_surest_of_the_frame_gives_no_view_unless_told_so() -> None:
+    def rejected(**rules: float) -> list[int]:
+        builder = TrackletBuilder(TrackletRules(**rules))  # type: ignore[arg-type]
+        boxes = np.array([PERSON, (200, 60, 240, 160)], np.float32)
+        tracks = Tracks(boxes, np.array([0.9, 0.2], np.float32), np.array([1, 2]))
+        run(builder, list(range(10)), tracks)
+        return [made.tracklet.track_id for made in builder.flush() if isinstance(made, RejectedTracklet)]
+
+    assert rejected() == [2]
+    assert rejected(min_confidence_share=0.2) == []
+
+
+def test_other_images_take_the_place_of_crops_and_nothing_else() -> None:
+    builder = TrackletBuilder(TrackletRules())
+    run(builder, list(range(10)), tracks_of((1, PERSON)))
+    (made,) = builder.flush()
+    assert isinstance(made, Tracklet)
+    seen: list[str] = []
+
+    def turn(camera_id: str, image: Image) -> Image:
+        seen.append(camera_id)
+        return np.asarray(255 - image, np.uint8)
+
+    beside = Counterpart("night", Modality.THERMAL, made.best.image[..., 0].copy(), made.start, made.best.xyxy)
+    whole = replace(made, counterparts=(beside,))
+    turned = whole.with_images(turn)
+    assert seen == ["gate"] * len(made.crops) + ["night"]
+    np.testing.assert_array_equal(turned.crops[0].image, 255 - made.crops[0].image)
+    np.testing.assert_array_equal(turned.counterparts[0].image, 255 - beside.image)
+    assert replace(turned, crops=whole.crops, counterparts=whole.counterparts).tracklet_id == made.tracklet_id
+    rejected = RejectedTracklet(whole, Rejection.TOO_SMALL).with_images(turn)
+    np.testing.assert_array_equal(rejected.tracklet.crops[0].image, turned.crops[0].image)
 
 
 def test_no_tracks_have_no_quality() -> None:

@@ -1,0 +1,196 @@
+"""The server of one camera of four is killed and started again, twenty times, under the whole program.
+
+    python benchmarks/restarts.py [--kills 20] [--json benchmarks/results/restarts.json]
+
+The four cameras of the synthetic site of benchmarks/soak.py, filmed in a loop, are served by GStreamer over real RTSP
+on loopback, and `run_pipeline.py run` watches them as an operator's would. Each kill lasts one to five seconds, so that
+the waits between attempts grow to their cap. A camera is back when its next frame is processed. Of the other three,
+what went through their proxies is compared with what was decoded: when the program is told to stop, one frame may be on
+the wire. Memory and files are looked at while all four run, from the fifth kill on. Exit code 1 when a limit is not
+kept.
+"""
+
+import argparse
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import machine
+import psutil
+import yaml
+
+from simulation.site import MARKER
+from simulation.streaming import Streams, clips_of
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE_CONFIG = ROOT / "configs" / "simulation" / "soak.yaml"
+MODALITIES = {"gate": "rgb", "plaza": "rgb", "yard": "nir", "dock": "thermal"}
+KILLED = "gate"
+CLIP_SECONDS = 30
+BACKOFF_CAP_SECONDS = 3.0
+MOST_LATE_SECONDS = 2.0  # beyond the cap
+RUNS_SECONDS = 5.0  # between two kills
+WARM_KILLS = 4
+MOST_GROWTH_MB = 10.0
+MOST_FILES = 2
+PATIENCE_SECONDS = 60.0
+
+
+class Program:
+    """The whole program, in a process of its own."""
+
+    def __init__(self, folder: Path, urls: dict[str, str]) -> None:
+        cameras = {
+            name: {"source": url, "modality": MODALITIES[name], "stream": {"backoff_cap_seconds": BACKOFF_CAP_SECONDS}}
+            for name, url in urls.items()
+        }
+        config, self.output, self.log = folder / "site.yaml", folder / "run", folder / "log.txt"
+        monitored = {"version": 1, "cameras": cameras, "reid": {"weights": "xreid-tiny"}, "monitoring": {"port": 0}}
+        config.write_text(yaml.safe_dump(monitored))
+        command = [sys.executable, "run_pipeline.py", "run", "--config", str(config), "--output", str(self.output)]
+        with self.log.open("wb") as log:
+            self.child = subprocess.Popen([*command, "--no-progress"], cwd=ROOT, stdout=log, stderr=log)
+        self.process = psutil.Process(self.child.pid)
+
+    def processed(self) -> dict[str, float]:
+        """Frames so far, by camera; empty while it cannot be asked."""
+        port = re.search(r"http://127\.0\.0\.1:(\d+)/metrics", self.log.read_text())
+        text = ""
+        with suppress(OSError):
+            if port is not None:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/metrics", timeout=5) as answer:
+                    text = answer.read().decode()
+        found = re.findall(r'^xreid_frames_processed_total\{camera="(\w+)".*\} (\S+)$', text, re.MULTILINE)
+        return {name: float(count) for name, count in found}
+
+    def until(self, done: Callable[[], bool]) -> float:
+        """Wait; returns the seconds that it took."""
+        started = time.monotonic()
+        while not done():
+            if self.child.poll() is not None or time.monotonic() - started > PATIENCE_SECONDS:
+                raise RuntimeError(f"the program does not go on:\n{self.log.read_text()}")
+            time.sleep(0.05)
+        return time.monotonic() - started
+
+    def holds(self) -> dict[str, float]:
+        """Memory, files and threads now."""
+        with self.process.oneshot():
+            return {"rss_mb": round(self.process.memory_info().rss / 1e6, 2), "files": self.process.num_fds(),
+                    "threads": self.process.num_threads()}  # fmt: skip
+
+    def stop(self) -> tuple[int, float]:
+        """Exit code, and seconds that it took."""
+        told = time.monotonic()
+        self.child.send_signal(signal.SIGTERM)
+        return self.child.wait(timeout=60), round(time.monotonic() - told, 2)
+
+
+def kill_once(program: Program, streams: Streams, number: int) -> dict[str, float]:
+    """Kill, wait, start again; how long the camera then took, and what the program holds once it runs again."""
+    streams.kill(KILLED)
+    down = 1.0 + number % 5
+    time.sleep(down)
+    before = program.processed()[KILLED]
+    streams.restart(KILLED)
+    late = program.until(lambda: program.processed().get(KILLED, 0.0) > before)
+    time.sleep(RUNS_SECONDS)
+    return {"down_seconds": down, "back_after_seconds": round(late, 2), **program.holds()}
+
+
+def watch(site: Path, folder: Path, kills: int) -> dict[str, Any]:
+    """Everything seen of one run."""
+    with Streams(clips_of(site, seconds=CLIP_SECONDS)) as streams:
+        program = Program(folder, streams.urls)
+        try:
+            program.until(lambda: len([each for each in program.processed().values() if each]) == len(streams.urls))
+            time.sleep(RUNS_SECONDS)
+            seen = [kill_once(program, streams, number) for number in range(kills)]
+            sent = {name: streams.counts(name)["frames"] for name in streams.urls}
+            exit_code, stop_seconds = program.stop()
+        finally:
+            if program.child.poll() is None:
+                program.child.kill()
+    report = json.loads((program.output / "report.json").read_text())
+    keys = ("modality", "frames_decoded", "frames_processed", "frames_dropped", "frames_skipped", "reconnects", "clock",
+            "age_seconds")  # fmt: skip
+    cameras = {
+        name: {"sent": sent[name]} | {key: each[key] for key in keys} for name, each in report["cameras"].items()
+    }
+    return {"kills": seen, "cameras": cameras, "exit_code": exit_code, "stop_seconds": stop_seconds,
+            "tracebacks": program.log.read_text().count("Traceback")}  # fmt: skip
+
+
+def judge(seen: dict[str, Any]) -> dict[str, bool]:
+    """Whether each limit is kept."""
+    cameras, warm = seen["cameras"], seen["kills"][WARM_KILLS:] or seen["kills"]
+    others = [each for name, each in cameras.items() if name != KILLED]
+    limit = BACKOFF_CAP_SECONDS + MOST_LATE_SECONDS
+    return {
+        f"the killed camera is back within {limit:g} s each time": all(
+            each["back_after_seconds"] <= limit for each in seen["kills"]
+        ),
+        "it came back as often as it was killed": cameras[KILLED]["reconnects"] == len(seen["kills"]),
+        "the others lose no frame": all(
+            each["frames_decoded"] >= each["sent"] - 1
+            and not each["frames_skipped"]
+            and set(each["frames_dropped"]) <= {"shutdown"}
+            and each["reconnects"] == 0
+            for each in others
+        ),
+        "every frame is accounted for": all(
+            each["frames_decoded"] == each["frames_processed"] + sum(each["frames_dropped"].values())
+            for each in cameras.values()
+        ),
+        f"memory grows by less than {MOST_GROWTH_MB:g} MB": warm[-1]["rss_mb"] - warm[0]["rss_mb"] < MOST_GROWTH_MB,
+        "files and threads do not grow": all(
+            warm[-1][name] - warm[0][name] <= MOST_FILES for name in ("files", "threads")
+        ),
+        "exit code 0": seen["exit_code"] == 0 and not seen["tracebacks"],
+    }
+
+
+def main() -> int:
+    """Render the site when it is not there, run, judge, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--site", type=Path, default=ROOT / "runs" / "soak" / "site", help="rendered when not there")
+    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "restarts.json")
+    options = parser.parse_args()
+    if not (options.site / MARKER).is_file():
+        command = [sys.executable, "-m", "simulation", "site", "--config", str(SITE_CONFIG)]
+        subprocess.run([*command, "--output", str(options.site)], cwd=ROOT, check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        seen = watch(options.site, Path(folder), options.kills)
+    kept, late = judge(seen), [each["back_after_seconds"] for each in seen["kills"]]
+    result = {
+        "benchmark": "restarts",
+        "synthetic": True,
+        "command": f"python benchmarks/restarts.py --kills {options.kills}",
+        "killed": KILLED,
+        "backoff_cap_seconds": BACKOFF_CAP_SECONDS,
+        "back_after_seconds": {"median": sorted(late)[len(late) // 2], "most": max(late)},
+        "kept": kept,
+        **seen,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+    }
+    options.json.write_text(json.dumps(result, indent=2) + "\n")
+    for claim, holds in kept.items():
+        print(f"{'kept  ' if holds else 'BROKEN'}  {claim}")
+    return 0 if all(kept.values()) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
