@@ -28,7 +28,7 @@ _LARGEST = 127  # of eight bits
 _MAGNITUDE = 0x7FFF  # of a half: as integers, they are in the order of the numbers
 _AT_A_TIME = 512  # rows that are rounded while they are in the cache
 _FEW = 512  # rows: of so few it is quicker to read the halves at once
-_DEEP = 4  # eight bits are no help to whoever wants more than one row of so many
+_DEEP = 4  # times as many at the next look; and who wants more than one row of so many is not helped by eight bits
 _MOST_ALLOWED = 0.6  # share of a block's rows: it is quicker then to fetch some of all and drop those not allowed
 _SPARE = 8  # rows fetched beyond the first k
 _MORE = 1.5  # times as many, where chance says how many of those fetched are allowed
@@ -99,26 +99,28 @@ class Block:
 class _Part:
     """What one query has been told of the allowed rows of one block so far."""
 
-    def __init__(self, block: Block, begin: int, allowed: Mask) -> None:
+    def __init__(self, block: Block, begin: int, allowed: Mask, depth: int) -> None:
         self._block, self._begin, self.allowed = block, begin, allowed
         self.available = int(np.count_nonzero(allowed))
         self.cosines: Floats = np.empty(0, np.float32)
         self.places: Ids = np.empty(0, np.int64)
+        self._depth = depth
         self._rest = np.inf  # no row that was not fetched has more
 
     def take(self, cosines: Floats, numbers: Ids, rest: float) -> None:
         """Know those of these rows that are allowed, and that no other has more than `rest`."""
         own = self.allowed[numbers]
         self.cosines, self.places = cosines[own], numbers[own] + self._begin
-        self._rest = rest if len(self.places) < self.available else -np.inf
+        self._rest = rest
 
-    def look(self, query: Floats, depth: int) -> None:
-        """Fetch about the best `depth` rows."""
-        self.take(*_best_of(self._block, query, depth, self.allowed, self.available))
+    def look(self, query: Floats) -> None:
+        """Fetch several times as many rows as before."""
+        self._depth *= _DEEP
+        self.take(*_best_of(self._block, query, self._depth, self.allowed, self.available))
 
     def hides(self, floor: float) -> bool:
         """Whether a row not fetched yet may reach `floor`."""
-        return self._rest >= floor
+        return len(self.places) < self.available and self._rest >= floor
 
 
 def candidates(blocks: Sequence[Block], tail: Floats, query: Floats, k: int, masks: Sequence[Mask]) -> list[Ids]:
@@ -148,7 +150,7 @@ def candidates(blocks: Sequence[Block], tail: Floats, query: Floats, k: int, mas
 
 def _first_look(block: Block, begin: int, query: Floats, depth: int, masks: Sequence[Mask]) -> list[_Part]:
     """About the best `depth` rows for each mask, fetched together."""
-    parts = [_Part(block, begin, mask[begin : begin + ROWS]) for mask in masks]
+    parts = [_Part(block, begin, mask[begin : begin + ROWS], depth) for mask in masks]
     either = parts[0].allowed if len(parts) == 1 else np.logical_or.reduce([part.allowed for part in parts])
     available = int(np.count_nonzero(either))
     if not available:
@@ -181,7 +183,7 @@ def _near(query: Floats, k: int, parts: Sequence[_Part], cosines: Floats, places
             found: Ids = np.concatenate([places, *(part.places for part in parts)])[known >= floor]
             return found
         for part in shallow:
-            part.look(query, _DEEP * max(k, len(part.cosines)))
+            part.look(query)
 
 
 def _kth(cosines: Floats, k: int) -> float:
