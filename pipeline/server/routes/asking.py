@@ -19,8 +19,8 @@ Limit: TypeAlias = Annotated[int, Query(ge=1, le=500, description="at most so ma
 CursorText: TypeAlias = Annotated[str | None, Query(max_length=400, description="`next` of the page before")]
 
 
-def desk_of(request: Request) -> Desk:
-    """What all routes share."""
+async def desk_of(request: Request) -> Desk:
+    """What all routes share. Not a plain function: FastAPI would have each wait for a thread of its own."""
     desk: Desk = request.app.state.desk
     return desk
 
