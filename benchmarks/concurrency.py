@@ -8,9 +8,7 @@ gone again. Anything else counts as a torn read. At the end the gallery must ver
 """
 
 import argparse
-import json
 import multiprocessing
-import shutil
 import sys
 import tempfile
 import time
@@ -221,14 +219,10 @@ def main() -> int:
     parser.add_argument("--pause", type=float, default=0.25, metavar="SECONDS", help="of a reader between two searches")
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
-    root = Path(tempfile.mkdtemp(prefix="concurrency-"))
-    try:
-        found = measure(root, options.seconds, readers=options.readers, rate=options.rate, pause=options.pause)
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="concurrency-", ignore_cleanup_errors=True) as folder:
+        found = measure(Path(folder), options.seconds, readers=options.readers, rate=options.rate, pause=options.pause)
     result = {"what": "readers beside one writer; synthetic tracklets", "machine": machine.describe(), **found}
-    options.output.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    machine.keep(result, options.output)
     return 1 if any(result[name] for name in ("errors", "torn_reads", "locked_up", "differences")) else 0
 
 

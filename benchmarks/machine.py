@@ -1,9 +1,11 @@
 """What a benchmark ran on, written beside every figure."""
 
+import json
 import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 
 def describe() -> dict[str, object]:
@@ -19,6 +21,13 @@ def describe() -> dict[str, object]:
         "packages": {name: version(name) for name in ("torch", "opencv-python", "av", "faiss-cpu", "numpy")},
         "commit": _commit(),
     }
+
+
+def keep(result: dict[str, Any], path: Path) -> None:
+    """Write a benchmark's result, and print it."""
+    text = json.dumps(result, indent=2)
+    path.write_text(text + "\n")
+    print(text)
 
 
 def _cpu_name() -> str:

@@ -1,8 +1,9 @@
 """Kill -9 a process that fills, prunes and reindexes a gallery, at random moments; after each, look for any loss.
 
 A child process, forked so that each costs milliseconds and not an import, inserts tracklets (synthetic), ages and
-erases some, and embeds all of them anew with one of two stand-in models; it tells what it did once that is done. The
-parent kills it at a random moment, opens the gallery as the next run would, and compares: database, records, crops,
+erases some, and embeds all of them anew with one of two stand-in models; it tells what it begins and what is done. The
+parent waits until it inserts, deletes or reindexes, each in its turn, kills it at a random moment of the time that this
+takes, counts what it was doing, opens the gallery as the next run would, and compares: database, records, crops,
 events, index and audit must agree, every insertion that was told must be there, nothing that was told erased. Then
 pages of the database are overwritten with noise, one at a time, and the gallery must come back whole.
 
@@ -13,7 +14,6 @@ import argparse
 import json
 import os
 import random
-import shutil
 import signal
 import sys
 import tempfile
@@ -53,6 +53,7 @@ RESULT = Path(__file__).parent / "results" / "recovery.json"
 MOST_TRACKLETS = 60
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 BENCH = Actor("benchmark", purpose="kill -9")
+PHASES = {"add": "insert", "erase": "delete", "age": "delete", "reindex": "reindex"}
 MODALITIES = {"gate": Modality.RGB, "yard": Modality.NIR, "dock": Modality.THERMAL}
 
 
@@ -95,20 +96,23 @@ def new_item(rng: random.Random, number: int, earlier: Sequence[str]) -> Sightin
     return Sighting(tracklet, rounded(vector / np.linalg.norm(vector)), 1 + number // 3, links)
 
 
-def work(root: Path, seed: int, tell: int) -> None:
-    """Change the gallery until killed, telling each change through a pipe once it is done."""
+def work(root: Path, seed: int, tell: int, often: str) -> None:
+    """Change the gallery until killed, most often in one way, telling through a pipe what is begun and done."""
     rng = random.Random(seed)  # noqa: S311
 
     def say(kind: str, names: Sequence[str] = ()) -> None:
-        os.write(tell, (json.dumps([kind, list(names)]) + "\n").encode())
+        os.write(tell, (json.dumps([kind, list(names), time.monotonic()]) + "\n").encode())
 
     store = maintain(root)
     events = EventLog(root, model_id=store.model_id, dimension=store.dimension)
-    say("open")
+    ways = list(PHASES)
+    usual = {"add": 0.4, "erase": 0.1, "age": 0.1, "reindex": 0.1}
+    shares = [usual[way] + (0.5 if PHASES[way] == often else 0.0) for way in ways]
     while True:
         found = store.tracklets()
-        doing = rng.choices(["add", "erase", "age", "reindex"], [8, 2, 2, 1])[0]
+        doing = rng.choices(ways, shares)[0]
         if doing == "add" and len(found) < MOST_TRACKLETS:
+            say("begin", [PHASES[doing]])
             start, earlier = store.last_row, [each.tracklet_id for each in found]
             items = [new_item(rng, start + n, earlier) for n in range(rng.randint(1, 4))]
             store.add_all(items)
@@ -116,11 +120,13 @@ def work(root: Path, seed: int, tell: int) -> None:
             for item in items:
                 events.write(item)
         elif doing == "erase" and found:
+            say("begin", [PHASES[doing]])
             gone = rng.sample(found, min(len(found), 2))
             say("erasing", [each.tracklet_id for each in gone])
             erase(store, gone, BENCH)
             say("erased", [each.tracklet_id for each in gone])
         elif doing == "age" and len(found) > MOST_TRACKLETS // 2:
+            say("begin", [PHASES[doing]])
             oldest = sorted(found, key=lambda each: each.end)[: len(found) // 4]
             both = store.tracklets(TrackletFilter(rejected=None))
             say("erasing", [each.tracklet_id for each in both if each.end <= oldest[-1].end])
@@ -128,34 +134,64 @@ def work(root: Path, seed: int, tell: int) -> None:
             Retention(store, RetentionRules(tracklets_days=days, low_water_mb=0)).age()
             say("aged")
         elif doing == "reindex" and found:
+            say("begin", [PHASES[doing]])
             model = MODELS[store.model_id == MODELS[0].model_id]
             reindex(store, model, Calibration(CURVES), BENCH, batch=4)
             events = EventLog(root, model_id=store.model_id, dimension=store.dimension)
             say("reindexed")
+        else:
+            continue
+        say("end", [PHASES[doing]])
 
 
-def killed_once(root: Path, rng: random.Random, longest: float) -> tuple[list[tuple[str, list[str]]], float]:
-    """Fork a worker and kill it; what it told, and how long it lived after it had opened the gallery."""
+class Told:
+    """What workers told: how long each phase takes, and what the last one was doing."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {phase: [0.02] for phase in PHASES.values()}
+
+    def typical(self, phase: str) -> float:
+        """Median seconds."""
+        return float(np.median(self.seconds[phase]))
+
+    def enter(self, lines: Sequence[tuple[str, list[str], float]]) -> str:
+        """Take in all that one worker told; which phase it was killed in, if in any."""
+        doing, since = "nothing", 0.0
+        for kind, names, at in lines:
+            if kind == "begin":
+                doing, since = names[0], at
+            elif kind == "end":
+                self.seconds[doing].append(at - since)
+                doing = "nothing"
+        return doing
+
+
+def killed_once(root: Path, rng: random.Random, aim: str, told: Told) -> list[tuple[str, list[str], float]]:
+    """Fork a worker and kill it at a random moment of a phase; what it told."""
     read, write = os.pipe()
     seed = rng.getrandbits(32)
     child = os.fork()
     if not child:
         try:
             os.close(read)
-            work(root, seed, write)
+            work(root, seed, write, aim)
         finally:
             os._exit(1)  # only reached when it failed by itself, which the parent reports
     os.close(write)
+    lines, times = [], rng.randint(1, 4)
     with os.fdopen(read, "rb") as pipe:
-        first = pipe.readline()
-        lived = rng.uniform(0, longest)
-        time.sleep(lived)
+        for line in pipe:
+            lines.append(line)
+            times -= json.loads(line)[:2] == ["begin", [aim]]
+            if not times:
+                break
+        time.sleep(rng.uniform(0, told.typical(aim)))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        told = [json.loads(line) for line in [first, *pipe.read().splitlines()] if line.strip().endswith(b"]")]
+        lines += [line for line in pipe if line.endswith(b"]\n")]
     if not os.WIFSIGNALED(status):
         raise SystemExit(f"the worker of seed {seed} failed by itself")
-    return [(kind, names) for kind, names in told], lived
+    return [tuple(json.loads(line)) for line in lines]
 
 
 class Books:
@@ -165,9 +201,9 @@ class Books:
         self.committed: set[str] = set()
         self.gone: set[str] = set()
 
-    def enter(self, told: Sequence[tuple[str, list[str]]]) -> None:
+    def enter(self, told: Sequence[tuple[str, list[str], float]]) -> None:
         """Take in what a worker told; what it began to erase may be there or not."""
-        for kind, names in told:
+        for kind, names, _ in told:
             self.committed |= set(names) if kind == "add" else set()
             self.committed -= set(names) if kind in ("erasing", "erased") else set()
             self.gone |= set(names) if kind == "erased" else set()
@@ -191,17 +227,18 @@ class Books:
         return counts, len(folders - left)
 
 
-def kill_many(root: Path, kills: int, seed: int, longest: float) -> dict[str, object]:
+def kill_many(root: Path, kills: int, seed: int) -> dict[str, object]:
     """The first part of the benchmark."""
     rng = random.Random(seed)  # noqa: S311
     open_store(
         root, model_id=MODELS[0].model_id, dimension=MODELS[0].dimension, calibration=Calibration(CURVES)
     ).close()
-    books, total, did, orphans = Books(), Counter[str](), Counter[str](), 0
+    books, told, total, did, during, orphans = Books(), Told(), Counter[str](), Counter[str](), Counter[str](), 0
     for number in range(kills):
-        told, _ = killed_once(root, rng, longest)
-        did.update(kind for kind, _ in told)
-        books.enter(told)
+        lines = killed_once(root, rng, sorted(set(PHASES.values()))[number % 3], told)
+        did.update(names[0] for kind, names, _ in lines if kind == "end")
+        during[told.enter(lines)] += 1
+        books.enter(lines)
         faults, removed = books.faults(root)
         total.update(faults)
         orphans += removed
@@ -209,6 +246,7 @@ def kill_many(root: Path, kills: int, seed: int, longest: float) -> dict[str, ob
             print(f"\r{number + 1} of {kills}", end="", file=sys.stderr)
     return {
         "kills": kills,
+        "killed_during": dict(during),
         "done_between": dict(did),
         "orphans_removed": orphans,
         "tracklets_at_the_end": len(books.committed),
@@ -256,25 +294,20 @@ def main() -> int:
     parser.add_argument("kills", type=int, nargs="?", default=200)
     parser.add_argument("--pages", type=int, default=25)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--longest", type=float, default=0.6, metavar="SECONDS", help="that a worker lives")
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
-    root = Path(tempfile.mkdtemp(prefix="recovery-"))
-    try:
-        started = time.perf_counter()
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="recovery-", ignore_cleanup_errors=True) as folder:
+        root = Path(folder)
         result: dict[str, Any] = {
             "what": "kill -9 at random moments of inserting, ageing, erasing and reindexing; synthetic tracklets",
             "machine": machine.describe(),
             "seed": options.seed,
-            "kill": kill_many(root, options.kills, options.seed, options.longest),
+            "kill": kill_many(root, options.kills, options.seed),
             "reindexed_like_fresh": end_like_fresh(root),
             "noise": spoil_pages(root, options.pages, options.seed),
         }
-        result["seconds"] = round(time.perf_counter() - started, 1)
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-    options.output.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    machine.keep(result | {"seconds": round(time.perf_counter() - started, 1)}, options.output)
     faults = ("differences", "committed_tracklets_lost", "erased_tracklets_back", "orphans_left")
     bad = [result["kill"][name] for name in faults]
     bad += [result["noise"][name] for name in ("differences", "tracklets_lost_or_changed")]

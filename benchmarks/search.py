@@ -169,6 +169,32 @@ def latencies(gallery: Gallery, flat: Any, vectors: NDArray[np.float16], rounds:
     return timed(ways, rounds, "plain_faiss")
 
 
+def whole_path(searcher: Searcher, flat: Any, vectors: NDArray[np.float16], rounds: int) -> dict[str, Any]:
+    """A search as a program asks it: filters over all columns, the index, rows of the database, JSON."""
+    query, name = vectors[3:4].astype(np.float32), f"{CAMERAS[4 % len(CAMERAS)]}-4"  # of row 4
+    wanted = {
+        "no_filter": [],
+        **{each: [each] for each in ("modalities", "time_of_day", "persons")},
+        "modality_camera_time_of_day": ["modalities", "cameras", "time_of_day"],
+        "all_filters": list(FILTERS),
+    }
+    filters = {
+        name: SearchFilter(**{each: FILTERS[each] for each in names}, top_k=20) for name, names in wanted.items()
+    }
+    ways: dict[str, Callable[[], Any]] = {
+        "plain_faiss": lambda: flat.search(query, TOP),
+        **{
+            f"filter_{key}": (lambda each=each: searcher.catalogue.select(each, zone=SearchRules().zone))
+            for key, each in filters.items()
+        },
+        **{
+            f"search_{key}": (lambda each=each: searcher.by_tracklet(name, each).to_json())
+            for key, each in filters.items()
+        },
+    }
+    return timed(ways, rounds, "plain_faiss")
+
+
 def brute_force(vectors: NDArray[np.float16], query: NDArray[np.float32]) -> tuple[str, Callable[[], Any]]:
     """NumPy over float32 where that fits into the memory of the machine beside all else, else part by part."""
     if len(vectors) <= MOST_IN_FLOAT32:
@@ -286,6 +312,7 @@ def main() -> int:
             flat, vectors = plain_faiss(searcher.gallery, dimension)
             result["exact"] = exactness(searcher, vectors)
             result["latency"] = latencies(searcher.gallery, flat, vectors, options.rounds)
+            result["whole_path"] = whole_path(searcher, flat, vectors, options.rounds)
             result["at_once"] = [at_once(searcher.gallery, vectors, readers, 10.0) for readers in (1, 8, 50)]
             result["memory_peak_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
             result["while_searching"] = while_searching(searcher.gallery, dimension, 10.0)

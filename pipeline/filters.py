@@ -275,6 +275,13 @@ def _within(span: TimeOfDay, start: Ints, end: Ints, zone: ZoneInfo) -> Mask:
 
 def _offsets(moments: Ints, zone: ZoneInfo) -> Ints:
     """Local time less UTC at each moment, microseconds."""
-    quarters, where = np.unique(moments // _QUARTER_US, return_inverse=True)
-    offsets = [(from_us(each * _QUARTER_US).astimezone(zone).utcoffset() or timedelta()) for each in quarters.tolist()]
-    return np.array([each // timedelta(microseconds=1) for each in offsets], np.int64)[where]
+    if not len(moments):
+        return moments
+    quarters = moments // _QUARTER_US
+    first = int(quarters.min())
+    used = np.flatnonzero(np.bincount(quarters - first))  # np.unique sorts, which takes many times as long
+    offsets = np.zeros(used[-1] + 1, np.int64)
+    for each in used.tolist():
+        offset = from_us((first + each) * _QUARTER_US).astimezone(zone).utcoffset() or timedelta()
+        offsets[each] = offset // timedelta(microseconds=1)
+    return offsets[quarters - first]

@@ -53,6 +53,7 @@ _COLUMNS = """
     SELECT t.row, t.camera_id, t.start_us, t.end_us, t.person_id, t.quality, t.zones, e.vector, e.crc
     FROM tracklets t LEFT JOIN embeddings e ON e.tracklet_row = t.row WHERE t.rejected IS NULL
 """
+_AMONG_ROWS = "t.row IN (SELECT value FROM json_each(?))"
 
 
 class GalleryReader:
@@ -128,9 +129,11 @@ class GalleryReader:
 
     def by_rows(self, rows: Iterable[int] | NDArray[np.int64]) -> list[StoredTracklet]:
         """Tracklets of these rows, accepted or rejected, in this order; rows that are gone are left out."""
-        found = (self._first(f"{_SELECT} WHERE t.row = ?", int(row)) for row in rows)
+        wanted = [int(row) for row in rows]
         with self._reading():
-            return [self._stored(each) for each in found if each is not None]
+            answer = self._db.execute(f"{_SELECT} WHERE {_AMONG_ROWS}", [json.dumps(wanted)])
+            found = {row[0]: row for row in answer}
+            return [self._stored(found[row]) for row in wanted if row in found]
 
     def boxes(self, camera_id: str, *, after_row: int = 0) -> list[TrackletBoxes]:
         """Boxes of all tracklets of a camera, rejected ones included, by start time.
@@ -187,16 +190,21 @@ class GalleryReader:
 
     def counterparts(self, tracklet_id: str) -> list[StoredCounterpart]:
         """The tracklet's best view through cameras of other modalities, by camera."""
+        row = self._first("SELECT row FROM tracklets WHERE tracklet_id = ?", tracklet_id)
+        return [] if row is None else self.counterparts_of(row).get(row[0], [])
+
+    def counterparts_of(self, rows: Iterable[int]) -> dict[int, list[StoredCounterpart]]:
+        """The same of several tracklets, by row; of those that have any."""
+        found: dict[int, list[StoredCounterpart]] = {}
         with self._reading():
-            rows = self._db.execute(
-                "SELECT p.camera_id, p.modality, captured_us, path FROM counterparts p"
-                " JOIN tracklets ON row = tracklet_row WHERE tracklet_id = ? ORDER BY p.camera_id",
-                [tracklet_id],
-            )
-            return [
-                StoredCounterpart(camera, Modality(modality), from_us(when), self.root / path)
-                for camera, modality, when, path in rows
-            ]
+            for row, camera, modality, when, path in self._db.execute(
+                "SELECT tracklet_row, camera_id, modality, captured_us, path FROM counterparts"
+                " WHERE tracklet_row IN (SELECT value FROM json_each(?)) ORDER BY camera_id",
+                [json.dumps([int(row) for row in rows])],
+            ):
+                beside = StoredCounterpart(camera, Modality(modality), from_us(when), self.root / path)
+                found.setdefault(row, []).append(beside)
+        return found
 
     def links(self, tracklet_id: str | None = None) -> list[StoredLink]:
         """Links of a tracklet, in both directions, or all; by row, then by the other's name."""

@@ -13,11 +13,12 @@ lowers it; so the search goes on until nothing that was not looked at could come
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -34,6 +35,7 @@ from pipeline.identify import person_name
 from pipeline.record import within_gallery
 from pipeline.sinks import rfc3339
 from pipeline.store import Cursor, Store, StoredTracklet
+from pipeline.stored import StoredCounterpart
 from pipeline.ways import Stay, Ways, gap_seconds
 from reid.calibration import Calibration, FalseMatchRateError
 from reid.embedding import rounded
@@ -46,6 +48,7 @@ if TYPE_CHECKING:  # a search by tracklet needs no model, and should not wait fo
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+_Near = tuple[Ints, NDArray[np.float32]]  # rows and cosines, best first
 
 _MOST_RERANKED = 100  # of the best in each modality
 _RERANKING = Reranking(k1=10, k2=3, original=0.3)
@@ -142,6 +145,30 @@ class Answer:
     counterparts: tuple[Counterpart, ...]
     why: str
 
+    def to_json(self) -> dict[str, Any]:
+        """Strings and numbers, as `SearchResult.to_json` says."""
+        return {
+            "rank": self.rank,
+            "tracklet_id": self.tracklet_id,
+            "camera_id": self.camera_id,
+            "modality": self.modality.value,
+            "start": rfc3339(self.start),
+            "end": rfc3339(self.end),
+            "start_local": rfc3339(self.start_local),
+            "end_local": rfc3339(self.end_local),
+            "zones": list(self.zones),
+            "quality": self.quality,
+            "cosine": self.cosine,
+            "probability": self.probability,
+            "best_crop": self.best_crop and within_gallery(self.best_crop),
+            "counterparts": [
+                {"camera_id": each.camera_id, "modality": each.modality.value, "crop": within_gallery(each.crop)}
+                for each in self.counterparts
+            ],
+            "why": self.why,
+            "person": person_name(self.person_id),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
@@ -185,13 +212,14 @@ class SearchResult:
         """Strings and numbers; times RFC 3339, UTC but for those called local; people as P0007; images relative to the
         gallery's folder.
         """
-        content: dict[str, Any] = plain(self)
-        for answer in content["answers"]:
-            answer["person"] = person_name(answer.pop("person_id"))
-            answer["best_crop"] = answer["best_crop"] and within_gallery(Path(answer["best_crop"]))
-            for beside in answer["counterparts"]:
-                beside["crop"] = within_gallery(Path(beside["crop"]))
-        return {"schema": "xreid.search/1", **content, "explanation": self.explanation}
+        content = {name: plain(getattr(self, name)) for name in _names_of(SearchResult) if name != "answers"}
+        return {
+            "schema": "xreid.search/1",
+            "query": content.pop("query"),
+            "answers": [each.to_json() for each in self.answers],
+            **content,
+            "explanation": self.explanation,
+        }
 
 
 def plain(value: Any) -> Any:
@@ -388,10 +416,11 @@ class Searcher:
             visible=visible,
         )
         rows_of = {modality: self._catalogue.rows_of(modality, allowed) for modality in Modality}
+        rows_of = {modality: rows for modality, rows in rows_of.items() if len(rows)}
+        count = max(wanted.top_k, _MOST_RERANKED) if self._rules.rerank else wanted.top_k
         found = [
-            (modality, self._best(examples, negatives, rows, modality, wanted.top_k))
-            for modality, rows in rows_of.items()
-            if len(rows)
+            (modality, self._best(examples, negatives, rows_of[modality], modality, count, near))
+            for modality, near in self._nearest(examples, rows_of, count).items()
         ]
         answers, below = self._answers(found, examples, negatives, wanted.top_k)
         if visible is not None:
@@ -418,6 +447,18 @@ class Searcher:
             )
         return extractor
 
+    def _nearest(
+        self, examples: Sequence[Example], rows_of: Mapping[Modality, Ints], count: int
+    ) -> dict[Modality, _Near]:
+        """The nearest rows of each modality; in one pass over the index where one vector serves all modalities."""
+        if len(examples) == 1:
+            near = self._gallery.search_each(examples[0].vector, count, list(rows_of.values()))
+            return dict(zip(rows_of, near, strict=True))
+        return {
+            modality: self._gallery.search_each(self._direction(examples, modality)[0], count, [rows])[0]
+            for modality, rows in rows_of.items()
+        }
+
     # --- one modality ---
 
     def _best(
@@ -426,15 +467,13 @@ class Searcher:
         negatives: Sequence[Example],
         rows: Ints,
         modality: Modality,
-        top_k: int,
+        count: int,
+        near: _Near,
     ) -> _Scored:
-        """The best of these rows by score: top-k of them, or as many as are re-ranked."""
-        count = min(max(top_k, _MOST_RERANKED) if self._rules.rerank else top_k, len(rows))
+        """The best `count` of these rows by score, of which the nearest `count` are known."""
         direction, length, constant = self._direction(examples, modality)
-        depth = count
+        depth, (ids, cosines) = min(count, len(rows)), near
         while True:
-            ids, cosines = self._gallery.search(direction[None], depth, rows)
-            ids, cosines = ids[0][ids[0] >= 0], cosines[0][ids[0] >= 0]
             scored = self._scored(examples, negatives, ids, modality)
             order = np.lexsort((scored.rows, -scored.cosines, -scored.score))
             scored = scored.taken(order[:count])
@@ -444,6 +483,7 @@ class Searcher:
             if not negatives and not self._doubts(examples):
                 break
             depth = min(4 * depth, len(rows))
+            ids, cosines = self._gallery.search_each(direction, depth, [rows])[0]
         return self._reranked(direction, scored) if self._rules.rerank else scored
 
     def _doubts(self, examples: Sequence[Example]) -> bool:
@@ -507,29 +547,27 @@ class Searcher:
         top_k: int,
     ) -> tuple[tuple[Answer, ...], int]:
         """The best of all modalities by score; within each, the order it came in."""
-        places = [(-score, -cosine, row, of) for of, (_, scored) in enumerate(found)
-                  for score, cosine, row in zip(*_by_score(scored), strict=True)]  # fmt: skip
-        places.sort()
-        following = [0] * len(found)
         answers: list[Answer] = []
         below = 0
-        for *_, of in places:
-            if len(answers) == top_k:
-                break
-            modality, scored = found[of]
-            at = following[of]
-            following[of] += 1
-            example = examples[int(scored.nearest[at])]
-            if self._is_below(float(scored.cosines[at]), example.query.modality, modality):
-                below += 1
-                continue
-            before = int(np.count_nonzero(scored.score > scored.score[at])) if self._rules.rerank else at
-            why = self._why(examples, example, modality, scored, at)
-            if before != at:
-                why += f" Common neighbours put it at place {at + 1} of its modality, likeness at {before + 1}."
-            stored = self._store.by_rows([int(scored.rows[at])])
-            if stored:  # else it was erased a moment ago
-                answers.append(self._answer(len(answers) + 1, stored[0], scored, at, why))
+
+        def alike() -> Iterator[tuple[Modality, _Scored, int]]:
+            nonlocal below
+            for modality, scored, at in _in_order(found):
+                query = examples[int(scored.nearest[at])].query
+                if self._is_below(float(scored.cosines[at]), query.modality, modality):
+                    below += 1
+                else:
+                    yield modality, scored, at
+
+        left = alike()
+        while len(answers) < top_k and (some := list(islice(left, top_k - len(answers)))):
+            rows = [int(scored.rows[at]) for _, scored, at in some]
+            stored = {each.row: each for each in self._store.by_rows(rows)}
+            beside = self._store.counterparts_of(stored)
+            for row, (modality, scored, at) in zip(rows, some, strict=True):
+                if row in stored:  # else it was erased a moment ago
+                    why = self._why(examples, modality, scored, at)
+                    answers.append(self._answer(len(answers) + 1, stored[row], beside.get(row, ()), scored, at, why))
         return tuple(answers), below
 
     def _is_below(self, cosine: float, of: Modality, modality: Modality) -> bool:
@@ -541,10 +579,17 @@ class Searcher:
         except FalseMatchRateError as error:
             raise UsageError(f"--fmr: {error}") from None
 
-    def _answer(self, rank: int, found: StoredTracklet, scored: _Scored, at: int, why: str) -> Answer:
+    def _answer(
+        self,
+        rank: int,
+        found: StoredTracklet,
+        beside: Sequence[StoredCounterpart],
+        scored: _Scored,
+        at: int,
+        why: str,
+    ) -> Answer:
         if found.person_id is None:
             raise ValueError(f"tracklet {found.tracklet_id} was rejected and cannot be an answer")
-        beside = self._store.counterparts(found.tracklet_id)
         return Answer(
             rank=rank,
             tracklet_id=found.tracklet_id,
@@ -564,7 +609,8 @@ class Searcher:
             why=why,
         )
 
-    def _why(self, examples: Sequence[Example], example: Example, modality: Modality, scored: _Scored, at: int) -> str:
+    def _why(self, examples: Sequence[Example], modality: Modality, scored: _Scored, at: int) -> str:
+        example = examples[int(scored.nearest[at])]
         curve = self._calibration.curve(example.query.modality, modality)
         cosine = float(scored.cosines[at])
         now = float(scored.likeness[at])
@@ -582,6 +628,9 @@ class Searcher:
         if scored.doubt[at] > 0:
             text += f" {self._too_soon(examples, int(scored.rows[at]))}: lowered from {expit(now):.2f} to" \
                     f" {expit(now - scored.doubt[at]):.2f}."  # fmt: skip
+        before = int(np.count_nonzero(scored.score > scored.score[at])) if self._rules.rerank else at
+        if before != at:
+            text += f" Common neighbours put it at place {at + 1} of its modality, likeness at {before + 1}."
         return text
 
     def _too_soon(self, examples: Sequence[Example], row: int) -> str:
@@ -597,6 +646,16 @@ def _without_others(answer: Answer, visible: frozenset[str]) -> Answer:
     """An answer without the counterparts of cameras that may not be seen."""
     beside = tuple(each for each in answer.counterparts if each.camera_id in visible)
     return replace(answer, counterparts=beside)
+
+
+def _in_order(found: Sequence[tuple[Modality, _Scored]]) -> Iterator[tuple[Modality, _Scored, int]]:
+    """Places of all modalities by score; within each modality, those that it has are given in its own order."""
+    places = [(-score, -cosine, row, of) for of, (_, scored) in enumerate(found)
+              for score, cosine, row in zip(*_by_score(scored), strict=True)]  # fmt: skip
+    following = [0] * len(found)
+    for *_, of in sorted(places):
+        yield *found[of], following[of]
+        following[of] += 1
 
 
 def _by_score(scored: _Scored) -> tuple[list[float], list[float], list[int]]:

@@ -1,13 +1,12 @@
 """Vectors in, nearest vectors out: exact inner-product search over unit-length embeddings, with FAISS.
 
-Vectors are kept in half precision, as the store keeps them: half the memory, and half of it to read a search. The last
-few thousand wait in a plain array, where they are found at once; whenever it is full they become a FAISS block. So
-putting one in takes as long at a million as at a thousand, and nobody who searches waits for it.
+Vectors are kept in half precision, as the store keeps them. The last few thousand wait in a plain array, where they
+are found at once; whenever it is full they become a block (``reid.blocks``). So putting one in takes as long at a
+million as at a thousand, and nobody who searches waits for it.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +14,11 @@ import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Ids = NDArray[np.int64]
-Floats = NDArray[np.float32]
-Halves = NDArray[np.float16]
-Mask = NDArray[np.bool_]
+from reid.blocks import ROWS, Block, Floats, Halves, Ids, Mask, candidates, one_thread
 
 _FAISS: Any = faiss  # it changes its constructors at run time, which its types do not say
 
 UNIT_TOLERANCE = 1e-3
-# float32 dot products of unit vectors are off by far less than this at any dimension in use.
-_FLOAT32_MARGIN = 1e-4
-_BLOCK = 4096  # rows
-_MOST_ALLOWED = 0.6  # share of a block's rows
 _DEAD_SHARE = 0.25  # of removed rows, from which on the rest is written anew
 
 
@@ -55,7 +47,7 @@ class _Snapshot:
 
     count: int
     sealed: int
-    blocks: tuple[Any, ...]
+    blocks: tuple[Block, ...]
     inverted: Any
     tail: Floats
     ids: Ids
@@ -85,11 +77,11 @@ class Gallery:
         self._begin()
 
     def _begin(self) -> None:
-        self._blocks: tuple[Any, ...] = ()
-        self._tail: Floats = np.empty((_BLOCK, self.dimension), np.float32)
+        self._blocks: tuple[Block, ...] = ()
+        self._tail: Floats = np.empty((ROWS, self.dimension), np.float32)
         self._sealed = self._count = self._live = 0
-        self._ids: Ids = np.empty(_BLOCK, np.int64)
-        self._alive: Mask = np.zeros(_BLOCK, bool)
+        self._ids: Ids = np.empty(ROWS, np.int64)
+        self._alive: Mask = np.zeros(ROWS, bool)
         self._ascending = True
         self._sorted: tuple[Ids, Ids] | None = None
         self._inverted: Any = None
@@ -149,7 +141,7 @@ class Gallery:
             self._alive[places] = False
             self._live -= len(places)
             self._sorted = None
-            if self._count - self._live > max(_BLOCK, _DEAD_SHARE * self._count):
+            if self._count - self._live > max(ROWS, _DEAD_SHARE * self._count):
                 self._compact()
 
     def vectors(self, ids: ArrayLike) -> Floats:
@@ -178,16 +170,41 @@ class Gallery:
             ValueError: When a shape is wrong, a query is not of unit length, or k is below 1.
         """
         rows = self._vectors("queries", queries)
+        now, proposed = self._proposed(rows, k, [None if allowed is None else _ids("allowed", allowed)])
+        return self._rank(now, rows, k, [each[0] for each in proposed])
+
+    def search_each(self, query: ArrayLike, k: int, sets: Sequence[ArrayLike]) -> list[tuple[Ids, Floats]]:
+        """The k nearest of each of several sets of ids, found in one pass: `search` of one query within each of them.
+
+        Args:
+            query: (dimension,), of length 1 within 1e-3.
+            k: At least 1.
+            sets: Ids to choose from, as `allowed` of `search`.
+
+        Returns:
+            For each set ids (n,) int64 and cosines (n,) float32; n is at most k.
+
+        Raises:
+            ValueError: As `search`.
+        """
+        row = self._vectors("query", np.asarray(query)[None])
+        now, proposed = self._proposed(row, k, [_ids("sets", each) for each in sets])
+        best = [self._rank(now, row, k, [places]) for places in proposed[0]]
+        return [(ids[ids >= 0], cosines[ids >= 0]) for ids, cosines in best]
+
+    def _proposed(self, rows: Floats, k: int, wanted: Sequence[Ids | None]) -> tuple[_Snapshot, list[list[Ids]]]:
+        """The gallery as it is now; for each query, and each choice of ids, the places to be looked at closely."""
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        wanted = None if allowed is None else _ids("allowed", allowed)
         with self._lock:
             now = self._snapshot()
-            mask = now.alive if wanted is None else self._mask(wanted)
+            masks = [now.alive if each is None else self._mask(each) for each in wanted]
             if now.inverted is not None:  # FAISS cannot add to an inverted file while it is searched
-                return self._rank(now, rows, k, self._probe(now, rows, k, mask))
-        with _one_thread():
-            return self._rank(now, rows, k, _candidates(now, rows, k, mask))
+                probed = [self._probe(now, rows, k, mask) for mask in masks]
+                return now, [list(each) for each in zip(*probed, strict=True)]
+        tail = now.tail[: now.count - now.sealed]
+        with one_thread():
+            return now, [candidates(now.blocks, tail, row[None], k, masks) for row in rows]
 
     def _rank(self, now: _Snapshot, rows: Floats, k: int, proposed: Sequence[Ids]) -> tuple[Ids, Floats]:
         """The first k of the places proposed for each query."""
@@ -205,14 +222,14 @@ class Gallery:
     def _append(self, new: Ids, rows: Halves) -> None:
         at = 0
         while at < len(new):
-            taken = slice(at, at + _BLOCK - (self._count - self._sealed))
+            taken = slice(at, at + ROWS - (self._count - self._sealed))
             at = taken.stop
             if self._count == self._sealed and at <= len(new) and self._inverted is None:
                 self._note(new[taken])
                 self._seal(rows[taken])
                 continue
             self._extend(new[taken], rows[taken])
-            if self._count - self._sealed == _BLOCK:
+            if self._count - self._sealed == ROWS:
                 self._seal(None)
 
     def _extend(self, new: Ids, rows: Halves) -> None:
@@ -237,15 +254,10 @@ class Gallery:
         if self._inverted is not None:
             self._inverted.add(self._tail)
         else:
-            block = _new_block(self.dimension)
-            if whole is None:
-                block.add(self._tail)
-            else:
-                block.add_sa_codes(np.ascontiguousarray(whole).view(np.uint8))
-            self._blocks = (*self._blocks, block)
+            self._blocks = (*self._blocks, Block(self._tail.astype(np.float16) if whole is None else whole))
         if whole is None:
             self._tail = np.empty_like(self._tail)
-        self._sealed += _BLOCK
+        self._sealed += ROWS
         if self._inverted is None and self._approximation and self._sealed >= self._approximation.beyond:
             self._invert(self._approximation)
 
@@ -262,7 +274,7 @@ class Gallery:
         now = self._snapshot()
         inverted.train(self._reconstruct(now, np.sort(sample)))
         for block in self._blocks:
-            inverted.add(block.reconstruct_n(0, _BLOCK))
+            inverted.add(block.rows(np.arange(ROWS)))
         inverted.nprobe = max(1, round(how.probes * lists))
         self._inverted, self._blocks = inverted, ()
 
@@ -271,8 +283,8 @@ class Gallery:
         now = self._snapshot()
         left = np.flatnonzero(now.alive)
         self._begin()
-        for begin in range(0, len(left), _BLOCK):
-            part = left[begin : begin + _BLOCK]
+        for begin in range(0, len(left), ROWS):
+            part = left[begin : begin + ROWS]
             self._append(now.ids[part], self._reconstruct(now, part).astype(np.float16))
 
     def _snapshot(self) -> _Snapshot:
@@ -307,6 +319,8 @@ class Gallery:
         return places
 
     def _mask(self, wanted: Ids) -> Mask:
+        if len(wanted) > self._count // 8:  # quicker than to look each up
+            return np.isin(self._ids[: self._count], wanted) & self._alive[: self._count]
         places = self._find(wanted)
         mask = np.zeros(self._count, bool)
         mask[places[places >= 0]] = True
@@ -337,10 +351,10 @@ class Gallery:
             if len(older):
                 vectors[older] = now.inverted.reconstruct_batch(places[older])
             return vectors
-        number = places[older] // _BLOCK
+        number = places[older] // ROWS
         for block in np.unique(number).tolist():
             own = older[number == block]
-            vectors[own] = now.blocks[block].reconstruct_batch(places[own] - block * _BLOCK)
+            vectors[own] = now.blocks[block].rows(places[own] - block * ROWS)
         return vectors
 
     def _vectors(self, name: str, vectors: ArrayLike) -> Floats:
@@ -352,8 +366,8 @@ class Gallery:
         rows = np.asarray(vectors)
         if rows.dtype != np.float16:
             return self._vectors(name, rows).astype(np.float16)
-        for begin in range(0, max(len(rows), 1), _BLOCK) if rows.ndim else (0,):
-            self._check(name, rows[begin : begin + _BLOCK].astype(np.float32), begin=begin)
+        for begin in range(0, max(len(rows), 1), ROWS) if rows.ndim else (0,):
+            self._check(name, rows[begin : begin + ROWS].astype(np.float32), begin=begin)
         return rows
 
     def _check(self, name: str, rows: Floats, *, begin: int = 0) -> None:
@@ -364,94 +378,6 @@ class Gallery:
         if wrong.any():
             row = int(np.argmax(wrong))
             raise ValueError(f"{name} must have rows of length 1, got {length[row]:.6g} in row {begin + row}")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """FAISS has nothing to do for a second thread where it gets one query; it would spin, and cost as much."""
-    before = _FAISS.omp_get_max_threads()  # of the thread that calls, and of no other
-    _FAISS.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        _FAISS.omp_set_num_threads(before)
-
-
-def _candidates(now: _Snapshot, rows: Floats, k: int, mask: Mask) -> list[Ids]:
-    """For each query all places that could be among the first k: those not below the k-th by more than rounding."""
-    parts = [_Part(block, number * _BLOCK, mask) for number, block in enumerate(now.blocks)]
-    parts = [part for part in parts if part.available]
-    tail = np.flatnonzero(mask[now.sealed :])
-    # BLAS would start threads for this, which go on spinning on processors that others need.
-    tail_cosines = np.einsum("qd,nd->qn", rows, now.tail[: now.count - now.sealed])[:, tail]
-    found = []
-    for row in range(len(rows)):
-        for part in parts:
-            part.begin(rows[row : row + 1], k + 8)
-        floor, cosines = -np.inf, tail_cosines[row]
-        shallow = parts
-        while shallow:
-            cosines = np.concatenate([tail_cosines[row], *(part.cosines for part in parts)])
-            floor = _kth(cosines, k) - _FLOAT32_MARGIN
-            shallow = [part for part in parts if part.hides(floor)]
-            for part in shallow:
-                part.look(rows[row : row + 1], 4 * max(k, len(part.cosines)))
-        places = np.concatenate([tail + now.sealed, *(part.places for part in parts)])
-        found.append(places[cosines >= floor].astype(np.int64))
-    return found
-
-
-class _Part:
-    """What one query has been told of one block so far.
-
-    Where most rows are allowed, it is quicker to fetch a few more of all rows and drop the others than to have FAISS
-    ask for each row; a query that finds too few this way asks.
-    """
-
-    def __init__(self, block: Any, begin: int, mask: Mask) -> None:
-        self._own = mask[begin : begin + _BLOCK]
-        self.available = int(np.count_nonzero(self._own))
-        self.cosines: Floats = np.empty(0, np.float32)
-        self.places: Ids = np.empty(0, np.int64)
-        self._block, self._begin = block, begin
-        self._last = np.inf  # no row that was not fetched has more
-        self._complete = False
-        self._how: Any = None
-
-    def begin(self, query: Floats, depth: int) -> None:
-        """Fetch about the best `depth` rows."""
-        share = self.available / _BLOCK
-        if share < _MOST_ALLOWED:
-            self.look(query, depth)
-            return
-        cosines, rows = self._block.search(query, min(round(1.5 * depth / share) + 8, _BLOCK))
-        allowed = self._own[rows[0]]
-        self.cosines, self.places = cosines[0][allowed], rows[0][allowed] + self._begin
-        self._complete = len(self.cosines) == self.available
-        self._last = float(cosines[0][-1])
-
-    def look(self, query: Floats, depth: int) -> None:
-        """Fetch the best `depth` rows."""
-        if self._how is None:
-            selector = _FAISS.IDSelectorBitmap(np.packbits(self._own, bitorder="little"))
-            self._how = _FAISS.SearchParameters(sel=selector)
-        cosines, rows = self._block.search(query, min(depth, self.available), params=self._how)
-        self.cosines, self.places = cosines[0], rows[0] + self._begin
-        self._complete = len(self.cosines) == self.available
-        self._last = float(self.cosines[-1])
-
-    def hides(self, floor: float) -> bool:
-        """Whether a row not fetched yet may reach `floor`."""
-        return not self._complete and self._last >= floor
-
-
-def _new_block(dimension: int) -> Any:
-    return _FAISS.IndexScalarQuantizer(dimension, _FAISS.ScalarQuantizer.QT_fp16, _FAISS.METRIC_INNER_PRODUCT)
-
-
-def _kth(cosines: Floats, k: int) -> float:
-    """The k-th greatest; -inf where there are fewer."""
-    return float(np.partition(cosines, len(cosines) - k)[len(cosines) - k]) if len(cosines) > k else -np.inf
 
 
 def _ids(name: str, ids: ArrayLike) -> Ids:

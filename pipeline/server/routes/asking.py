@@ -20,7 +20,7 @@ CursorText: TypeAlias = Annotated[str | None, Query(max_length=400, description=
 
 
 async def desk_of(request: Request) -> Desk:
-    """What all routes share; async, for else a thread is asked for it at every request."""
+    """What all routes share. Not a plain function: FastAPI would have each wait for a thread of its own."""
     desk: Desk = request.app.state.desk
     return desk
 

@@ -1,0 +1,204 @@
+"""Blocks of a gallery, and which of their rows could be among the nearest of a query.
+
+A block keeps its rows twice: in half precision, which is what the gallery holds, and in eight bits, with a scale for
+each dimension. Eight bits tell a cosine in a quarter of the time, off by at most what rounding took from the row and
+from the query (Cauchy and Schwarz). So only the best by eight bits are looked up in half precision, and more of them
+for as long as one that was not looked up could come before those that were.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Halves = NDArray[np.float16]
+Mask = NDArray[np.bool_]
+
+_FAISS: Any = faiss  # it changes its constructors at run time, which its types do not say
+
+ROWS = 4096  # of a block
+# float32 dot products of unit vectors are off by far less than this at any dimension in use.
+FLOAT32_MARGIN = 1e-4
+_LARGEST = 127  # of eight bits
+_MAGNITUDE = 0x7FFF  # of a half: as integers, they are in the order of the numbers
+_AT_A_TIME = 512  # rows that are rounded while they are in the cache
+_FEW = 512  # rows: of so few it is quicker to read the halves at once
+_DEEP = 4  # times as many at the next look; and who wants more than one row of so many is not helped by eight bits
+_MOST_ALLOWED = 0.6  # share of a block's rows: it is quicker then to fetch some of all and drop those not allowed
+_SPARE = 8  # rows fetched beyond the first k
+_MORE = 1.5  # times as many, where chance says how many of those fetched are allowed
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """FAISS has nothing to do for a second thread where it gets one query; it would spin, and cost as much."""
+    before = _FAISS.omp_get_max_threads()  # of the thread that calls, and of no other
+    _FAISS.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        _FAISS.omp_set_num_threads(before)
+
+
+class Block:
+    """`ROWS` rows of unit length that do not change, numbered from 0."""
+
+    def __init__(self, rows: Halves) -> None:
+        """Keep them, (ROWS, d)."""
+        self._halves = _index(rows.shape[1], _FAISS.ScalarQuantizer.QT_fp16)
+        self._halves.add_sa_codes(np.ascontiguousarray(rows).view(np.uint8))
+        self._bytes = _index(rows.shape[1], _FAISS.ScalarQuantizer.QT_8bit_direct_signed)
+        parts = np.split(rows.view(np.int16), ROWS // _AT_A_TIME)
+        most = np.max([(part & _MAGNITUDE).max(axis=0) for part in parts], axis=0).view(np.float16)
+        self._scale: Floats = np.maximum(most.astype(np.float32), 1e-6) / np.float32(_LARGEST)
+        self._lost = self._longest = 0.0
+        with one_thread():
+            self._bytes.add_sa_codes(self._rounded())
+
+    def _rounded(self) -> NDArray[np.uint8]:
+        """The rows in eight bits; notes how much is lost at most."""
+        codes = np.empty((ROWS, len(self._scale)), np.uint8)
+        rows, whole = np.empty((2, _AT_A_TIME, len(self._scale)), np.float32)
+        for begin in range(0, ROWS, _AT_A_TIME):
+            self._halves.reconstruct_n(begin, _AT_A_TIME, rows)
+            np.rint(np.multiply(rows, 1 / self._scale, out=whole), out=whole)
+            np.add(whole, _LARGEST + 1, out=codes[begin : begin + _AT_A_TIME], casting="unsafe")
+            self._longest = max(self._longest, _longest(whole))
+            np.subtract(np.multiply(whole, self._scale, out=whole), rows, out=whole)
+            self._lost = max(self._lost, _longest(whole))
+        return codes
+
+    def rows(self, numbers: Ids) -> Floats:
+        """As they are kept, (n, d)."""
+        found: Floats = self._halves.reconstruct_batch(numbers)
+        return found
+
+    def nearest(self, query: Floats, depth: int, allowed: Mask) -> tuple[Floats, Ids]:
+        """Cosines and numbers of the best `depth` of those allowed, which must be so many."""
+        cosines, numbers = self._halves.search(query, depth, params=_only(allowed))
+        return cosines[0], numbers[0]
+
+    def nearly_nearest(self, query: Floats, depth: int, allowed: Mask | None) -> tuple[Floats, Ids, float]:
+        """The best `depth` by eight bits, as `nearest` gives them, and what no other row's cosine is above."""
+        scaled = query * self._scale
+        step = np.float32(max(float(np.abs(scaled).max()) / _LARGEST, 1e-30))
+        whole = np.rint(scaled / step)
+        how = None if allowed is None else _only(allowed)
+        nearly, numbers = self._bytes.search(whole, depth, params=how)
+        best = np.zeros(ROWS, bool)
+        best[numbers[0]] = True
+        off = self._lost * _longest(query) + self._longest * _longest(scaled - step * whole)
+        return *self.nearest(query, depth, best), float(nearly[0, -1] * step) + off + FLOAT32_MARGIN
+
+
+class _Part:
+    """What one query has been told of the allowed rows of one block so far."""
+
+    def __init__(self, block: Block, begin: int, allowed: Mask, depth: int) -> None:
+        self._block, self._begin, self.allowed = block, begin, allowed
+        self.available = int(np.count_nonzero(allowed))
+        self.cosines: Floats = np.empty(0, np.float32)
+        self.places: Ids = np.empty(0, np.int64)
+        self._depth = depth
+        self._rest = np.inf  # no row that was not fetched has more
+
+    def take(self, cosines: Floats, numbers: Ids, rest: float) -> None:
+        """Know those of these rows that are allowed, and that no other has more than `rest`."""
+        own = self.allowed[numbers]
+        self.cosines, self.places = cosines[own], numbers[own] + self._begin
+        self._rest = rest
+
+    def look(self, query: Floats) -> None:
+        """Fetch several times as many rows as before."""
+        self._depth *= _DEEP
+        self.take(*_best_of(self._block, query, self._depth, self.allowed, self.available))
+
+    def hides(self, floor: float) -> bool:
+        """Whether a row not fetched yet may reach `floor`."""
+        return len(self.places) < self.available and self._rest >= floor
+
+
+def candidates(blocks: Sequence[Block], tail: Floats, query: Floats, k: int, masks: Sequence[Mask]) -> list[Ids]:
+    """For each mask all places that could be among the first k: those not below the k-th by more than rounding.
+
+    Args:
+        blocks: Of the first places.
+        tail: Rows of the places after them, (t, d).
+        query: (1, d).
+        k: At least 1.
+        masks: Which places are allowed, (ROWS * blocks + t,) each; those of one call are looked for in one pass.
+    """
+    parts: list[list[_Part]] = [[] for _ in masks]
+    for number, block in enumerate(blocks):
+        for known, part in zip(parts, _first_look(block, ROWS * number, query, k + _SPARE, masks), strict=True):
+            if part.available:
+                known.append(part)
+    sealed = ROWS * len(blocks)
+    # BLAS would start threads for this, which go on spinning on processors that others need.
+    cosines = np.einsum("d,nd->n", query[0], tail)
+    found = []
+    for own, mask in zip(parts, masks, strict=True):
+        late = np.flatnonzero(mask[sealed:])
+        found.append(_near(query, k, own, cosines[late], late + sealed))
+    return found
+
+
+def _first_look(block: Block, begin: int, query: Floats, depth: int, masks: Sequence[Mask]) -> list[_Part]:
+    """About the best `depth` rows for each mask, fetched together."""
+    parts = [_Part(block, begin, mask[begin : begin + ROWS], depth) for mask in masks]
+    either = parts[0].allowed if len(parts) == 1 else np.logical_or.reduce([part.allowed for part in parts])
+    available = int(np.count_nonzero(either))
+    if not available:
+        return parts
+    wanted = depth if len(parts) == 1 else round(_MORE * depth * len(parts))
+    cosines, numbers, rest = _best_of(block, query, wanted, either, available)
+    for part in parts:
+        part.take(cosines, numbers, rest)
+    return parts
+
+
+def _best_of(block: Block, query: Floats, depth: int, allowed: Mask, available: int) -> tuple[Floats, Ids, float]:
+    """About the best `depth` rows, maybe with some that are not allowed, and what no other row's cosine is above."""
+    if available > _FEW and _DEEP * depth <= available:
+        if available < _MOST_ALLOWED * ROWS:
+            return block.nearly_nearest(query, depth, allowed)
+        spread = 1 if available == ROWS else _MORE * ROWS / available
+        return block.nearly_nearest(query, round(spread * depth), None)
+    cosines, numbers = block.nearest(query, available if available <= _FEW else min(depth, available), allowed)
+    return cosines, numbers, float(cosines[-1])
+
+
+def _near(query: Floats, k: int, parts: Sequence[_Part], cosines: Floats, places: Ids) -> Ids:
+    """Those of the parts and of some other places that could be among the first k."""
+    while True:
+        known = np.concatenate([cosines, *(part.cosines for part in parts)])
+        floor = _kth(known, k) - FLOAT32_MARGIN
+        shallow = [part for part in parts if part.hides(floor)]
+        if not shallow:
+            found: Ids = np.concatenate([places, *(part.places for part in parts)])[known >= floor]
+            return found
+        for part in shallow:
+            part.look(query)
+
+
+def _kth(cosines: Floats, k: int) -> float:
+    """The k-th greatest; -inf where there are fewer."""
+    return float(np.partition(cosines, len(cosines) - k)[len(cosines) - k]) if len(cosines) > k else -np.inf
+
+
+def _index(dimension: int, kind: Any) -> Any:
+    return _FAISS.IndexScalarQuantizer(dimension, kind, _FAISS.METRIC_INNER_PRODUCT)
+
+
+def _only(allowed: Mask) -> Any:
+    return _FAISS.SearchParameters(sel=_FAISS.IDSelectorBitmap(np.packbits(allowed, bitorder="little")))
+
+
+def _longest(rows: Floats) -> float:
+    """Length of the longest row."""
+    return float(np.sqrt(np.einsum("nd,nd->n", rows, rows).max()))
