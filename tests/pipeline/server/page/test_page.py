@@ -390,6 +390,9 @@ def test_the_site_view_shows_what_each_camera_shows_and_which_of_it_is_old(
         expect(page.get_by_role("article", name="Camera yard")).to_contain_text("no picture yet")
         check_view(page, "site-live", pictures, theme)
         pipeline.latest.leave(replace(frames["yard"], arrived_at=fresh))
+        page.get_by_role(
+            "article", name="Camera yard"
+        ).scroll_into_view_if_needed()  # only what is in view is asked for
         expect(page.get_by_role("img", name="Latest picture of yard")).to_be_visible()
         page.goto(f"{site.address}#/audit")
         expect(page.locator("main")).to_contain_text("Audit")
