@@ -235,7 +235,7 @@ def test_bf16_stays_near_float32_in_the_embedded_weights() -> None:
 def test_bf16_stays_near_float32_at_the_size_of_the_paper() -> None:
     torch.manual_seed(1)
     model = XReID(presets.load("paper").model).eval()
-    assert cosine_of_bf16(model, torch.randn(2, 3, 288, 144), torch.tensor([2]), torch.tensor([0])) >= 0.999
+    assert cosine_of_bf16(model, torch.randn(1, 3, 288, 144), torch.tensor([1]), torch.tensor([0])) >= 0.999
 
 
 def test_queries_folded_into_the_keys_and_values_are_attention() -> None:
