@@ -52,6 +52,19 @@ def test_the_page_on_cameras_has_the_figures_of_its_benchmarks() -> None:
     assert f"{fuzz['cases']} damaged MP4" in page
 
 
+def test_the_page_on_operations_has_the_figures_of_pairs() -> None:
+    page = " ".join((ROOT / "docs" / "operations.md").read_text(encoding="utf-8").split())
+    found = json.loads((ROOT / "benchmarks" / "results" / "pairs.json").read_text(encoding="utf-8"))
+    pairing, others = found["pairing"], [each["paired_rightly"] for each in found["others"]]
+    assert f"{-found['error_ms']:.1f} ms low" in page
+    assert f"{100 * pairing['paired_rightly']:.1f} % of the frames were paired with the nearest" in page
+    assert len(others) == 5
+    assert f"four have {100 * sorted(others)[1]:.1f} % and one has {100 * min(others):.1f} %" in page
+    errors = [found["error_ms"], *(each["error_ms"] for each in found["others"])]
+    assert f"right within {max(map(abs, errors)):.1f} ms in all" in page
+    assert f"{100 * pairing['paired_rightly_were_the_shutters_any_time_apart']:.1f} % would be" in page
+
+
 def test_the_gallery_page_has_the_figures_of_its_benchmarks() -> None:
     page = " ".join((ROOT / "docs" / "gallery.md").read_text(encoding="utf-8").split())
     results = ROOT / "benchmarks" / "results"
