@@ -107,9 +107,16 @@ def main() -> None:
         }
         for each in THRESHOLDS
     }
-    result = {"benchmark": "threshold", "synthetic": True, "people": options.people, "default": IdentityConfig().threshold, "seeds": by_seed,
-              "mean": mean, "date": datetime.now(UTC).isoformat(timespec="seconds"),
-              "machine": machine.describe()}  # fmt: skip
+    result = {
+        "benchmark": "threshold",
+        "synthetic": True,
+        "people": options.people,
+        "default": IdentityConfig().threshold,
+        "seeds": by_seed,
+        "mean": mean,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+    }
     machine.keep(result, options.json)
 
 
