@@ -37,10 +37,12 @@ RESULT = Path(__file__).parent / "results" / "threshold.json"
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7)
 
 
-def prepare(seed: int, workers: int) -> Path:
+def prepare(seed: int, people: int, workers: int) -> Path:
     """Render and run what was not yet; the folder of both."""
-    folder = ROOT / "runs" / f"threshold-{seed}"
-    site = load(ROOT / "configs" / "simulation" / "demo.yaml", SiteConfig).model_copy(update={"seed": seed})
+    folder = ROOT / "runs" / f"threshold-{seed}-{people}"
+    site = load(ROOT / "configs" / "simulation" / "demo.yaml", SiteConfig).model_copy(
+        update={"seed": seed, "people": people}
+    )
     render_site(site, folder / "site", workers=workers, tell=lambda text: print(text, file=sys.stderr))
     if not (folder / "run" / "report.json").is_file():
         plain = yaml.safe_load((ROOT / "configs" / "demo.yaml").read_text())
@@ -93,10 +95,11 @@ def main() -> None:
     """Render, run, link, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[5101, 5102])
+    parser.add_argument("--people", type=int, default=48)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", type=Path, default=RESULT)
     options = parser.parse_args()
-    by_seed = {str(seed): scores(prepare(seed, options.workers)) for seed in options.seeds}
+    by_seed = {str(seed): scores(prepare(seed, options.people, options.workers)) for seed in options.seeds}
     mean: dict[str, Any] = {
         str(each): {
             key: round(float(np.mean([own[str(each)][key] for own in by_seed.values()])), 4)
@@ -104,9 +107,16 @@ def main() -> None:
         }
         for each in THRESHOLDS
     }
-    result = {"benchmark": "threshold", "synthetic": True, "default": IdentityConfig().threshold, "seeds": by_seed,
-              "mean": mean, "date": datetime.now(UTC).isoformat(timespec="seconds"),
-              "machine": machine.describe()}  # fmt: skip
+    result = {
+        "benchmark": "threshold",
+        "synthetic": True,
+        "people": options.people,
+        "default": IdentityConfig().threshold,
+        "seeds": by_seed,
+        "mean": mean,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+    }
     machine.keep(result, options.json)
 
 

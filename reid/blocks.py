@@ -45,6 +45,14 @@ def one_thread() -> Iterator[None]:
         _FAISS.omp_set_num_threads(before)
 
 
+def floats(rows: Halves) -> Floats:
+    """As `astype` gives them, in two thirds of the time."""
+    found: Floats = _index(rows.shape[1], _FAISS.ScalarQuantizer.QT_fp16).sa_decode(
+        np.ascontiguousarray(rows).view(np.uint8)
+    )
+    return found
+
+
 class Block:
     """`ROWS` rows of unit length that do not change, numbered from 0."""
 

@@ -14,7 +14,7 @@ import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reid.blocks import ROWS, Block, Floats, Halves, Ids, Mask, candidates, one_thread
+from reid.blocks import ROWS, Block, Floats, Halves, Ids, Mask, candidates, floats, one_thread
 
 _FAISS: Any = faiss  # it changes its constructors at run time, which its types do not say
 
@@ -359,20 +359,25 @@ class Gallery:
 
     def _vectors(self, name: str, vectors: ArrayLike) -> Floats:
         rows = np.ascontiguousarray(vectors, dtype=np.float32)
-        self._check(name, rows)
+        self._check_shape(name, rows)
+        self._check_length(name, rows)
         return rows
 
     def _halves(self, name: str, vectors: ArrayLike) -> Halves:
         rows = np.asarray(vectors)
         if rows.dtype != np.float16:
             return self._vectors(name, rows).astype(np.float16)
-        for begin in range(0, max(len(rows), 1), ROWS) if rows.ndim else (0,):
-            self._check(name, rows[begin : begin + ROWS].astype(np.float32), begin=begin)
+        self._check_shape(name, rows)
+        with one_thread():
+            for begin in range(0, len(rows), ROWS):
+                self._check_length(name, floats(rows[begin : begin + ROWS]), begin=begin)
         return rows
 
-    def _check(self, name: str, rows: Floats, *, begin: int = 0) -> None:
+    def _check_shape(self, name: str, rows: Floats | Halves) -> None:
         if rows.ndim != 2 or rows.shape[1] != self.dimension:
             raise ValueError(f"{name} must be (n, {self.dimension}), got {rows.shape}")
+
+    def _check_length(self, name: str, rows: Floats, *, begin: int = 0) -> None:
         length = np.sqrt(np.einsum("nd,nd->n", rows, rows))
         wrong = ~(np.abs(length - 1) <= UNIT_TOLERANCE)
         if wrong.any():

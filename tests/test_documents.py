@@ -107,3 +107,13 @@ def test_the_page_on_search_has_the_figures_of_identity() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     both = f"{idf1['ours_without_constraints']} without constraints, {idf1['nearest_neighbour']} for nearest neighbours"
     assert f"IDF1 is {idf1['ours']}, {both}" in readme
+
+
+def test_the_page_on_search_has_the_figures_of_the_threshold() -> None:
+    page = " ".join((ROOT / "docs" / "search.md").read_text(encoding="utf-8").split())
+    found = json.loads((ROOT / "benchmarks" / "results" / "threshold.json").read_text(encoding="utf-8"))
+    low, high = found["mean"]["0.1"], found["mean"]["0.15"]
+    assert f"with {found['people']} people, {100 * high['pair_precision']:.1f} % of the pairs" in page
+    assert f"where {found['default']} gives {100 * low['pair_precision']:.1f} %" in page
+    assert {f"{100 * each['pair_recall']:.1f}" for each in (low, high)} == {"75.0"}
+    assert "both find 75.0 %" in page
