@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.allocator import give_back_freed_memory
+from pipeline.allocator import give_back_freed_memory, share_arenas
 from pipeline.audit import AUDIT_COPY
 from pipeline.build import (
     build_builders,
@@ -128,6 +128,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         ResourceError: When the disk is full, another process writes there, or the monitoring port is taken.
     """
     root, started = config.output.root, time.perf_counter()
+    share_arenas()
     _check_folder(root)
     if options.existing == "refuse":
         _refuse_earlier_run(root)

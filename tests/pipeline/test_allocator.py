@@ -1,6 +1,7 @@
 """Freed memory goes back to the operating system."""
 
 import gc
+import subprocess
 import sys
 
 import numpy as np
@@ -27,3 +28,35 @@ def test_pages_between_living_blocks_are_given_back() -> None:
 def test_a_c_library_without_it_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.allocator._find_trim", lambda: None)
     assert give_back_freed_memory() is False
+
+
+_COUNT_HEAPS = """
+import ctypes, sys, threading
+from pipeline.allocator import share_arenas
+assert sys.argv[1] == "all" or share_arenas()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
+libc.malloc_info.argtypes = ctypes.c_int, ctypes.c_void_p
+libc.fclose.argtypes = [ctypes.c_void_p]
+together = threading.Barrier(8)
+def take():
+    together.wait()
+    libc.malloc(1000)
+    together.wait()
+threads = [threading.Thread(target=take) for _ in range(8)]
+[each.start() for each in threads]
+[each.join() for each in threads]
+file = libc.fopen(b"/dev/stdout", b"w")
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="arenas are glibc's matter")
+def test_threads_share_a_few_arenas() -> None:
+    heaps = {}
+    for how in ("all", "shared"):
+        told = subprocess.run([sys.executable, "-c", _COUNT_HEAPS, how], capture_output=True, text=True, check=True)
+        heaps[how] = told.stdout.count("<heap nr=")
+    assert heaps["all"] > 2
+    assert heaps["shared"] <= 2
