@@ -19,8 +19,9 @@ def measured(script: str, output: Path, *arguments: str) -> Any:
 def test_kill_9_at_random_moments_and_noise_in_pages_lose_nothing(tmp_path: Path) -> None:
     found = measured("recovery", tmp_path / "result.json", "15", "--pages", "4", "--seed", "3")
     kill, noise = found["kill"], found["noise"]
-    assert (kill["kills"], kill["done_between"]["open"]) == (15, 15)
-    assert kill["done_between"]["add"] > 0
+    assert kill["kills"] == sum(kill["killed_during"].values()) == 15
+    assert len(kill["killed_during"].keys() & {"insert", "delete", "reindex"}) >= 2  # of five tries each
+    assert kill["done_between"]["insert"] > 0
     faults = [
         kill[name] for name in ("differences", "committed_tracklets_lost", "erased_tracklets_back", "orphans_left")
     ]
