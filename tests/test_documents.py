@@ -92,6 +92,30 @@ def test_the_page_on_search_has_the_figures_of_its_benchmark() -> None:
     assert f"found {found['commit_to_searchable']['worst_ms']:.1f} ms later at worst" in page
     assert f"{found['while_searching']['inserts_a_second']} insertions a second" in page
     assert f"{found['start']['seconds']:.1f} s to start" in page
+    whole = {name: each["cpu_times_plain_faiss"] for name, each in found["whole_path"].items()}
+    assert (
+        f"takes {whole['search_no_filter']:.2f} times without and {whole['search_all_filters']:.2f} times with" in page
+    )
+
+
+def test_readme_says_what_the_last_measurements_of_streams_soak_and_server_say() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = {
+        name: json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("streams", "soak", "server", "search_100000", "search_1000000")
+    }
+    starts = [found[name]["start"]["seconds"] for name in ("search_100000", "search_1000000")]
+    assert f"started in {starts[0]:.1f} and {starts[1]:.1f} s" in readme
+    assert found["streams"]["streams"]["streams_held"] == 4
+    assert "holds four 1080p streams" in readme
+    soak = found["soak"]
+    assert f"rose by {soak['rss_slope_mb_a_minute']:.1f} MB a minute where 1 was wanted" in readme
+    assert f"the end took {soak['stop_seconds']:.1f} s of 5" in readme
+    readers, eager = found["server"]["readers"], found["server"]["without_a_pause"]
+    assert (
+        f"who look at an answer for {readers['think_seconds']:.0f} s, wait {readers['p95_ms']:.0f} ms at p95" in readme
+    )
+    assert f"without a pause {eager['p95_ms'] / 1000:.1f} s" in readme
 
 
 def test_the_page_on_search_has_the_figures_of_identity() -> None:
