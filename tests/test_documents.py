@@ -74,7 +74,9 @@ def test_the_gallery_page_has_the_figures_of_its_benchmarks() -> None:
     assert f"{kill['differences']} differences, {kill['committed_tracklets_lost']} committed tracklets lost" in page
     assert f"{kill['orphans_removed']} orphaned folders removed" in page
     during = kill["killed_during"]
-    told = f"{during['insert']} while inserting, {during['delete']} while deleting, {during['reindex']} while reindexing"
+    told = (
+        f"{during['insert']} while inserting, {during['delete']} while deleting, {during['reindex']} while reindexing"
+    )
     assert told in page
     assert f"{noise['rebuilt']} rebuilt, {noise['tracklets_lost_or_changed']} tracklets lost or changed" in page
     beside = json.loads((results / "concurrency.json").read_text(encoding="utf-8"))
