@@ -170,8 +170,8 @@ class Gallery:
             ValueError: When a shape is wrong, a query is not of unit length, or k is below 1.
         """
         rows = self._vectors("queries", queries)
-        now, proposed = self._proposed(rows, k, [None if allowed is None else _ids("allowed", allowed)])
-        return self._rank(now, rows, k, [each[0] for each in proposed])
+        best = self._best(rows, k, [None if allowed is None else _ids("allowed", allowed)])
+        return best[0]
 
     def search_each(self, query: ArrayLike, k: int, sets: Sequence[ArrayLike]) -> list[tuple[Ids, Floats]]:
         """The k nearest of each of several sets of ids, found in one pass: `search` of one query within each of them.
@@ -188,23 +188,22 @@ class Gallery:
             ValueError: As `search`.
         """
         row = self._vectors("query", np.asarray(query)[None])
-        now, proposed = self._proposed(row, k, [_ids("sets", each) for each in sets])
-        best = [self._rank(now, row, k, [places]) for places in proposed[0]]
+        best = self._best(row, k, [_ids("sets", each) for each in sets])
         return [(ids[ids >= 0], cosines[ids >= 0]) for ids, cosines in best]
 
-    def _proposed(self, rows: Floats, k: int, wanted: Sequence[Ids | None]) -> tuple[_Snapshot, list[list[Ids]]]:
-        """The gallery as it is now; for each query, and each choice of ids, the places to be looked at closely."""
+    def _best(self, rows: Floats, k: int, wanted: Sequence[Ids | None]) -> list[tuple[Ids, Floats]]:
+        """The first k of all queries, for each choice of ids."""
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         with self._lock:
             now = self._snapshot()
             masks = [now.alive if each is None else self._mask(each) for each in wanted]
-            if now.inverted is not None:  # FAISS cannot add to an inverted file while it is searched
-                probed = [self._probe(now, rows, k, mask) for mask in masks]
-                return now, [list(each) for each in zip(*probed, strict=True)]
+            if now.inverted is not None:  # FAISS cannot add to an inverted file while it is searched or read
+                return [self._rank(now, rows, k, self._probe(now, rows, k, mask)) for mask in masks]
         tail = now.tail[: now.count - now.sealed]
         with one_thread():
-            return now, [candidates(now.blocks, tail, row[None], k, masks) for row in rows]
+            found = [candidates(now.blocks, tail, row[None], k, masks) for row in rows]
+            return [self._rank(now, rows, k, places) for places in zip(*found, strict=True)]
 
     def _rank(self, now: _Snapshot, rows: Floats, k: int, proposed: Sequence[Ids]) -> tuple[Ids, Floats]:
         """The first k of the places proposed for each query."""

@@ -108,11 +108,11 @@ class Desk:
         config = self.config
         return ZoneInfo("UTC") if config is None else config.site.zone
 
-    def caller_of(self, request: Request) -> Caller | None:
-        """Who asks; None when nobody has logged in who must."""
+    def caller_of(self, request: Request, *, asks: bool = True) -> Caller | None:
+        """Who asks, or listens since; None when nobody has logged in who must, or the session is over."""
         if self.users is None:
             return Caller(LOCAL_USER, Role.ADMIN, None, self._local_csrf)
-        return self.sessions.caller_of(request.cookies.get(COOKIE, ""), self.users)
+        return self.sessions.caller_of(request.cookies.get(COOKIE, ""), self.users, asks=asks)
 
     def actor(self, caller: Caller, *, case_id: str | None = None, purpose: str | None = None) -> Actor:
         """Who does something, for the audit; where nobody logs in, the user of this process."""

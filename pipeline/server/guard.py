@@ -22,7 +22,8 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 MOST_JSON = 262_144  # bytes
 _DEEPEST_JSON = 32
 _FORM_OVERHEAD = 65_536  # of a form around the file in it
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# A string that has no end goes on to the end of the body, and is not tried again from each of its quotes.
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:;"

@@ -98,7 +98,7 @@ class Hub:
             for missed in await self._missed(seen):
                 if listener.wants(missed):
                     yield missed.text()
-            while not await request.is_disconnected() and self._desk.caller_of(request) is not None:
+            while not await request.is_disconnected() and self._still_there(request):
                 try:
                     async with asyncio.timeout(_ALIVE_SECONDS):
                         event = await listener.events.get()
@@ -110,6 +110,10 @@ class Hub:
                 yield event.text()
         finally:
             self._listeners.discard(listener)
+
+    def _still_there(self, request: Request) -> bool:
+        """Whether the session goes on: who only listens does not keep it from ending."""
+        return self._desk.caller_of(request, asks=False) is not None
 
     async def _missed(self, seen: str) -> list[_Event]:
         """What came after a tracklet, when somebody was cut off."""

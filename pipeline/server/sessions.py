@@ -48,8 +48,14 @@ class Sessions:
             self._sessions[_key(token)] = made
         return token
 
-    def caller_of(self, token: str, users: Users) -> Caller | None:
-        """Whose session it is; None when it is unknown or over, or the user is gone or has another password."""
+    def caller_of(self, token: str, users: Users, *, asks: bool = True) -> Caller | None:
+        """Whose session it is; None when it is unknown or over, or the user is gone or has another password.
+
+        Args:
+            token: Of the cookie.
+            users: As they are now.
+            asks: Whether this is a request, from which the time without one counts anew.
+        """
         key = _key(token)
         with self._lock:
             found = self._sessions.get(key)
@@ -65,7 +71,8 @@ class Sessions:
             ):
                 del self._sessions[key]
                 return None
-            found.seen = time.monotonic()
+            if asks:
+                found.seen = time.monotonic()
             return Caller(found.user, user.role, user.camera_set, found.csrf, key, found.expires)
 
     def end(self, key: str) -> None:

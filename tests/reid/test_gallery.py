@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -362,3 +363,31 @@ def test_several_sets_in_one_pass_get_what_each_gets_alone() -> None:
         gallery.search_each(vectors[0], 0, sets)
     with pytest.raises(ValueError, match=r"query must be \(n, 24\)"):
         gallery.search_each(vectors[0, :5], 1, sets)
+
+
+def test_an_inverted_file_is_read_only_while_nobody_adds_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAISS moves its lists when it grows: a search that reads them meanwhile may read what is no longer there."""
+    gallery = Gallery(8, approximation=Approximation(beyond=4096))
+    rows = np.random.default_rng(0).normal(size=(5000, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    gallery.add(np.arange(5000), rows)
+    assert not gallery.is_exact
+    free = []
+    read = Gallery._reconstruct
+
+    def others_may_add() -> bool:
+        taken = gallery._lock.acquire(blocking=False)
+        if taken:
+            gallery._lock.release()
+        return taken
+
+    def watched(self: Gallery, *asked: Any) -> Any:
+        with ThreadPoolExecutor(1) as other:
+            free.append(other.submit(others_may_add).result())
+        return read(self, *asked)
+
+    monkeypatch.setattr(Gallery, "_reconstruct", watched)
+    gallery.search(rows[:2], 3)
+    gallery.search_each(rows[0], 3, [np.arange(100), np.arange(4000)])
+    assert free
+    assert not any(free)

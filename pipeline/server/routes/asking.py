@@ -34,11 +34,12 @@ Decider: TypeAlias = Annotated[Caller, Depends(Needs(Permission.DECIDE))]
 DeciderOfAll: TypeAlias = Annotated[Caller, Depends(Needs(Permission.DECIDE, all_cameras=True))]
 CaseReader: TypeAlias = Annotated[Caller, Depends(Needs(Permission.CASES))]
 Investigator: TypeAlias = Annotated[Caller, Depends(Needs(Permission.EVIDENCE))]
+InvestigatorOfAll: TypeAlias = Annotated[Caller, Depends(Needs(Permission.EVIDENCE, all_cameras=True))]
 Auditor: TypeAlias = Annotated[Caller, Depends(Needs(Permission.AUDIT, all_cameras=True))]
 ConfigReader: TypeAlias = Annotated[Caller, Depends(Needs(Permission.CONFIG, all_cameras=True))]
 
 __all__ = [
     "PROBLEMS", "Anybody", "AtSite", "Auditor", "CameraId", "CaseId", "CaseReader", "ConfigReader", "CursorText",
-    "Decider", "DeciderOfAll", "ExportId", "Investigator", "Limit", "Looker", "PersonName", "QueryId", "Seeker",
-    "TheDesk", "TrackletId",
+    "Decider", "DeciderOfAll", "ExportId", "Investigator", "InvestigatorOfAll", "Limit", "Looker", "PersonName",
+    "QueryId", "Seeker", "TheDesk", "TrackletId",
 ]  # fmt: skip

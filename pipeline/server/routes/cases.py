@@ -16,6 +16,7 @@ from pipeline.server.routes.asking import (
     CursorText,
     ExportId,
     Investigator,
+    InvestigatorOfAll,
     Limit,
     TheDesk,
     TrackletId,
@@ -40,6 +41,11 @@ async def open_case(desk: TheDesk, caller: Investigator, asked: NewCase) -> dict
     """Begin a case, or open a closed one again; what is in it is neither aged nor erased."""
 
     def job(store: Store) -> dict[str, Any]:
+        there = next((each for each in Cases(store).all() if each.case_id == asked.case_id), None)
+        if there is not None and there.closed is None:
+            raise ProblemError(HTTPStatus.CONFLICT, f"case {asked.case_id} is open already; take another name")
+        if there is not None and caller.cameras is not None:
+            raise ProblemError(HTTPStatus.FORBIDDEN, "who opens a closed case again must see all cameras")
         Cases(store, desk.audit(store)).open(asked.case_id, asked.title, desk.actor(caller))
         return case_details(desk, store, caller, asked.case_id)
 
@@ -84,7 +90,7 @@ async def release(desk: TheDesk, caller: Investigator, case_id: CaseId, tracklet
 
 
 @router.post("/cases/{case_id}/close", response_model=CaseDetails)
-async def close_case(desk: TheDesk, caller: Investigator, case_id: CaseId) -> dict[str, Any]:
+async def close_case(desk: TheDesk, caller: InvestigatorOfAll, case_id: CaseId) -> dict[str, Any]:
     """End a case: what is in it may be aged and erased again."""
 
     def job(store: Store) -> dict[str, Any]:

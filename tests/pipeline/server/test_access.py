@@ -314,3 +314,19 @@ def test_a_forged_cookie_is_nobodys(site: Site) -> None:
         site.client.raw.cookies.clear()
         site.client.raw.cookies.set("session", token)
         assert site.client.get("/session").status_code == 401
+
+
+def test_nobody_takes_an_open_case_over_nor_ends_holds_on_cameras_unseen(site: Site) -> None:
+    site.prepare()
+    for limited, again in ((True, 403), (False, 201)):
+        site.act_as(USERS_OF[Role.OPERATOR, limited])
+        assert site.client.post("/cases", {"case_id": "c1", "title": "mine"}).status_code == 409
+        with Store.edit(site.root) as store:
+            assert next(each.title for each in Cases(store).all() if each.case_id == "c1") == "the gate"
+            Cases(store).close("c1", Actor("test"))
+        assert site.client.post("/cases", {"case_id": "c1", "title": "mine"}).status_code == again
+        site.prepare()
+    site.act_as(USERS_OF[Role.OPERATOR, True])
+    assert site.client.post("/cases/c1/close").status_code == 403
+    with Store.read(site.root) as store:
+        assert len(Cases(store).held()) >= 2

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import ServerConfig
 from pipeline.server.roles import Role
+from pipeline.server.sessions import Sessions
 from pipeline.server.users import USERS, Users
 from tests.pipeline.server.client import API, PASSWORD
 from tests.pipeline.server.conftest import Serve, add_users
@@ -65,6 +67,18 @@ def test_idle_and_old_sessions_end(ann: Path, serve: Serve) -> None:
         client.raw.cookies.clear()
         client.raw.cookies.set("session", token or "gone")
         assert client.get("/session").status_code == 401
+
+
+def test_who_only_listens_does_not_keep_a_session(ann: Path) -> None:
+    """An open stream of events looks whether the session goes on; a request makes the time count anew."""
+    users = Users(ann / USERS)
+    sessions = Sessions(ServerConfig(idle_minutes=0.3 / 60))
+    token = sessions.begin("ann", users)
+    for asks in (True, False):
+        time.sleep(0.2)
+        assert sessions.caller_of(token, users, asks=asks) is not None
+    time.sleep(0.2)
+    assert sessions.caller_of(token, users, asks=False) is None
 
 
 def test_passwords_cannot_be_tried_for_long(ann: Path, serve: Serve) -> None:
