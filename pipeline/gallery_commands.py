@@ -235,7 +235,8 @@ def _erased(done: Erased, *, dry_run: bool) -> str:
     if done.persons:
         lines.append(f"of whom nothing is left: {', '.join(map(person_name, done.persons))}")
     if done.pictures or done.set_aside:
-        lines.append(f"pictures and set-aside files that show them: {', '.join((*done.pictures, *done.set_aside))}")
+        whole = ", ".join((*done.pictures, *done.set_aside))
+        lines.append(f"{'would be removed' if dry_run else 'removed'} whole, for they may show them: {whole}")
     return "\n".join([*lines, *(f"  {each}" for each in done.tracklets)] if dry_run else lines)
 
 

@@ -203,7 +203,7 @@ class Gallery:
         tail = now.tail[: now.count - now.sealed]
         with one_thread():
             found = [candidates(now.blocks, tail, row[None], k, masks) for row in rows]
-            return [self._rank(now, rows, k, places) for places in zip(*found, strict=True)]
+            return [self._rank(now, rows, k, [each[choice] for each in found]) for choice in range(len(wanted))]
 
     def _rank(self, now: _Snapshot, rows: Floats, k: int, proposed: Sequence[Ids]) -> tuple[Ids, Floats]:
         """The first k of the places proposed for each query."""
