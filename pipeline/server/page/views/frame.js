@@ -33,14 +33,17 @@ function begin(body, cameras, finish, given) {
     : cameras[0].camera_id;
   const place = h("div", { class: "stack loose" });
   const open = async () => {
+    const wanted = choice.value;
+    const chosen = () => choice.value === wanted; // else an answer that came late would show another camera
     replace(place, waiting());
     try {
-      const recording = await api.recording(choice.value);
-      const { first } = cameras.find((camera) => camera.camera_id === choice.value);
+      const recording = await api.recording(wanted);
+      if (!chosen()) return;
+      const { first } = cameras.find((camera) => camera.camera_id === wanted);
       const seconds = first ? (Date.parse(first) - Date.parse(recording.start)) / 1000 + INTO_VIEW : 0;
       replace(place, player(recording, finish, seconds));
     } catch (error) {
-      replace(place, problem(error));
+      if (chosen()) replace(place, problem(error));
     }
   };
   choice.addEventListener("change", () => open());
