@@ -3,8 +3,8 @@
     python benchmarks/page.py [--gallery runs/demo] [--times 9] [--json benchmarks/results/page.json]
 
 The server is a process of its own, `run_pipeline.py serve`, on the loopback interface. Each view has a browser context
-of its own, that is a window without anything cached. The window stands open for some seconds before: opening it costs
-Chromium itself about a second of computing, mostly for its own tool bar. Counted is, by the page's clock, from the
+of its own, that is a window without anything cached. The window stands open for some seconds before: opening it keeps
+the processor busy with Chromium's own bars. Counted is, by the page's clock, from the
 start of the navigation until the pictures of whoever was seen last that are in view have come. The default gallery is
 that of `make demo`; its people are synthetic.
 """

@@ -4,14 +4,13 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
+_M_ARENA_MAX = -8  # of malloc.h
+_ARENAS = 2
+
 
 def _find_trim() -> Callable[[int], int] | None:
     trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)
     return trim if callable(trim) else None
-
-
-_M_ARENA_MAX = -8  # of malloc.h
-_ARENAS = 2
 
 
 def share_arenas() -> bool:

@@ -279,7 +279,7 @@ def _offsets(moments: Ints, zone: ZoneInfo) -> Ints:
         return moments
     quarters = moments // _QUARTER_US
     first = int(quarters.min())
-    used = np.flatnonzero(np.bincount(quarters - first))  # np.unique sorts, which takes many times as long
+    used = np.flatnonzero(np.bincount(quarters - first))  # np.unique would sort them all
     offsets = np.zeros(used[-1] + 1, np.int64)
     for each in used.tolist():
         offset = from_us((first + each) * _QUARTER_US).astimezone(zone).utcoffset() or timedelta()

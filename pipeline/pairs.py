@@ -252,8 +252,8 @@ class Pair:
     def _decide(self, camera: str, *, at_the_end: bool = False) -> list[tuple[float, float | None]]:
         """Count the frames of a camera that are paired, once they are old enough.
 
-        They wait as long as times are remembered: clocks are known better in the midst of what a fit has looked at than
-        at its end, and hardly at all before the first one.
+        They wait nearly as long as times are remembered: clocks are known better in the midst of what a fit has looked
+        at than at its end, and hardly at all before the first one.
         """
         side = self._sides[camera]
         decided: list[tuple[float, float | None]] = []

@@ -168,7 +168,8 @@ def fit(first: Motion, second: Motion, *, known: ClockFit | None = None) -> Cloc
     rows = _Signals.of(first, second, seconds=_SPAN_SECONDS, rows=True)
     if rows is not None:
         finer = rows.climb(skew, drift)
-        if finer[2] >= _LEAST_OF_ROWS and abs(finer[0] - skew) <= _MOST_REFINED:
+        near = abs(finer[0] - skew) <= _MOST_REFINED and abs(finer[1]) <= 1.5 * _MOST_DRIFT
+        if near and finer[2] >= _LEAST_OF_ROWS:
             skew, drift = finer[:2]
     return ClockFit(pair.at, skew, drift, agreement)
 

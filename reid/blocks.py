@@ -1,7 +1,7 @@
 """Blocks of a gallery, and which of their rows could be among the nearest of a query.
 
 A block keeps its rows twice: in half precision, which is what the gallery holds, and in eight bits, with a scale for
-each dimension. Eight bits tell a cosine in a quarter of the time, off by at most what rounding took from the row and
+each dimension. Eight bits tell a cosine in less time, off by at most what rounding took from the row and
 from the query (Cauchy and Schwarz). So only the best by eight bits are looked up in half precision, and more of them
 for as long as one that was not looked up could come before those that were.
 """

@@ -103,6 +103,14 @@ def test_the_page_on_search_has_the_figures_of_its_benchmark() -> None:
     )
 
 
+def test_readme_has_the_gain_of_the_option_that_helps() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = json.loads((ROOT / "benchmarks" / "results" / "table_plus.json").read_text(encoding="utf-8"))["rows"]
+    gain = next(row for row in rows if row["row"].startswith("+ grey"))["gain"]
+    gains = [gain[direction][figure]["mean"] for direction in ("I2V", "V2I") for figure in ("rank1", "mAP")]
+    assert f"by {min(gains):.1f} to {max(gains):.1f} points of Rank-1 and mAP over three seeds" in readme
+
+
 def test_readme_says_what_the_last_measurements_of_streams_soak_and_server_say() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     found = {
@@ -116,6 +124,9 @@ def test_readme_says_what_the_last_measurements_of_streams_soak_and_server_say()
     soak = found["soak"]
     assert f"rose by {soak['rss_slope_mb_a_minute']:.1f} MB a minute where 1 was wanted" in readme
     assert f"the end took {soak['stop_seconds']:.1f} s of 5" in readme
+    view = json.loads((ROOT / "benchmarks" / "results" / "page.json").read_text(encoding="utf-8"))["first_view"]
+    page = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
+    assert f"{view['seconds']['median']:.2f} s and {view['bytes'] / 1000:.0f} kB" in page
     readers, eager = found["server"]["readers"], found["server"]["without_a_pause"]
     assert (
         f"who look at an answer for {readers['think_seconds']:.0f} s, wait {readers['p95_ms']:.0f} ms at p95" in readme
