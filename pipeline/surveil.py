@@ -117,16 +117,19 @@ def surveil(batches: Iterable[Sequence[Frame]], line: Line, observer: Observer) 
         those that ``Line.spare`` was told of.
 
     Raises:
-        PipelineError: What is not one camera's fault.
+        PipelineError: What is not one camera's fault; what was finished or open by then is handed on before, as far as
+            the stages it needs still work.
     """
     spine = _Spine(line, observer)
-    for batch in batches:
-        for finished in spine.track(batch):
-            yield from spine.collect(finished)
-        yield from spine.identify_overdue()
-    for builder in line.builders.values():
-        yield from spine.collect(builder.flush())
-    yield from spine.identify_waiting()
+    try:
+        for batch in batches:
+            for finished in spine.track(batch):
+                yield from spine.collect(finished)
+            yield from spine.identify_overdue()
+    except PipelineError:
+        yield from spine.end()
+        raise
+    yield from spine.end()
 
 
 def tracked(
@@ -200,11 +203,22 @@ class _Spine:
             rejected: list[Found] = [item for item in batch if isinstance(item, RejectedTracklet)]
             yield rejected + self._identify([item for item in batch if isinstance(item, Tracklet)])
 
+    def end(self) -> Iterator[list[Found]]:
+        """Finish what is open, and identify whatever waits."""
+        for builder in self.line.builders.values():
+            yield from self.collect(builder.flush())
+        yield from self.identify_waiting()
+
     def _process(self, frames: Sequence[Frame]) -> Iterator[Sequence[Finished]]:
         groups = [frames] if self.line.detector.together else [[frame] for frame in frames]
         for group in groups:
             # All of them are tracked before the first of their tracklets is embedded: none grows old by that.
-            yield from [self._track(frame, detections) for frame, detections in self._detect(self.line.fresh(group))]
+            finished: list[list[Finished]] = []
+            try:
+                for frame, detections in self._detect(self.line.fresh(group)):
+                    finished.append(self._track(frame, detections))  # noqa: PERF401 (kept when a later one ends the run)
+            finally:
+                yield from finished
 
     def _detect(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, Detections | Exception]]:
         """Together; when that fails one by one, so that the error stays with its frame."""

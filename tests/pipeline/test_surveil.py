@@ -204,6 +204,28 @@ def test_what_is_everybodys_fault_ends_the_line() -> None:
         run([frame("gate", 0)], line)
 
 
+def test_an_error_that_ends_the_line_loses_neither_what_was_finished_in_its_batch_nor_what_was_open() -> None:
+    class Full(SameTrack):
+        def update(self, detections: Detections, *, pts_seconds: float) -> Tracks:
+            if pts_seconds >= 2.0:
+                raise ResourceError("out of memory on the device")
+            return super().update(detections, pts_seconds=pts_seconds)
+
+    line = make_line(["gate", "yard", "dock"])
+    line.trackers["dock"] = Full()
+    gone = [frame("gate", index, somebody=index < 12) for index in range(21)]  # ends in the batch of the error
+    here = [frame(camera, index) for camera in ("yard", "dock") for index in range(21)]
+    frames = sorted([*gone, *here], key=lambda each: each.index)
+    found: list[Found] = []
+    with pytest.raises(ResourceError, match="on the device"):
+        for each in surveil(batched(frames, 63), line, Notes()):
+            found += each
+    assert sorted((item.tracklet.camera_id, len(item.tracklet.frame_index)) for item in found) == [
+        ("dock", 20), ("gate", 12), ("yard", 21),
+    ]  # fmt: skip
+    assert all(isinstance(item, Sighting) for item in found)
+
+
 def test_a_tracklet_that_cannot_be_embedded_is_kept_with_its_reason_and_the_others_are_identified() -> None:
     class Picky(CountingExtractor):
         def extract(self, clips: Sequence[Sequence[Image]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
