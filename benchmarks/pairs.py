@@ -1,6 +1,6 @@
 """Two cameras at one place whose clocks differ: what the program finds out about clocks, frames and people.
 
-    python benchmarks/pairs.py [--skew 0.3] [--drift 0.005] [--seconds 120] [--seed 2718] [--others 5] [--json FILE]
+    python benchmarks/pairs.py [--skew 0.3] [--drift 0.005] [--seconds 240] [--seed 2718] [--others 5] [--json FILE]
 
 Simulated people (synthetic; of the simulator's namespace "site") walk before an RGB and a thermal camera of the same
 view, each filmed at its own true moments. The thermal camera's clock is ahead by the skew and runs faster by the drift:
@@ -50,6 +50,7 @@ PHASE = 0.037  # seconds by which the thermal camera's shutter is later
 SEED = 2718
 MOST_ERROR_MS = 20.0
 LEAST_RIGHT = 0.99
+NEARLY = f"paired_rightly_or_{MOST_ERROR_MS:g}_ms_too_far"
 CAMERAS = ("day", "night")
 
 Box = tuple[float, float, float, float]
@@ -166,7 +167,7 @@ def pair_again(cameras: dict[str, Any], skew: float, drift: float) -> dict[str, 
     return {
         "frames": len(decisions),
         "paired_rightly": round(float(np.mean(right)), 4),
-        f"paired_rightly_or_{MOST_ERROR_MS:g}_ms_too_far": round(float(np.mean(nearly)), 4),
+        NEARLY: round(float(np.mean(nearly)), 4),
         "wrong": {
             "before the clocks were compared": unknown,
             "without a partner": alone,
@@ -228,7 +229,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--skew", type=float, default=0.3, help="seconds")
     parser.add_argument("--drift", type=float, default=0.005, help="share")
-    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--seconds", type=float, default=240.0)
     parser.add_argument("--seed", type=int, default=SEED, help="of the people and their ways")
     parser.add_argument("--others", type=int, default=5, help="as many more films, of other people, are paired too")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "pairs.json")
@@ -242,9 +243,16 @@ def main() -> int:
     now = (datetime.fromisoformat(measured["at"]) - BEGIN).total_seconds() if measured["at"] else float("nan")
     true_skew = 1000 * (options.skew + options.drift * now)
     found = measured["skew_ms"] if measured["skew_ms"] is not None else float("nan")
+    films = others(options)
+    errors = [found - true_skew, *(np.nan if each["error_ms"] is None else each["error_ms"] for each in films)]
+
+    def least(key: str) -> bool:
+        return all(each[key] >= LEAST_RIGHT for each in (again, *films))
+
     kept = {
-        f"skew right within {MOST_ERROR_MS:g} ms": abs(found - true_skew) <= MOST_ERROR_MS,
-        f"{LEAST_RIGHT:.0%} of the frames paired rightly": again["paired_rightly"] >= LEAST_RIGHT,
+        f"skew right within {MOST_ERROR_MS:g} ms on every film": all(abs(each) <= MOST_ERROR_MS for each in errors),
+        f"{LEAST_RIGHT:.0%} of the frames paired rightly on every film": least("paired_rightly"),
+        f"{LEAST_RIGHT:.0%} on every film with the nearest, or one {MOST_ERROR_MS:g} ms farther": least(NEARLY),
     }
     result = {
         "benchmark": "pairs",
@@ -258,7 +266,7 @@ def main() -> int:
         "examples": examples,
         "examples_right": right_examples,
         "tracklets": tracklets,
-        "others": others(options),
+        "others": films,
         "kept": kept,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
