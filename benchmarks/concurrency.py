@@ -1,8 +1,9 @@
 """Eight processes search a gallery, and record each search, while one fills it at 50 tracklets a second (synthetic).
 
-Every reader follows the store with its own index, searches with a filter on the camera, and checks what it reads: the
-vector of each answer is the one that its tracklet was given, its crops are there and whole, nothing that was seen is
-gone again. Anything else counts as a torn read. At the end the gallery must verify.
+Every reader is a searcher of its own, as the command line and the page have it, asks with a filter on the camera, and
+checks what it is told: vectors are those that their tracklets were given, the cosines of the first and the last answer
+are right, crops are there and whole, filters and index have the same rows, nothing that was seen is gone again.
+Anything else counts as a torn read. At the end the gallery must verify.
 
     python benchmarks/concurrency.py 300
 """
@@ -31,15 +32,18 @@ from made_up import CURVES, tracklet_of
 
 from pipeline.audit import Actor, Audit
 from pipeline.crop_files import read_crop
+from pipeline.filters import SearchFilter
 from pipeline.identify import Sighting
+from pipeline.query import SearchOptions
 from pipeline.reconcile import reconcile
 from pipeline.recovery import maintain, open_store
+from pipeline.replies import search_record, search_reply
 from pipeline.retention import Retention, RetentionRules
+from pipeline.search import Searcher
 from pipeline.sinks import EventLog
-from pipeline.store import Cursor, Store, StoredTracklet
+from pipeline.store import Store
 from reid.calibration import Calibration
 from reid.embedding import rounded
-from reid.gallery import Gallery
 from reid.modality import Modality
 
 RESULT = Path(__file__).parent / "results" / "concurrency.json"
@@ -75,15 +79,14 @@ class Seen:
 
 
 class Reader:
-    """Follows, searches, checks."""
+    """Searches as a program does, and checks what it is told."""
 
     def __init__(self, root: Path, seed: int, *, pause: float) -> None:
         self._store = Store.edit(root)
         self._audit = Audit(self._store)
         self._rng = np.random.default_rng(seed)
-        self._gallery = Gallery(DIMENSION)
-        self._known: dict[int, StoredTracklet] = {}
-        self._cursor = Cursor()
+        self._searcher = Searcher(self._store, Calibration(CURVES))
+        self._names: dict[int, str] = {}
         self._pause = pause
         self.seen = Seen()
 
@@ -92,42 +95,49 @@ class Reader:
         begun = time.time()
         while time.monotonic() < until:
             self._follow(begun)
-            if self._known:
+            if self._names:
                 self._search()
             time.sleep(self._pause)
-        self.seen.tracklets = len(self._known)
+        self.seen.tracklets = len(self._names)
         self._store.close()
 
     def _follow(self, begun: float) -> None:
-        changes = self._store.changes_since(self._cursor)
+        """What is new to the searcher: since when, under what name, and with which vector."""
+        self._searcher.refresh()
         now = time.time()
-        if changes.removed or changes.revised or (changes.rebuilt and self._known):
-            self.seen.torn.append("something changed that nobody changed")
-        self._gallery.add(changes.added.rows, changes.vectors)
-        for each, vector in zip(self._store.by_rows(changes.added.rows), changes.vectors, strict=True):
-            self._known[each.row] = each
+        rows = self._searcher.catalogue.rows.tolist()
+        if not set(self._names) <= set(rows):
+            self.seen.torn.append("something is gone that nobody removed")
+        if rows != list(range(1, len(rows) + 1)) or rows != self._searcher.gallery.ids.tolist():
+            self.seen.torn.append(f"{len(rows)} rows to filters, {len(self._searcher.gallery)} to the index")
+        new = rows[len(self._names) :]
+        found = self._store.by_rows(new)
+        for each, vector in zip(found, self._searcher.gallery.vectors(new), strict=True):
+            self._names[each.row] = each.tracklet_id
             made = ULID.from_str(each.tracklet_id.split("-")[1]).timestamp
             if made > begun:
                 self.seen.lags.append(now - made)
             if not np.array_equal(vector, vector_of(each.tracklet_id)):
                 self.seen.torn.append(f"{each.tracklet_id}: a vector that is not its own")
-        if self._cursor.row + len(changes.added) != changes.cursor.row:
-            self.seen.torn.append(f"{len(changes.added)} new rows between {self._cursor.row} and {changes.cursor.row}")
-        self._cursor = changes.cursor
 
     def _search(self) -> None:
-        rows = list(self._known)
-        asked = self._known[rows[int(self._rng.integers(len(rows)))]]
-        allowed = [row for row, each in self._known.items() if each.camera_id == asked.camera_id]
+        asked = self._names[int(self._rng.integers(len(self._names))) + 1]
+        camera = asked.split("-")[0]
+        wanted = SearchFilter(cameras=frozenset({camera}), include_own=True, top_k=10)
         started = time.perf_counter()
-        ids, cosines = self._gallery.search(vector_of(asked.tracklet_id)[None], 10, allowed)
-        answers = [self._known[row].tracklet_id for row in ids[0].tolist() if row >= 0]
-        details = {"query": asked.tracklet_id, "filters": {"cameras": [asked.camera_id]}, "answers": answers}
-        self._audit.record(BENCH, "search", details, subjects=sorted({asked.tracklet_id, *answers}))
+        found = self._searcher.by_tracklet(asked, wanted)
+        plain = search_reply(found)
+        details, subjects = search_record(wanted, SearchOptions(), plain)
+        self._audit.record(BENCH, "search", details, subjects=subjects)
         self.seen.searches.append(time.perf_counter() - started)
-        if answers[0] != asked.tracklet_id or not cosines[0, 0] > 0.99:
-            self.seen.torn.append(f"{asked.tracklet_id} is not the nearest to itself")
-        self._look_up(answers[0])
+        if any(answer.camera_id != camera for answer in found.answers):
+            self.seen.torn.append(f"{asked}: an answer that the filter forbids")
+        best, last = found.answers[0], found.answers[-1]
+        if best.tracklet_id != asked or not best.cosine > 0.99:
+            self.seen.torn.append(f"{asked} is not the nearest to itself")
+        if abs(last.cosine - float(vector_of(asked) @ vector_of(last.tracklet_id))) > 1e-3:
+            self.seen.torn.append(f"{asked}: the cosine to {last.tracklet_id} is not {last.cosine}")
+        self._look_up(best.tracklet_id)
 
     def _look_up(self, name: str) -> None:
         found = self._store.tracklet(name)

@@ -1,41 +1,42 @@
-"""Who of the people seen in colour by day was on the infrared cameras afterwards? Reads the gallery of a run.
+"""Who of the people seen in colour by day was on the infrared cameras afterwards? Its searches are in the audit.
 
-python examples/night_search.py runs/demo --day gate
+python examples/night_search.py runs/demo --day gate --purpose "theft at the gate"
 """
 
 import argparse
 from itertools import groupby
 from pathlib import Path
 
-from pipeline.errors import UsageError
+from pipeline.audit import Actor
+from pipeline.errors import PipelineError, UsageError
 from pipeline.filters import SearchFilter
+from pipeline.gallery_commands import recorded
 from pipeline.identify import person_name
 from pipeline.query import SearchOptions, read_config, search_rules
+from pipeline.replies import search_record, search_reply
 from pipeline.search import Answer, Searcher
 from pipeline.store import Store, StoredTracklet, TrackletFilter
 from reid.modality import Modality
 
-INFRARED = frozenset({Modality.NIR, Modality.THERMAL})
 
-
-def story(run: Path, camera: str, *, least: float, most: int = 8) -> list[str]:
+def story(run: Path, camera: str, *, purpose: str | None = None, least: float, most: int = 8) -> list[str]:
     """For each person whom ``camera`` saw: when, and where on the infrared cameras since, as the night went on."""
-    lines: list[str] = []
+    lines, infrared = list[str](), frozenset({Modality.NIR, Modality.THERMAL})
     rules = search_rules(read_config(run), SearchOptions())
-    with Store.read(run) as store:
-        known = store.cameras()
-        if camera not in known:
+    with Store.read(run) as store, recorded(run, Actor.here(purpose=purpose)) as record:
+        if camera not in (known := store.cameras()):
             raise UsageError(f"--day {camera}: no such camera in {run}; there are {', '.join(known) or 'none'}")
         searcher = Searcher(store, store.calibration, rules=rules)
         seen = store.tracklets(TrackletFilter(cameras=frozenset({camera})))
         for person, own in groupby(sorted(seen, key=lambda each: each.person_id or 0), key=lambda each: each.person_id):
             views = list(own)
-            wanted = SearchFilter(modalities=INFRARED, start=max(view.end for view in views), top_k=most)
+            wanted = SearchFilter(modalities=infrared, start=max(view.end for view in views), top_k=most)
             found = searcher.by_examples([searcher.example_of(view.tracklet_id) for view in views], wanted)
+            record("search", *search_record(wanted, SearchOptions(), search_reply(found)))
             times = ", ".join(f"{view.start.astimezone(rules.zone):%H:%M:%S}" for view in views)
-            lines += [f"{person_name(person or 0)}, by day at {camera} at {times}:"]
             likely = sorted((each for each in found.answers if each.probability >= least), key=lambda each: each.start)
-            lines += [_sighting(each, views) for each in likely] or ["  not seen again with confidence"]
+            told = [_sighting(each, views) for each in likely] or ["  not seen again with confidence"]
+            lines += [f"{person_name(person or 0)}, by day at {camera} at {times}:", *told]
     return lines
 
 
@@ -50,9 +51,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--day", required=True, metavar="CAMERA", help="the colour camera")
+    parser.add_argument("--purpose", help="why you search, for the audit")
     parser.add_argument("--least", type=float, default=0.3, help="least probability to tell")
     options = parser.parse_args()
     try:
-        print("\n".join(story(options.run, options.day, least=options.least)))
-    except UsageError as error:
+        print(*story(options.run, options.day, purpose=options.purpose, least=options.least), sep="\n")
+    except PipelineError as error:
         parser.error(str(error))

@@ -66,6 +66,7 @@ RESULTS = (
     "matches.png", "report.json", EXAMPLES, CONFIG, IDENTITY, CASES_COPY, AUDIT_COPY, RESERVE, SET_ASIDE,
 )  # fmt: skip
 _REPORT_SECONDS = 60.0  # between two reports of a run that goes on
+_TRIM_SECONDS = 10.0  # between two returns of freed memory: some milliseconds each
 _FAULTS_IN_A_ROW = 3  # and a camera is given up
 
 
@@ -298,6 +299,7 @@ class _Run:
     processed: int = 0
     expected: int | None = None
     reported_at: float = field(default_factory=time.monotonic)
+    trimmed_at: float = field(default_factory=time.monotonic)
 
     def process(self, sources: Sequence[Source]) -> None:
         """Run the line until the frames end, or somebody wants it to."""
@@ -389,9 +391,11 @@ class _Run:
                 return
             self._take_over_new_config()
             self.retention.tick()  # also where nobody comes
+            if time.monotonic() - self.trimmed_at > _TRIM_SECONDS:
+                self.trimmed_at = time.monotonic()
+                give_back_freed_memory()
             if time.monotonic() - self.reported_at > _REPORT_SECONDS:
                 self.reported_at = time.monotonic()
-                give_back_freed_memory()
                 if self.live:
                     self.write_report()
                     self._count_gallery()

@@ -216,7 +216,7 @@ class _Spine:
             finished: list[list[Finished]] = []
             try:
                 for frame, detections in self._detect(self.line.fresh(group)):
-                    finished.append(self._track(frame, detections))  # noqa: PERF401 (kept when a later one ends the run)
+                    finished.append(self._track(frame, detections))  # kept, when a later one ends the run
             finally:
                 yield from finished
 

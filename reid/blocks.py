@@ -1,13 +1,14 @@
 """Blocks of a gallery, and which of their rows could be among the nearest of a query.
 
-A block keeps its rows twice: in half precision, which is what the gallery holds, and in eight bits, with a scale for
-each dimension. Eight bits tell a cosine in less time, off by at most what rounding took from the row and
-from the query (Cauchy and Schwarz). So only the best by eight bits are looked up in half precision, and more of them
-for as long as one that was not looked up could come before those that were.
+A block keeps its rows twice: in half precision, which is what the gallery holds, and, once there was time for it, in
+eight bits, with a scale for each dimension. Eight bits tell a cosine in less time, off by at most what rounding took
+from the row and from the query (Cauchy and Schwarz). So only the best by eight bits are looked up in half precision,
+and more of them for as long as one that was not looked up could come before those that were.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import faiss
@@ -25,7 +26,6 @@ ROWS = 4096  # of a block
 # float32 dot products of unit vectors are off by far less than this at any dimension in use.
 FLOAT32_MARGIN = 1e-4
 _LARGEST = 127  # of eight bits
-_MAGNITUDE = 0x7FFF  # of a half: as integers, they are in the order of the numbers
 _AT_A_TIME = 512  # rows that are rounded while they are in the cache
 _FEW = 512  # rows: of so few it is quicker to read the halves at once
 _DEEP = 4  # times as many at the next look; and who wants more than one row of so many is not helped by eight bits
@@ -53,33 +53,62 @@ def floats(rows: Halves) -> Floats:
     return found
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rounded:
+    """The rows of a block in eight bits.
+
+    Attributes:
+        index: Of them.
+        scale: What one step is, (d,).
+        lost: Length of the longest difference to a row.
+        longest: Length of the longest row, in steps.
+    """
+
+    index: Any
+    scale: Floats
+    lost: float
+    longest: float
+
+
 class Block:
     """`ROWS` rows of unit length that do not change, numbered from 0."""
 
     def __init__(self, rows: Halves) -> None:
         """Keep them, (ROWS, d)."""
-        self._halves = _index(rows.shape[1], _FAISS.ScalarQuantizer.QT_fp16)
+        self._dimension = rows.shape[1]
+        self._halves = _index(self._dimension, _FAISS.ScalarQuantizer.QT_fp16)
         self._halves.add_sa_codes(np.ascontiguousarray(rows).view(np.uint8))
-        self._bytes = _index(rows.shape[1], _FAISS.ScalarQuantizer.QT_8bit_direct_signed)
-        parts = np.split(rows.view(np.int16), ROWS // _AT_A_TIME)
-        most = np.max([(part & _MAGNITUDE).max(axis=0) for part in parts], axis=0).view(np.float16)
-        self._scale: Floats = np.maximum(most.astype(np.float32), 1e-6) / np.float32(_LARGEST)
-        self._lost = self._longest = 0.0
-        with one_thread():
-            self._bytes.add_sa_codes(self._rounded())
+        self._rounded: _Rounded | None = None
 
-    def _rounded(self) -> NDArray[np.uint8]:
-        """The rows in eight bits; notes how much is lost at most."""
-        codes = np.empty((ROWS, len(self._scale)), np.uint8)
-        rows, whole = np.empty((2, _AT_A_TIME, len(self._scale)), np.float32)
-        for begin in range(0, ROWS, _AT_A_TIME):
-            self._halves.reconstruct_n(begin, _AT_A_TIME, rows)
-            np.rint(np.multiply(rows, 1 / self._scale, out=whole), out=whole)
+    @property
+    def is_rounded(self) -> bool:
+        """Whether it has its rows in eight bits; until then each search looks at all of them in half precision."""
+        return self._rounded is not None
+
+    def round(self) -> None:
+        """Make the rows in eight bits; searches under way go on without them."""
+        parts = [self._read(begin) for begin in range(0, ROWS, _AT_A_TIME)]
+        most = np.max([np.abs(part).max(axis=0) for part in parts], axis=0)
+        scale: Floats = np.maximum(most, 1e-6) / np.float32(_LARGEST)
+        codes = np.empty((ROWS, self._dimension), np.uint8)
+        lost = longest = 0.0
+        whole = np.empty((_AT_A_TIME, self._dimension), np.float32)
+        for number, rows in enumerate(parts):
+            begin = number * _AT_A_TIME
+            np.rint(np.multiply(rows, 1 / scale, out=whole), out=whole)
             np.add(whole, _LARGEST + 1, out=codes[begin : begin + _AT_A_TIME], casting="unsafe")
-            self._longest = max(self._longest, _longest(whole))
-            np.subtract(np.multiply(whole, self._scale, out=whole), rows, out=whole)
-            self._lost = max(self._lost, _longest(whole))
-        return codes
+            longest = max(longest, _longest(whole))
+            np.subtract(np.multiply(whole, scale, out=whole), rows, out=whole)
+            lost = max(lost, _longest(whole))
+        index = _index(self._dimension, _FAISS.ScalarQuantizer.QT_8bit_direct_signed)
+        with one_thread():
+            index.add_sa_codes(codes)
+        self._rounded = _Rounded(index, scale, lost, longest)
+
+    def _read(self, begin: int) -> Floats:
+        rows = np.empty((_AT_A_TIME, self._dimension), np.float32)
+        self._halves.reconstruct_n(begin, _AT_A_TIME, rows)
+        return rows
 
     def rows(self, numbers: Ids) -> Floats:
         """As they are kept, (n, d)."""
@@ -93,14 +122,17 @@ class Block:
 
     def nearly_nearest(self, query: Floats, depth: int, allowed: Mask | None) -> tuple[Floats, Ids, float]:
         """The best `depth` by eight bits, as `nearest` gives them, and what no other row's cosine is above."""
-        scaled = query * self._scale
+        if self._rounded is None:
+            raise RuntimeError("the block was not rounded")
+        eight = self._rounded
+        scaled = query * eight.scale
         step = np.float32(max(float(np.abs(scaled).max()) / _LARGEST, 1e-30))
         whole = np.rint(scaled / step)
         how = None if allowed is None else _only(allowed)
-        nearly, numbers = self._bytes.search(whole, depth, params=how)
+        nearly, numbers = eight.index.search(whole, depth, params=how)
         best = np.zeros(ROWS, bool)
         best[numbers[0]] = True
-        off = self._lost * _longest(query) + self._longest * _longest(scaled - step * whole)
+        off = eight.lost * _longest(query) + eight.longest * _longest(scaled - step * whole)
         return *self.nearest(query, depth, best), float(nearly[0, -1] * step) + off + FLOAT32_MARGIN
 
 
@@ -172,7 +204,7 @@ def _first_look(block: Block, begin: int, query: Floats, depth: int, masks: Sequ
 
 def _best_of(block: Block, query: Floats, depth: int, allowed: Mask, available: int) -> tuple[Floats, Ids, float]:
     """About the best `depth` rows, maybe with some that are not allowed, and what no other row's cosine is above."""
-    if available > _FEW and _DEEP * depth <= available:
+    if block.is_rounded and available > _FEW and _DEEP * depth <= available:
         if available < _MOST_ALLOWED * ROWS:
             return block.nearly_nearest(query, depth, allowed)
         spread = 1 if available == ROWS else _MORE * ROWS / available

@@ -1,11 +1,13 @@
 """Vectors in, nearest vectors out: exact inner-product search over unit-length embeddings, with FAISS.
 
 Vectors are kept in half precision, as the store keeps them. The last few thousand wait in a plain array, where they
-are found at once; whenever it is full they become a block (``reid.blocks``). So putting one in takes as long at a
-million as at a thousand, and nobody who searches waits for it.
+are found at once; whenever it is full they become a block (``reid.blocks``), which a thread of its own makes quicker to
+search. So putting one in takes as long at a million as at a thousand, and nobody who searches waits for it.
 """
 
+import logging
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reid.blocks import ROWS, Block, Floats, Halves, Ids, Mask, candidates, floats, one_thread
+
+logger = logging.getLogger(__name__)
 
 _FAISS: Any = faiss  # it changes its constructors at run time, which its types do not say
 
@@ -74,9 +78,11 @@ class Gallery:
         self.dimension = dimension
         self._approximation = approximation
         self._lock = threading.RLock()
+        self._rounder: threading.Thread | None = None
         self._begin()
 
     def _begin(self) -> None:
+        self._unrounded: deque[Block] = deque()
         self._blocks: tuple[Block, ...] = ()
         self._tail: Floats = np.empty((ROWS, self.dimension), np.float32)
         self._sealed = self._count = self._live = 0
@@ -103,6 +109,13 @@ class Gallery:
     def is_exact(self) -> bool:
         """Whether every embedding is looked at, which only `Approximation` changes."""
         return self._inverted is None
+
+    def settle(self) -> None:
+        """Wait until every block is as quick to search as it can be. Answers are the same before."""
+        with self._lock:
+            rounder = self._round_beside()
+        if rounder is not None:
+            rounder.join()
 
     def add(self, ids: ArrayLike, vectors: ArrayLike) -> None:
         """Put embeddings in; all of them or, on error, none.
@@ -196,6 +209,7 @@ class Gallery:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         with self._lock:
+            self._round_beside()
             now = self._snapshot()
             masks = [now.alive if each is None else self._mask(each) for each in wanted]
             if now.inverted is not None:  # FAISS cannot add to an inverted file while it is searched or read
@@ -253,12 +267,33 @@ class Gallery:
         if self._inverted is not None:
             self._inverted.add(self._tail)
         else:
-            self._blocks = (*self._blocks, Block(self._tail.astype(np.float16) if whole is None else whole))
+            block = Block(self._tail.astype(np.float16) if whole is None else whole)
+            self._blocks = (*self._blocks, block)
+            self._unrounded.append(block)
         if whole is None:
             self._tail = np.empty_like(self._tail)
         self._sealed += ROWS
         if self._inverted is None and self._approximation and self._sealed >= self._approximation.beyond:
             self._invert(self._approximation)
+
+    def _round_beside(self) -> threading.Thread | None:
+        """Who rounds the blocks that are not yet; called with the lock. A program that searches once does not wait."""
+        if self._unrounded and self._rounder is None:
+            self._rounder = threading.Thread(target=self._round, name="gallery-rounder")
+            self._rounder.start()
+        return self._rounder
+
+    def _round(self) -> None:
+        while True:
+            with self._lock:
+                if not self._unrounded or not threading.main_thread().is_alive():  # the program wants to end
+                    self._rounder = None
+                    return
+                block = self._unrounded.popleft()
+            try:
+                block.round()
+            except MemoryError:
+                logger.warning("no memory to round a block of the gallery: searches in it stay slower, and as exact")
 
     def _invert(self, how: Approximation) -> None:
         """Move all blocks into an inverted file, trained on some of them."""
@@ -276,6 +311,7 @@ class Gallery:
             inverted.add(block.rows(np.arange(ROWS)))
         inverted.nprobe = max(1, round(how.probes * lists))
         self._inverted, self._blocks = inverted, ()
+        self._unrounded.clear()
 
     def _compact(self) -> None:
         """Write what is left anew."""

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.audit import Audit
 from pipeline.cli import main
+from pipeline.store import Store
 from tests.pipeline.recordings import write_thermal, write_video, write_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,9 +49,14 @@ def test_the_night_search_tells_of_each_person_seen_by_day(tmp_path: Path) -> No
         "--output", str(output), "--quiet", "--no-video",
     ]  # fmt: skip
     assert main(arguments) == 0
-    told = run("examples/night_search.py", str(output), "--day", "gate", "--least", "0")
+    told = run("examples/night_search.py", str(output), "--day", "gate", "--least", "0", "--purpose", "theft")
     assert "P0001, by day at gate at 14:00:0" in told
     assert "  dock (thermal) at 22:00:0" in told
+    with Store.read(output) as store:
+        rows = [row for row in Audit(store).rows() if row.action == "search"]
+    assert len(rows) == told.count(", by day at gate at")
+    assert {row.purpose for row in rows} == {"theft"}
+    assert rows[-1].details["answers"]
 
 
 @pytest.mark.parametrize(("folder", "camera"), [("run", "nosuch"), ("empty", "gate")])

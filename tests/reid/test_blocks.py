@@ -42,6 +42,8 @@ def test_nobody_who_is_among_the_first_is_missing_and_none_is_there_who_may_not_
     rng = np.random.default_rng(seed)
     rows = rows_like(kind, rng, 2 * ROWS + late, dimension)
     blocks = [Block(rows[begin : begin + ROWS]) for begin in (0, ROWS)]
+    for block in blocks[seed % 3 :]:  # both, one, none
+        block.round()
     query = unit(rng.normal(size=(1, dimension))).astype(np.float32) if seed % 2 else rows[:1].astype(np.float32)
     masks = [rng.random(len(rows)) < share for share in shares]
     true = rows.astype(np.float64) @ query[0].astype(np.float64)
@@ -60,6 +62,7 @@ def test_eight_bits_are_never_further_off_than_they_say(kind: str) -> None:
     rng = np.random.default_rng(3)
     rows = rows_like(kind, rng, ROWS, 48)
     block = Block(rows)
+    block.round()
     for query in (rows[:1].astype(np.float32), unit(rng.normal(size=(1, 48))).astype(np.float32)):
         true = rows.astype(np.float64) @ query[0].astype(np.float64)
         cosines, numbers, rest = block.nearly_nearest(query, 40, None)
@@ -73,7 +76,11 @@ def test_random_rows_are_known_by_eight_bits_nearly_as_they_are() -> None:
     rows = rows_like("random", rng, ROWS, 512)
     query = rows[:1].astype(np.float32)
     true = np.sort(rows.astype(np.float32) @ query[0])[::-1]
-    _, numbers, rest = Block(rows).nearly_nearest(query, 100, None)
+    block = Block(rows)
+    assert not block.is_rounded
+    block.round()
+    assert block.is_rounded
+    _, numbers, rest = block.nearly_nearest(query, 100, None)
     assert 0 in numbers
     assert rest - true[100] < 0.03  # else it is of no use, however right
 

@@ -1,6 +1,9 @@
 """The gallery against brute force in float64."""
 
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -205,6 +208,36 @@ def test_full_blocks_a_tail_and_holes_answer_as_brute_force_does() -> None:
         )
         assert gallery.search(queries, 50, allowed)[0].tolist() == expected[0]
     assert (gallery.vectors(ids[left[:50]]) == vectors[left[:50]]).all()
+
+
+def test_answers_are_the_same_before_and_after_its_blocks_are_quick() -> None:
+    rng = np.random.default_rng(11)
+    vectors = unit(rng, 9_000, 24)
+    vectors[rng.integers(0, 9_000, 2_000)] = vectors[0]
+    gallery, whole = Gallery(24), unit(rng, 3, 24)
+    gallery.add(np.arange(9_000), vectors)
+    assert not any(block.is_rounded for block in gallery._blocks)  # nobody has searched
+    before = gallery.search(whole, 60)
+    gallery.settle()
+    assert [block.is_rounded for block in gallery._blocks] == [True, True]
+    for one, other in zip(before, gallery.search(whole, 60), strict=True):
+        assert (one == other).all()
+
+
+def test_a_program_that_ends_after_its_first_search_does_not_wait_for_the_blocks() -> None:
+    program = """if True:
+        import time, numpy as np
+        from reid.blocks import Block
+        from reid.gallery import Gallery
+        rows = np.eye(8, dtype=np.float16)[np.arange(20 * 4096) % 8]
+        Block.round = lambda self: time.sleep(1.0)
+        gallery = Gallery(8)
+        gallery.add(np.arange(len(rows)), rows)
+        gallery.search(rows[:1], 1)
+        print(time.time())
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert time.time() - float(done.stdout) < 5  # of the 20 that all would take
 
 
 def test_many_removals_give_their_memory_back_and_lose_nothing_else() -> None:
