@@ -708,6 +708,7 @@ class ServerConfig(Section):
         session_hours: After which one must log in again.
         idle_minutes: Without a request, the same.
         logins_per_minute: Attempts from one address, and for one name.
+        actions_per_minute: Searches, uploads, decisions, exports and other changes by one user who has logged in.
         upload_mb: Most megabytes of an uploaded image.
         upload_megapixels: Most pixels of one, counted before it is decoded.
         searches: That are computed at a time.
@@ -722,6 +723,7 @@ class ServerConfig(Section):
     session_hours: Positive = 12.0
     idle_minutes: Positive = 60.0
     logins_per_minute: Count = 10
+    actions_per_minute: Count = 240
     upload_mb: Positive = 20.0
     upload_megapixels: Positive = 50.0
     searches: Count = 2

@@ -52,21 +52,24 @@ class Caller:
 class Needs:
     """What a route asks of who calls it. Every route depends on exactly one of these, or is public."""
 
-    def __init__(self, permission: Permission, *, all_cameras: bool = False) -> None:
+    def __init__(self, permission: Permission, *, all_cameras: bool = False, limited: bool = True) -> None:
         """Of everybody who calls.
 
         Args:
             permission: The role must have it.
             all_cameras: Only who may see every camera: what the route tells cannot be told in part.
+            limited: Whether what is asked by POST or DELETE counts as an action, of which a user has so many a minute.
         """
         self.permission = permission
         self.all_cameras = all_cameras
+        self.limited = limited
 
     async def __call__(self, request: Request) -> Caller:
         """Let them in.
 
         Raises:
-            ProblemError: 401 when nobody has logged in, 403 when they may not or the CSRF token is missing or wrong.
+            ProblemError: 401 when nobody has logged in, 403 when they may not or the CSRF token is missing or wrong,
+                429 when a user does too much at a time.
         """
         caller: Caller | None = request.app.state.desk.caller_of(request)
         if caller is None:
@@ -77,6 +80,8 @@ class Needs:
             raise ProblemError(HTTPStatus.FORBIDDEN, "this needs the right to all cameras")
         if request.method not in SAFE_METHODS:
             check_csrf(request, caller)
+            if caller.session and self.limited:
+                request.app.state.desk.actions.check(caller.user)
         return caller
 
 

@@ -22,7 +22,7 @@ from pipeline.server.queries import Queries
 from pipeline.server.recording import Recorder
 from pipeline.server.roles import Role
 from pipeline.server.searching import SearchDesk
-from pipeline.server.sessions import COOKIE, LoginLimit, Sessions
+from pipeline.server.sessions import COOKIE, RateLimit, Sessions
 from pipeline.server.users import Users
 from pipeline.server.workers import Workers
 from pipeline.store import Store
@@ -51,7 +51,8 @@ class Desk:
     pipeline: Beside | None = None
     secure: bool = False
     sessions: Sessions = field(init=False)
-    logins: LoginLimit = field(init=False)
+    logins: RateLimit = field(init=False)
+    actions: RateLimit = field(init=False)
     workers: Workers = field(init=False)
     writer: Workers = field(init=False)
     recorder: Recorder = field(init=False)
@@ -66,7 +67,9 @@ class Desk:
     _config: tuple[tuple[int, int], Config] | None = None
 
     def __post_init__(self) -> None:
-        self.sessions, self.logins = Sessions(self.settings), LoginLimit(self.settings)
+        self.sessions = Sessions(self.settings)
+        self.logins = RateLimit(self.settings.logins_per_minute, "attempts to log in")
+        self.actions = RateLimit(self.settings.actions_per_minute, "searches, uploads and changes by one user")
         self.workers = Workers(self.root, threads=_READERS)
         self.writer = Workers(self.root, threads=1, name="writer", open_store=Store.edit)
         self.recorder = Recorder(self.writer, self.audit)

@@ -1,4 +1,4 @@
-"""Who has logged in: sessions with an end, and a limit to how often a password may be tried."""
+"""Who has logged in: sessions with an end, and limits to how often something may be done."""
 
 import secrets
 import threading
@@ -16,7 +16,7 @@ from pipeline.server.users import Users
 
 COOKIE = "session"
 _MOST_SESSIONS = 10_000
-_MOST_WATCHED = 10_000  # addresses and names whose failures are counted
+_MOST_WATCHED = 10_000  # keys of a limit
 
 
 @dataclass(slots=True)
@@ -85,35 +85,42 @@ def _key(token: str) -> str:
     return sha256(token.encode()).hexdigest()
 
 
-class LoginLimit:
-    """How many passwords may be tried: so many a minute from one address, and so many a minute for one name."""
+class RateLimit:
+    """So many a minute under each key. Safe to use from several threads."""
 
-    def __init__(self, settings: ServerConfig) -> None:
-        self._most = settings.logins_per_minute
-        self._tried: OrderedDict[str, list[float]] = OrderedDict()
+    def __init__(self, most: int, what: str) -> None:
+        """Nothing was counted yet.
+
+        Args:
+            most: A minute.
+            what: Is limited, in words.
+        """
+        self._most = most
+        self._what = what
+        self._counted: OrderedDict[str, list[float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def check(self, address: str, user: str) -> None:
-        """Count an attempt.
+    def check(self, *keys: str) -> None:
+        """Count one more under each of them.
 
         Raises:
-            ProblemError: 429, when there were too many.
+            ProblemError: 429, when there were too many under one.
         """
         now = time.monotonic()
         with self._lock:
-            for key in (f"address {address}", f"user {user}"):
-                recent = [at for at in self._tried.pop(key, []) if now - at < 60]
+            for key in keys:
+                recent = [at for at in self._counted.pop(key, []) if now - at < 60]
                 if len(recent) >= self._most:
-                    self._tried[key] = recent
+                    self._counted[key] = recent
                     wait = str(int(61 - (now - recent[0])))
-                    detail = "too many attempts to log in; wait a minute"
+                    detail = f"too many {self._what}: at most {self._most} a minute; wait {wait} s"
                     raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"Retry-After": wait})
-                self._tried[key] = [*recent, now]
-            while len(self._tried) > _MOST_WATCHED:
-                self._tried.popitem(last=False)
+                self._counted[key] = [*recent, now]
+            while len(self._counted) > _MOST_WATCHED:
+                self._counted.popitem(last=False)
 
-    def succeeded(self, address: str, user: str) -> None:
-        """The right password was given: what was mistyped before does not count."""
+    def forget(self, *keys: str) -> None:
+        """What was counted under these does not count any more."""
         with self._lock:
-            self._tried.pop(f"address {address}", None)
-            self._tried.pop(f"user {user}", None)
+            for key in keys:
+                self._counted.pop(key, None)

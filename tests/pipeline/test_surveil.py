@@ -217,9 +217,9 @@ def test_an_error_that_ends_the_line_loses_neither_what_was_finished_in_its_batc
     here = [frame(camera, index) for camera in ("yard", "dock") for index in range(21)]
     frames = sorted([*gone, *here], key=lambda each: each.index)
     found: list[Found] = []
+    going = (found.extend(each) for each in surveil(batched(frames, 63), line, Notes()))
     with pytest.raises(ResourceError, match="on the device"):
-        for each in surveil(batched(frames, 63), line, Notes()):
-            found += each
+        list(going)
     assert sorted((item.tracklet.camera_id, len(item.tracklet.frame_index)) for item in found) == [
         ("dock", 20), ("gate", 12), ("yard", 21),
     ]  # fmt: skip

@@ -26,7 +26,7 @@ async def desk_of(request: Request) -> Desk:
 
 
 TheDesk: TypeAlias = Annotated[Desk, Depends(desk_of)]
-Anybody: TypeAlias = Annotated[Caller, Depends(Needs(Permission.SESSION))]
+Anybody: TypeAlias = Annotated[Caller, Depends(Needs(Permission.SESSION, limited=False))]
 AtSite: TypeAlias = Annotated[Caller, Depends(Needs(Permission.SITE))]
 Looker: TypeAlias = Annotated[Caller, Depends(Needs(Permission.LOOK))]
 Seeker: TypeAlias = Annotated[Caller, Depends(Needs(Permission.SEARCH))]

@@ -31,12 +31,13 @@ async def log_in(desk: TheDesk, request: Request, response: Response, login: Log
     if desk.users is None:
         raise ProblemError(HTTPStatus.CONFLICT, "nobody need log in here: there are no users")
     address = request.client.host if request.client else "?"
-    desk.logins.check(address, login.user)
+    keys = f"address {address}", f"user {login.user}"
+    desk.logins.check(*keys)
     users = desk.users
     user = await desk.workers.run(lambda: users.verify(login.user, login.password))
     if user is None:
         raise ProblemError(HTTPStatus.UNAUTHORIZED, "wrong name or password", headers={"WWW-Authenticate": "Session"})
-    desk.logins.succeeded(address, login.user)
+    desk.logins.forget(*keys)  # what was mistyped before does not count
     token = desk.sessions.begin(user.name, users)
     caller = desk.sessions.caller_of(token, users)
     if caller is None:

@@ -1,5 +1,6 @@
 """Every cell of the table in docs/access.md is tried: route by role by camera right."""
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from pipeline.config import ServerConfig, from_sources
 from pipeline.persons import Persons
 from pipeline.query import write_config
 from pipeline.server.access import needs_of
-from pipeline.server.app import create_app
+from pipeline.server.app import PAGE, create_app
 from pipeline.server.desk import Desk
 from pipeline.server.roles import PERMISSIONS, Role
 from pipeline.server.users import USERS, Users
@@ -29,6 +30,7 @@ from tests.pipeline.server.conftest import add_users, beside, fill_gallery
 from tests.pipeline.server.test_search import jpeg
 
 ROOT = Path(__file__).resolve().parents[3]
+DOCUMENT = ROOT / "docs" / "api.json"
 ROLES = [Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.AUDITOR]
 
 
@@ -116,7 +118,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     write_config(root, config)
     add_users(root, *((name, role, VISIBLE if limited else None) for (role, limited), name in USERS_OF.items()))
     pipeline = beside(root, *(frame_of(scene(30), 0, camera_id=name) for name in ("gate", "dock")))
-    desk = Desk(root, ServerConfig(logins_per_minute=1000), Users(root / USERS), "cpu", pipeline)
+    desk = Desk(
+        root, ServerConfig(logins_per_minute=1000, actions_per_minute=10_000), Users(root / USERS), "cpu", pipeline
+    )
     with Client(create_app(desk)) as client:
         made = Site(client, root, {}, {}, {})
         with Store.edit(root) as store:
@@ -258,6 +262,13 @@ def test_who_has_not_logged_in_gets_nothing(site: Site, method: str, path: str) 
     site.act_as(None)
     site.client.csrf = "x"
     assert CALLS[method, path](site, USERS_OF[Role.ADMIN, False], False).status_code == 401
+
+
+def test_what_is_not_in_the_table_tells_nobody_anything_of_a_site(site: Site) -> None:
+    site.act_as(None)
+    assert site.client.get("/openapi.json").json() == json.loads(DOCUMENT.read_text(encoding="utf-8"))
+    page = site.client.raw.get("/")
+    assert page.content == (PAGE / "index.html").read_bytes()
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(CALLS), ids=" ".join)

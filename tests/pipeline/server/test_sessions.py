@@ -98,6 +98,19 @@ def test_the_right_password_forgets_what_was_mistyped(ann: Path, serve: Serve) -
         assert client.login("ann").status_code == 201
 
 
+def test_a_user_does_so_much_a_minute_and_may_still_look_and_leave(ann: Path, serve: Serve) -> None:
+    client = serve(ann, users=True, actions_per_minute=3)
+    client.login("ann")
+    for _ in range(3):
+        assert client.post("/search", {"examples": [{"tracklet_id": "nosuch"}]}).status_code == 404
+    refused = client.post("/search", {"examples": [{"tracklet_id": "nosuch"}]})
+    assert refused.status_code == 429
+    assert "at most 3 a minute" in refused.json()["detail"]
+    assert 1 <= int(refused.headers["retry-after"]) <= 61
+    assert client.get("/tracklets").status_code == 200
+    assert client.delete("/session").status_code == 204
+
+
 def test_where_nobody_need_log_in_nobody_can(gallery: Path, serve: Serve) -> None:
     client = serve(gallery)
     told = client.get("/session").json()
