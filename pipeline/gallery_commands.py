@@ -45,6 +45,8 @@ class Outcome:
     code: int = 0
 
 
+_LONGEST = 300  # letters of one value of a line
+
 Command = Callable[[argparse.Namespace], Outcome]
 
 
@@ -129,6 +131,7 @@ def _moment(text: str | None, flag: str) -> datetime | None:
 def _stats(options: argparse.Namespace) -> Outcome:
     with Store.read(options.gallery) as store:
         counts, people = store.counts(), Persons(store).all()
+        occupied = {each.person_id for each in store.tracklets(TrackletFilter())}
         with store.reading() as db:
             cameras = db.execute(
                 "SELECT camera_id, modality, COUNT(row), COALESCE(SUM(rejected IS NOT NULL), 0), MIN(start_us),"
@@ -142,7 +145,15 @@ def _stats(options: argparse.Namespace) -> Outcome:
             "model": store.model_id,
             "dimension": store.dimension,
             "tracklets": {"accepted": counts.accepted, "rejected": counts.rejected},
-            "persons": {state: sum(each.state == state for each in people) for state in ("probable", "confirmed")},
+            "persons": {
+                **{
+                    state: sum(each.state == state and each.person_id in occupied for each in people)
+                    for state in ("probable", "confirmed")
+                },
+                "without_tracklets": sum(
+                    each.state in ("probable", "confirmed") and each.person_id not in occupied for each in people
+                ),
+            },
             "links": {state: links.get(state, 0) for state in ("probable", "confirmed", "rejected")},
             "crops": counts.crops,
             "held": len(Cases(store).held()),
@@ -157,7 +168,7 @@ def _stats(options: argparse.Namespace) -> Outcome:
                 for camera, modality, count, rejected, first, last in cameras
             ],
         }  # fmt: skip
-    lines = [f"{key}: {value}" for key, value in plain.items() if key not in ("schema", "cameras")]
+    lines = [f"{key}: {_told(value)}" for key, value in plain.items() if key not in ("schema", "cameras")]
     lines += [
         f"camera {each['camera']} ({each['modality']}): {each['tracklets']} tracklets, {each['rejected']} rejected,"
         f" {each['from'] or '-'} to {each['to'] or '-'}"
@@ -374,9 +385,20 @@ def _audit_show(options: argparse.Namespace) -> Outcome:
     )
 
 
+def _told(value: Any) -> str:
+    """Of JSON, for a line of text; what is long is cut, for --json has it whole."""
+    if isinstance(value, dict):
+        text = ", ".join(f"{key.replace('_', ' ')} {_told(each)}" for key, each in value.items())
+    elif isinstance(value, list):
+        text = f"[{'; '.join(map(_told, value))}]"
+    else:
+        text = "-" if value is None else str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
+
+
 def _row_text(row: AuditRow) -> str:
     why = " ".join(filter(None, (f"case {row.case_id}" if row.case_id else "", row.purpose or "")))
-    details = ", ".join(f"{key}: {value}" for key, value in row.details.items())
+    details = ", ".join(f"{key}: {_told(value)}" for key, value in row.details.items())
     return f"{row.number}  {row.at:%Y-%m-%d %H:%M:%SZ}  {row.actor}  {row.action}  [{why or '-'}]  {details}"
 
 

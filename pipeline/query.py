@@ -21,7 +21,7 @@ from pipeline.build import (
 )
 from pipeline.clips import Query, Spot, clip_from_image, clip_from_spot, clip_from_video
 from pipeline.config import CameraConfig, Config, load
-from pipeline.errors import UsageError
+from pipeline.errors import SourceError, UsageError
 from pipeline.filters import SearchFilter
 from pipeline.frame import IMAGE_SUFFIXES, Frame, Image
 from pipeline.search import Example, Searcher, SearchResult, SearchRules
@@ -166,10 +166,20 @@ def _example(searcher: Searcher, store: Store, text: str, file: QueryFile, spot:
     if path.is_dir():
         raise UsageError(f"{text}: is a folder; a query is a tracklet id, an image or a video file")
     if path.is_file():
-        return searcher.example_from(*_clip(path, file, _config_for_files(store.root, device)))
+        config = _config_for_files(store.root, device)
+        try:
+            clip, query = _clip(path, file, config)
+        except SourceError as error:
+            raise UsageError(f"{text}: is not a picture or video that shows somebody: {_reason(error)}") from error
+        return searcher.example_from(clip, query)
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"{text}: no such file, and no tracklet id either")
     return searcher.example_of(text)
+
+
+def _reason(error: SourceError) -> str:
+    """What was wrong with the file, which is no camera."""
+    return str(error).removeprefix(f"camera {QUERY_CAMERA}: ")
 
 
 def _config_for_files(root: Path, device: str) -> Config:

@@ -71,8 +71,13 @@ def with_address(settings: ServerConfig, address: str | None) -> ServerConfig:
     if not colon or address.endswith("]"):
         host, port = address, ""
     host = host.removeprefix("[").removesuffix("]")
+    wanted = "expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080"
     if (port and not (port.isdigit() and int(port) <= 65535)) or (":" in host and not _is_address(host)):
-        raise UsageError(f"address {address!r}: expected HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
+        raise UsageError(f"address {address!r}: {wanted}")
+    try:
+        socket.getaddrinfo(host or settings.host, None)
+    except OSError as error:
+        raise UsageError(f"address {address!r}: no host {host!r} is known here ({error.strerror}); {wanted}") from error
     return settings.model_copy(update={"host": host or settings.host, "port": int(port) if port else settings.port})
 
 

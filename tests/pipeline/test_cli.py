@@ -159,7 +159,12 @@ def test_a_search_that_makes_no_sense_says_so(
 
 @pytest.mark.parametrize(
     ("query", "message"),
-    [("no-such", "no tracklet"), ("no/such.png", "no such file"), (str(ROOT), "is a folder; a query is")],
+    [
+        ("no-such", "no tracklet"),
+        ("no/such.png", "no such file"),
+        (str(ROOT), "is a folder; a query is"),
+        (str(ROOT / "README.md"), "README.md: is not a picture or video that shows somebody"),
+    ],  # fmt: skip
 )
 def test_an_unknown_query_is_an_error(done: Path, capsys: pytest.CaptureFixture[str], query: str, message: str) -> None:
     assert main(["search", query, "--gallery", str(done)]) == 2

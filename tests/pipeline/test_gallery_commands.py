@@ -83,6 +83,8 @@ def test_stats_and_verify_after_a_run(typed: Commands) -> None:
     assert stats["tracklets"]["accepted"] > 0
     assert {each["camera"] for each in stats["cameras"]} == {"gate", "dock"}
     assert stats["bytes"]["crops"] > 0
+    seen = [each for each in typed("person", "list")["persons"] if each["tracklets"]]
+    assert stats["persons"]["probable"] + stats["persons"]["confirmed"] == len(seen)
     verified = typed("gallery", "verify")
     assert verified["differences"] == []
     assert verified["vectors"] == stats["tracklets"]["accepted"]

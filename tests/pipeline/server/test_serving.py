@@ -61,7 +61,7 @@ def test_an_address_is_read(text: str, host: str, port: int) -> None:
     assert (read.host, read.port) == (host, port)
 
 
-@pytest.mark.parametrize("text", ["127.0.0.1:http", "127.0.0.1:70000", "a:b:c"])
+@pytest.mark.parametrize("text", ["127.0.0.1:http", "127.0.0.1:70000", "a:b:c", "nosuchhost.invalid"])
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="expected HOST:PORT"):
         with_address(ServerConfig(), text)
