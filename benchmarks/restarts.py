@@ -145,8 +145,14 @@ def watch(site: Path, folder: Path, kills: int) -> dict[str, Any]:
     cameras = {
         name: {"sent": sent[name]} | {key: each[key] for key in keys} for name, each in report["cameras"].items()
     }
-    return {"controls": controls, "kills": seen, "cameras": cameras, "exit_code": exit_code, "stop_seconds": stop_seconds,
-            "tracebacks": program.log.read_text().count("Traceback")}  # fmt: skip
+    return {
+        "controls": controls,
+        "kills": seen,
+        "cameras": cameras,
+        "exit_code": exit_code,
+        "stop_seconds": stop_seconds,
+        "tracebacks": program.log.read_text().count("Traceback"),
+    }
 
 
 def grown(kills: list[dict[str, float]], name: str) -> float:
