@@ -264,6 +264,16 @@ class Intake:
         with self._changed:
             return {camera_id: channel.source for camera_id, channel in self._channels.items()}
 
+    def exhausted(self) -> frozenset[str]:
+        """Recordings all of whose frames were given out and answered for."""
+        with self._changed:
+            out = {id(channel) for channel, _, _ in self._out.values()}
+            return frozenset(
+                camera_id
+                for camera_id, channel in self._channels.items()
+                if channel.ended and not channel.live and not channel.frames and id(channel) not in out
+            )
+
     def interrupted(self) -> frozenset[str]:
         """Cameras whose source was closed before its end."""
         with self._changed:
