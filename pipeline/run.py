@@ -5,12 +5,13 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -42,7 +43,7 @@ from pipeline.identify import Sighting
 from pipeline.losses import Losses
 from pipeline.monitoring import CameraStatus, LatestFrames, Metrics, check_free, served
 from pipeline.pairs import Pairs
-from pipeline.prefetch import SHUTDOWN, Intake
+from pipeline.prefetch import SHUTDOWN, Intake, aside
 from pipeline.query import CONFIG, write_config
 from pipeline.recovery import open_store
 from pipeline.reserve import RESERVE
@@ -286,6 +287,36 @@ def _drawing(tally: Tally, options: RunOptions, *, after_row: int) -> Drawing:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """All that a new config needs, before anything of the old one ends."""
+
+    config: Config
+    what: Changes
+    sources: Sequence[Source]
+    trackers: Mapping[str, Tracker]
+    builders: Mapping[str, TrackletBuilder]
+    windows: Mapping[str, ThermalWindow]
+
+    @classmethod
+    def of(cls, old: Config, new: Config, what: Changes) -> Self:
+        """Build it; recordings are looked at, which a slow disk makes last.
+
+        Raises:
+            PipelineError: When something is unfit.
+        """
+        floors = [each for each in what.changed if new.cameras[each].ground != old.cameras[each].ground]
+        thermal = [each for each in what.opened if new.cameras[each].modality is Modality.THERMAL]
+        return cls(
+            config=new,
+            what=what,
+            sources=build_sources(new, what.opened),
+            trackers=build_trackers(new, [*what.added, *floors]),
+            builders=build_builders(new, what.added),
+            windows={each: build_window(new.cameras[each].thermal) for each in thermal},
+        )
+
+
 @dataclass(slots=True)
 class _Run:
     """A run in progress; it watches the line, keeps what comes out, and changes the cameras when told to."""
@@ -306,6 +337,7 @@ class _Run:
     reviser: Reviser
     pairs: Pairs
     losses: Losses
+    preparing: Future[_Prepared] | None = None  # a new config, until all that it needs is built
     finished: frozenset[str] = frozenset()  # recordings whose open tracklets are finished
     faults: Counter[str] = field(default_factory=Counter)  # in a row, by camera
     processed: int = 0
@@ -426,30 +458,28 @@ class _Run:
             self.finished = exhausted
 
     def _take_over_new_config(self) -> None:
+        """Begin with one that there is; take it over once all that it needs is built, in a thread of its own."""
         try:
-            new = self.options.new_config()
-            if new is None:
+            if self.preparing is None:
+                new = self.options.new_config()
+                if new is None:
+                    return
+                what = changes(self.config, new)
+                _check_same_cameras(new, self.store)
+                self.preparing = aside(partial(_Prepared.of, self.config, new, what))
+            if not self.preparing.done():
                 return
-            what = changes(self.config, new)
-            _check_same_cameras(new, self.store)
-            sources = build_sources(new, what.opened)
-            floors = [each for each in what.changed if new.cameras[each].ground != self.config.cameras[each].ground]
-            trackers = build_trackers(new, [*what.added, *floors])
-            builders = build_builders(new, what.added)
-            windows = {
-                each: build_window(new.cameras[each].thermal)
-                for each in what.opened
-                if new.cameras[each].modality is Modality.THERMAL
-            }
+            preparing, self.preparing = self.preparing, None
+            ready = preparing.result()
         except PipelineError as error:
             logger.error("the new config is refused, and the old one stays:\n%s", error)
             self.metrics.reloads.labels("refused").inc()
             return
-        self._close(what)
-        self._open(new, sources, trackers, builders, windows)
+        self._close(ready.what)
+        self._open(ready)
         with self.losses.counting("config"):
-            self.retention.with_room(partial(write_config, new.output.root, new))
-        logger.warning("new config: %s", what)
+            self.retention.with_room(partial(write_config, ready.config.output.root, ready.config))
+        logger.warning("new config: %s", ready.what)
         self.metrics.reloads.labels("taken").inc()
 
     def _close(self, what: Changes) -> None:
@@ -460,24 +490,17 @@ class _Run:
                 self.intake.remove(camera_id)
             self.line.ended.add(camera_id)
 
-    def _open(
-        self,
-        new: Config,
-        sources: Sequence[Source],
-        trackers: Mapping[str, Tracker],
-        builders: Mapping[str, TrackletBuilder],
-        windows: Mapping[str, ThermalWindow],
-    ) -> None:
+    def _open(self, ready: _Prepared) -> None:
         """Take over what was built before anything was closed."""
-        self.config = new
-        self.pairs.change(pair_settings(new))
-        self.line.trackers.update(trackers)
-        for camera_id, builder in builders.items():
+        self.config = ready.config
+        self.pairs.change(pair_settings(ready.config))
+        self.line.trackers.update(ready.trackers)
+        for camera_id, builder in ready.builders.items():
             self.line.builders.setdefault(camera_id, builder)  # a known one finishes what is open, and goes on
-        for camera_id, window in windows.items():
+        for camera_id, window in ready.windows.items():
             self.windows.replace(camera_id, window)
-        for source in sources:
-            self.line.builders[source.camera_id].zones = new.cameras[source.camera_id].zones
+        for source in ready.sources:
+            self.line.builders[source.camera_id].zones = ready.config.cameras[source.camera_id].zones
             self._read(source)
 
     def _count_gallery(self) -> None:
