@@ -25,6 +25,7 @@ from tests.pipeline.recordings import write_weights
 pytestmark = pytest.mark.alone
 
 ROOT = Path(__file__).resolve().parents[2]
+MOST_STALE_MS = 5000  # other work on this machine must not look like frames that a reload or a lost camera cost
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,12 @@ def write_site(
     site = {
         "version": 1,
         "cameras": {
-            name: {"source": url, "modality": "rgb", "stream": {"backoff_seconds": 0.2, "backoff_cap_seconds": 0.5}}
+            name: {
+                "source": url,
+                "modality": "rgb",
+                "max_staleness_ms": MOST_STALE_MS,
+                "stream": {"backoff_seconds": 0.2, "backoff_cap_seconds": 0.5},
+            }
             | ({"ground": ground[name]} if ground and name in ground else {})
             for name, url in cameras.items()
         },
@@ -195,7 +201,7 @@ def test_cameras_are_lost_found_added_and_removed_and_every_frame_is_accounted_f
     assert not report["cameras"]["gate"]["frames_skipped"]
     assert report["cameras"]["yard"]["reconnects"] == 1
     assert report["cameras"]["yard"]["state"] == "disabled"
-    assert report["cameras"]["gate"]["age_seconds"]["most"] < 1.0
+    assert report["cameras"]["gate"]["age_seconds"]["most"] < MOST_STALE_MS / 1000
     assert "camera gate: " in run.log
     assert "rtsq" not in (tmp_path / "out" / "config.json").read_text()
 
