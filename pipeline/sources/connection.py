@@ -36,6 +36,7 @@ _NOT_READY_SECONDS = 0.005  # between two looks at a device that has no frame ye
 _WITHOUT_TIMES = frozenset({"mpjpeg", "mjpeg", "image2pipe", "jpeg_pipe"})  # formats, for which FFmpeg invents some
 _ENCRYPTED = {"rtsps": 322, "https": 443}  # with their usual ports
 _ASK_SECONDS = 2.0
+_ENCODE = "percent-encode special characters in its user and password, such as # as %23"
 _MOST_PACKETS = 256
 _MOST_BEHIND_SECONDS = 2.0  # of undecoded packets; then all are dropped up to the next key frame
 _CODES: tuple[tuple[type[Exception], ErrorCode, str], ...] = (
@@ -251,14 +252,16 @@ class Connection:
         try:
             address = urlsplit(self._source)
             host, port = address.hostname, address.port
-        except ValueError as error:
-            raise SourceError(f"its address cannot be read: {error}", ErrorCode.STREAM_INVALID) from None
+        except ValueError:  # its text repeats what may be a password
+            raise SourceError(f"its address cannot be read; {_ENCODE}", ErrorCode.STREAM_INVALID) from None
         if not host:
             raise SourceError("its address names no host", ErrorCode.STREAM_INVALID)
         try:
             socket.getaddrinfo(host, port)
         except (OSError, UnicodeError) as error:
-            why = getattr(error, "strerror", None) or str(error)
+            if host not in shown(self._source).lower():  # of user info that was taken for the host
+                raise SourceError(f"its host cannot be resolved; {_ENCODE}", ErrorCode.STREAM_UNREACHABLE) from None
+            why = getattr(error, "strerror", None) or "it is no name of a host"
             raise SourceError(f"the name {host} cannot be resolved: {why}", ErrorCode.STREAM_UNREACHABLE) from None
 
     def _open(self) -> InputContainer:
