@@ -17,7 +17,7 @@ HIDDEN = "***"
 
 _URL = r"[A-Za-z][A-Za-z0-9+.-]*://"
 _SCHEME = re.compile(rf"^{_URL}")
-_DEVICE = re.compile(r"^/dev/\w+$")
+_DEVICE = re.compile(r"^/dev/(?!(?:shm|fd)/)[^/]")  # whether it is plugged in or not; files lie in those two only
 _MEANT_AS_URL = re.compile(r"://|(?<![\w/.-])(?:rtsps?|https?)\b", re.IGNORECASE)
 # Many recorders take them in the path: rtsp://10.0.0.21/user=admin&password=1234&channel=1.sdp
 _NAMED = r"(?:^|[/&;_,?#])(?:user|usr|username|login|account|pwd|pw|pass|passwd|password|token|auth|key|apikey|secret)="
@@ -36,7 +36,7 @@ def scheme_of(source: str) -> str | None:
 
 
 def is_device(source: str) -> bool:
-    """Whether it is a camera of this machine: ``/dev/video0``, or its number alone."""
+    """Whether it is a camera of this machine: ``/dev/video0`` or another name of it there, or its number alone."""
     return source.isdigit() or bool(_DEVICE.match(source))
 
 

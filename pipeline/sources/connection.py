@@ -356,6 +356,8 @@ def _meaning(error: Exception) -> tuple[ErrorCode, str]:
 def _check_device(path: Path) -> None:
     if not path.exists():
         raise SourceError("no such device", ErrorCode.DEVICE_NOT_FOUND)
+    if not path.is_char_device():
+        raise SourceError("it is no camera, nor a link to one", ErrorCode.DEVICE_NOT_FOUND)
     if not os.access(path, os.R_OK | os.W_OK):
         raise SourceError("it may not be opened by this user (group video?)", ErrorCode.DEVICE_DENIED)
 

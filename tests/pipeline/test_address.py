@@ -208,11 +208,20 @@ def test_a_strangers_text_tells_no_secret_in_any_spelling() -> None:
     assert hide_secrets("401 for hunter2", in_path) == "401 for ***"
 
 
-@pytest.mark.parametrize("source", ["rtsp://a/b", "RTSPS://a/b", "http://a/b", "https://a", "0", "12", "/dev/video0"])
+@pytest.mark.parametrize(
+    "source",
+    ["rtsp://a/b", "RTSPS://a/b", "http://a/b", "https://a", "0", "12", "/dev/video0", "/dev/front-door",
+     "/dev/v4l/by-id/usb-046d_HD_Pro_Webcam_C920_1A2B3C4D-video-index0",
+     "/dev/v4l/by-path/pci-0000:00:14.0-usb-0:1:1.0-video-index0"],
+)  # fmt: skip
 def test_streams_and_devices_are_live(source: str) -> None:
     assert is_live(source)
 
 
-@pytest.mark.parametrize("source", ["a.mp4", "rtsp", "/devices/a.mp4", "file:///a.mp4", "gopher://a", "00:12.mp4"])
+@pytest.mark.parametrize(
+    "source",
+    ["a.mp4", "rtsp", "/devices/a.mp4", "file:///a.mp4", "gopher://a", "00:12.mp4", "/dev/fd/3", "dev/a",
+     "/dev/shm/a.mp4"],  # noqa: S108 (nothing is written)
+)  # fmt: skip
 def test_files_are_not(source: str) -> None:
     assert not is_live(source)

@@ -125,6 +125,9 @@ def test_nobody_there_no_such_name_and_no_such_device_have_codes() -> None:
     error = probe_error("/dev/video97")
     assert error.code is ErrorCode.DEVICE_NOT_FOUND
     assert str(error).startswith("camera gate: /dev/video97: no such device")
+    by_id = "/dev/v4l/by-id/usb-nobody_C920-video-index0"
+    assert str(probe_error(by_id)).startswith(f"camera gate: {by_id}: no such device")
+    assert probe_error("/dev/pts").code is ErrorCode.DEVICE_NOT_FOUND  # a folder
 
 
 def test_secrets_of_an_address_are_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
