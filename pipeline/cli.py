@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from pipeline.address import hide_urls, without_secrets
-from pipeline.errors import PipelineError, ResourceError, SourceError, UsageError
+from pipeline.errors import PipelineError, ResourceError, SourceError, StoppedError, UsageError
 from pipeline.gallery_options import add_commands, add_purpose
 
 logger = logging.getLogger(__name__)
@@ -296,13 +296,21 @@ def _rate(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
+    with _stop_on_signals(hang_up=not options.config) as stopped, _reload_on_signal(options) as new_config:
+        return _run_until(options, stopped, new_config)
+
+
+def _run_until(options: argparse.Namespace, stopped: list[int], new_config: Any) -> int:
+    """Run, with signals in hand from the first moment on: what takes long to load is loaded within."""
     from pipeline.run import RunOptions, run
     from pipeline.tally import incomplete_sources
 
     config = _configured(options)
     existing = "overwrite" if options.overwrite else "append" if options.append else "refuse"
     beside = _server_beside(config, options)
-    with _stop_on_signals() as stopped, _reload_on_signal(options) as new_config, _progress(options) as on_progress:
+    # A run of live cameras has no other end than being told to stop; one of recordings is not done.
+    endless = any(camera.live for camera in config.cameras.values())
+    with _progress(options) as on_progress:
         choices = RunOptions(
             existing=existing,
             max_frames=options.max_frames,
@@ -313,6 +321,9 @@ def _run(options: argparse.Namespace) -> int:
         )
         try:
             report = run(config, choices)
+        except StoppedError as error:
+            _complain(str(error))
+            return _end_of(stopped[0], endless=endless)
         except OSError as error:
             where, why = error.filename or config.output.root, error.strerror or error
             raise ResourceError(f"{where}: {why}; results that were finished are kept") from error
@@ -320,10 +331,13 @@ def _run(options: argparse.Namespace) -> int:
     for line in incomplete_sources(report):
         _complain(line)
     if stopped:
-        # A run of live cameras has no other end than being told to stop; one of recordings is not done.
-        asked_for = stopped[0] == signal.SIGTERM and any(camera.live for camera in config.cameras.values())
-        return 0 if asked_for else 128 + stopped[0]
+        return _end_of(stopped[0], endless=endless)
     return SourceError.exit_code if incomplete_sources(report) else 0
+
+
+def _end_of(number: int, *, endless: bool) -> int:
+    """Exit code of a run that a signal ended."""
+    return 0 if endless and number == signal.SIGTERM else 128 + number
 
 
 def _server_beside(config: Any, options: argparse.Namespace) -> dict[str, Any]:
@@ -659,21 +673,34 @@ def _show(plain: Any, options: argparse.Namespace, text: str) -> None:
 
 
 def _complain(message: str) -> None:
-    print(f"error: {hide_urls(message)}", file=sys.stderr)
+    with suppress(OSError):  # such as a pipe that nobody reads any more
+        print(f"error: {hide_urls(message)}", file=sys.stderr)
 
 
 @contextmanager
-def _stop_on_signals(doing: str = "finishing open tracklets") -> Iterator[list[int]]:
-    """Let SIGINT and SIGTERM end what goes on in order; a second one ends it at once."""
+def _stop_on_signals(doing: str = "finishing open tracklets", *, hang_up: bool = False) -> Iterator[list[int]]:
+    """Let SIGINT and SIGTERM end what goes on in order; a second one ends it at once.
+
+    Args:
+        doing: What is said.
+        hang_up: SIGHUP does so too, where it is not ignored, as under nohup.
+    """
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         if received:
             raise KeyboardInterrupt
         received.append(number)
-        print(f"{signal.Signals(number).name}: {doing}; once more to end at once", file=sys.stderr)
+        text = f"{signal.Signals(number).name}: {doing}; once more to end at once\n"
+        with suppress(
+            OSError
+        ):  # `... 2>&1 | tee log` gets the same SIGINT, and may be gone; and print is not reentrant
+            os.write(2, text.encode())
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hang_up and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield received
     finally:
@@ -683,7 +710,7 @@ def _stop_on_signals(doing: str = "finishing open tracklets") -> Iterator[list[i
 
 @contextmanager
 def _reload_on_signal(options: argparse.Namespace) -> Iterator[Any]:
-    """Read the config file again after a SIGHUP; without a file, SIGHUP does what it does."""
+    """Read the config file again after a SIGHUP; without a file, there is nothing to read."""
     if not options.config:
         yield lambda: None
         return

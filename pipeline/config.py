@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias, cast, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
+import numpy as np
 import yaml
 from pydantic import (
     BaseModel,
@@ -32,6 +33,7 @@ from pipeline.errors import UsageError
 from pipeline.frame import IMAGE_SUFFIXES
 from pipeline.start_pattern import StartPattern
 from reid.modality import Modality
+from trackers.ground import GroundPlane
 
 Key: TypeAlias = tuple[str | int, ...]
 Origins: TypeAlias = dict[Key, str]
@@ -158,6 +160,8 @@ class GroundConfig(Section):
         rows = self.homography
         if rows is not None and (len(rows) != 3 or any(len(row) != 3 for row in rows)):
             raise ValueError(f"homography: must be 3 rows of 3 numbers, got {rows}")
+        if rows is not None:
+            GroundPlane(np.array(rows))
         if self.centre_px is not None and len(self.centre_px) != 2:
             raise ValueError(f"centre_px: must be x and y, got {self.centre_px}")
         return self

@@ -40,6 +40,10 @@ class UsageError(PipelineError):
     exit_code = 2
 
 
+class StoppedError(PipelineError):
+    """Told to stop before anything was done."""
+
+
 class DamagedGalleryError(UsageError):
     """A gallery's database that cannot be read as one; see ``pipeline.recovery``."""
 

@@ -12,7 +12,7 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Condition, Thread
@@ -264,6 +264,16 @@ class Intake:
         with self._changed:
             return {camera_id: channel.source for camera_id, channel in self._channels.items()}
 
+    def exhausted(self) -> frozenset[str]:
+        """Recordings all of whose frames were given out and answered for."""
+        with self._changed:
+            out = {id(channel) for channel, _, _ in self._out.values()}
+            return frozenset(
+                camera_id
+                for camera_id, channel in self._channels.items()
+                if channel.ended and not channel.live and not channel.frames and id(channel) not in out
+            )
+
     def interrupted(self) -> frozenset[str]:
         """Cameras whose source was closed before its end."""
         with self._changed:
@@ -439,3 +449,17 @@ def side_by_side(jobs: Sequence[Callable[[], T]]) -> list[T]:
     """
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="job") as pool:
         return [future.result() for future in [pool.submit(job) for job in jobs]]
+
+
+def aside(job: Callable[[], T]) -> Future[T]:
+    """Run a job that may wait for a disk or a network in a thread of its own; nobody waits for it at the end."""
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(job())
+        except BaseException as error:  # noqa: BLE001 (whoever asks for the result gets it)
+            future.set_exception(error)
+
+    Thread(target=work, name="aside", daemon=True).start()
+    return future

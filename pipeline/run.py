@@ -4,13 +4,14 @@ import logging
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -35,14 +36,14 @@ from pipeline.changes import Changes, changes
 from pipeline.config import Config
 from pipeline.contact_sheet import write_matches
 from pipeline.erasure import SET_ASIDE
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import PipelineError, StoppedError, UsageError
 from pipeline.event_files import EXAMPLES
 from pipeline.frame import Frame
 from pipeline.identify import Sighting
 from pipeline.losses import Losses
 from pipeline.monitoring import CameraStatus, LatestFrames, Metrics, check_free, served
 from pipeline.pairs import Pairs
-from pipeline.prefetch import SHUTDOWN, Intake
+from pipeline.prefetch import SHUTDOWN, Intake, aside
 from pipeline.query import CONFIG, write_config
 from pipeline.recovery import open_store
 from pipeline.reserve import RESERVE
@@ -53,9 +54,11 @@ from pipeline.sources.base import Source
 from pipeline.store import DATABASE, IDENTITY, LOCK, Store, take_lock
 from pipeline.surveil import Line, TrackedFrame, surveil
 from pipeline.tally import UNPROCESSED, Tally, account_of
-from pipeline.thermal import Windows
+from pipeline.thermal import ThermalWindow, Windows
+from pipeline.tracklets import TrackletBuilder
 from pipeline.videos import Drawing, write_videos
 from reid.modality import Modality
+from trackers.base import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +130,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         UsageError: When weights are unfit, or the folder holds an earlier run and ``existing`` is refuse.
         GalleryMismatchError: When appending to a gallery of another model.
         ResourceError: When the disk is full, another process writes there, or the monitoring port is taken.
+        StoppedError: When it was told to stop before anything was written.
     """
     root, started = config.output.root, time.perf_counter()
     share_arenas()
@@ -134,6 +138,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
     if options.existing == "refuse":
         _refuse_earlier_run(root)
     sources = build_sources(config)
+    _go_on(options)
     extractor = build_extractor(config.reid.weights, config.reid.device, calibration=config.reid.calibration)
     if extractor.calibration is None:
         raise UsageError(
@@ -144,6 +149,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
     detector = build_detector(config.detector, windows)
     if config.monitoring.port is not None:
         check_free(config.monitoring.host, config.monitoring.port)
+    _go_on(options)
     if options.existing == "overwrite":
         _remove_results(root)
     with ExitStack() as stack:
@@ -202,6 +208,12 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
             if config.output.contact_sheet:
                 write_matches(root / "matches.png", store, store.calibration, timezone=config.site.zone)
         return going.write_report("stopped" if options.should_stop() else "done")
+
+
+def _go_on(options: RunOptions) -> None:
+    """Only where nobody has said otherwise meanwhile: models take seconds to load."""
+    if options.should_stop():
+        raise StoppedError("told to stop before it began; nothing was changed")
 
 
 @contextmanager
@@ -275,6 +287,36 @@ def _drawing(tally: Tally, options: RunOptions, *, after_row: int) -> Drawing:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """All that a new config needs, before anything of the old one ends."""
+
+    config: Config
+    what: Changes
+    sources: Sequence[Source]
+    trackers: Mapping[str, Tracker]
+    builders: Mapping[str, TrackletBuilder]
+    windows: Mapping[str, ThermalWindow]
+
+    @classmethod
+    def of(cls, old: Config, new: Config, what: Changes) -> Self:
+        """Build it; recordings are looked at, which a slow disk makes last.
+
+        Raises:
+            PipelineError: When something is unfit.
+        """
+        floors = [each for each in what.changed if new.cameras[each].ground != old.cameras[each].ground]
+        thermal = [each for each in what.opened if new.cameras[each].modality is Modality.THERMAL]
+        return cls(
+            config=new,
+            what=what,
+            sources=build_sources(new, what.opened),
+            trackers=build_trackers(new, [*what.added, *floors]),
+            builders=build_builders(new, what.added),
+            windows={each: build_window(new.cameras[each].thermal) for each in thermal},
+        )
+
+
 @dataclass(slots=True)
 class _Run:
     """A run in progress; it watches the line, keeps what comes out, and changes the cameras when told to."""
@@ -295,6 +337,8 @@ class _Run:
     reviser: Reviser
     pairs: Pairs
     losses: Losses
+    preparing: Future[_Prepared] | None = None  # a new config, until all that it needs is built
+    finished: frozenset[str] = frozenset()  # recordings whose open tracklets are finished
     faults: Counter[str] = field(default_factory=Counter)  # in a row, by camera
     processed: int = 0
     expected: int | None = None
@@ -390,6 +434,7 @@ class _Run:
                 self.intake.close()  # the open tracklets need the processor now
                 return
             self._take_over_new_config()
+            self._finish_recordings()
             self.retention.tick()  # also where nobody comes
             if time.monotonic() - self.trimmed_at > _TRIM_SECONDS:
                 self.trimmed_at = time.monotonic()
@@ -405,41 +450,57 @@ class _Run:
             left = None if left is None else left - len(wanted)
             yield wanted
 
+    def _finish_recordings(self) -> None:
+        """Beside live cameras, what a recording leaves open does not wait for the end of the run."""
+        if self.live:
+            exhausted = self.intake.exhausted()
+            self.line.ended.update(exhausted - self.finished)
+            self.finished = exhausted
+
     def _take_over_new_config(self) -> None:
+        """Begin with one that there is; take it over once all that it needs is built, in a thread of its own."""
         try:
-            new = self.options.new_config()
-            if new is None:
+            if self.preparing is None:
+                new = self.options.new_config()
+                if new is None:
+                    return
+                what = changes(self.config, new)
+                _check_same_cameras(new, self.store)
+                self.preparing = aside(partial(_Prepared.of, self.config, new, what))
+            if not self.preparing.done():
                 return
-            what = changes(self.config, new)
-            _check_same_cameras(new, self.store)
-            sources = build_sources(new, what.opened)
+            preparing, self.preparing = self.preparing, None
+            ready = preparing.result()
         except PipelineError as error:
             logger.error("the new config is refused, and the old one stays:\n%s", error)
             self.metrics.reloads.labels("refused").inc()
             return
-        self._change(new, what, sources)
+        self._close(ready.what)
+        self._open(ready)
         with self.losses.counting("config"):
-            self.retention.with_room(partial(write_config, new.output.root, new))
-        logger.warning("new config: %s", what)
+            self.retention.with_room(partial(write_config, ready.config.output.root, ready.config))
+        logger.warning("new config: %s", ready.what)
         self.metrics.reloads.labels("taken").inc()
 
-    def _change(self, new: Config, what: Changes, sources: Sequence[Source]) -> None:
+    def _close(self, what: Changes) -> None:
         for camera_id in what.closed:
             self.live.discard(camera_id)
             self.latest.forget(camera_id)
             if camera_id in self.intake.sources():
                 self.intake.remove(camera_id)
-        self.config = new
-        self.pairs.change(pair_settings(new))
-        for camera_id in what.opened:
-            if camera_id not in self.line.trackers:
-                self.line.trackers.update(build_trackers(new, [camera_id]))
-                self.line.builders.update(build_builders(new, [camera_id]))
-            camera = new.cameras[camera_id]
-            self.line.builders[camera_id].zones = camera.zones
-            if camera.modality is Modality.THERMAL:
-                self.windows.replace(camera_id, build_window(camera.thermal))
-        for source in sources:
+            self.line.ended.add(camera_id)
+
+    def _open(self, ready: _Prepared) -> None:
+        """Take over what was built before anything was closed."""
+        self.config = ready.config
+        self.pairs.change(pair_settings(ready.config))
+        self.line.trackers.update(ready.trackers)
+        for camera_id, builder in ready.builders.items():
+            self.line.builders.setdefault(camera_id, builder)  # a known one finishes what is open, and goes on
+        for camera_id, window in ready.windows.items():
+            self.windows.replace(camera_id, window)
+        for source in ready.sources:
+            self.line.builders[source.camera_id].zones = ready.config.cameras[source.camera_id].zones
             self._read(source)
 
     def _count_gallery(self) -> None:

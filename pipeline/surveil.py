@@ -78,6 +78,8 @@ class Line:
             that of the frames alone, and batches of tracklets are full.
         max_wait_seconds: Where there are, finished tracklets wait no longer than this for others.
         silence_seconds: A live camera without a frame for so long has its open tracklets finished.
+        ended: Cameras that have no more frames, or whose tracker is new: what is open of them is finished before the
+            next frame is processed, and once more after frames that were taken together; then they are taken out.
         fresh: Asked just before some frames are processed together; gives those that still are wanted, and answers for
             the others.
         finish: Completes a finished tracklet before anything is made of it.
@@ -94,6 +96,7 @@ class Line:
     live: Collection[str] = frozenset()
     max_wait_seconds: float = 0.5
     silence_seconds: float = 2.0
+    ended: set[str] = field(default_factory=set)
     fresh: Callable[[Sequence[Frame]], Sequence[Frame]] = lambda frames: frames
     finish: Callable[[Finished], Finished] = lambda item: item
     spare: Callable[[Sequence[Tracklet], PipelineError], bool] = lambda tracklets, error: False
@@ -126,7 +129,7 @@ def surveil(batches: Iterable[Sequence[Frame]], line: Line, observer: Observer) 
             for finished in spine.track(batch):
                 yield from spine.collect(finished)
             yield from spine.identify_overdue()
-    except PipelineError:
+    except Exception:
         yield from spine.end()
         raise
     yield from spine.end()
@@ -170,6 +173,9 @@ class _Spine:
 
     def track(self, frames: Sequence[Frame]) -> Iterator[Sequence[Finished]]:
         """Detect, track, gather; gives what each frame, and each silence, has finished."""
+        ended = sorted(self.line.ended)
+        self.line.ended.difference_update(ended)
+        yield from self._flush(ended)
         together: list[Frame] = []
         for frame in frames:
             if frame.pts_seconds <= self.last_pts.get(frame.camera_id, -np.inf):
@@ -179,6 +185,7 @@ class _Spine:
             self.last_pts[frame.camera_id] = frame.pts_seconds
             together.append(frame)
         yield from self._process(together)
+        yield from self._flush(ended)  # of which these frames may have been the last ones
         yield from self._silences()
 
     def collect(self, finished: Iterable[Finished]) -> Iterator[list[Found]]:
@@ -202,6 +209,10 @@ class _Spine:
         if batch:
             rejected: list[Found] = [item for item in batch if isinstance(item, RejectedTracklet)]
             yield rejected + self._identify([item for item in batch if isinstance(item, Tracklet)])
+
+    def _flush(self, cameras: Iterable[str]) -> Iterator[Sequence[Finished]]:
+        for camera_id in cameras:
+            yield list(self.line.builders[camera_id].flush())
 
     def end(self) -> Iterator[list[Found]]:
         """Finish what is open, and identify whatever waits."""

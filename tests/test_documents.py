@@ -82,6 +82,7 @@ def test_the_gallery_page_has_the_figures_of_its_benchmarks() -> None:
     beside = json.loads((results / "concurrency.json").read_text(encoding="utf-8"))
     assert f"{beside['inserted']} insertions, {beside['searches']} searches, {len(beside['errors'])} errors" in page
     assert f"{len(beside['torn_reads'])} torn reads" in page
+    assert f"{beside['insert_to_searchable']['p50_ms'] / 1000:.2f} s after it in the median" in page
 
 
 def test_the_page_on_search_has_the_figures_of_its_benchmark() -> None:
@@ -96,7 +97,7 @@ def test_the_page_on_search_has_the_figures_of_its_benchmark() -> None:
     assert f"{cost['search_tenth']:.2f} times where it leaves a tenth" in page
     assert f"found {found['commit_to_searchable']['worst_ms']:.1f} ms later at worst" in page
     assert f"{found['while_searching']['inserts_a_second']} insertions a second" in page
-    assert f"{found['start']['seconds']:.1f} s to start" in page
+    assert f"{found['start']['seconds']:.1f} s to start, and {found['start']['until_quick_seconds']:.1f} s more" in page
     whole = {name: each["cpu_times_plain_faiss"] for name, each in found["whole_path"].items()}
     assert (
         f"takes {whole['search_no_filter']:.2f} times without and {whole['search_all_filters']:.2f} times with" in page

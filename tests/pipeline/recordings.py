@@ -33,14 +33,15 @@ def scene(index: int, *, seed: int = 0) -> NDArray[np.uint8]:
     return image
 
 
-def write_video(path: Path, frames: int = 75) -> Path:
-    """H.264 in an MP4 whose index stands at the front."""
+def write_video(path: Path, frames: int = 75, *, crowded: bool = False) -> Path:
+    """H.264 in an MP4 whose index stands at the front; crowded: after a second, somebody walks in every frame."""
     with av.open(path, "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(FPS))
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.options = {"preset": "ultrafast", "g": "10"}
         for index in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(scene(index), format="rgb24")))
+            shown = 11 + (index - 11) % 50 if crowded and index > 11 else index
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(scene(shown), format="rgb24")))
         container.mux(stream.encode(None))
     return path
 

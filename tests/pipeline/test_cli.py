@@ -13,6 +13,7 @@ import sys
 import termios
 import time
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ def test_a_search_that_makes_no_sense_says_so(
         ("no/such.png", "no such file"),
         (str(ROOT), "is a folder; a query is"),
         (str(ROOT / "README.md"), "README.md: is not a picture or video that shows somebody"),
-    ],  # fmt: skip
+    ],
 )
 def test_an_unknown_query_is_an_error(done: Path, capsys: pytest.CaptureFixture[str], query: str, message: str) -> None:
     assert main(["search", query, "--gallery", str(done)]) == 2
@@ -571,10 +572,13 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     assert stopped.value.code == 2
 
 
-def test_sigint_finishes_open_tracklets_and_ends_with_130(site: Path, tmp_path: Path) -> None:
-    video = write_video(tmp_path / "long.mp4", frames=3000)
-    output = tmp_path / "out"
-    command = [sys.executable, str(ROOT / "run_pipeline.py"), "run", "--source", f"gate={video}",
+def test_sigint_finishes_open_tracklets_and_ends_with_130_though_nobody_reads_what_it_says(
+    site: Path, tmp_path: Path
+) -> None:
+    video = write_video(tmp_path / "long.mp4", frames=3000, crowded=True)
+    output, start = tmp_path / "out", datetime(2026, 6, 1, 12, tzinfo=UTC)
+    source = f"gate={video},start={start.isoformat()}"
+    command = [sys.executable, str(ROOT / "run_pipeline.py"), "run", "--source", source,
                "--set", f"reid.weights={site}/mini.safetensors", "--set", "detector.motion.working_height_px=240",
                "--output", str(output), "--no-video"]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -584,12 +588,34 @@ def test_sigint_finishes_open_tracklets_and_ends_with_130(site: Path, tmp_path: 
             break
         time.sleep(0.05)
     time.sleep(2.0)  # some frames, not only the file; all 3000 take many times as long
+    assert process.stderr is not None
+    process.stderr.close()  # as `2>&1 | tee log` does, which the same Ctrl-C ends first
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130, stderr
+    assert process.wait(timeout=60) == 130
     report = json.loads((output / "report.json").read_text())
-    assert 0 < report["frames"] <= 3000
+    assert report["ended"] == "stopped"
+    assert 0 < report["frames"] < 3000
+    last = max(datetime.fromisoformat(event["end"]) for event in events(output))
+    assert (last - start).total_seconds() > report["frames"] / 10 - 1  # who was in view is kept
     assert (output / "mot" / "gate.txt").is_file()
+
+
+def test_a_signal_while_models_load_changes_nothing(
+    done: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(done, run)
+    before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
+    built = pipeline.run.build_extractor
+
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return built(*arguments, **named)
+
+    monkeypatch.setattr("pipeline.run.build_extractor", interrupted)
+    assert main(["run", "--config", str(run / "config.json"), "--output", str(run), "--overwrite", "--quiet"]) == 130
+    assert "nothing was changed" in capsys.readouterr().err
+    assert {path.name: path.stat().st_mtime_ns for path in run.iterdir()} == before
 
 
 def test_whoever_stops_reading_is_no_error() -> None:

@@ -242,6 +242,23 @@ def test_recordings_and_live_streams_share_the_line_and_neither_starves() -> Non
     check_exact(intake.ledgers())
 
 
+def test_a_recording_is_exhausted_once_its_last_frame_is_answered_for() -> None:
+    with Intake(depth=2) as intake:
+        intake.add(Recording("gate", 5))
+        intake.add(LiveCamera("yard", fps=50))
+        seen = 0
+        for batch in intake.batches(most=4, max_wait_seconds=0.01):
+            seen += sum(frame.camera_id == "gate" for frame in batch)
+            if any(frame.camera_id == "gate" for frame in batch):
+                assert not intake.exhausted()  # these are still on their way
+            for frame in batch:
+                intake.done(frame)
+            if intake.exhausted():
+                break
+        assert seen == 5
+        assert intake.exhausted() == {"gate"}
+
+
 def test_a_batch_waits_for_frames_of_other_cameras_but_no_longer_than_it_may() -> None:
     with Intake() as intake:
         for number in range(3):

@@ -269,6 +269,26 @@ def test_tracklets_of_a_live_camera_that_fell_silent_are_found_soon_without_anot
 
 
 @pytest.mark.alone
+@pytest.mark.parametrize("live", [True, False])
+def test_what_is_open_of_a_camera_that_has_ended_is_found_without_another_frame(live: bool) -> None:
+    line = replace(make_line(["gate", "yard"], live=live), tracklets_a_batch=1)
+    seen: list[tuple[int, str]] = []
+
+    def batches() -> Iterator[list[Frame]]:
+        for index in range(20):
+            yield [frame("gate", index), frame("yard", index)]
+        line.ended.add("yard")
+        yield [frame("gate", 20), frame("yard", 20)]  # taken before anybody knew
+        assert seen == [(20, "yard"), (1, "yard")]
+        assert not line.ended
+        yield [frame("gate", 21)]
+        assert len(seen) == 2
+
+    for found in surveil(batches(), line, Notes()):
+        seen += [(len(item.tracklet.frame_index), item.tracklet.camera_id) for item in found]
+    assert seen[2:] == [(22, "gate")]
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_no_frame_is_processed_too_old_because_tracklets_of_others_were_embedded_first(together: bool) -> None:
     """Embedding takes longer than a frame may be old, and several frames are handed over at once."""

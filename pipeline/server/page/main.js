@@ -4,7 +4,7 @@ import { h, replace, say } from "./dom.js";
 import { icon } from "./icons.js";
 import * as keys from "./keys.js";
 import * as live from "./live.js";
-import { ask, attempt, problem, waiting } from "./parts.js";
+import { ask, attempt, forgetErrors, problem, waiting } from "./parts.js";
 import { go, href, listen, where } from "./route.js";
 import { useZone, zoneName } from "./times.js";
 
@@ -96,12 +96,17 @@ function loggedOut() {
   location.reload();
 }
 
+/** The view that was shown last. */
+let before = null;
+
 async function show() {
   const mine = ++turn;
   const place = where();
   const view = session ? (VIEWS[place.view] ? place.view : "search") : "login";
   shown.dispose?.();
   shown = {};
+  if (view !== before) forgetErrors(); // what went wrong there is no matter here
+  before = view;
   keys.here([]);
   markRail(VIEWS[view].within ?? view);
   document.title = `${VIEWS[view].text}${session?.site ? ` · ${session.site}` : ""}`;

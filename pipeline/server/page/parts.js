@@ -109,7 +109,12 @@ export function problem(error) {
   );
 }
 
-/** A message in the corner; errors stay until they are closed. */
+/** Close the errors that stand there. */
+export function forgetErrors() {
+  for (const each of document.querySelectorAll("#toasts .bad")) each.remove();
+}
+
+/** A message in the corner; errors stay until they are closed, or another view is shown. */
 export function toast(text, { kind = "", act = null } = {}) {
   const close = () => element.remove();
   const body =
