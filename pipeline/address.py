@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 NETWORK_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https"})
 HIDDEN = "***"
 
-_URL = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_URL = r"[A-Za-z][A-Za-z0-9+.-]{0,19}://"
 _SCHEME = re.compile(rf"^{_URL}")
 _DEVICE = re.compile(r"^/dev/(?!(?:shm|fd)/)[^/]")  # whether it is plugged in or not; files lie in those two only
 _MEANT_AS_URL = re.compile(r"://|(?<![\w/.-])(?:rtsps?|https?)\b", re.IGNORECASE)
@@ -24,7 +24,7 @@ _NAMED = r"(?:^|[/&;_,?#])(?:user|usr|username|login|account|pwd|pw|pass|passwd|
 _SECRET = re.compile(rf"[?#]|{_NAMED}", re.IGNORECASE)  # what follows is hidden, up to the end
 _SECRET_OF_PATH = re.compile(rf"[?#&;]\w+=|{_NAMED}", re.IGNORECASE)  # files may have ? and # in their names
 # In a text nobody knows where a password ends: at the last @ before the next address, or the end of the line.
-_URL_IN_TEXT = re.compile(rf"(?<![A-Za-z0-9]){_URL}(?:(?:(?![\s'\"(\[,]{_URL}).)*@(?=\S))?[^\s'\"<>]*")
+_URL_IN_TEXT = re.compile(rf"{_URL}(?:(?:(?![\s'\"(\[,]{_URL}).)*@(?=\S))?[^\s'\"<>]*")
 _AFTER_URL = ".,;:!?)"
 _NUMBER = re.compile(r"%0?\d*d")
 

@@ -132,6 +132,11 @@ def test_a_text_keeps_what_is_no_secret() -> None:
     )
 
 
+@pytest.mark.parametrize("before", ["", "1", "-", "_", "[", "see:", "a" * 50])
+def test_an_address_in_a_text_may_begin_anywhere(before: str) -> None:
+    assert hide_urls(f"{before}rtsp://admin:secret@10.0.0.1/s") == f"{before}rtsp://***@10.0.0.1/s"
+
+
 @pytest.mark.parametrize(
     "password", ["Ж#2024", "Ж?2024", "Ж/mer", "Ж[mm]er", "Ж\u2100", "2024#Ж", "2024/Ж", "Ж@2024", "Ж'\\"]
 )
