@@ -1,31 +1,42 @@
-"""What a camera's ``source`` is, and how it may be shown: a password in it never reaches a log, an error or a file."""
+"""What a camera's ``source`` is, and how it may be shown: a password in it never reaches a log, an error or a file.
 
+``without_secrets`` alone decides what is shown. A password may have any characters, and people forget to encode them:
+of two ways to read a source, the one that hides more is taken.
+"""
+
+import glob
 import re
-from urllib.parse import unquote
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 NETWORK_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https"})
 HIDDEN = "***"
 
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
-_DEVICE = re.compile(r"^/dev/\w+$")
-_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
-_USER = re.compile(r"^[^/?#]*@")
-_VALUE = re.compile(r"(?:(?<=[?&;#])|^)([^=&;#]*=)?([^&;#]+)")  # of a query; a part without a name is all value
+_URL = r"[A-Za-z][A-Za-z0-9+.-]{0,19}://"
+_SCHEME = re.compile(rf"^{_URL}")
+_DEVICE = re.compile(r"^/dev/(?!(?:shm|fd)/)[^/]")  # whether it is plugged in or not; files lie in those two only
+_MEANT_AS_URL = re.compile(r"://|(?<![\w/.-])(?:rtsps?|https?)\b", re.IGNORECASE)
 # Many recorders take them in the path: rtsp://10.0.0.21/user=admin&password=1234&channel=1.sdp
-_IN_PATH = re.compile(
-    r"((?:^|[/&;_,])(?:user|usr|username|login|account|pwd|pw|pass|passwd|password|token|auth|key|apikey|secret)=)([^/&;,]+)",
-    re.IGNORECASE,
-)
+_NAMED = r"(?:^|[/&;_,?#])(?:user|usr|username|login|account|pwd|pw|pass|passwd|password|token|auth|key|apikey|secret)="
+_SECRET = re.compile(rf"[?#]|{_NAMED}", re.IGNORECASE)  # what follows is hidden, up to the end
+_SECRET_OF_PATH = re.compile(rf"[?#&;]\w+=|{_NAMED}", re.IGNORECASE)  # files may have ? and # in their names
+# In a text nobody knows where a password ends: at the last @ before the next address, or the end of the line.
+_URL_IN_TEXT = re.compile(rf"{_URL}(?:(?:(?![\s'\"(\[,]{_URL}).)*@(?=\S))?[^\s'\"<>]*")
+_AFTER_URL = ".,;:!?)"
+_NUMBER = re.compile(r"%0?\d*d")
 
 
 def scheme_of(source: str) -> str | None:
     """The scheme of a URL in lower case; None for a path."""
     found = _SCHEME.match(source)
-    return found[1].lower() if found else None
+    return found[0].removesuffix("://").lower() if found else None
 
 
 def is_device(source: str) -> bool:
-    """Whether it is a camera of this machine: ``/dev/video0``, or its number alone."""
+    """Whether it is a camera of this machine: ``/dev/video0`` or another name of it there, or its number alone."""
     return source.isdigit() or bool(_DEVICE.match(source))
 
 
@@ -35,29 +46,59 @@ def is_live(source: str) -> bool:
 
 
 def without_secrets(source: str) -> str:
-    """The source as it may be shown: without user, password, the values of query and fragment, and secrets in the path.
+    """A source, or what somebody gave for one, as it may be shown: without user, password, query and fragment.
 
-    Anything that is not a URL comes back as it is.
+    Devices, and paths where something lies, come back as they are.
     """
-    found = _SCHEME.match(source)
-    if not found or found[1].lower() == "file":
+    if is_device(source):
         return source
-    rest = source[found.end() :]
-    rest = f"{HIDDEN}@{rest.rpartition('@')[2]}" if _USER.match(rest) or "@" in rest.partition("?")[0] else rest
-    path, mark, query = _split(rest)
-    hidden = _VALUE.sub(lambda part: f"{part[1] or ''}{HIDDEN}", query)
-    return f"{found[0]}{_IN_PATH.sub(lambda part: f'{part[1]}{HIDDEN}', path)}{mark}{hidden}"
+    scheme = found[0] if (found := _SCHEME.match(source)) else ""
+    rest = source.removeprefix(scheme)
+    if scheme_of(source) not in (None, "file"):
+        return scheme + (_hidden(rest, _SECRET) if _is_readable(source) else HIDDEN)
+    hidden = _hidden(rest, _SECRET if _MEANT_AS_URL.search(rest) else _SECRET_OF_PATH)
+    return source if hidden == rest or _is_there(rest) else scheme + hidden
 
 
-def _split(rest: str) -> tuple[str, str, str]:
-    """Path, the first ? or #, and what is behind it."""
-    at = min((place for place in (rest.find("?"), rest.find("#")) if place >= 0), default=len(rest))
-    return rest[:at], rest[at : at + 1], rest[at + 1 :]
+def _hidden(rest: str, secret: re.Pattern[str]) -> str:
+    """Up to the last @, and from the first secret on; nothing is shown where the @ may be a part of that secret."""
+    account, at, place = rest.rpartition("@")
+    if secret.search(account):
+        return HIDDEN
+    found = secret.search(place)
+    place = place[: found.end()] + HIDDEN if found and found.end() < len(place) else place
+    return f"{HIDDEN}@{place}" if at else place
+
+
+def _is_readable(url: str) -> bool:
+    """Whether its host and port can be told apart from the rest; a password's / or # makes a port of its beginning."""
+    try:
+        urlsplit(url).port  # noqa: B018 (reading it is what checks it)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_there(path: str) -> bool:
+    """Whether something lies there, or fits where it stands for several files."""
+    with suppress(OSError, ValueError):
+        return Path(path).exists() or any(glob.iglob(_NUMBER.sub("*", path), recursive=True))  # noqa: PTH207 (absolute)
+    return False
+
+
+def value_without_secrets(given: Any) -> Any:
+    """Anything of a config as an error may show it, with every text in it as a source is shown."""
+    if isinstance(given, str):
+        return without_secrets(given)
+    if isinstance(given, Mapping):
+        return {value_without_secrets(key): value_without_secrets(value) for key, value in given.items()}
+    return [value_without_secrets(each) for each in given] if isinstance(given, list | tuple) else given
 
 
 def hide_secrets(text: str, source: str) -> str:
     """A text of somebody else's (FFmpeg, the system) about this source, as it may be shown."""
-    text = text.replace(source, without_secrets(source))
+    for spelling in (source, repr(source)[1:-1]):
+        text = text.replace(spelling, without_secrets(source))
     for secret in _secrets(source):
         text = text.replace(secret, HIDDEN)
     return hide_urls(text)
@@ -65,19 +106,21 @@ def hide_secrets(text: str, source: str) -> str:
 
 def hide_urls(text: str) -> str:
     """A text as it may be shown: without the secrets of any address in it."""
-    return _URL_IN_TEXT.sub(lambda found: without_secrets(found[0]), text)
+    return _URL_IN_TEXT.sub(_shown_in_text, text)
+
+
+def _shown_in_text(found: re.Match[str]) -> str:
+    url = found[0].rstrip(_AFTER_URL)
+    return without_secrets(url) + found[0][len(url) :]
 
 
 def _secrets(source: str) -> list[str]:
     """Account, password, secrets in the path, values of query and fragment, as written and decoded; longest first."""
-    found = _SCHEME.match(source)
-    if not found or found[1].lower() == "file":
+    if without_secrets(source) == source:
         return []
-    rest, _, query = _split(source[found.end() :])
-    secrets = [value for _, value in (*_VALUE.findall(query), *_IN_PATH.findall(rest))]
-    before = source[found.end() :].partition("?")[0]
-    if "@" in before:
-        account = before.rpartition("@")[0]
-        secrets += [account, account.partition(":")[2]]
-    secrets += [unquote(secret) for secret in secrets]
+    account, _, place = _SCHEME.sub("", source).rpartition("@")
+    found = _SECRET.search(place)
+    behind = place[found.end() :] if found else ""
+    secrets = [account, account.partition(":")[2], behind, *re.split(r"[&;#]?[^=&;#]*=|[&;#]", behind)]
+    secrets += [spell(secret) for secret in secrets for spell in (unquote, lambda each: repr(each)[1:-1])]
     return sorted({secret for secret in secrets if len(secret) > 2}, key=len, reverse=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from pipeline.address import hide_urls, without_secrets
 from pipeline.errors import PipelineError, ResourceError, SourceError, StoppedError, UsageError
 from pipeline.gallery_options import add_commands, add_purpose
 
@@ -64,8 +65,16 @@ def program() -> NoReturn:
     os._exit(code)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Repeats what it refuses, less the secrets in it."""
+
+    def error(self, message: str) -> NoReturn:
+        what, colon, given = message.partition(": ")
+        super().error(f"{what}{colon}{without_secrets(given)}")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="run_pipeline.py",
         description="Person tracklets from RGB, near-infrared and thermal cameras, matched across modalities.",
         epilog="Exit codes: 0 done, 1 failed, 2 usage or config, 3 source, 4 gallery of another model, 5 resources.",
@@ -510,7 +519,6 @@ def _export_verify(options: argparse.Namespace) -> int:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from pipeline.address import without_secrets
     from pipeline.config import schema
 
     if options.schema:
@@ -666,7 +674,7 @@ def _show(plain: Any, options: argparse.Namespace, text: str) -> None:
 
 def _complain(message: str) -> None:
     with suppress(OSError):  # such as a pipe that nobody reads any more
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {hide_urls(message)}", file=sys.stderr)
 
 
 @contextmanager
@@ -783,10 +791,17 @@ class _PlainProgress:
         """Nothing is open."""
 
 
+class _Formatter(logging.Formatter):
+    """Whatever logs (a library too) and however: an address in it, or in its traceback, tells no secret."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hide_urls(super().format(record))
+
+
 def _set_up_logging(options: argparse.Namespace) -> None:
     level = logging.ERROR if options.quiet else logging.DEBUG if options.verbose else logging.INFO
-    logging.basicConfig(
-        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for package in ("pipeline", "reid", "trackers"):
         logging.getLogger(package).setLevel(level)

@@ -28,7 +28,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from pipeline.address import hide_urls, is_live, without_secrets
+from pipeline.address import hide_urls, is_live, value_without_secrets, without_secrets
 from pipeline.errors import UsageError
 from pipeline.frame import IMAGE_SUFFIXES
 from pipeline.start_pattern import StartPattern
@@ -229,7 +229,7 @@ class CameraConfig(Section):
         ground: The floor, of a camera that never moves.
     """
 
-    source: Annotated[str, StringConstraints(min_length=1)] = Field(repr=False)
+    source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] = Field(repr=False)
     modality: Annotated[Modality, Field(strict=False)]
     start: Moment | None = None
     start_pattern: str | None = None
@@ -898,7 +898,9 @@ def _loader_of(path: Path) -> yaml.SafeLoader:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such config file; configs/default.yaml shows every key") from None
+        raise UsageError(
+            f"{without_secrets(str(path))}: no such config file; configs/default.yaml shows every key"
+        ) from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     try:
@@ -992,7 +994,7 @@ def _parse_source(text: str) -> tuple[str, dict[str, Any]]:
     camera_id, equals, uri = first.partition("=")
     if not equals or not re.match(CAMERA_ID_PATTERN, camera_id):
         raise UsageError(
-            f"--source {hide_urls(text)!r}: expected NAME=URI[,modality=rgb|nir|thermal][,start=TIME][,fps=N], "
+            f"--source {without_secrets(text)!r}: expected NAME=URI[,modality=rgb|nir|thermal][,start=TIME][,fps=N], "
             f"where NAME is of a-z, 0-9 and _"
         )
     options = []
@@ -1015,7 +1017,7 @@ def _override(data: Mapping[str, Any], origins: Origins, overrides: Iterable[str
                 section[name] = {}
             section = section[name]
             if not isinstance(section, dict):
-                raise UsageError(f"--set {hide_urls(text)}: {name} holds one value and has no keys below it")
+                raise UsageError(f"--set {without_secrets(text)}: {name} holds one value and has no keys below it")
         section[key[-1]] = value
         origins[key] = "--set"
     return result, origins
@@ -1025,11 +1027,11 @@ def _parse_override(text: str) -> tuple[tuple[str, ...], Any]:
     name, equals, value = text.partition("=")
     key = tuple(name.strip().split("."))
     if not equals or not all(key):
-        raise UsageError(f"--set {hide_urls(text)}: expected KEY=VALUE, such as reid.batch=4")
+        raise UsageError(f"--set {without_secrets(text)}: expected KEY=VALUE, such as reid.batch=4")
     try:
         return key, yaml.safe_load(value)
     except (yaml.YAMLError, ValueError):
-        raise UsageError(f"--set {hide_urls(text)}: the value is not valid YAML") from None
+        raise UsageError(f"--set {without_secrets(text)}: the value is not valid YAML") from None
 
 
 def _validate(data: dict[str, Any], origins: Origins, *, default_origin: str) -> Config:
@@ -1068,7 +1070,7 @@ def _where(key: Key, origins: Origins, default_origin: str) -> str:
 
 
 def _dotted(key: Key) -> str:
-    return ".".join(str(part) for part in key)
+    return ".".join(without_secrets(part) if isinstance(part, str) else str(part) for part in key)
 
 
 def _suggestion(given: str, choices: Iterable[str]) -> str:
@@ -1099,14 +1101,14 @@ def _unknown(details: ErrorDetails, key: Key) -> str:
 
 
 def _not_one_of(details: ErrorDetails, key: Key) -> str:
-    given = details["input"]
+    given = value_without_secrets(details["input"])
     annotation = _section_at(key[:-1]).model_fields[str(key[-1])].annotation
     choices = [str(choice) for choice in (get_args(annotation) or Modality)]
     return f"{given!r} is not one of {', '.join(choices)}{_suggestion(str(given), choices)}"
 
 
 def _bad_pattern(details: ErrorDetails, key: Key) -> str:
-    given = details["input"]
+    given = value_without_secrets(details["input"])
     if key[-1:] == ("pair_id",) or key[:1] == ("pairs",):
         return f"pair id {given!r} must be of a-z, 0-9, _ and -"
     if key[:1] in (("cameras",), ("ways",)):
@@ -1116,7 +1118,7 @@ def _bad_pattern(details: ErrorDetails, key: Key) -> str:
 
 def _expected(what: str) -> "Callable[[ErrorDetails, Key], str]":
     def describe(details: ErrorDetails, key: Key) -> str:
-        given = details["input"]
+        given = value_without_secrets(details["input"])
         if given is None:
             return _missing(details, key) if str(key[-1]) in _REQUIRED else f"expected {what}, got nothing"
         return f"expected {what}, got {given!r}"
@@ -1142,7 +1144,7 @@ def _plain(details: ErrorDetails) -> str:
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":
         return message
-    return f"{message[0].lower()}{message[1:]}, got {details['input']!r}"
+    return f"{message[0].lower()}{message[1:]}, got {value_without_secrets(details['input'])!r}"
 
 
 _DESCRIPTIONS: dict[str, Callable[[ErrorDetails, Key], str]] = {

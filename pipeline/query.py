@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.address import without_secrets
 from pipeline.build import (
     build_approximation,
     build_builders,
@@ -173,7 +174,7 @@ def _example(searcher: Searcher, store: Store, text: str, file: QueryFile, spot:
             raise UsageError(f"{text}: is not a picture or video that shows somebody: {_reason(error)}") from error
         return searcher.example_from(clip, query)
     if path.suffix or len(path.parts) > 1:
-        raise UsageError(f"{text}: no such file, and no tracklet id either")
+        raise UsageError(f"{without_secrets(text)}: no such file, and no tracklet id either")
     return searcher.example_of(text)
 
 
@@ -192,7 +193,9 @@ def _clip_of_spot(text: str, spot: Spot, file: QueryFile, config: Config) -> tup
     path = Path(text)
     known = text if text in config.cameras and not path.exists() else file.camera
     if known is None and not path.is_file():
-        raise UsageError(f"{text}: neither a file nor one of the run's cameras: {', '.join(config.cameras)}")
+        raise UsageError(
+            f"{without_secrets(text)}: neither a file nor one of the run's cameras: {', '.join(config.cameras)}"
+        )
     camera = config.cameras[known] if known in config.cameras else _camera_of(path, file, config)
     if camera is None:
         camera = CameraConfig(source=text, modality=file.modality or _modality_of_video(path))

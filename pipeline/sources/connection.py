@@ -10,15 +10,17 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from threading import Condition, Event, Thread
+from threading import Condition, Event, Lock, Thread
 from typing import Any
 from urllib.parse import urlsplit
 
 import av
+from av.codec import CodecContext
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
@@ -36,6 +38,10 @@ _NOT_READY_SECONDS = 0.005  # between two looks at a device that has no frame ye
 _WITHOUT_TIMES = frozenset({"mpjpeg", "mjpeg", "image2pipe", "jpeg_pipe"})  # formats, for which FFmpeg invents some
 _ENCRYPTED = {"rtsps": 322, "https": 443}  # with their usual ports
 _ASK_SECONDS = 2.0
+_ENCODE = "percent-encode special characters in its user and password, such as # as %23"
+_ACCELERATORS = {"cuda": "/dev/nvidia0", "vaapi": "/dev/dri/renderD128", "videotoolbox": "/System/Library"}
+_OF_THE_NETWORK = (ConnectionError, TimeoutError, av.error.ExitError, av.error.HTTPError, av.error.HTTPClientError)
+_TRYING = Lock()  # accelerators: many connections begin at once, and one line in the log is enough
 _MOST_PACKETS = 256
 _MOST_BEHIND_SECONDS = 2.0  # of undecoded packets; then all are dropped up to the next key frame
 _CODES: tuple[tuple[type[Exception], ErrorCode, str], ...] = (
@@ -251,14 +257,16 @@ class Connection:
         try:
             address = urlsplit(self._source)
             host, port = address.hostname, address.port
-        except ValueError as error:
-            raise SourceError(f"its address cannot be read: {error}", ErrorCode.STREAM_INVALID) from None
+        except ValueError:  # its text repeats what may be a password
+            raise SourceError(f"its address cannot be read; {_ENCODE}", ErrorCode.STREAM_INVALID) from None
         if not host:
             raise SourceError("its address names no host", ErrorCode.STREAM_INVALID)
         try:
             socket.getaddrinfo(host, port)
         except (OSError, UnicodeError) as error:
-            why = getattr(error, "strerror", None) or str(error)
+            if host not in shown(self._source).lower():  # of user info that was taken for the host
+                raise SourceError(f"its host cannot be resolved; {_ENCODE}", ErrorCode.STREAM_UNREACHABLE) from None
+            why = getattr(error, "strerror", None) or "it is no name of a host"
             raise SourceError(f"the name {host} cannot be resolved: {why}", ErrorCode.STREAM_UNREACHABLE) from None
 
     def _open(self) -> InputContainer:
@@ -266,14 +274,29 @@ class Connection:
         attempts = self._attempts()
         for number, (address, form, options) in enumerate(attempts):
             try:
-                return av.open(
-                    address, "r", format=form, options=options, timeout=timeouts, hwaccel=self._accelerator(),
-                    metadata_errors="replace",
-                )  # fmt: skip
+                return self._opened(
+                    partial(
+                        av.open, address, "r", format=form, options=options, timeout=timeouts, metadata_errors="replace"
+                    )
+                )
             except av.error.FFmpegError:
                 if number + 1 == len(attempts) or self._released.is_set():
                     raise
         raise AssertionError("unreachable")
+
+    def _opened(self, open_stream: Callable[..., InputContainer]) -> InputContainer:
+        """Decoded by the accelerator where there is one; where it fails, and not the stream, without it."""
+        kind = accelerator() if self._settings.hardware else None
+        if kind is None:
+            return open_stream()
+        try:
+            return open_stream(hwaccel=HWAccel(device_type=kind, allow_software_fallback=True))
+        except _OF_THE_NETWORK:
+            raise
+        except Exception:
+            if self._released.is_set() or is_usable(kind, again=True):
+                raise
+            return open_stream()
 
     def _attempts(self) -> list[tuple[str, str | None, dict[str, str]]]:
         if is_device(self._source):
@@ -287,10 +310,6 @@ class Connection:
         if scheme in _ENCRYPTED and self._settings.ca_file:
             options |= {"tls_verify": "1", "ca_file": str(self._settings.ca_file)}
         return [(self._source, None, options)]
-
-    def _accelerator(self) -> HWAccel | None:
-        device = accelerator() if self._settings.hardware else None
-        return HWAccel(device_type=device, allow_software_fallback=True) if device else None
 
     def _trouble(self, error: Exception) -> SourceError:
         """FFmpeg's error with its code. Some of its parts call it invalid data when they were made to give up."""
@@ -337,6 +356,8 @@ def _meaning(error: Exception) -> tuple[ErrorCode, str]:
 def _check_device(path: Path) -> None:
     if not path.exists():
         raise SourceError("no such device", ErrorCode.DEVICE_NOT_FOUND)
+    if not path.is_char_device():
+        raise SourceError("it is no camera, nor a link to one", ErrorCode.DEVICE_NOT_FOUND)
     if not os.access(path, os.R_OK | os.W_OK):
         raise SourceError("it may not be opened by this user (group video?)", ErrorCode.DEVICE_DENIED)
 
@@ -350,16 +371,38 @@ def device_attempts(source: str, *, raw: bool) -> list[tuple[str, str | None, di
 
 
 def accelerator() -> str | None:
-    """The kind of hardware decoder of this machine that FFmpeg was built for; None where there is none."""
+    """The kind of hardware decoder of this machine that FFmpeg can use; None where there is none."""
     from av.codec.hwaccel import hwdevices_available
 
     built = set(hwdevices_available())
-    for kind, node in (("cuda", "/dev/nvidia0"), ("vaapi", "/dev/dri/renderD128"), ("videotoolbox", "/System/Library")):
+    for kind, node in _ACCELERATORS.items():
         if kind in built:
             with suppress(OSError):
-                if Path(node).exists():
+                if Path(node).exists() and is_usable(kind):
                     return kind
     return None
+
+
+def is_usable(kind: str, *, again: bool = False) -> bool:
+    """Whether FFmpeg can open an accelerator; what it cannot open once, this process tries no more.
+
+    Args:
+        kind: Of FFmpeg's names.
+        again: Whether it is tried anew though it could be opened.
+    """
+    with _TRYING:
+        if again and _can_be_opened(kind):
+            _can_be_opened.cache_clear()
+        return _can_be_opened(kind)
+
+
+@cache
+def _can_be_opened(kind: str) -> bool:
+    try:
+        return bool(CodecContext.create("h264", "r", hwaccel=HWAccel(device_type=kind)).is_hwaccel)
+    except Exception as error:  # noqa: BLE001 (driver, card, memory, rights: live streams are decoded without it)
+        logger.warning("the accelerator %s cannot be used (%s): live streams are decoded on the CPU", kind, error)
+        return False
 
 
 def shown(source: str) -> str:

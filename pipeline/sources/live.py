@@ -16,7 +16,7 @@ from pipeline.errors import ErrorCode, SourceError
 from pipeline.frame import Frame
 from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.connection import Connection, Received, StreamSettings, shown
-from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, bits_of, image_of, is_false_colour
+from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, bits_of, image_of, is_false_colour, is_semi_planar
 from pipeline.sources.timeline import Arrival, CaptureClock, PresentationClock
 from reid.modality import Modality
 
@@ -278,7 +278,8 @@ class _Reader:
         rate = stream.average_rate or stream.guessed_rate
         fps = float(rate) if rate and 0 < rate < 1000 else _DEFAULT_FPS
         context = stream.codec_context
-        where = "by the GPU" if context.is_hwaccel else "on the CPU"
+        by_gpu = context.is_hwaccel and is_semi_planar(picture)  # FFmpeg may have fallen back, and keeps is_hwaccel
+        where = "by the GPU" if by_gpu else "on the CPU"
         info = SourceInfo(
             resolution_wh=frame.resolution_wh,
             fps=fps,

@@ -32,7 +32,13 @@ def open_source(camera_id: str, camera: CameraConfig) -> Source:
             f"{', '.join(sorted(NETWORK_SCHEMES))}",
             ErrorCode.STREAM_INVALID,
         )
-    path = Path(uri)
+    path, shown = Path(uri), without_secrets(uri)
+    if shown != uri:  # then nothing lies there
+        raise SourceError(
+            f"camera {camera_id}: {shown}: no such file or folder; what stands before an @ is hidden, and an address "
+            f"begins with {', '.join(f'{scheme}://' for scheme in sorted(NETWORK_SCHEMES))}",
+            ErrorCode.RECORDING_NOT_FOUND,
+        )
     zone = ZoneInfo(camera.start_timezone)
     pattern = StartPattern(camera.start_pattern, zone) if camera.start_pattern else None
     if path.is_dir() or path.suffix.lower() in SUFFIXES or (is_glob(uri) and not path.exists()):

@@ -1,5 +1,6 @@
 """From FFmpeg's picture to the image of a frame: RGB, or the native counts of one channel."""
 
+import re
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.frame import Image
 from reid.modality import Modality
 
+_IN_HIGH_BITS = re.compile(r"^p[024]1\d")  # P010 and its like, the other formats of more than 8 bits fill the low ones
 _SAMPLE_STEP = 8  # every eighth pixel of every eighth row tells whether a picture is coloured
 _COLOURED = 24  # levels between two channels, or of chroma from its middle, that no grey has
 _FALSE_COLOUR_SHARE = 0.2  # of the pixels: a logo, a scale or a cross-hair is less
@@ -43,12 +45,20 @@ def bits_of(picture: VideoFrame) -> int:
     return picture.format.components[0].bits
 
 
+def is_semi_planar(picture: VideoFrame) -> bool:
+    """Whether both chroma components share a plane beside the luma's: GPUs decode to that, FFmpeg's decoders do not."""
+    planes = [component.plane for component in picture.format.components[:3]]
+    return len(planes) == 3 and planes[0] != planes[1] == planes[2]
+
+
 def _deep_luma(picture: VideoFrame) -> Image:
     name = picture.format.name
-    if not name.startswith(("gray", "yuv")) or name.startswith("grayf"):
+    in_high_bits = bool(_IN_HIGH_BITS.match(name))
+    if not (in_high_bits or name.startswith(("gray", "yuv"))) or name.startswith("grayf"):
         return cast("Image", picture.to_ndarray(format="gray16le"))
     rows = _rows(picture.planes[0], np.dtype(">u2" if name.endswith("be") else "<u2"))
-    return rows[: picture.height, : picture.width].astype(np.uint16)  # a copy: the buffer belongs to FFmpeg
+    counts = rows[: picture.height, : picture.width].astype(np.uint16)  # a copy: the buffer belongs to FFmpeg
+    return np.right_shift(counts, 16 - bits_of(picture) if in_high_bits else 0, dtype=np.uint16)
 
 
 def _rows(plane: VideoPlane, kind: np.dtype[Any]) -> NDArray[Any]:
@@ -62,11 +72,16 @@ def is_false_colour(picture: VideoFrame) -> bool:
         return False
     if picture.format.is_rgb or not picture.format.is_planar or components[0].bits > 8:
         return has_false_colour(cast("Image", picture.to_ndarray(format="rgb24")))
-    chroma = []
-    for plane in picture.planes[1:3]:
-        values = _rows(plane, np.dtype(np.uint8))[: plane.height, : plane.width]
-        chroma.append(np.abs(values[::_SAMPLE_STEP, ::_SAMPLE_STEP].astype(np.int16) - 128))
+    chroma = [np.abs(values.astype(np.int16) - 128) for values in _chroma(picture)]
     return _is_share_large(np.maximum(*chroma))
+
+
+def _chroma(picture: VideoFrame) -> list[NDArray[np.uint8]]:
+    """A sample of both, of 8 bits: each has a plane of its own, or they alternate in one."""
+    planes = [_rows(plane, np.dtype(np.uint8))[: plane.height] for plane in picture.planes[1:3]]
+    width = picture.planes[1].width
+    both = [planes[0][:, 0 : 2 * width : 2], planes[0][:, 1 : 2 * width : 2]] if is_semi_planar(picture) else planes
+    return [values[::_SAMPLE_STEP, :width:_SAMPLE_STEP] for values in both]
 
 
 def has_false_colour(image: Image) -> bool:

@@ -9,13 +9,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import numpy as np
 import psutil
 import pytest
+from av.codec import CodecContext
+from av.codec.hwaccel import HWAccel
 from numpy.typing import NDArray
 
 from pipeline.errors import ErrorCode, SourceError
 from pipeline.frame import Image, TimeSource
+from pipeline.sources import connection
 from pipeline.sources.base import SourceState
 from pipeline.sources.connection import StreamSettings, device_attempts
 from pipeline.sources.live import LiveSource
@@ -121,6 +125,9 @@ def test_nobody_there_no_such_name_and_no_such_device_have_codes() -> None:
     error = probe_error("/dev/video97")
     assert error.code is ErrorCode.DEVICE_NOT_FOUND
     assert str(error).startswith("camera gate: /dev/video97: no such device")
+    by_id = "/dev/v4l/by-id/usb-nobody_C920-video-index0"
+    assert str(probe_error(by_id)).startswith(f"camera gate: {by_id}: no such device")
+    assert probe_error("/dev/pts").code is ErrorCode.DEVICE_NOT_FOUND  # a folder
 
 
 def test_secrets_of_an_address_are_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
@@ -207,6 +214,46 @@ def test_a_thermal_device_is_asked_for_its_counts_first() -> None:
         ("/dev/video2", "v4l2", None),
     ]
     assert [each[0] for each in device_attempts("/dev/video1", raw=False)] == ["/dev/video1"]
+
+
+@pytest.fixture
+def broken_accelerator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """One that FFmpeg was built for and cannot open, as where a card is there and its driver is not."""
+    try:
+        CodecContext.create("h264", "r", hwaccel=HWAccel(device_type="cuda"))
+        pytest.skip("CUDA works here")
+    except av.error.FFmpegError:
+        pass
+    monkeypatch.setattr(connection, "_ACCELERATORS", {"cuda": str(tmp_path)})
+    connection._can_be_opened.cache_clear()
+    yield "cuda"
+    connection._can_be_opened.cache_clear()
+
+
+def test_an_accelerator_that_cannot_be_opened_is_none_and_is_told_once(
+    broken_accelerator: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mjpeg_server([numbered(0)] * 3) as port:
+        for _ in range(2):
+            info = LiveSource("gate", f"http://127.0.0.1:{port}/video.mjpg", Modality.RGB, settings=QUICK).probe()
+            assert info.decoder == "mjpeg on the CPU"
+    assert connection.accelerator() is None
+    (told,) = [each for each in caplog.messages if "accelerator" in each]
+    assert told.startswith(f"the accelerator {broken_accelerator} cannot be used (")
+
+
+def test_an_accelerator_that_breaks_later_costs_no_camera(
+    broken_accelerator: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connection, "accelerator", lambda: broken_accelerator)  # it could be opened a moment ago
+    with mjpeg_server([numbered(0)] * 3) as port:
+        for _ in range(2):
+            info = LiveSource("gate", f"http://127.0.0.1:{port}/video.mjpg", Modality.RGB, settings=QUICK).probe()
+            assert info.resolution_wh == (160, 96)
+    assert len([each for each in caplog.messages if "accelerator" in each]) == 1
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert probe_error(f"rtsp://127.0.0.1:{port}/gate").code is ErrorCode.STREAM_REFUSED
 
 
 def test_failed_connections_leave_nothing_behind() -> None:

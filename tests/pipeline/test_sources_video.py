@@ -1,9 +1,11 @@
 import os
 import re
+import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
+from threading import Event
 
 import av
 import numpy as np
@@ -11,10 +13,12 @@ import pytest
 
 from pipeline.errors import SourceError
 from pipeline.frame import TimeSource
+from pipeline.sources import video
 from pipeline.sources.base import SourceState
 from pipeline.sources.video import VideoSource
 from reid.modality import Modality
 from tests.pipeline.footage import picture, write_video
+from tests.pipeline.streams import tcp_server
 
 PICTURES = [picture(number) for number in range(20)]
 
@@ -84,16 +88,46 @@ def test_a_thermal_video_in_false_colour_is_refused(tmp_path: Path) -> None:
         VideoSource("roof", path, Modality.THERMAL).probe()
 
 
-def test_a_playlist_in_a_videos_clothes_reaches_no_network(tmp_path: Path) -> None:
-    for name, text in (
-        ("a.m3u8", "#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"),
-        ("a.sdp", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
-                  "a=rtpmap:96 H264/90000\n"),
-    ):  # fmt: skip
-        path = tmp_path / name
-        path.write_text(text)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:{port}/a.ts\n#EXT-X-ENDLIST\n",
+        '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-KEY:METHOD=AES-128,URI="http://127.0.0.1:{port}/key"\n'
+        "#EXTINF:1,\na.ts\n#EXT-X-ENDLIST\n",
+    ],
+    ids=["segment", "key"],
+)
+def test_a_playlist_for_a_video_reaches_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    came = Event()
+
+    def note(client: socket.socket) -> None:
+        came.set()
+        client.close()
+
+    (tmp_path / "a.ts").write_bytes(bytes(188))
+    with tcp_server(note) as port:
+        path = tmp_path / "a.m3u8"
+        path.write_text(text.format(port=port))
         with pytest.raises(SourceError):
             VideoSource("gate", path, Modality.RGB).probe()
+        assert not came.wait(0.2)
+        monkeypatch.setattr(video, "_ONLY_THIS_FILE", {"protocol_whitelist": "file,http,tcp,crypto"})
+        with pytest.raises(SourceError):
+            VideoSource("gate", path, Modality.RGB).probe()
+        assert came.wait(5), "a playlist that nobody follows proves nothing"
+
+
+def test_a_session_description_for_a_video_opens_no_port(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    path = tmp_path / "a.sdp"
+    path.write_text(
+        f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\n"
+        "a=rtpmap:96 H264/90000\n"
+    )
+    with pytest.raises(SourceError):  # with its port open, FFmpeg waits for packets
+        VideoSource("gate", path, Modality.RGB).probe()
 
 
 def test_uneven_times_are_kept(tmp_path: Path) -> None:
