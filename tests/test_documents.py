@@ -137,6 +137,11 @@ def test_readme_says_what_the_last_measurements_of_streams_soak_and_server_say()
     view = json.loads((ROOT / "benchmarks" / "results" / "page.json").read_text(encoding="utf-8"))["first_view"]
     page = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
     assert f"{view['seconds']['median']:.2f} s and {view['bytes'] / 1000:.0f} kB" in page
+    kills = json.loads((ROOT / "benchmarks" / "results" / "server_kills.json").read_text(encoding="utf-8"))
+    assert not kills["findings"]
+    assert f"at {kills['kills']} random moments" in page
+    assert f"of {kills['answered_in_all']} requests" in page
+    assert f"exports under way ({kills['exports']['failed']} of {sum(kills['exports'].values())})" in page
     readers, eager = found["server"]["readers"], found["server"]["without_a_pause"]
     assert (
         f"who look at an answer for {readers['think_seconds']:.0f} s, wait {readers['p95_ms']:.0f} ms at p95" in readme
