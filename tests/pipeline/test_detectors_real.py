@@ -25,6 +25,7 @@ from trackers.structures import Detections
 pytestmark = pytest.mark.real_data
 
 EVERY = 20  # frames: two seconds
+SEEN = 400  # frames of the film: a network takes a tenth of a second for each
 STRIDES = {"yolov8n": 2, "yolox": 2}  # of the frames that each looks at: five a second
 IOU = 0.4
 
@@ -35,7 +36,7 @@ def vtest(shared_data: Path) -> list[Frame]:
     source = VideoSource("square", path, Modality.RGB)
     frames = list(source)
     assert source.account.decoded == source.account.expected == 795
-    return frames
+    return frames[:SEEN]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def yolox_everywhere(shared_data: Path, vtest: list[Frame]) -> list[Detections]:
 
 
 @pytest.mark.parametrize("detector", ["yolov8n", "yolox"])
-def test_networks_see_five_to_eight_people_a_frame_and_the_tracker_fewer_than_sixty_in_all(
+def test_networks_see_five_to_eight_people_a_frame_and_the_tracker_fewer_than_35_in_all(
     vtest: list[Frame], detector: str, request: pytest.FixtureRequest
 ) -> None:
     found: list[Detections] = request.getfixturevalue(f"{detector}_everywhere")
@@ -71,7 +72,7 @@ def test_networks_see_five_to_eight_people_a_frame_and_the_tracker_fewer_than_si
     ids: set[int] = set()
     for frame, detections in zip(vtest[:: STRIDES[detector]], found, strict=True):
         ids.update(tracker.update(detections, pts_seconds=frame.pts_seconds).track_id.tolist())
-    assert 8 <= len(ids) < 60
+    assert 8 <= len(ids) < 35
 
 
 def test_motion_finds_at_least_half_of_the_people_that_yolov8n_finds(
