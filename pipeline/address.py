@@ -92,7 +92,7 @@ def value_without_secrets(given: Any) -> Any:
         return without_secrets(given)
     if isinstance(given, Mapping):
         return {value_without_secrets(key): value_without_secrets(value) for key, value in given.items()}
-    return [value_without_secrets(each) for each in given] if isinstance(given, list | tuple) else given
+    return type(given)(map(value_without_secrets, given)) if isinstance(given, list | tuple | set) else given
 
 
 def hide_secrets(text: str, source: str) -> str:
