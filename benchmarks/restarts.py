@@ -15,6 +15,7 @@ import argparse
 import json
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -43,8 +44,8 @@ CLIP_SECONDS = 30
 BACKOFF_CAP_SECONDS = 3.0
 MOST_LATE_SECONDS = 2.0  # beyond the cap
 RUNS_SECONDS = 11.0  # between two kills: freed pages go back to the system every ten
-WARM_UP_SECONDS = 200.0  # before memory is looked at
-CONTROLS = 20  # looks before the first kill
+WARM_UP_SECONDS = 150.0  # before memory is looked at
+CONTROLS = 10  # looks before the first kill
 MOST_STALENESS_MS = 10_000.0  # so that a moment of other work on this machine is not taken for a lost frame
 COMPARED = 5  # kills, the first and the last
 MOST_GROWTH_MB = 10.0
@@ -153,9 +154,9 @@ def watch(site: Path, folder: Path, kills: int) -> dict[str, Any]:
 
 
 def grown(kills: list[dict[str, float]], name: str) -> float:
-    """Mean after the last kills less that after the first ones."""
+    """Median after the last kills less that after the first ones: queues that are full for a moment are no growth."""
     first, last = ([each[name] for each in part] for part in (kills[:COMPARED], kills[-COMPARED:]))
-    return round(sum(last) / len(last) - sum(first) / len(first), 2)
+    return round(statistics.median(last) - statistics.median(first), 2)
 
 
 def judge(seen: dict[str, Any]) -> dict[str, bool]:
