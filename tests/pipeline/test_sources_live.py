@@ -181,7 +181,12 @@ def test_who_does_not_keep_up_gets_the_newest_frames_and_is_told_what_was_left_o
 
 
 def test_http_refusals_have_codes() -> None:
-    for status, code in ((401, ErrorCode.STREAM_AUTH_FAILED), (404, ErrorCode.STREAM_NOT_FOUND)):
+    for status, code in (
+        (401, ErrorCode.STREAM_AUTH_FAILED),
+        (404, ErrorCode.STREAM_NOT_FOUND),
+        (429, ErrorCode.STREAM_INVALID),
+        (503, ErrorCode.STREAM_INVALID),
+    ):
         with mjpeg_server([], status=status) as port:
             assert probe_error(f"http://127.0.0.1:{port}/video.mjpg").code is code
 
