@@ -2,10 +2,9 @@
 
 import logging
 import re
-from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from threading import Event
@@ -19,6 +18,7 @@ from pipeline.errors import ErrorCode, SourceError
 from pipeline.frame import Frame, TimeSource
 from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.clock import start_of
+from pipeline.sources.frame_table import FrameNumbers, FrameTable, read_table
 from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, has_decoder, image_of, is_false_colour
 from pipeline.sources.timeline import PresentationClock
 from pipeline.start_pattern import StartPattern
@@ -40,32 +40,11 @@ class _Progress:
     time_source: TimeSource
     resolution_wh: tuple[int, int]
     clock: PresentationClock
+    numbers: FrameNumbers = field(default_factory=FrameNumbers)
     packets: int = 0
-    index: int = -1
+    has_begun: bool = False
     promised_seconds: float | None = None
     end_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Where each frame of a file is.
-
-    Attributes:
-        places: Index of a frame by its ticks.
-        seconds: Of each frame, since the first.
-        keys: Ticks of frames that can be decoded without others, ascending.
-        ticks: Of each frame.
-    """
-
-    places: dict[int, int]
-    seconds: list[float]
-    keys: list[int]
-    ticks: list[int]
-
-    def key_before(self, seconds: float) -> int:
-        """Ticks of the last such frame that is not after a moment."""
-        place = max(bisect_right(self.seconds, seconds) - 1, 0)
-        return self.keys[max(bisect_right(self.keys, self.ticks[place]) - 1, 0)]
 
 
 class VideoSource:
@@ -148,41 +127,21 @@ class VideoSource:
             return
         with self._open() as (container, stream):
             info = self._info(container, stream)
-            key = table.key_before(seconds)
-            container.seek(key, stream=stream, backward=True)
+            key, decoding = table.key_before(seconds)
+            container.seek(decoding, stream=stream, backward=True)
             progress = _Progress(info.start, info.time_source, info.resolution_wh, PresentationClock(SourceAccount()))
             for picture in self._pictures(container, stream, progress):
-                place = table.places.get(picture.pts, -1) if picture.pts is not None and picture.pts >= key else -1
-                if place >= 0 and (picture.width, picture.height) == info.resolution_wh:
-                    yield self._as_frame(picture, info, index=place, pts_seconds=table.seconds[place])
+                index = table.index_of(picture.pts) if picture.pts is not None and picture.pts >= key else None
+                if index is not None and (picture.width, picture.height) == info.resolution_wh:
+                    yield self._as_frame(picture, info, index=index, pts_seconds=float(table.seconds[index]))
 
-    def _table(self) -> "_Table | None":
-        """The times of all packets; None where frames cannot be told by them."""
-        ticks, keys = [], []
+    def _table(self) -> FrameTable | None:
+        """Where each frame is; None where that cannot be told without decoding."""
         with self._open() as (container, stream):
-            base = stream.time_base
             try:
-                for packet in container.demux(stream):
-                    if not packet.size:
-                        continue
-                    if packet.pts is None or packet.is_discard or packet.is_corrupt:
-                        return None
-                    ticks.append(packet.pts)
-                    if packet.is_keyframe:
-                        keys.append(packet.pts)
+                return read_table(container.demux(stream), stream.time_base) if stream.time_base else None
             except av.error.FFmpegError:
                 return None
-        ticks.sort()
-        if base is None or not keys or len(set(ticks)) < len(ticks):
-            return None
-        clock = PresentationClock(SourceAccount())
-        seconds = [clock.advance(float(each * base)) for each in ticks]
-        whole = [each for each in seconds if each is not None]
-        return (
-            _Table({each: place for place, each in enumerate(ticks)}, whole, sorted(keys), ticks)
-            if len(whole) == len(ticks)
-            else None
-        )
 
     def close(self) -> None:
         """End the iteration before its next frame."""
@@ -257,6 +216,7 @@ class VideoSource:
             if packet is None:
                 return
             progress.packets += bool(packet.size)
+            progress.numbers.saw(packet)
             if packet.pts is not None:
                 end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                 progress.end_seconds = max(progress.end_seconds, end)
@@ -265,27 +225,36 @@ class VideoSource:
             except av.error.EOFError:
                 return
             except av.error.FFmpegError:
-                progress.index += 1
-                self.account.skip("damaged", f"frame {progress.index}")
+                self.account.skip("damaged", f"frame {progress.numbers.lose()}")
 
     def _frame(self, picture: VideoFrame, progress: _Progress) -> Frame | None:
         """Give the picture its time and its form, or count why not."""
-        progress.index += 1
         ticks = picture.pts if picture.pts is not None else picture.dts
+        index, lost = progress.numbers.take(ticks)
         if ticks is None or picture.time_base is None:
-            self.account.skip("without_time", f"frame {progress.index}")
+            self.account.skip("without_time", f"frame {index}")
             return None
+        if not progress.has_begun:
+            self._begin(progress, [float(each * picture.time_base) for each in lost])
         if (picture.width, picture.height) != progress.resolution_wh:
-            self.account.skip("resolution_changed", f"frame {progress.index}")
+            self.account.skip("resolution_changed", f"frame {index}")
             return None
         if self._is_false_colour(picture):
-            self.account.skip("false_colour", f"frame {progress.index}")
+            self.account.skip("false_colour", f"frame {index}")
             return None
         pts_seconds = progress.clock.advance(float(ticks * picture.time_base))
         if pts_seconds is None:
-            self.account.skip("time_not_increasing", f"frame {progress.index}")
+            self.account.skip("time_not_increasing", f"frame {index}")
             return None
-        return self._as_frame(picture, progress, index=progress.index, pts_seconds=pts_seconds)
+        return self._as_frame(picture, progress, index=index, pts_seconds=pts_seconds)
+
+    def _begin(self, progress: _Progress, lost: list[float]) -> None:
+        """A recording begins with its first packet, also where it was cut before a frame that can be decoded alone."""
+        progress.has_begun = True
+        for number, seconds in enumerate(lost):
+            progress.clock.advance(seconds)
+            if number >= self.account.skipped["damaged"]:
+                self.account.skip("damaged", f"frame {number}")
 
     def _as_frame(
         self, picture: VideoFrame, began: "_Progress | SourceInfo", *, index: int, pts_seconds: float

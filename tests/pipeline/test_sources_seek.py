@@ -45,6 +45,7 @@ def same(a: Frame, b: Frame) -> bool:
         ("mp4", "mp4", {"g": "40", "bf": "3", "x264-params": "open-gop=1"}),
         ("matroska", "mkv", {"g": "25", "bf": "2"}),
         ("mpegts", "ts", {"g": "25", "bf": "0"}),
+        ("mpegts", "ts", {"g": "25", "bf": "2"}),
     ],
 )
 @pytest.mark.parametrize("uneven", [False, True], ids=["even", "uneven"])
@@ -83,3 +84,22 @@ def test_images_begin_at_the_moment(tmp_path: Path) -> None:
     found = list(frames_from(source, 1.55))
     assert [each.index for each in found] == list(range(15, 30))
     assert all(same(a, b) for a, b in zip(found, whole[15:], strict=True))
+
+
+def test_a_recording_that_was_cut_before_a_key_frame_begins_with_its_first_packet(tmp_path: Path) -> None:
+    whole = write(tmp_path / "v.ts", list(range(0, 1200, 10)), options={"g": "50", "bf": "0"}, container="mpegts")
+    content, cut = whole.read_bytes(), tmp_path / "cut.ts"
+    cut.write_bytes(content[len(content) // 8 // 188 * 188 :])
+    with av.open(cut) as file:
+        packets = [each for each in file.demux(video=0) if each.size]
+    lost = next(place for place, each in enumerate(packets) if each.is_keyframe)
+    source = VideoSource("gate", cut, Modality.RGB, start=NOON)
+    frames = list(source)
+    assert lost > 20
+    assert [frame.index for frame in frames] == list(range(lost, len(packets)))
+    np.testing.assert_allclose([frame.pts_seconds for frame in frames], np.arange(lost, len(packets)) / 10)
+    assert source.account.skipped == {"damaged": lost}
+    for seconds in (0.0, lost / 10, 5.0, 9.0, frames[-1].pts_seconds):
+        found = list(frames_from(VideoSource("gate", cut, Modality.RGB, start=NOON), seconds))
+        assert all(same(a, b) for a, b in zip(found, frames[-len(found) :], strict=True))
+        assert (found[0].index > lost) == (seconds > lost / 10 + 5)  # the last begin at a later key frame
