@@ -16,6 +16,8 @@ from pipeline.frame import IMAGE_SUFFIXES, Image
 ARRAY_SUFFIX = ".npy"
 SUFFIXES = IMAGE_SUFFIXES | {ARRAY_SUFFIX}
 
+READ_UPRIGHT = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH  # as stored, but turned as EXIF says, and without transparency
+
 _GLOB_CHARACTERS = frozenset("*?[")
 _NUMBER = re.compile(r"%(0\d{1,2})?d")
 _MOST_PAGES = 1_000_000
@@ -121,7 +123,7 @@ def _numbered(pattern: Path) -> list[Still]:
 
 
 def read(still: Still) -> Image | None:
-    """An image as OpenCV reads it (mono, BGR or BGRA; 8 or 16 bits); None when it cannot be read."""
+    """An image as OpenCV reads it (mono or BGR; 8 or 16 bits), turned as EXIF says; None when it cannot be read."""
     image = _read_array(still) if still.path.suffix.lower() == ARRAY_SUFFIX else _read_image(still)
     if image is None or image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or not image.size:
         return None
@@ -131,9 +133,10 @@ def read(still: Still) -> Image | None:
 def _read_image(still: Still) -> NDArray[Any] | None:
     try:
         if still.page is None:
-            return cast("NDArray[Any] | None", cv2.imread(str(still.path), cv2.IMREAD_UNCHANGED))
-        done, pages = cv2.imreadmulti(str(still.path), start=still.page, count=1, flags=cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # damaged, or more pixels than OpenCV is willing to read
+            # imread itself refuses a TIFF that is to be turned
+            return cast("NDArray[Any] | None", cv2.imdecode(np.fromfile(still.path, np.uint8), READ_UPRIGHT))
+        done, pages = cv2.imreadmulti(str(still.path), start=still.page, count=1, flags=READ_UPRIGHT)
+    except (cv2.error, OSError):  # damaged, or more pixels than OpenCV is willing to read; missing
         return None
     return cast("NDArray[Any]", pages[0]) if done and pages else None
 

@@ -4,18 +4,20 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from threading import Event
 
 import av
+import numpy as np
 from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import ErrorCode, SourceError
-from pipeline.frame import Frame, TimeSource
+from pipeline.frame import Frame, Image, TimeSource
 from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.clock import start_of
 from pipeline.sources.frame_table import FrameNumbers, FrameTable, read_table
@@ -80,7 +82,7 @@ class VideoSource:
     def probe(self) -> SourceInfo:
         """Open the file and decode its first frame."""
         with self._open() as (container, stream):
-            info = self.info = self._info(container, stream)
+            info = self._info(container, stream)
             self.account.expected = info.frames
             try:
                 first = next(container.decode(stream), None)
@@ -92,7 +94,8 @@ class VideoSource:
                 raise SourceError(f"{self._where} has no frame", ErrorCode.RECORDING_UNREADABLE)
             if self._is_false_colour(first):
                 raise SourceError(f"{self._where} {FALSE_COLOUR_ADVICE}", ErrorCode.FALSE_COLOUR)
-            return info
+            self.info = replace(info, resolution_wh=_shown_wh(first))
+            return self.info
 
     def __iter__(self) -> Iterator[Frame]:
         """Decode; a file that ends before its container says gives what there is, and has failed."""
@@ -103,6 +106,7 @@ class VideoSource:
             progress = _Progress(info.start, info.time_source, info.resolution_wh, PresentationClock(account))
             progress.promised_seconds = _promised_seconds(stream)
             for picture in self._pictures(container, stream, progress):
+                self.info = replace(info, resolution_wh=_shown_wh(picture)) if not account.decoded else self.info
                 frame = self._frame(picture, progress)
                 if self._closed.is_set():
                     account.enter(SourceState.ENDED)
@@ -260,7 +264,7 @@ class VideoSource:
         self, picture: VideoFrame, began: "_Progress | SourceInfo", *, index: int, pts_seconds: float
     ) -> Frame:
         return Frame(
-            image=image_of(picture, self.modality),
+            image=_upright(image_of(picture, self.modality), picture),
             camera_id=self.camera_id,
             modality=self.modality,
             index=index,
@@ -299,3 +303,26 @@ def _promised_seconds(stream: VideoStream) -> float | None:
     """
     found = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
     return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3]) if found else None
+
+
+def _upright(image: Image, picture: VideoFrame) -> Image:
+    """The image as it is to be shown: phones and bodycams store the sensor's rows, and how they are to be turned."""
+    a, b, c, d = _display_matrix(picture)
+    if abs(b) > abs(a):  # columns are shown as rows
+        image = image.swapaxes(0, 1)
+        a, d = c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def _shown_wh(picture: VideoFrame) -> tuple[int, int]:
+    a, b, _, _ = _display_matrix(picture)
+    return (picture.height, picture.width) if abs(b) > abs(a) else (picture.width, picture.height)
+
+
+def _display_matrix(picture: VideoFrame) -> tuple[int, int, int, int]:
+    """What x and y are multiplied by: x is shown at a x + c y, y at b x + d y; (a, b, c, d) as FFmpeg has them."""
+    matrix = picture.side_data.get(SideDataType.DISPLAYMATRIX)
+    if matrix is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = np.frombuffer(memoryview(matrix), np.int32)[:5].tolist()
+    return a, b, c, d

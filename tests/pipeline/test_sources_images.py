@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as PilImage
 
 from pipeline.config import from_sources
 from pipeline.errors import ErrorCode, SourceError
@@ -103,6 +104,30 @@ def test_colour_files_of_infrared_cameras_become_grey(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "night", [np.full((40, 40, 3), 66, np.uint8)])
     cv2.imwrite(str(folder / "2.png"), np.full((40, 40, 4), 66, np.uint8))
     assert all(frame.image.shape == (40, 40) and frame.image[0, 0] == 66 for frame in opened(folder, "nir"))
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_photographs_are_turned_as_exif_says(tmp_path: Path, suffix: str, orientation: int, turns: int) -> None:
+    photograph = PilImage.fromarray(picture(5))
+    exif = photograph.getexif()
+    exif[0x0112] = orientation
+    photograph.save(tmp_path / f"a.{suffix}", exif=exif)
+    (frame,) = opened(tmp_path / f"a.{suffix}")
+    shown = np.rot90(picture(5), turns)  # counter-clockwise
+    assert frame.image.shape == shown.shape
+    assert np.abs(frame.image.astype(int) - shown).mean() < 4
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_turned_too(tmp_path: Path, suffix: str) -> None:
+    counts = np.random.default_rng(0).integers(0, 65536, (40, 50), dtype=np.uint16)
+    photograph = PilImage.fromarray(counts)
+    exif = photograph.getexif()
+    exif[0x0112] = 6
+    photograph.save(tmp_path / f"a.{suffix}", exif=exif)
+    (frame,) = opened(tmp_path / f"a.{suffix}", "thermal")
+    np.testing.assert_array_equal(frame.image, np.rot90(counts, 3))
 
 
 def test_nothing_there_is_told(tmp_path: Path) -> None:

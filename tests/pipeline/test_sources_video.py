@@ -96,6 +96,33 @@ def test_a_playlist_in_a_videos_clothes_reaches_no_network(tmp_path: Path) -> No
             VideoSource("gate", path, Modality.RGB).probe()
 
 
+@pytest.mark.parametrize("flipped", [False, True])
+@pytest.mark.parametrize("degrees", [0, 90, 180, -90])
+@pytest.mark.parametrize("modality", [Modality.RGB, Modality.NIR])
+def test_a_video_is_turned_as_its_container_says(
+    tmp_path: Path, degrees: int, flipped: bool, modality: Modality
+) -> None:
+    stored = np.full((64, 96, 3), 20, np.uint8)
+    stored[:32, :48] = 220  # top left
+    path = tmp_path / "phone.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast", "g": "10"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.set_display_rotation(degrees, hflip=flipped)
+        for _ in range(40):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(stored, format="rgb24")))
+        container.mux(stream.encode(None))
+    source = VideoSource("gate", path, modality)
+    shown = np.rot90(stored if modality is Modality.RGB else stored[..., 0], degrees // 90)  # counter-clockwise
+    shown = shown[:, ::-1] if flipped else shown
+    assert source.probe().resolution_wh == (shown.shape[1], shown.shape[0])
+    for frame in (next(iter(source)), next(source.frames_from(3.0))):
+        assert frame.image.shape == shown.shape
+        assert np.abs(frame.image.astype(int) - shown).mean() < 8
+        assert source.info is not None
+        assert source.info.resolution_wh == frame.resolution_wh
+
+
 def test_uneven_times_are_kept(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", PICTURES[:4], pts=[0, 10, 50, 57])
     times = [frame.pts_seconds for frame in VideoSource("gate", path, Modality.RGB)]
