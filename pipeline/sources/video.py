@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from threading import Event
+from typing import cast
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import Type as SideDataType
+from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -185,7 +186,7 @@ class VideoSource:
         return SourceInfo(
             resolution_wh=resolution_wh,
             fps=float(rate) if rate else 25.0,
-            frames=stream.frames or None,
+            frames=_promised_frames(stream),
             bit_depth=16 if depth > 8 and not self.modality.is_visible else 8,
             start=start,
             time_source=time_source,
@@ -278,16 +279,16 @@ class VideoSource:
 
     def _conclude(self, progress: _Progress) -> None:
         account = self.account
-        if account.expected and progress.packets < account.expected:
-            account.fail(
-                f"{self._where} is truncated: {account.decoded} frames decoded of {account.expected} that it promises",
-                ErrorCode.RECORDING_TRUNCATED,
-            )
         promised, end = progress.promised_seconds, progress.end_seconds
-        if not account.expected and promised and end < promised - _TAIL_SECONDS:
+        if promised and end < promised - _TAIL_SECONDS:
             account.fail(
                 f"{self._where} is truncated: it ends after {end:.1f} s of {promised:.1f} s that it promises, "
                 f"{account.decoded} frames decoded",
+                ErrorCode.RECORDING_TRUNCATED,
+            )
+        if not promised and account.expected and progress.packets < account.expected:
+            account.fail(
+                f"{self._where} is truncated: {account.decoded} frames decoded of {account.expected} that it promises",
                 ErrorCode.RECORDING_TRUNCATED,
             )
         if account.decoded == 0:
@@ -297,12 +298,27 @@ class VideoSource:
 
 
 def _promised_seconds(stream: VideoStream) -> float | None:
-    """The end of the stream as its tags say it (Matroska, which does not count frames); None where they do not.
+    """The end of the stream, where it does not count its frames but its tags say it (Matroska), or counts too many.
 
     The container's own duration is no promise: where a header lacks it, FFmpeg makes it up from the bit rate.
     """
-    found = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
+    if (shown := _edited_seconds(stream)) is not None:
+        return shown + float((stream.start_time or 0) * (stream.time_base or 0))
+    found = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", "")) if not stream.frames else None
     return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3]) if found else None
+
+
+def _promised_frames(stream: VideoStream) -> int | None:
+    shown = _edited_seconds(stream)
+    return round(shown * float(stream.average_rate or 0)) if shown is not None else stream.frames or None
+
+
+def _edited_seconds(stream: VideoStream) -> float | None:
+    """How long the stream is shown, where its edit list leaves out some of the frames that it holds (trimmed MP4)."""
+    if not (stream.frames and stream.duration and stream.time_base and stream.average_rate):
+        return None
+    seconds = float(stream.duration * stream.time_base)
+    return seconds if seconds < (stream.frames - 0.5) / float(stream.average_rate) else None
 
 
 def _upright(image: Image, picture: VideoFrame) -> Image:
@@ -311,7 +327,7 @@ def _upright(image: Image, picture: VideoFrame) -> Image:
     if abs(b) > abs(a):  # columns are shown as rows
         image = image.swapaxes(0, 1)
         a, d = c, b
-    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+    return cast("Image", np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]))
 
 
 def _shown_wh(picture: VideoFrame) -> tuple[int, int]:
@@ -321,7 +337,7 @@ def _shown_wh(picture: VideoFrame) -> tuple[int, int]:
 
 def _display_matrix(picture: VideoFrame) -> tuple[int, int, int, int]:
     """What x and y are multiplied by: x is shown at a x + c y, y at b x + d y; (a, b, c, d) as FFmpeg has them."""
-    matrix = picture.side_data.get(SideDataType.DISPLAYMATRIX)
+    matrix = cast("SideData | None", picture.side_data.get("DISPLAYMATRIX"))
     if matrix is None:
         return 1, 0, 0, 1
     a, b, _, c, d = np.frombuffer(memoryview(matrix), np.int32)[:5].tolist()

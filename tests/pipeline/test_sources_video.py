@@ -1,5 +1,6 @@
 import os
 import re
+import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -170,6 +171,32 @@ def test_a_truncated_video_gives_what_it_has_and_has_failed(tmp_path: Path) -> N
     assert source.account.state is SourceState.FAILED
     assert source.account.decoded == len(frames)
     assert f"is truncated: {len(frames)} frames decoded of 20" in str(source.account.error)
+
+
+def trimmed(path: Path, *, to: float) -> Path:
+    """The same frames, of which the edit list shows the first share only."""
+    content = bytearray(path.read_bytes())
+    entry = content.find(b"elst") + 12  # behind kind, version and number of entries
+    (ticks,) = struct.unpack_from(">I", content, entry)
+    struct.pack_into(">I", content, entry, round(ticks * to))
+    path.write_bytes(content)
+    return path
+
+
+def test_a_trimmed_video_is_not_called_truncated(tmp_path: Path) -> None:
+    source = VideoSource("gate", trimmed(write_video(tmp_path / "a.mp4", PICTURES), to=0.5), Modality.RGB)
+    assert len(list(source)) == 10
+    assert (source.account.expected, source.account.state, source.account.error) == (10, SourceState.ENDED, None)
+
+
+def test_a_trimmed_video_that_is_truncated_is_called_so(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 64, 96, 3), dtype=np.uint8)
+    path = trimmed(write_video(tmp_path / "a.mp4", list(noise)), to=0.9)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    source = VideoSource("gate", path, Modality.RGB)
+    assert 10 < len(list(source)) < 25
+    assert source.account.state is SourceState.FAILED
+    assert "s of 3.6 s that it promises" in str(source.account.error)
 
 
 def write_matroska(path: Path, *, live: bool = False) -> bytes:
