@@ -1,4 +1,4 @@
-"""Video files through FFmpeg (PyAV). Times are the container's; they are never made up from a frame rate."""
+"""Video files through FFmpeg (PyAV). Times are the container's; where it has none, frames are counted at its rate."""
 
 import logging
 import re
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
+from fractions import Fraction
 from pathlib import Path
 from threading import Event
 from typing import cast
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 _DURATION_TAG = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 _ONLY_THIS_FILE = {"protocol_whitelist": "file"}  # a playlist in a video's clothes reaches no network
 _WORTH_SEEKING_SECONDS = 2.0
+_USUAL_FPS = 25.0  # FFmpeg's own assumption
 _TAIL_SECONDS = 0.5  # of what a container promises: rounding, and a last frame that is shown for longer
 
 
@@ -46,6 +48,7 @@ class _Progress:
     numbers: FrameNumbers = field(default_factory=FrameNumbers)
     packets: int = 0
     has_begun: bool = False
+    fps: float | None = None  # where no frame has a time
     promised_seconds: float | None = None
     end_seconds: float = 0.0
 
@@ -77,7 +80,7 @@ class VideoSource:
         self._start = start
         self._pattern = pattern
         self._zone = zone
-        self._guessed = False
+        self._guessed = self._told = False
         self._closed = Event()
 
     def probe(self) -> SourceInfo:
@@ -106,6 +109,7 @@ class VideoSource:
             account.expected, account.state = info.frames, SourceState.RUNNING
             progress = _Progress(info.start, info.time_source, info.resolution_wh, PresentationClock(account))
             progress.promised_seconds = _promised_seconds(stream)
+            progress.fps = None if _has_times(stream) else info.fps
             for picture in self._pictures(container, stream, progress):
                 self.info = replace(info, resolution_wh=_shown_wh(picture)) if not account.decoded else self.info
                 frame = self._frame(picture, progress)
@@ -182,10 +186,12 @@ class VideoSource:
         duration = container.duration / av.time_base if container.duration else 0.0
         start, time_source = self._starting(container.metadata.get("creation_time"), duration)
         rate = stream.average_rate or stream.guessed_rate
+        if not _has_times(stream):
+            rate, time_source = self._counted(stream), TimeSource.FRAME_RATE
         depth = stream.format.components[0].bits if stream.format else 8
         return SourceInfo(
             resolution_wh=resolution_wh,
-            fps=float(rate) if rate else 25.0,
+            fps=float(rate or _USUAL_FPS),
             frames=_promised_frames(stream),
             bit_depth=16 if depth > 8 and not self.modality.is_visible else 8,
             start=start,
@@ -204,10 +210,24 @@ class VideoSource:
         if source is TimeSource.FILE_MODIFIED and not self._guessed:
             self._guessed = True
             logger.warning(
-                "camera %s: %s: only the file's date tells when it was recorded: its end is taken to be then; "
+                "camera %s: %s: only the file's date tells when it was recorded: its %s is taken to be then; "
                 "start or start_pattern would tell", self.camera_id, self._path,
+                "end" if duration_seconds else "beginning",
             )  # fmt: skip
         return start, source
+
+    def _counted(self, stream: VideoStream) -> Fraction | None:
+        """The rate at which frames without times are counted."""
+        stated: Fraction | None = stream.codec_context.framerate
+        rate = stated or stream.guessed_rate
+        if not self._told:
+            self._told = True
+            logger.warning(
+                "camera %s: %s: its frames have no times: they are counted, at %g a second, which %s; in a container "
+                "(MP4, Matroska) they would have them", self.camera_id, self._path, rate or _USUAL_FPS,
+                "the stream states" if stated else "is assumed",
+            )  # fmt: skip
+        return rate
 
     def _pictures(self, container: InputContainer, stream: VideoStream, progress: _Progress) -> Iterator[VideoFrame]:
         """Decode packet by packet: one damaged packet costs its own frames only."""
@@ -236,18 +256,22 @@ class VideoSource:
         """Give the picture its time and its form, or count why not."""
         ticks = picture.pts if picture.pts is not None else picture.dts
         index, lost = progress.numbers.take(ticks)
-        if ticks is None or picture.time_base is None:
+        if ticks is not None and picture.time_base is not None:
+            seconds = float(ticks * picture.time_base)
+        elif progress.fps is not None:
+            seconds = index / progress.fps
+        else:
             self.account.skip("without_time", f"frame {index}")
             return None
         if not progress.has_begun:
-            self._begin(progress, [float(each * picture.time_base) for each in lost])
+            self._begin(progress, [float(each * (picture.time_base or 0)) for each in lost])
         if (picture.width, picture.height) != progress.resolution_wh:
             self.account.skip("resolution_changed", f"frame {index}")
             return None
         if self._is_false_colour(picture):
             self.account.skip("false_colour", f"frame {index}")
             return None
-        pts_seconds = progress.clock.advance(float(ticks * picture.time_base))
+        pts_seconds = progress.clock.advance(seconds)
         if pts_seconds is None:
             self.account.skip("time_not_increasing", f"frame {index}")
             return None
@@ -292,9 +316,18 @@ class VideoSource:
                 ErrorCode.RECORDING_TRUNCATED,
             )
         if account.decoded == 0:
-            account.fail(f"{self._where}: no frame could be decoded", ErrorCode.RECORDING_UNREADABLE)
+            skipped = ", ".join(f"{count} {cause}" for cause, count in account.skipped.items())
+            account.fail(
+                f"{self._where}: no frame could be used ({skipped or 'none could be decoded'})",
+                ErrorCode.RECORDING_UNREADABLE,
+            )
         if account.state is not SourceState.FAILED:
             account.state = SourceState.ENDED
+
+
+def _has_times(stream: VideoStream) -> bool:
+    """Whether frames have times: a file that is nothing but a stream of H.264 or H.265 holds none."""
+    return stream.start_time is not None
 
 
 def _promised_seconds(stream: VideoStream) -> float | None:

@@ -2,7 +2,7 @@ import os
 import re
 import struct
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from pipeline.clips import frame_shown
 from pipeline.errors import SourceError
 from pipeline.frame import TimeSource
 from pipeline.sources.base import SourceState
@@ -151,6 +152,37 @@ def test_a_time_that_does_not_increase_is_skipped_and_counted(tmp_path: Path) ->
     assert [frame.index for frame in frames] == [0, 1, 3]
     assert source.account.skipped == {"time_not_increasing": 1}
     assert source.account.clock.duplicates == 1
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("libx264", "h264"), ("libx265", "hevc")])
+def test_a_raw_stream_has_no_times_and_its_frames_are_counted_at_the_rate_it_states(
+    tmp_path: Path, codec: str, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / f"raw.{suffix}"
+    with av.open(path, "w", format=suffix) as container:
+        stream = container.add_stream(codec, rate=10, options={"preset": "ultrafast", "x265-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for image in PICTURES * 2:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    start = datetime(2026, 6, 1, 8, tzinfo=UTC)
+    source = VideoSource("gate", path, Modality.RGB, start=start)
+    assert (source.probe().fps, source.probe().time_source) == (10, TimeSource.FRAME_RATE)
+    frames = list(source)
+    np.testing.assert_allclose([frame.pts_seconds for frame in frames], np.arange(40) / 10, atol=1e-9)
+    assert frames[7].captured_at == start + timedelta(seconds=0.7)
+    assert {frame.time_source for frame in frames} == {TimeSource.FRAME_RATE}
+    assert (source.account.state, source.account.skipped) == (SourceState.ENDED, {})
+    assert caplog.text.count("its frames have no times: they are counted, at 10 a second, which the stream states") == 1
+    shown = frame_shown(source.frames_from(3.0), 3.0)
+    assert shown is not None
+    assert (shown.index, shown.pts_seconds) == (30, pytest.approx(3.0))
+
+
+def test_a_file_of_which_no_frame_can_be_used_says_why(tmp_path: Path) -> None:
+    source = VideoSource("roof", write_video(tmp_path / "iron.mp4", PICTURES[:3]), Modality.THERMAL)
+    assert list(source) == []
+    assert "iron.mp4: no frame could be used (3 false_colour)" in str(source.account.error)
 
 
 def test_a_gap_in_the_times_is_counted_and_kept(tmp_path: Path) -> None:
