@@ -1,6 +1,6 @@
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from PIL import Image as PilImage
 from pipeline.config import from_sources
 from pipeline.errors import ErrorCode, SourceError
 from pipeline.frame import TimeSource
+from pipeline.sources import stills
 from pipeline.sources.base import Source, SourceState
 from pipeline.sources.images import ImageSource, SequenceTiming
 from pipeline.sources.live import LiveSource
@@ -259,6 +260,53 @@ def test_the_pages_of_a_tiff_are_frames(tmp_path: Path) -> None:
     frames = list(source)
     assert [int(frame.image[0, 0]) for frame in frames] == list(range(7000, 7012))
     assert source.account.expected == 12
+
+
+def test_many_pages_of_a_tiff_are_read_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[int] = []  # pages that OpenCV goes through to reach those it reads, and these
+
+    def counting(name: str, *, start: int, count: int, flags: int) -> tuple[bool, Sequence[cv2.typing.MatLike]]:
+        passed.append(start + count)
+        return original(name, start=start, count=count, flags=flags)
+
+    original = cv2.imreadmulti
+    monkeypatch.setattr(cv2, "imreadmulti", counting)
+    for count in (600, 1200):
+        cv2.imwritemulti(str(tmp_path / "a.tiff"), [np.full((40, 50), 7000 + n, np.uint16) for n in range(count)])
+        passed.clear()
+        frames = list(opened(tmp_path / "a.tiff", "thermal"))
+        assert [int(frame.image[0, 0]) for frame in frames] == list(range(7000, 7000 + count))
+        assert sum(passed) < 3 * count  # each alone: count * count / 2
+
+
+def test_large_pages_are_not_read_all_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together: list[int] = []
+
+    def counting(name: str, *, start: int, count: int, flags: int) -> tuple[bool, Sequence[cv2.typing.MatLike]]:
+        together.append(count)
+        return original(name, start=start, count=count, flags=flags)
+
+    original = cv2.imreadmulti
+    monkeypatch.setattr(cv2, "imreadmulti", counting)
+    monkeypatch.setattr(stills, "_TOGETHER_BYTES", 5 * 40 * 50 * 2)
+    cv2.imwritemulti(str(tmp_path / "a.tiff"), [np.full((40, 50), 7000 + n, np.uint16) for n in range(12)])
+    assert len(list(opened(tmp_path / "a.tiff", "thermal"))) == 12
+    assert together == [1, 1, 5, 5, 1]  # the first is probed, and read
+
+
+def test_a_damaged_page_costs_itself_only(tmp_path: Path) -> None:
+    path = tmp_path / "a.tiff"
+    noise = np.random.default_rng(0).integers(0, 65536, (12, 40, 50), dtype=np.uint16)
+    cv2.imwritemulti(str(path), list(noise), [cv2.IMWRITE_TIFF_COMPRESSION, 8])  # deflate
+    content, begins = path.read_bytes(), []
+    with PilImage.open(path) as pages:
+        for page in range(12):
+            pages.seek(page)
+            begins.append(pages.tag_v2[273][0])  # type: ignore[attr-defined]
+    path.write_bytes(content[: begins[5]] + bytes(300) + content[begins[5] + 300 :])
+    source = opened(path, "thermal")
+    assert [frame.index for frame in source] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
+    assert source.account.skipped == {"unreadable": 1}
 
 
 def test_a_palette_is_refused_and_a_logo_is_not(tmp_path: Path) -> None:
