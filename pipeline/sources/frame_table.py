@@ -1,9 +1,13 @@
 """Which frame of a video file is which, told by its packets: nothing is decoded for it."""
 
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import heappop, heappush
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -65,6 +69,40 @@ def read_table(packets: "Iterable[Packet[Any]]", time_base: Fraction) -> FrameTa
         return None
     shown, decoding = np.array(sorted(keys), np.int64).T
     return FrameTable(ordered, np.array(seconds, np.float64), shown, decoding)
+
+
+class FrameTables:
+    """The tables of the files that were last asked for: to make one, all of a file is read, but not decoded.
+
+    A file that changed since, by its size or date, gets a new one. May be used from any thread; those who ask for the
+    same file at a time wait for one table.
+    """
+
+    def __init__(self, most: int = 8) -> None:
+        self._most = most
+        self._kept: OrderedDict[tuple[Path, int, int], Future[FrameTable | None]] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, path: Path, make: Callable[[], FrameTable | None]) -> FrameTable | None:
+        """The table of a file; ``make`` reads it where it is not known, and what that raises is not remembered."""
+        found = path.stat()
+        key = path.absolute(), found.st_mtime_ns, found.st_size
+        with self._lock:
+            kept = self._kept.get(key)
+            mine = self._kept.setdefault(key, Future())
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        if kept is not None:
+            return kept.result()
+        try:
+            mine.set_result(make())
+        except BaseException as error:
+            mine.set_exception(error)
+            with self._lock:
+                self._kept.pop(key, None)
+            raise
+        return mine.result()
 
 
 def _follows(packet: "Packet[Any]", last: int | None) -> bool:

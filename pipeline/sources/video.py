@@ -22,7 +22,7 @@ from pipeline.errors import ErrorCode, SourceError
 from pipeline.frame import Frame, Image, TimeSource
 from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.clock import start_of
-from pipeline.sources.frame_table import FrameNumbers, FrameTable, read_table
+from pipeline.sources.frame_table import FrameNumbers, FrameTable, FrameTables, read_table
 from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, has_decoder, image_of, is_false_colour
 from pipeline.sources.timeline import PresentationClock
 from pipeline.start_pattern import StartPattern
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 _DURATION_TAG = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 _ONLY_THIS_FILE = {"protocol_whitelist": "file"}  # a playlist in a video's clothes reaches no network
+_TABLES = FrameTables()  # of this process: sources live for one question, recordings for many
 _WORTH_SEEKING_SECONDS = 2.0
 _USUAL_FPS = 25.0  # FFmpeg's own assumption
 _TAIL_SECONDS = 0.5  # of what a container promises: rounding, and a last frame that is shown for longer
@@ -130,7 +131,8 @@ class VideoSource:
         Raises:
             SourceError: When it cannot be opened at all.
         """
-        table = self._table() if seconds > _WORTH_SEEKING_SECONDS else None
+        self._check_file()
+        table = _TABLES.of(self._path, self._table) if seconds > _WORTH_SEEKING_SECONDS else None
         if table is None:
             yield from self
             return
@@ -160,12 +162,15 @@ class VideoSource:
     def _where(self) -> str:
         return f"camera {self.camera_id}: {self._path}"
 
-    @contextmanager
-    def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
+    def _check_file(self) -> None:
         if not self._path.is_file():
             raise SourceError(f"{self._where}: no such file", ErrorCode.RECORDING_NOT_FOUND)
         if not self._path.stat().st_size:
             raise SourceError(f"{self._where} is empty (0 bytes)", ErrorCode.RECORDING_UNREADABLE)
+
+    @contextmanager
+    def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
+        self._check_file()
         try:
             container = av.open(self._path, mode="r", options=_ONLY_THIS_FILE, metadata_errors="replace")
         except av.error.FFmpegError as error:
