@@ -265,7 +265,8 @@ class _Writing:
             "software": {"name": _DISTRIBUTION, "version": software_version(), "python": platform.python_version()},
             "times": {
                 "note": "UTC; rtcp_sender_report is the camera's own clock, configured_start, file_name and container"
-                " that of a recording, stream_pts and arrival this machine's, file_modified that of a file",
+                " that of a recording, stream_pts and arrival this machine's, file_modified that of a file,"
+                " frame_rate that of frames counted",
                 "sources": {name: self.store.record(name).time_source for name in names},
             },
             "blurred": self.options.blur_others,

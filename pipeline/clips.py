@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.frame import Frame, Image, TimeSource
-from pipeline.sources.stills import as_mono
+from pipeline.sources.stills import READ_UPRIGHT, as_mono
 from pipeline.tracklets import Tracklet, cut_out
 from reid.modality import Modality
 from trackers.structures import Detections
@@ -184,7 +184,7 @@ def _read_image(path: Path, modality: Modality | None) -> tuple[Image, Modality]
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    image = cv2.imdecode(data, READ_UPRIGHT) if len(data) else None
     if image is None or image.dtype not in (np.uint8, np.uint16):
         raise UsageError(f"{path}: not an image that can be read (8 or 16 bits, such as JPEG, PNG or TIFF)")
     if image.shape[1] < MIN_CROP_WH[0] or image.shape[0] < MIN_CROP_WH[1]:

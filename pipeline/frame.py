@@ -25,6 +25,7 @@ class TimeSource(StrEnum):
     STREAM_PTS = "stream_pts"  # arrival of the stream's earliest frames plus the presentation timestamp
     ARRIVAL = "arrival"  # when this machine had the frame
     FILE_MODIFIED = "file_modified"
+    FRAME_RATE = "frame_rate"  # of a recording without times (raw H.264): frames are counted, at the stream's rate
 
 
 @dataclass(frozen=True, slots=True, eq=False)

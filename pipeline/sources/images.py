@@ -11,7 +11,7 @@ from pipeline.frame import Frame, Image, TimeSource
 from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.clock import start_of
 from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, has_false_colour
-from pipeline.sources.stills import Still, as_mono, as_rgb, find, read
+from pipeline.sources.stills import Still, as_mono, as_rgb, find, read, read_in_order
 from pipeline.start_pattern import StartPattern
 from reid.modality import Modality
 
@@ -73,12 +73,11 @@ class ImageSource:
         stills = self._stills()
         info = self._probe(stills)
         account = self.account = SourceAccount(expected=info.frames, state=SourceState.RUNNING)
-        for still in stills:
-            if still.position / self._timing.fps < seconds - 1 / self._timing.fps:
-                continue
+        wanted = [each for each in stills if each.position / self._timing.fps >= seconds - 1 / self._timing.fps]
+        for still, native in read_in_order(wanted):
             if self._closed.is_set():
                 break
-            image, cause = self._image(still, info)
+            image, cause = self._image(still, native, info)
             if image is None:
                 account.skip(cause, str(still))
                 continue
@@ -143,9 +142,8 @@ class ImageSource:
             raise SourceError(f"camera {self.camera_id}: {problem}", ErrorCode.RECORDING_NOT_FOUND)
         return found
 
-    def _image(self, still: Still, info: SourceInfo) -> tuple[Image | None, str]:
+    def _image(self, still: Still, native: Image | None, info: SourceInfo) -> tuple[Image | None, str]:
         """The image of a frame, or why there is none."""
-        native = read(still)
         if native is None:
             return None, "unreadable" if still.path.exists() else "missing"
         if self.modality is Modality.THERMAL and has_false_colour(native):

@@ -2,8 +2,9 @@
 
 import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,9 +17,13 @@ from pipeline.frame import IMAGE_SUFFIXES, Image
 ARRAY_SUFFIX = ".npy"
 SUFFIXES = IMAGE_SUFFIXES | {ARRAY_SUFFIX}
 
+READ_UPRIGHT = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH  # as stored, but turned as EXIF says, and without transparency
+
 _GLOB_CHARACTERS = frozenset("*?[")
 _NUMBER = re.compile(r"%(0\d{1,2})?d")
 _MOST_PAGES = 1_000_000
+_MOST_TOGETHER = 1024  # pages that are read at a time
+_TOGETHER_BYTES = 2**26
 _MOST_PIXELS = 2**30  # of one image, as OpenCV allows
 
 
@@ -121,19 +126,59 @@ def _numbered(pattern: Path) -> list[Still]:
 
 
 def read(still: Still) -> Image | None:
-    """An image as OpenCV reads it (mono, BGR or BGRA; 8 or 16 bits); None when it cannot be read."""
+    """An image as OpenCV reads it (mono or BGR; 8 or 16 bits), turned as EXIF says; None when it cannot be read."""
     image = _read_array(still) if still.path.suffix.lower() == ARRAY_SUFFIX else _read_image(still)
+    return _usable(image)
+
+
+def _usable(image: NDArray[Any] | None) -> Image | None:
     if image is None or image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or not image.size:
         return None
     return cast("Image", image)
 
 
+def read_in_order(stills: Sequence[Still]) -> Iterator[tuple[Still, Image | None]]:
+    """Each image of a sequence as ``read`` gives it.
+
+    The pages of a TIFF are read many at a time: to reach one, OpenCV goes through all before it.
+    """
+    at, count = 0, 1
+    while at < len(stills):
+        pages = _read_pages(stills[at : at + count]) if count > 1 else None
+        if pages is None:
+            pages = [read(stills[at])]
+        yield from zip(stills[at : at + len(pages)], pages, strict=True)
+        at += len(pages)
+        count = _next_together(stills, at, max((page.nbytes for page in pages if page is not None), default=0))
+
+
+def _next_together(stills: Sequence[Still], at: int, page_bytes: int) -> int:
+    """How many pages of one TIFF come next, as far as they fit into memory if they are as large as those before."""
+    if at >= len(stills) or stills[at].page is None or stills[at].path.suffix.lower() == ARRAY_SUFFIX or not page_bytes:
+        return 1
+    first, most = stills[at], max(min(_MOST_TOGETHER, _TOGETHER_BYTES // page_bytes), 1)
+    alike = takewhile(lambda each: each.path == first.path, stills[at : at + most])
+    return sum(1 for _ in alike)
+
+
+def _read_pages(stills: Sequence[Still]) -> list[Image | None] | None:
+    """Successive pages of one TIFF; None where not all can be read, and each must be tried alone."""
+    try:
+        done, pages = cv2.imreadmulti(
+            str(stills[0].path), start=cast("int", stills[0].page), count=len(stills), flags=READ_UPRIGHT
+        )
+    except cv2.error:
+        return None
+    return [_usable(page) for page in pages] if done and len(pages) == len(stills) else None
+
+
 def _read_image(still: Still) -> NDArray[Any] | None:
     try:
         if still.page is None:
-            return cast("NDArray[Any] | None", cv2.imread(str(still.path), cv2.IMREAD_UNCHANGED))
-        done, pages = cv2.imreadmulti(str(still.path), start=still.page, count=1, flags=cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # damaged, or more pixels than OpenCV is willing to read
+            # imread itself refuses a TIFF that is to be turned
+            return cast("NDArray[Any] | None", cv2.imdecode(np.fromfile(still.path, np.uint8), READ_UPRIGHT))
+        done, pages = cv2.imreadmulti(str(still.path), start=still.page, count=1, flags=READ_UPRIGHT)
+    except (cv2.error, OSError):  # damaged, or more pixels than OpenCV is willing to read; missing
         return None
     return cast("NDArray[Any]", pages[0]) if done and pages else None
 

@@ -1,24 +1,28 @@
-"""Video files through FFmpeg (PyAV). Times are the container's; they are never made up from a frame rate."""
+"""Video files through FFmpeg (PyAV). Times are the container's; where it has none, frames are counted at its rate."""
 
 import logging
 import re
-from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
+from fractions import Fraction
 from pathlib import Path
 from threading import Event
+from typing import cast
 
 import av
+import numpy as np
 from av.container import InputContainer
+from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import ErrorCode, SourceError
-from pipeline.frame import Frame, TimeSource
+from pipeline.frame import Frame, Image, TimeSource
 from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.clock import start_of
+from pipeline.sources.frame_table import FrameNumbers, FrameTable, FrameTables, read_table
 from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, has_decoder, image_of, is_false_colour
 from pipeline.sources.timeline import PresentationClock
 from pipeline.start_pattern import StartPattern
@@ -28,7 +32,9 @@ logger = logging.getLogger(__name__)
 
 _DURATION_TAG = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 _ONLY_THIS_FILE = {"protocol_whitelist": "file"}  # a playlist in a video's clothes reaches no network
+_TABLES = FrameTables()  # of this process: sources live for one question, recordings for many
 _WORTH_SEEKING_SECONDS = 2.0
+_USUAL_FPS = 25.0  # FFmpeg's own assumption
 _TAIL_SECONDS = 0.5  # of what a container promises: rounding, and a last frame that is shown for longer
 
 
@@ -40,32 +46,12 @@ class _Progress:
     time_source: TimeSource
     resolution_wh: tuple[int, int]
     clock: PresentationClock
+    numbers: FrameNumbers = field(default_factory=FrameNumbers)
     packets: int = 0
-    index: int = -1
+    has_begun: bool = False
+    fps: float | None = None  # where no frame has a time
     promised_seconds: float | None = None
     end_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Where each frame of a file is.
-
-    Attributes:
-        places: Index of a frame by its ticks.
-        seconds: Of each frame, since the first.
-        keys: Ticks of frames that can be decoded without others, ascending.
-        ticks: Of each frame.
-    """
-
-    places: dict[int, int]
-    seconds: list[float]
-    keys: list[int]
-    ticks: list[int]
-
-    def key_before(self, seconds: float) -> int:
-        """Ticks of the last such frame that is not after a moment."""
-        place = max(bisect_right(self.seconds, seconds) - 1, 0)
-        return self.keys[max(bisect_right(self.keys, self.ticks[place]) - 1, 0)]
 
 
 class VideoSource:
@@ -95,13 +81,13 @@ class VideoSource:
         self._start = start
         self._pattern = pattern
         self._zone = zone
-        self._guessed = False
+        self._guessed = self._told = False
         self._closed = Event()
 
     def probe(self) -> SourceInfo:
         """Open the file and decode its first frame."""
         with self._open() as (container, stream):
-            info = self.info = self._info(container, stream)
+            info = self._info(container, stream)
             self.account.expected = info.frames
             try:
                 first = next(container.decode(stream), None)
@@ -113,7 +99,8 @@ class VideoSource:
                 raise SourceError(f"{self._where} has no frame", ErrorCode.RECORDING_UNREADABLE)
             if self._is_false_colour(first):
                 raise SourceError(f"{self._where} {FALSE_COLOUR_ADVICE}", ErrorCode.FALSE_COLOUR)
-            return info
+            self.info = replace(info, resolution_wh=_shown_wh(first))
+            return self.info
 
     def __iter__(self) -> Iterator[Frame]:
         """Decode; a file that ends before its container says gives what there is, and has failed."""
@@ -123,7 +110,9 @@ class VideoSource:
             account.expected, account.state = info.frames, SourceState.RUNNING
             progress = _Progress(info.start, info.time_source, info.resolution_wh, PresentationClock(account))
             progress.promised_seconds = _promised_seconds(stream)
+            progress.fps = None if _has_times(stream) else info.fps
             for picture in self._pictures(container, stream, progress):
+                self.info = replace(info, resolution_wh=_shown_wh(picture)) if not account.decoded else self.info
                 frame = self._frame(picture, progress)
                 if self._closed.is_set():
                     account.enter(SourceState.ENDED)
@@ -142,47 +131,28 @@ class VideoSource:
         Raises:
             SourceError: When it cannot be opened at all.
         """
-        table = self._table() if seconds > _WORTH_SEEKING_SECONDS else None
+        self._check_file()
+        table = _TABLES.of(self._path, self._table) if seconds > _WORTH_SEEKING_SECONDS else None
         if table is None:
             yield from self
             return
         with self._open() as (container, stream):
             info = self._info(container, stream)
-            key = table.key_before(seconds)
-            container.seek(key, stream=stream, backward=True)
+            key, decoding = table.key_before(seconds)
+            container.seek(decoding, stream=stream, backward=True)
             progress = _Progress(info.start, info.time_source, info.resolution_wh, PresentationClock(SourceAccount()))
             for picture in self._pictures(container, stream, progress):
-                place = table.places.get(picture.pts, -1) if picture.pts is not None and picture.pts >= key else -1
-                if place >= 0 and (picture.width, picture.height) == info.resolution_wh:
-                    yield self._as_frame(picture, info, index=place, pts_seconds=table.seconds[place])
+                index = table.index_of(picture.pts) if picture.pts is not None and picture.pts >= key else None
+                if index is not None and (picture.width, picture.height) == info.resolution_wh:
+                    yield self._as_frame(picture, info, index=index, pts_seconds=float(table.seconds[index]))
 
-    def _table(self) -> "_Table | None":
-        """The times of all packets; None where frames cannot be told by them."""
-        ticks, keys = [], []
+    def _table(self) -> FrameTable | None:
+        """Where each frame is; None where that cannot be told without decoding."""
         with self._open() as (container, stream):
-            base = stream.time_base
             try:
-                for packet in container.demux(stream):
-                    if not packet.size:
-                        continue
-                    if packet.pts is None or packet.is_discard or packet.is_corrupt:
-                        return None
-                    ticks.append(packet.pts)
-                    if packet.is_keyframe:
-                        keys.append(packet.pts)
+                return read_table(container.demux(stream), stream.time_base) if stream.time_base else None
             except av.error.FFmpegError:
                 return None
-        ticks.sort()
-        if base is None or not keys or len(set(ticks)) < len(ticks):
-            return None
-        clock = PresentationClock(SourceAccount())
-        seconds = [clock.advance(float(each * base)) for each in ticks]
-        whole = [each for each in seconds if each is not None]
-        return (
-            _Table({each: place for place, each in enumerate(ticks)}, whole, sorted(keys), ticks)
-            if len(whole) == len(ticks)
-            else None
-        )
 
     def close(self) -> None:
         """End the iteration before its next frame."""
@@ -192,12 +162,15 @@ class VideoSource:
     def _where(self) -> str:
         return f"camera {self.camera_id}: {self._path}"
 
-    @contextmanager
-    def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
+    def _check_file(self) -> None:
         if not self._path.is_file():
             raise SourceError(f"{self._where}: no such file", ErrorCode.RECORDING_NOT_FOUND)
         if not self._path.stat().st_size:
             raise SourceError(f"{self._where} is empty (0 bytes)", ErrorCode.RECORDING_UNREADABLE)
+
+    @contextmanager
+    def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
+        self._check_file()
         try:
             container = av.open(self._path, mode="r", options=_ONLY_THIS_FILE, metadata_errors="replace")
         except av.error.FFmpegError as error:
@@ -218,11 +191,13 @@ class VideoSource:
         duration = container.duration / av.time_base if container.duration else 0.0
         start, time_source = self._starting(container.metadata.get("creation_time"), duration)
         rate = stream.average_rate or stream.guessed_rate
+        if not _has_times(stream):
+            rate, time_source = self._counted(stream), TimeSource.FRAME_RATE
         depth = stream.format.components[0].bits if stream.format else 8
         return SourceInfo(
             resolution_wh=resolution_wh,
-            fps=float(rate) if rate else 25.0,
-            frames=stream.frames or None,
+            fps=float(rate or _USUAL_FPS),
+            frames=_promised_frames(stream),
             bit_depth=16 if depth > 8 and not self.modality.is_visible else 8,
             start=start,
             time_source=time_source,
@@ -240,10 +215,24 @@ class VideoSource:
         if source is TimeSource.FILE_MODIFIED and not self._guessed:
             self._guessed = True
             logger.warning(
-                "camera %s: %s: only the file's date tells when it was recorded: its end is taken to be then; "
+                "camera %s: %s: only the file's date tells when it was recorded: its %s is taken to be then; "
                 "start or start_pattern would tell", self.camera_id, self._path,
+                "end" if duration_seconds else "beginning",
             )  # fmt: skip
         return start, source
+
+    def _counted(self, stream: VideoStream) -> Fraction | None:
+        """The rate at which frames without times are counted."""
+        stated: Fraction | None = stream.codec_context.framerate
+        rate = stated or stream.guessed_rate
+        if not self._told:
+            self._told = True
+            logger.warning(
+                "camera %s: %s: its frames have no times: they are counted, at %g a second, which %s; in a container "
+                "(MP4, Matroska) they would have them", self.camera_id, self._path, rate or _USUAL_FPS,
+                "the stream states" if stated else "is assumed",
+            )  # fmt: skip
+        return rate
 
     def _pictures(self, container: InputContainer, stream: VideoStream, progress: _Progress) -> Iterator[VideoFrame]:
         """Decode packet by packet: one damaged packet costs its own frames only."""
@@ -257,6 +246,7 @@ class VideoSource:
             if packet is None:
                 return
             progress.packets += bool(packet.size)
+            progress.numbers.saw(packet)
             if packet.pts is not None:
                 end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                 progress.end_seconds = max(progress.end_seconds, end)
@@ -265,33 +255,46 @@ class VideoSource:
             except av.error.EOFError:
                 return
             except av.error.FFmpegError:
-                progress.index += 1
-                self.account.skip("damaged", f"frame {progress.index}")
+                self.account.skip("damaged", f"frame {progress.numbers.lose()}")
 
     def _frame(self, picture: VideoFrame, progress: _Progress) -> Frame | None:
         """Give the picture its time and its form, or count why not."""
-        progress.index += 1
         ticks = picture.pts if picture.pts is not None else picture.dts
-        if ticks is None or picture.time_base is None:
-            self.account.skip("without_time", f"frame {progress.index}")
+        index, lost = progress.numbers.take(ticks)
+        if ticks is not None and picture.time_base is not None:
+            seconds = float(ticks * picture.time_base)
+        elif progress.fps is not None:
+            seconds = index / progress.fps
+        else:
+            self.account.skip("without_time", f"frame {index}")
             return None
+        if not progress.has_begun:
+            self._begin(progress, [float(each * (picture.time_base or 0)) for each in lost])
         if (picture.width, picture.height) != progress.resolution_wh:
-            self.account.skip("resolution_changed", f"frame {progress.index}")
+            self.account.skip("resolution_changed", f"frame {index}")
             return None
         if self._is_false_colour(picture):
-            self.account.skip("false_colour", f"frame {progress.index}")
+            self.account.skip("false_colour", f"frame {index}")
             return None
-        pts_seconds = progress.clock.advance(float(ticks * picture.time_base))
+        pts_seconds = progress.clock.advance(seconds)
         if pts_seconds is None:
-            self.account.skip("time_not_increasing", f"frame {progress.index}")
+            self.account.skip("time_not_increasing", f"frame {index}")
             return None
-        return self._as_frame(picture, progress, index=progress.index, pts_seconds=pts_seconds)
+        return self._as_frame(picture, progress, index=index, pts_seconds=pts_seconds)
+
+    def _begin(self, progress: _Progress, lost: list[float]) -> None:
+        """A recording begins with its first packet, also where it was cut before a frame that can be decoded alone."""
+        progress.has_begun = True
+        for number, seconds in enumerate(lost):
+            progress.clock.advance(seconds)
+            if number >= self.account.skipped["damaged"]:
+                self.account.skip("damaged", f"frame {number}")
 
     def _as_frame(
         self, picture: VideoFrame, began: "_Progress | SourceInfo", *, index: int, pts_seconds: float
     ) -> Frame:
         return Frame(
-            image=image_of(picture, self.modality),
+            image=_upright(image_of(picture, self.modality), picture),
             camera_id=self.camera_id,
             modality=self.modality,
             index=index,
@@ -305,28 +308,75 @@ class VideoSource:
 
     def _conclude(self, progress: _Progress) -> None:
         account = self.account
-        if account.expected and progress.packets < account.expected:
-            account.fail(
-                f"{self._where} is truncated: {account.decoded} frames decoded of {account.expected} that it promises",
-                ErrorCode.RECORDING_TRUNCATED,
-            )
         promised, end = progress.promised_seconds, progress.end_seconds
-        if not account.expected and promised and end < promised - _TAIL_SECONDS:
+        if promised and end < promised - _TAIL_SECONDS:
             account.fail(
                 f"{self._where} is truncated: it ends after {end:.1f} s of {promised:.1f} s that it promises, "
                 f"{account.decoded} frames decoded",
                 ErrorCode.RECORDING_TRUNCATED,
             )
+        if not promised and account.expected and progress.packets < account.expected:
+            account.fail(
+                f"{self._where} is truncated: {account.decoded} frames decoded of {account.expected} that it promises",
+                ErrorCode.RECORDING_TRUNCATED,
+            )
         if account.decoded == 0:
-            account.fail(f"{self._where}: no frame could be decoded", ErrorCode.RECORDING_UNREADABLE)
+            skipped = ", ".join(f"{count} {cause}" for cause, count in account.skipped.items())
+            account.fail(
+                f"{self._where}: no frame could be used ({skipped or 'none could be decoded'})",
+                ErrorCode.RECORDING_UNREADABLE,
+            )
         if account.state is not SourceState.FAILED:
             account.state = SourceState.ENDED
 
 
+def _has_times(stream: VideoStream) -> bool:
+    """Whether frames have times: a file that is nothing but a stream of H.264 or H.265 holds none."""
+    return stream.start_time is not None
+
+
 def _promised_seconds(stream: VideoStream) -> float | None:
-    """The end of the stream as its tags say it (Matroska, which does not count frames); None where they do not.
+    """The end of the stream, where it does not count its frames but its tags say it (Matroska), or counts too many.
 
     The container's own duration is no promise: where a header lacks it, FFmpeg makes it up from the bit rate.
     """
-    found = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
+    if (shown := _edited_seconds(stream)) is not None:
+        return shown + float((stream.start_time or 0) * (stream.time_base or 0))
+    found = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", "")) if not stream.frames else None
     return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3]) if found else None
+
+
+def _promised_frames(stream: VideoStream) -> int | None:
+    shown = _edited_seconds(stream)
+    return round(shown * float(stream.average_rate or 0)) if shown is not None else stream.frames or None
+
+
+def _edited_seconds(stream: VideoStream) -> float | None:
+    """How long the stream is shown, where its edit list leaves out some of the frames that it holds (trimmed MP4)."""
+    if not (stream.frames and stream.duration and stream.time_base and stream.average_rate):
+        return None
+    seconds = float(stream.duration * stream.time_base)
+    return seconds if seconds < (stream.frames - 0.5) / float(stream.average_rate) else None
+
+
+def _upright(image: Image, picture: VideoFrame) -> Image:
+    """The image as it is to be shown: phones and bodycams store the sensor's rows, and how they are to be turned."""
+    a, b, c, d = _display_matrix(picture)
+    if abs(b) > abs(a):  # columns are shown as rows
+        image = image.swapaxes(0, 1)
+        a, d = c, b
+    return cast("Image", np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]))
+
+
+def _shown_wh(picture: VideoFrame) -> tuple[int, int]:
+    a, b, _, _ = _display_matrix(picture)
+    return (picture.height, picture.width) if abs(b) > abs(a) else (picture.width, picture.height)
+
+
+def _display_matrix(picture: VideoFrame) -> tuple[int, int, int, int]:
+    """What x and y are multiplied by: x is shown at a x + c y, y at b x + d y; (a, b, c, d) as FFmpeg has them."""
+    matrix = cast("SideData | None", picture.side_data.get("DISPLAYMATRIX"))
+    if matrix is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = np.frombuffer(memoryview(matrix), np.int32)[:5].tolist()
+    return a, b, c, d

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image as PilImage
 
 from pipeline.clips import Query, Spot, clip_from_image, clip_from_spot, clip_from_video
 from pipeline.errors import GalleryMismatchError, UsageError
@@ -183,6 +184,17 @@ def test_an_upright_image_is_one_person_and_its_red_is_red(tmp_path: Path) -> No
     assert query.modality is Modality.RGB
     assert crop.shape == (60, 30, 3)
     assert crop[0, 0].tolist() == [220, 0, 0]
+
+
+def test_an_image_that_is_upright_once_turned_as_exif_says_is_one_person(tmp_path: Path) -> None:
+    photograph = PilImage.fromarray(np.ascontiguousarray(red(60, 30)[..., ::-1].swapaxes(0, 1)))
+    exif = photograph.getexif()
+    exif[0x0112] = 6
+    photograph.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    (crop,), query = clip_from_image(tmp_path / "a.jpg", None)
+    assert "(whole image)" in query.description
+    assert crop.shape == (60, 30, 3)
+    assert crop[0, 0, 0] > 200 > crop[0, 0, 2]
 
 
 def test_the_largest_person_of_a_wide_image_is_taken(tmp_path: Path) -> None:

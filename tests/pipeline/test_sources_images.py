@@ -1,16 +1,18 @@
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as PilImage
 
 from pipeline.config import from_sources
 from pipeline.errors import ErrorCode, SourceError
 from pipeline.frame import TimeSource
+from pipeline.sources import stills
 from pipeline.sources.base import Source, SourceState
 from pipeline.sources.images import ImageSource, SequenceTiming
 from pipeline.sources.live import LiveSource
@@ -103,6 +105,30 @@ def test_colour_files_of_infrared_cameras_become_grey(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "night", [np.full((40, 40, 3), 66, np.uint8)])
     cv2.imwrite(str(folder / "2.png"), np.full((40, 40, 4), 66, np.uint8))
     assert all(frame.image.shape == (40, 40) and frame.image[0, 0] == 66 for frame in opened(folder, "nir"))
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_photographs_are_turned_as_exif_says(tmp_path: Path, suffix: str, orientation: int, turns: int) -> None:
+    photograph = PilImage.fromarray(picture(5))
+    exif = photograph.getexif()
+    exif[0x0112] = orientation
+    photograph.save(tmp_path / f"a.{suffix}", exif=exif)
+    (frame,) = opened(tmp_path / f"a.{suffix}")
+    shown = np.rot90(picture(5), turns)  # counter-clockwise
+    assert frame.image.shape == shown.shape
+    assert np.abs(frame.image.astype(int) - shown).mean() < 4
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_turned_too(tmp_path: Path, suffix: str) -> None:
+    counts = np.random.default_rng(0).integers(0, 65536, (40, 50), dtype=np.uint16)
+    photograph = PilImage.fromarray(counts)
+    exif = photograph.getexif()
+    exif[0x0112] = 6
+    photograph.save(tmp_path / f"a.{suffix}", exif=exif)
+    (frame,) = opened(tmp_path / f"a.{suffix}", "thermal")
+    np.testing.assert_array_equal(frame.image, np.rot90(counts, 3))
 
 
 def test_nothing_there_is_told(tmp_path: Path) -> None:
@@ -234,6 +260,53 @@ def test_the_pages_of_a_tiff_are_frames(tmp_path: Path) -> None:
     frames = list(source)
     assert [int(frame.image[0, 0]) for frame in frames] == list(range(7000, 7012))
     assert source.account.expected == 12
+
+
+def test_many_pages_of_a_tiff_are_read_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[int] = []  # pages that OpenCV goes through to reach those it reads, and these
+
+    def counting(name: str, *, start: int, count: int, flags: int) -> tuple[bool, Sequence[cv2.typing.MatLike]]:
+        passed.append(start + count)
+        return original(name, start=start, count=count, flags=flags)
+
+    original = cv2.imreadmulti
+    monkeypatch.setattr(cv2, "imreadmulti", counting)
+    for count in (600, 1200):
+        cv2.imwritemulti(str(tmp_path / "a.tiff"), [np.full((40, 50), 7000 + n, np.uint16) for n in range(count)])
+        passed.clear()
+        frames = list(opened(tmp_path / "a.tiff", "thermal"))
+        assert [int(frame.image[0, 0]) for frame in frames] == list(range(7000, 7000 + count))
+        assert sum(passed) < 3 * count  # each alone: count * count / 2
+
+
+def test_large_pages_are_not_read_all_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together: list[int] = []
+
+    def counting(name: str, *, start: int, count: int, flags: int) -> tuple[bool, Sequence[cv2.typing.MatLike]]:
+        together.append(count)
+        return original(name, start=start, count=count, flags=flags)
+
+    original = cv2.imreadmulti
+    monkeypatch.setattr(cv2, "imreadmulti", counting)
+    monkeypatch.setattr(stills, "_TOGETHER_BYTES", 5 * 40 * 50 * 2)
+    cv2.imwritemulti(str(tmp_path / "a.tiff"), [np.full((40, 50), 7000 + n, np.uint16) for n in range(12)])
+    assert len(list(opened(tmp_path / "a.tiff", "thermal"))) == 12
+    assert together == [1, 1, 5, 5, 1]  # the first is probed, and read
+
+
+def test_a_damaged_page_costs_itself_only(tmp_path: Path) -> None:
+    path = tmp_path / "a.tiff"
+    noise = np.random.default_rng(0).integers(0, 65536, (12, 40, 50), dtype=np.uint16)
+    cv2.imwritemulti(str(path), list(noise), [cv2.IMWRITE_TIFF_COMPRESSION, 8])  # deflate
+    content, begins = path.read_bytes(), []
+    with PilImage.open(path) as pages:
+        for page in range(12):
+            pages.seek(page)
+            begins.append(pages.tag_v2[273][0])  # type: ignore[attr-defined]
+    path.write_bytes(content[: begins[5]] + bytes(300) + content[begins[5] + 300 :])
+    source = opened(path, "thermal")
+    assert [frame.index for frame in source] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
+    assert source.account.skipped == {"unreadable": 1}
 
 
 def test_a_palette_is_refused_and_a_logo_is_not(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 import os
 import re
 import socket
+import struct
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
@@ -11,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from pipeline.clips import frame_shown
 from pipeline.errors import SourceError
 from pipeline.frame import TimeSource
 from pipeline.sources import video
@@ -130,6 +132,33 @@ def test_a_session_description_for_a_video_opens_no_port(tmp_path: Path) -> None
         VideoSource("gate", path, Modality.RGB).probe()
 
 
+@pytest.mark.parametrize("flipped", [False, True])
+@pytest.mark.parametrize("degrees", [0, 90, 180, -90])
+@pytest.mark.parametrize("modality", [Modality.RGB, Modality.NIR])
+def test_a_video_is_turned_as_its_container_says(
+    tmp_path: Path, degrees: int, flipped: bool, modality: Modality
+) -> None:
+    stored = np.full((64, 96, 3), 20, np.uint8)
+    stored[:32, :48] = 220  # top left
+    path = tmp_path / "phone.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast", "g": "10"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.set_display_rotation(degrees, hflip=flipped)
+        for _ in range(40):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(stored, format="rgb24")))
+        container.mux(stream.encode(None))
+    source = VideoSource("gate", path, modality)
+    shown = np.rot90(stored if modality is Modality.RGB else stored[..., 0], degrees // 90)  # counter-clockwise
+    shown = shown[:, ::-1] if flipped else shown
+    assert source.probe().resolution_wh == (shown.shape[1], shown.shape[0])
+    for frame in (next(iter(source)), next(source.frames_from(3.0))):
+        assert frame.image.shape == shown.shape
+        assert np.abs(frame.image.astype(int) - shown).mean() < 8
+        assert source.info is not None
+        assert source.info.resolution_wh == frame.resolution_wh
+
+
 def test_uneven_times_are_kept(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", PICTURES[:4], pts=[0, 10, 50, 57])
     times = [frame.pts_seconds for frame in VideoSource("gate", path, Modality.RGB)]
@@ -159,6 +188,37 @@ def test_a_time_that_does_not_increase_is_skipped_and_counted(tmp_path: Path) ->
     assert source.account.clock.duplicates == 1
 
 
+@pytest.mark.parametrize(("codec", "suffix"), [("libx264", "h264"), ("libx265", "hevc")])
+def test_a_raw_stream_has_no_times_and_its_frames_are_counted_at_the_rate_it_states(
+    tmp_path: Path, codec: str, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / f"raw.{suffix}"
+    with av.open(path, "w", format=suffix) as container:
+        stream = container.add_stream(codec, rate=10, options={"preset": "ultrafast", "x265-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for image in PICTURES * 2:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    start = datetime(2026, 6, 1, 8, tzinfo=UTC)
+    source = VideoSource("gate", path, Modality.RGB, start=start)
+    assert (source.probe().fps, source.probe().time_source) == (10, TimeSource.FRAME_RATE)
+    frames = list(source)
+    np.testing.assert_allclose([frame.pts_seconds for frame in frames], np.arange(40) / 10, atol=1e-9)
+    assert frames[7].captured_at == start + timedelta(seconds=0.7)
+    assert {frame.time_source for frame in frames} == {TimeSource.FRAME_RATE}
+    assert (source.account.state, source.account.skipped) == (SourceState.ENDED, {})
+    assert caplog.text.count("its frames have no times: they are counted, at 10 a second, which the stream states") == 1
+    shown = frame_shown(source.frames_from(3.0), 3.0)
+    assert shown is not None
+    assert (shown.index, shown.pts_seconds) == (30, pytest.approx(3.0))
+
+
+def test_a_file_of_which_no_frame_can_be_used_says_why(tmp_path: Path) -> None:
+    source = VideoSource("roof", write_video(tmp_path / "iron.mp4", PICTURES[:3]), Modality.THERMAL)
+    assert list(source) == []
+    assert "iron.mp4: no frame could be used (3 false_colour)" in str(source.account.error)
+
+
 def test_a_gap_in_the_times_is_counted_and_kept(tmp_path: Path) -> None:
     source = VideoSource("gate", write_raw(tmp_path / "raw.mkv", (0, 10, 20, 30, 330, 340)), Modality.RGB)
     times = [frame.pts_seconds for frame in source]
@@ -177,6 +237,32 @@ def test_a_truncated_video_gives_what_it_has_and_has_failed(tmp_path: Path) -> N
     assert source.account.state is SourceState.FAILED
     assert source.account.decoded == len(frames)
     assert f"is truncated: {len(frames)} frames decoded of 20" in str(source.account.error)
+
+
+def trimmed(path: Path, *, to: float) -> Path:
+    """The same frames, of which the edit list shows the first share only."""
+    content = bytearray(path.read_bytes())
+    entry = content.find(b"elst") + 12  # behind kind, version and number of entries
+    (ticks,) = struct.unpack_from(">I", content, entry)
+    struct.pack_into(">I", content, entry, round(ticks * to))
+    path.write_bytes(content)
+    return path
+
+
+def test_a_trimmed_video_is_not_called_truncated(tmp_path: Path) -> None:
+    source = VideoSource("gate", trimmed(write_video(tmp_path / "a.mp4", PICTURES), to=0.5), Modality.RGB)
+    assert len(list(source)) == 10
+    assert (source.account.expected, source.account.state, source.account.error) == (10, SourceState.ENDED, None)
+
+
+def test_a_trimmed_video_that_is_truncated_is_called_so(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 64, 96, 3), dtype=np.uint8)
+    path = trimmed(write_video(tmp_path / "a.mp4", list(noise)), to=0.9)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    source = VideoSource("gate", path, Modality.RGB)
+    assert 10 < len(list(source)) < 25
+    assert source.account.state is SourceState.FAILED
+    assert "s of 3.6 s that it promises" in str(source.account.error)
 
 
 def write_matroska(path: Path, *, live: bool = False) -> bytes:
