@@ -34,7 +34,7 @@ def main(data: Path, output: Path, *, most_frames: int) -> list[str]:
         ],
     )
     run(config, RunOptions(existing="overwrite", max_frames=most_frames))
-    return story(output, "street", least=0.3)
+    return list(story(output, "street", least=0.3))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Who of the people seen in colour by day was on the infrared cameras afterwards? Its searches are in the audit.
+"""Who of the people seen in colour was on the infrared cameras afterwards? Its searches are in the audit.
 
 python examples/night_search.py runs/demo --day gate --purpose "theft at the gate"
 """
 
 import argparse
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -19,31 +20,30 @@ from pipeline.store import Store, StoredTracklet, TrackletFilter
 from reid.modality import Modality
 
 
-def story(run: Path, camera: str, *, purpose: str | None = None, least: float, most: int = 8) -> list[str]:
+def story(run: Path, camera: str, *, purpose: str | None = None, least: float, most: int = 8) -> Iterator[str]:
     """For each person whom ``camera`` saw: when, and where on the infrared cameras since, as the night went on."""
-    lines, infrared = list[str](), frozenset({Modality.NIR, Modality.THERMAL})
-    rules = search_rules(read_config(run), SearchOptions())
+    infrared, rules = frozenset(Modality) - {Modality.RGB}, search_rules(read_config(run), SearchOptions())
     with Store.read(run) as store, recorded(run, Actor.here(purpose=purpose)) as record:
-        if camera not in (known := store.cameras()):
-            raise UsageError(f"--day {camera}: no such camera in {run}; there are {', '.join(known) or 'none'}")
+        known = [name for name, modality in store.cameras().items() if modality is Modality.RGB]
+        if camera not in known:
+            raise UsageError(f"--day {camera}: no colour camera of {run}; there are {', '.join(known) or 'none'}")
         searcher = Searcher(store, store.calibration, rules=rules)
         seen = store.tracklets(TrackletFilter(cameras=frozenset({camera})))
         for person, own in groupby(sorted(seen, key=lambda each: each.person_id or 0), key=lambda each: each.person_id):
             views = list(own)
-            wanted = SearchFilter(modalities=infrared, start=max(view.end for view in views), top_k=most)
+            wanted = SearchFilter(modalities=infrared, start=min(view.end for view in views), top_k=most)
             found = searcher.by_examples([searcher.example_of(view.tracklet_id) for view in views], wanted)
             record("search", *search_record(wanted, SearchOptions(), search_reply(found)))
-            times = ", ".join(f"{view.start.astimezone(rules.zone):%H:%M:%S}" for view in views)
+            times = ", ".join(f"{view.start.astimezone(rules.zone):%Y-%m-%d %H:%M:%S}" for view in views)
             likely = sorted((each for each in found.answers if each.probability >= least), key=lambda each: each.start)
-            told = [_sighting(each, views) for each in likely] or ["  not seen again with confidence"]
-            lines += [f"{person_name(person or 0)}, by day at {camera} at {times}:", *told]
-    return lines
+            yield f"{person_name(person or 0)}, in colour at {camera} at {times}:"
+            yield from [_sighting(each, views) for each in likely] or ["  not seen again with confidence"]
 
 
 def _sighting(answer: Answer, views: list[StoredTracklet]) -> str:
     """Where and when by the clock on the wall, how sure, and whether the run gave it to the same person."""
     same = "the same person to the run" if answer.person_id == views[0].person_id else person_name(answer.person_id)
-    when = f"{answer.camera_id} ({answer.modality}) at {answer.start_local:%H:%M:%S}"
+    when = f"{answer.camera_id} ({answer.modality}) at {answer.start_local:%Y-%m-%d %H:%M:%S}"
     return f"  {when}, p = {answer.probability:.2f}, {same}; {answer.best_crop}"
 
 

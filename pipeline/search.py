@@ -35,7 +35,7 @@ from pipeline.identify import person_name
 from pipeline.record import within_gallery
 from pipeline.sinks import rfc3339
 from pipeline.store import Cursor, Store, StoredTracklet
-from pipeline.stored import StoredCounterpart
+from pipeline.stored import Changes, StoredCounterpart
 from pipeline.ways import Stay, Ways, gap_seconds
 from reid.calibration import Calibration, FalseMatchRateError
 from reid.embedding import rounded
@@ -326,12 +326,23 @@ class Searcher:
             changes = self._store.changes_since(self._cursor)
             if changes.rebuilt:
                 self._begin()
-            gone = [row for row in (*changes.removed, *changes.revised) if row in self._gallery]
-            self._gallery.remove(gone)
-            self._catalogue.drop(gone)
-            self._gallery.add(changes.added.rows, changes.vectors)
-            self._catalogue.put(changes.added)
+            self._take(changes)
             self._cursor, whole = changes.cursor, changes.last
+
+    def _take(self, changes: Changes) -> None:
+        """Bring index and catalogue up; a vector that is there and right stays, for others search meanwhile."""
+        rows, vectors = changes.added.rows, changes.vectors
+        known = np.array([row for row in changes.revised if row in self._gallery], np.int64)
+        again = np.isin(rows, known)
+        same = (self._gallery.vectors(rows[again]) == vectors[again].astype(np.float32)).all(axis=1)
+        untouched = rows[again][same]
+        removed = [row for row in changes.removed if row in self._gallery]
+        gone = np.union1d(removed, np.setdiff1d(known, untouched)).astype(np.int64)
+        self._gallery.remove(gone)
+        self._catalogue.drop(gone)
+        fresh = ~np.isin(rows, untouched)
+        self._gallery.add(rows[fresh], vectors[fresh])
+        self._catalogue.put(changes.added)
 
     def at_this_moment(self, store: Store, *, rules: SearchRules | None = None) -> "Searcher":
         """A searcher over the gallery as it is now, for one search of the calling thread: several may search at once.
@@ -473,7 +484,7 @@ class Searcher:
         """The best `count` of these rows by score, of which the nearest `count` are known."""
         direction, length, constant = self._direction(examples, modality)
         depth, (ids, cosines) = min(count, len(rows)), near
-        while True:
+        while len(ids):  # none, where all that were allowed were erased meanwhile
             scored = self._scored(examples, negatives, ids, modality)
             order = np.lexsort((scored.rows, -scored.cosines, -scored.score))
             scored = scored.taken(order[:count])
@@ -484,6 +495,8 @@ class Searcher:
                 break
             depth = min(4 * depth, len(rows))
             ids, cosines = self._gallery.search_each(direction, depth, [rows])[0]
+        else:
+            return self._scored(examples, negatives, ids, modality)
         return self._reranked(direction, scored) if self._rules.rerank else scored
 
     def _doubts(self, examples: Sequence[Example]) -> bool:

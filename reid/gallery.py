@@ -110,6 +110,12 @@ class Gallery:
         """Whether every embedding is looked at, which only `Approximation` changes."""
         return self._inverted is None
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether every block is as quick to search as it can be."""
+        with self._lock:
+            return not self._unrounded and self._rounder is None
+
     def settle(self) -> None:
         """Wait until every block is as quick to search as it can be. Answers are the same before."""
         with self._lock:
@@ -201,7 +207,7 @@ class Gallery:
             ValueError: As `search`.
         """
         row = self._vectors("query", np.asarray(query)[None])
-        best = self._best(row, k, [_ids("sets", each) for each in sets])
+        best = self._best(row, min(k, max(1, self._count)), [_ids("sets", each) for each in sets])
         return [(ids[ids >= 0], cosines[ids >= 0]) for ids, cosines in best]
 
     def _best(self, rows: Floats, k: int, wanted: Sequence[Ids | None]) -> list[tuple[Ids, Floats]]:
@@ -279,8 +285,12 @@ class Gallery:
     def _round_beside(self) -> threading.Thread | None:
         """Who rounds the blocks that are not yet; called with the lock. A program that searches once does not wait."""
         if self._unrounded and self._rounder is None:
-            self._rounder = threading.Thread(target=self._round, name="gallery-rounder")
-            self._rounder.start()
+            rounder = threading.Thread(target=self._round, name="gallery-rounder")
+            try:
+                rounder.start()
+            except RuntimeError:  # there is none to be had; the next search tries again
+                return None
+            self._rounder = rounder
         return self._rounder
 
     def _round(self) -> None:
@@ -292,8 +302,8 @@ class Gallery:
                 block = self._unrounded.popleft()
             try:
                 block.round()
-            except MemoryError:
-                logger.warning("no memory to round a block of the gallery: searches in it stay slower, and as exact")
+            except Exception:
+                logger.exception("a block of the gallery cannot be rounded: searches in it stay slower, and as exact")
 
     def _invert(self, how: Approximation) -> None:
         """Move all blocks into an inverted file, trained on some of them."""

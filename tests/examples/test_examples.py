@@ -50,11 +50,11 @@ def test_the_night_search_tells_of_each_person_seen_by_day(tmp_path: Path) -> No
     ]  # fmt: skip
     assert main(arguments) == 0
     told = run("examples/night_search.py", str(output), "--day", "gate", "--least", "0", "--purpose", "theft")
-    assert "P0001, by day at gate at 14:00:0" in told
-    assert "  dock (thermal) at 22:00:0" in told
+    assert "P0001, in colour at gate at 2026-06-01 14:00:0" in told
+    assert "  dock (thermal) at 2026-06-01 22:00:0" in told
     with Store.read(output) as store:
         rows = [row for row in Audit(store).rows() if row.action == "search"]
-    assert len(rows) == told.count(", by day at gate at")
+    assert len(rows) == told.count(", in colour at gate at")
     assert {row.purpose for row in rows} == {"theft"}
     assert rows[-1].details["answers"]
 
@@ -81,8 +81,8 @@ def test_the_night_search_names_what_is_not_there(tmp_path: Path, folder: str, c
 def test_the_night_search_runs_on_real_footage(shared_data: Path, tmp_path: Path) -> None:
     """What is checked is that the line holds, not who is found: the weights know only synthetic people."""
     told = run("examples/footage_search.py", str(shared_data), str(tmp_path / "run"), "--most-frames", "130")
-    assert "by day at street at 14:00:" in told
-    assert "camp (thermal) at 22:00:" in told or "not seen again with confidence" in told
+    assert "in colour at street at 2026-06-01 14:00:" in told
+    assert "camp (thermal) at 2026-06-01 22:00:" in told or "not seen again with confidence" in told
 
 
 def test_the_night_search_says_why_it_does_not_run_without_real_footage(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as PilImage
 
+from pipeline.audit import Actor
 from pipeline.clips import Query, Spot, clip_from_image, clip_from_spot, clip_from_video
 from pipeline.errors import GalleryMismatchError, UsageError
 from pipeline.filters import SearchFilter
@@ -398,6 +399,26 @@ def test_a_searcher_follows_what_is_added_revised_and_searched_for_again(tmp_pat
             only = SearchFilter(persons=frozenset({2}))
             result = searcher.by_tracklet("gate-A", only)
             assert (result.answers, result.excluded_by["person"]) == ((), 1)
+
+
+def test_whoever_is_revised_is_never_missing_to_those_who_search_meanwhile(tmp_path: Path) -> None:
+    """A search of another thread has the same index: it takes nothing out that it puts in again."""
+    with open_store(tmp_path) as writer:
+        for number, name in enumerate(("gate-A", "gate-B", "gate-C")):
+            writer.add(sighting_of(tracklet_of(name, at=10.0 * number), person=number + 1))
+        with Store.read(tmp_path) as reader, Store.read(tmp_path) as other:
+            searcher = Searcher(reader, CALIBRATION)
+            taken: list[list[int]] = []
+            remove = searcher.gallery.remove
+            searcher.gallery.remove = lambda ids: (taken.append(list(ids)), remove(ids))[1]  # type: ignore[method-assign]
+            Persons(writer).merge(1, 3, Actor("test"))
+            searcher.refresh()
+            assert [each for each in taken if each] == []
+            assert names(searcher, SearchFilter(persons=frozenset({1}))) == ["gate-C"]
+            older = searcher.at_this_moment(other)
+            remove(searcher.catalogue.rows)  # erased meanwhile
+            found = older.by_examples([older.example_of("gate-A")])
+            assert found.answers == ()
 
 
 def test_no_example_is_no_search(store: Store) -> None:
