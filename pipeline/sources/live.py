@@ -322,7 +322,12 @@ class _Reader:
         )  # fmt: skip
 
     def _tell_clock(self) -> None:
-        """Say once that the camera's clock is wrong, and once that it is right again."""
+        """Say once that the camera's clock is wrong, and once that it is right again; and that this machine's was."""
+        if by := self._capture.machine_set_by:
+            logger.warning(
+                "camera %s: this machine's own clock was set by %+.1f s; capture times before were wrong by as much",
+                self._camera.camera_id, by,
+            )  # fmt: skip
         error = self._capture.rejected_error
         if (error is not None) == self._doubted:
             return
