@@ -134,6 +134,7 @@ class CaptureClock:
         self._fastest: deque[tuple[float, float]] = deque()  # begin of a window, least delay in it
         self._sender: float | None = None  # camera's clock minus ticks
         self._unconfirmed: float | None = None
+        self._seen: tuple[float, float] | None = None  # ticks and arrival of the frame before
         self._last: float | None = None
         self._last_pts_seconds = 0.0
         self._is_by_machine = True  # whether the last was told by this machine's clock
@@ -144,7 +145,7 @@ class CaptureClock:
     def restart(self) -> None:
         """The stream was connected anew; what was found of the camera's clock holds until it is judged again."""
         self._fastest.clear()
-        self._sender = self._unconfirmed = None
+        self._sender = self._unconfirmed = self._seen = None
 
     def stamp(
         self, ticks: float | None, arrival: Arrival, *, pts_seconds: float, sender: float | None = None
@@ -158,6 +159,7 @@ class CaptureClock:
             sender: The camera's clock at its capture, seconds since 1970; None where the stream does not tell.
         """
         self._watch_machine(arrival)
+        self._watch_ticks(ticks, arrival)
         found, source = self._by_arrival(ticks, arrival)
         if ticks is not None and (by_sender := self._by_sender(ticks, arrival, sender)) is not None:
             found, source = by_sender, TimeSource.SENDER_REPORT
@@ -174,6 +176,14 @@ class CaptureClock:
             self._account.clock_event("machine_set")
             if self._last is not None and self._is_by_machine:
                 self._last += by
+
+    def _watch_ticks(self, ticks: float | None, arrival: Arrival) -> None:
+        """Ticks that were set say nothing together with those before, and nor does what was found by them."""
+        if ticks is not None and self._seen is not None:
+            step, elapsed = ticks - self._seen[0], arrival.monotonic - self._seen[1]
+            if step < -_JUMP_SECONDS or step > elapsed + _EARLY_SECONDS:
+                self.restart()
+        self._seen = None if ticks is None else (ticks, arrival.monotonic)
 
     def _by_arrival(self, ticks: float | None, arrival: Arrival) -> tuple[float, TimeSource]:
         if ticks is None:

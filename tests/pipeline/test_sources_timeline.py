@@ -191,6 +191,11 @@ def test_when_this_machines_clock_is_set_times_are_right_at_once(by: float, send
     np.testing.assert_allclose(errors[310:], 0, atol=0.01)
 
 
+@pytest.mark.parametrize("by", [-3600.0, -2.0, 2.0, 3600.0])
+def test_ticks_that_are_set_move_no_capture_time(by: float) -> None:
+    np.testing.assert_allclose(shown_over(60, ticks=by), 0, atol=0.15)
+
+
 def test_a_camera_clock_that_is_set_back_far_is_followed_at_once() -> None:
     errors, _, account = stamped(100, sender={0: 20.0, 50: 0.0}, max_error=30)
     np.testing.assert_allclose(errors[53:], 0, atol=1e-6)
