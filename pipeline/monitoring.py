@@ -201,7 +201,7 @@ def _clocks(cameras: Sequence[CameraStatus]) -> Iterator[Metric]:
     )
     for each in cameras:
         if each.account is not None:
-            for kind in ("jumps", "gaps", "duplicates", "backwards"):
+            for kind in ("jumps", "gaps", "duplicates", "backwards", "machine_set"):
                 family.add_metric([each.camera_id, each.modality, kind], getattr(each.account.clock, kind))
     yield family
 

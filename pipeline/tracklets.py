@@ -350,8 +350,8 @@ class TrackletBuilder:
             camera_id=made.camera_id,
             modality=made.modality,
             track_id=made.track_id,
-            start=made.captured_at[0],
-            end=made.captured_at[-1],
+            start=min(made.captured_at),  # a clock that was set back far goes back at once
+            end=max(made.captured_at),
             time_source=made.time_source,
             frame_index=np.array(made.frame_index, np.int64),
             xyxy=np.array(made.xyxy, np.float32),

@@ -65,12 +65,14 @@ class ClockAccount:
         gaps: Times that several frames should have had, and none came.
         duplicates: Frames with the time of the frame before; not given out.
         backwards: Frames with a time before that of the frame before.
+        machine_set: This machine's own clock was set by more than a second.
     """
 
     jumps: int = 0
     gaps: int = 0
     duplicates: int = 0
     backwards: int = 0
+    machine_set: int = 0
 
 
 @dataclass(slots=True)

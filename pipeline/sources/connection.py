@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from threading import Condition, Event, Lock, Thread
@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import av
+import av.logging
 from av.codec import CodecContext
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
@@ -28,10 +29,16 @@ from av.video.stream import VideoStream
 
 from pipeline.address import hide_secrets, is_device, scheme_of, without_secrets
 from pipeline.errors import ErrorCode, SourceError
+from pipeline.sources.losses import missed_packets
 from pipeline.sources.pictures import has_decoder
 from pipeline.sources.timeline import Arrival
 
 logger = logging.getLogger(__name__)
+
+# FFmpeg's log is heard for what it says of lost packets; nobody else is told any of it.
+av.logging.set_level(av.logging.WARNING)
+av.logging.set_skip_repeated(False)
+logging.getLogger("libav").setLevel(logging.CRITICAL + 1)
 
 _NONBLOCKING = "+4"  # AVFMT_FLAG_NONBLOCK, which has no name: a device that gives nothing blocks nobody
 _NOT_READY_SECONDS = 0.005  # between two looks at a device that has no frame yet
@@ -102,6 +109,8 @@ class Received:
     Attributes:
         has_times: Whether the stream has times; FFmpeg invents some where it has none.
         begins_at_zero: Whether the first frame of the connection, to which FFmpeg gives no time, has the time 0.
+        number: Of the packet, in this connection.
+        lost_at: Number of the first packet that may be incomplete, when something was lost since the packet before.
     """
 
     packet: "Packet[VideoStream]"
@@ -109,6 +118,8 @@ class Received:
     stream: VideoStream
     has_times: bool
     begins_at_zero: bool
+    number: int
+    lost_at: int | None = None
 
 
 class Connection:
@@ -207,23 +218,35 @@ class Connection:
             stream.codec_context.thread_count = 1  # cameras are many, and decode beside one another
             has_times = _WITHOUT_TIMES.isdisjoint(container.format.name.split(","))
             is_rtp = container.format.name == "rtsp"
-            for packet in self._packets(container):
+            number, is_incomplete = 0, False
+            for packet, missed in self._packets(container):
+                is_incomplete |= missed > 0 or packet.is_corrupt
                 if packet.stream_index == stream.index and packet.size:
-                    self._keep(Received(packet, Arrival(time.monotonic(), time.time()), stream, has_times, is_rtp))
+                    arrival = Arrival(time.monotonic(), time.time())
+                    lost_at = number if is_incomplete else None
+                    self._keep(Received(packet, arrival, stream, has_times, is_rtp, number, lost_at))
+                    number, is_incomplete = number + 1, False
             raise SourceError("the other side ended the stream", ErrorCode.STREAM_CLOSED)
         except SourceError as error:
             self._end(error)
         except Exception as error:  # noqa: BLE001
             self._end(self._trouble(error))
 
-    def _packets(self, container: InputContainer) -> Iterator["Packet[Any]"]:
-        """All streams' packets: who asks FFmpeg for one stream only is not given back control by the others."""
+    def _packets(self, container: InputContainer) -> Iterator[tuple["Packet[Any]", int]]:
+        """All streams' packets: who asks FFmpeg for one stream only is not given back control by the others.
+
+        With each, how many RTP packets were missed before its end. FFmpeg hands a packet over when the next one begins,
+        and looks at the sequence numbers before that; so what was handed over earlier is whole.
+        """
         while not self._released.is_set():
             try:
-                for packet in container.demux():
-                    yield packet
-                    if self._released.is_set():
-                        return
+                with av.logging.Capture() as log:
+                    for packet in container.demux():
+                        missed = missed_packets(log)
+                        log.clear()
+                        yield packet, missed
+                        if self._released.is_set():
+                            return
                 return
             except av.error.BlockingIOError:  # a device without a new frame
                 time.sleep(_NOT_READY_SECONDS)
@@ -240,6 +263,8 @@ class Connection:
             if self._behind and not item.packet.is_keyframe:
                 self._lost += 1
                 return
+            if self._behind and item.lost_at is None:
+                item = replace(item, lost_at=item.number - 1)  # those shown before it may be made from dropped ones
             self._behind = False
             self._received.append(item)
             self._changed.notify_all()
@@ -307,6 +332,8 @@ class Connection:
         scheme = scheme_of(self._source)
         if scheme in ("rtsp", "rtsps"):
             options |= {"rtsp_transport": self._settings.transport, "allowed_media_types": "video"}
+            if self._settings.transport == "tcp":
+                options["reorder_queue_size"] = "2"  # the least with which FFmpeg looks at the sequence numbers
         else:
             options = {"analyzeduration": "1000000", "probesize": "1000000", "multiple_requests": "0"}
         if scheme in _ENCRYPTED and self._settings.ca_file:

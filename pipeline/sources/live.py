@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from threading import Event
 
 import av
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import ErrorCode, SourceError
 from pipeline.frame import Frame
 from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.connection import Connection, Received, StreamSettings, shown
+from pipeline.sources.losses import Losses
 from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, bits_of, image_of, is_false_colour, is_semi_planar
 from pipeline.sources.timeline import Arrival, CaptureClock, PresentationClock
 from reid.modality import Modality
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 _GRACE_SECONDS = 1.0  # that FFmpeg has, on top of a timeout, to give up by itself
 _STALLED_SHARE = 0.3  # of stall_seconds without a frame, after which the source is called stalled
 _LOOK_SECONDS = 0.25  # between two looks at the clock while nothing comes
-_DAMAGED_SECONDS = 2.0  # after a damaged frame, all that are made from it are damaged too: at most for so long
+_SELDOM_SECONDS = 60.0  # between two lines of the log that say the same
 _DEFAULT_FPS = 25.0
 
 
@@ -144,6 +145,20 @@ class _Camera:
     shown: str
 
 
+class _Seldom:
+    """Whether it is time to say something again: once a minute at most."""
+
+    def __init__(self) -> None:
+        self._said: float | None = None
+
+    def is_due(self, seconds: float) -> bool:
+        """Asked only by who then says it; ``seconds`` are of a clock that nobody sets."""
+        if self._said is not None and seconds - self._said < _SELDOM_SECONDS:
+            return False
+        self._said = seconds
+        return True
+
+
 class _Reader:
     """Frames of one connection after the other, with clocks that go on from one to the next."""
 
@@ -166,7 +181,8 @@ class _Reader:
         self._index = -1
         self._last_arrival: Arrival | None = None
         self._resolution_wh: tuple[int, int] | None = None  # of this connection; None before its first frame
-        self._damaged_until: float | None = None  # by the monotonic clock
+        self._losses = Losses()
+        self._losses_told = _Seldom()
         self._doubted = False
 
     def frames(self, connection: Connection) -> Iterator[Frame]:
@@ -177,7 +193,8 @@ class _Reader:
         """
         self._presentation.restart()
         self._capture.restart()
-        self._resolution_wh = self._damaged_until = None
+        self._losses.restart()
+        self._resolution_wh = None
         waiting_since = time.monotonic()
         while not self._closed.is_set():
             self._check_patience(time.monotonic() - waiting_since)
@@ -186,6 +203,7 @@ class _Reader:
                 continue
             self._count_lost(connection.lost())
             for picture in self._decoded(received):
+                waiting_since = time.monotonic()
                 if frame := self._frame(picture, received):
                     self._account.enter(SourceState.RUNNING)
                     self._account.give()
@@ -208,7 +226,9 @@ class _Reader:
             self._account.skip("decoder_behind", f"frame {self._index}")
 
     def _decoded(self, received: Received) -> list[VideoFrame]:
-        received.packet.opaque = received.arrival, _sender_seconds(received)
+        received.packet.opaque = received.number, received.arrival, _sender_seconds(received)
+        if received.lost_at is not None:
+            self._losses.note(received.lost_at)
         try:
             return received.packet.decode()
         except av.error.DecoderNotFoundError:
@@ -216,23 +236,29 @@ class _Reader:
         except av.error.FFmpegError:
             self._index += 1
             self._account.skip("damaged", f"frame {self._index}")
-            self._damaged_until = received.arrival.monotonic + _DAMAGED_SECONDS
+            self._losses.note(received.number)
             return []
 
-    def _is_damaged(self, picture: VideoFrame, arrival: Arrival) -> bool:
-        """Whether something of it is missing, or of a frame that it is made from: up to the next key frame."""
-        if picture.is_corrupt:
-            self._damaged_until = arrival.monotonic + _DAMAGED_SECONDS
-        elif picture.key_frame:
-            self._damaged_until = None
-        return self._damaged_until is not None and arrival.monotonic < self._damaged_until
+    def _is_damaged(self, picture: VideoFrame, number: int, arrival: Arrival) -> bool:
+        """Whether something of it may be missing, or of a frame that it is made from: up to the next key frame."""
+        is_key = picture.key_frame and picture.pict_type == PictureType.I  # others only begin a refresh
+        given_up = self._losses.given_up
+        is_held = self._losses.holds(number, seconds=arrival.monotonic, is_key=is_key, is_corrupt=picture.is_corrupt)
+        if self._losses.given_up > given_up and self._losses_told.is_due(arrival.monotonic):
+            logger.warning(
+                "camera %s: no whole key frame came for 10 s; its frames are given out though some may be damaged",
+                self._camera.camera_id,
+            )
+        return is_held
 
     def _frame(self, picture: VideoFrame, received: Received) -> Frame | None:
         """Give the picture its times and its form, or count why not."""
         self._index += 1
         self._check_picture(picture)
-        arrival, sender = picture.opaque if isinstance(picture.opaque, tuple) else (received.arrival, None)
-        if self._is_damaged(picture, arrival):
+        number, arrival, sender = (
+            picture.opaque if isinstance(picture.opaque, tuple) else (received.number, received.arrival, None)
+        )
+        if self._is_damaged(picture, number, arrival):
             self._account.skip("damaged", f"frame {self._index}")
             return None
         ticks = _ticks(picture, has_times=received.has_times)
@@ -297,7 +323,12 @@ class _Reader:
         )  # fmt: skip
 
     def _tell_clock(self) -> None:
-        """Say once that the camera's clock is wrong, and once that it is right again."""
+        """Say once that the camera's clock is wrong, and once that it is right again; and that this machine's was."""
+        if by := self._capture.machine_set_by:
+            logger.warning(
+                "camera %s: this machine's own clock was set by %+.1f s; capture times before were wrong by as much",
+                self._camera.camera_id, by,
+            )  # fmt: skip
         error = self._capture.rejected_error
         if (error is not None) == self._doubted:
             return

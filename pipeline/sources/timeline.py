@@ -21,6 +21,8 @@ _JUMP_SECONDS = 0.1  # of the capture clock against the stream's ticks
 _WINDOW_SECONDS = 10.0  # the fastest frame of the last one or two windows sets the arrival
 _SLOWEST_RATE = 0.5  # a capture clock that was set back runs at this rate until it is right again
 _CONFIRMED_SECONDS = 0.02  # two sender times that agree so well are believed
+_SET_SECONDS = 1.0  # this machine's UTC against its monotonic clock: more is not drift, it was set
+_FAR_BACK_SECONDS = 5.0  # a capture clock that is so far ahead goes back at once
 
 
 class PresentationClock:
@@ -118,7 +120,12 @@ class Arrival:
 
 
 class CaptureClock:
-    """When frames were taken, UTC; never earlier than the frame before."""
+    """When frames were taken, UTC; never earlier than the frame before, but where a clock was set far back.
+
+    Attributes:
+        rejected_error: Of the camera's clock in seconds, while it is not believed; else None.
+        machine_set_by: Seconds by which this machine's own clock was set since the frame before; 0.0 for not at all.
+    """
 
     def __init__(self, account: SourceAccount, *, max_error_seconds: float) -> None:
         """``max_error_seconds``: a camera's clock that is further off is not believed."""
@@ -127,14 +134,18 @@ class CaptureClock:
         self._fastest: deque[tuple[float, float]] = deque()  # begin of a window, least delay in it
         self._sender: float | None = None  # camera's clock minus ticks
         self._unconfirmed: float | None = None
+        self._seen: tuple[float, float] | None = None  # ticks and arrival of the frame before
         self._last: float | None = None
         self._last_pts_seconds = 0.0
+        self._is_by_machine = True  # whether the last was told by this machine's clock
+        self._machine: float | None = None  # this machine's UTC minus its monotonic clock
         self.rejected_error: float | None = None
+        self.machine_set_by = 0.0
 
     def restart(self) -> None:
         """The stream was connected anew; what was found of the camera's clock holds until it is judged again."""
         self._fastest.clear()
-        self._sender = self._unconfirmed = None
+        self._sender = self._unconfirmed = self._seen = None
 
     def stamp(
         self, ticks: float | None, arrival: Arrival, *, pts_seconds: float, sender: float | None = None
@@ -147,10 +158,32 @@ class CaptureClock:
             pts_seconds: What ``PresentationClock`` made of the ticks.
             sender: The camera's clock at its capture, seconds since 1970; None where the stream does not tell.
         """
+        self._watch_machine(arrival)
+        self._watch_ticks(ticks, arrival)
         found, source = self._by_arrival(ticks, arrival)
         if ticks is not None and (by_sender := self._by_sender(ticks, arrival, sender)) is not None:
             found, source = by_sender, TimeSource.SENDER_REPORT
+        self._is_by_machine = source is not TimeSource.SENDER_REPORT
         return datetime.fromtimestamp(self._forward(found, pts_seconds), UTC), source
+
+    def _watch_machine(self, arrival: Arrival) -> None:
+        """When this machine's clock is set, all that was told by it was wrong by as much."""
+        offset = arrival.utc - arrival.monotonic
+        by = offset - (self._machine if self._machine is not None else offset)
+        self._machine = offset
+        self.machine_set_by = by if abs(by) > _SET_SECONDS else 0.0
+        if self.machine_set_by:
+            self._account.clock_event("machine_set")
+            if self._last is not None and self._is_by_machine:
+                self._last += by
+
+    def _watch_ticks(self, ticks: float | None, arrival: Arrival) -> None:
+        """Ticks that were set say nothing together with those before, and nor does what was found by them."""
+        if ticks is not None and self._seen is not None:
+            step, elapsed = ticks - self._seen[0], arrival.monotonic - self._seen[1]
+            if step < -_JUMP_SECONDS or step > elapsed + _EARLY_SECONDS:
+                self.restart()
+        self._seen = None if ticks is None else (ticks, arrival.monotonic)
 
     def _by_arrival(self, ticks: float | None, arrival: Arrival) -> tuple[float, TimeSource]:
         if ticks is None:
@@ -191,9 +224,13 @@ class CaptureClock:
             self._account.clock_event("jumps" if offset > self._sender else "backwards")
 
     def _forward(self, found: float, pts_seconds: float) -> float:
-        """Let a clock that was set back run slowly until it is right again, so that no moment comes twice."""
+        """Let a clock that was set back run slowly until it is right again, so that no moment comes twice.
+
+        One that was set back far would be wrong for long: it goes back at once.
+        """
         if self._last is not None:
             slowest = self._last + max(_SLOWEST_RATE * (pts_seconds - self._last_pts_seconds), _LEAST_STEP)
-            found = max(found, slowest)
+            if slowest - found < _FAR_BACK_SECONDS:
+                found = max(found, slowest)
         self._last, self._last_pts_seconds = found, pts_seconds
         return found

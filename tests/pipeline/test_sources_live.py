@@ -290,7 +290,14 @@ def is_whole(image: Image, number: int) -> bool:
     return bool(np.abs(difference.reshape(6, 16, 10, 16).mean(axis=(1, 3))).max() < 25)
 
 
+def differs_by(image: Image, filmed: NDArray[np.uint8]) -> float:
+    """The most by which a block of 16 x 16 pixels shows anything else, coding apart."""
+    difference = image[..., 0].astype(float) - filmed[..., 0]
+    return float(np.abs(difference.reshape(6, 16, 10, 16).mean(axis=(1, 3))).max())
+
+
 THERMAL = [(7300 + 5 * np.random.default_rng(n).standard_normal((96, 160))).astype(np.uint16) for n in range(10)]
+LOSSY = {"lossy_h265": 0.02, "lossy_h264": 0.02, "lossy_singles": 0.1}  # of packets; the last has one a frame
 FAULTS = FaultPlan(
     faults=(
         Fault(camera="frozen", kind="freeze", at_seconds=2, for_seconds=4),
@@ -299,13 +306,14 @@ FAULTS = FaultPlan(
         Fault(camera="wrong", kind="skew", by=7200),
         *(Fault(camera="battered", kind=kind, share=0.02, for_seconds=8) for kind in ("drop", "duplicate", "reorder")),
         Fault(camera="noisy", kind="corrupt", share=0.05, for_seconds=8),
+        *(Fault(camera=name, kind="drop", share=share, for_seconds=60) for name, share in LOSSY.items()),
     )
 )
 
 
 @dataclass
 class Season:
-    """Some seconds of eight cameras, six of which are not well."""
+    """Some seconds of eleven cameras, nine of which are not well."""
 
     watches: dict[str, Watching]
     sent: dict[str, list[tuple[int, float]]]
@@ -320,7 +328,8 @@ def season(tmp_path_factory: pytest.TempPathFactory) -> Season:
     names = ("well", "frozen", "set_back", "leaping", "wrong", "battered", "noisy")
     clips = dict.fromkeys(names, clip())
     clips["battered"] = clips["noisy"] = encode(map(restless, range(50)), fps=10)
-    clips["roof"] = encode(THERMAL, fps=10, lossless=True)
+    clips["roof"] = clips["lossy_h265"] = encode(THERMAL, fps=10, lossless=True)
+    clips["lossy_h264"], clips["lossy_singles"] = clips["battered"], clips["well"]
     with (
         Streams(clips, Serving(plan=FAULTS, log=folder)) as streams,
         ExitStack() as stack,
@@ -328,7 +337,7 @@ def season(tmp_path_factory: pytest.TempPathFactory) -> Season:
     ):
         watches = {
             name: stack.enter_context(watching(
-                url, camera_id=name, modality=Modality.THERMAL if name == "roof" else Modality.RGB
+                url, camera_id=name, modality=Modality.THERMAL if name in ("roof", "lossy_h265") else Modality.RGB
             ))
             for name, url in streams.urls.items()
         }  # fmt: skip
@@ -419,6 +428,21 @@ def test_lost_doubled_shuffled_and_damaged_packets_end_nothing(season: Season) -
     for name in ("battered", "noisy"):
         behind = season.watches["well"].frames[-1].captured_at - season.watches[name].frames[-1].captured_at
         assert behind.total_seconds() < 2.5  # a damaged picture keeps at most two seconds back
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_where_packets_are_lost_no_frame_is_given_out_that_is_not_as_filmed(season: Season, name: str) -> None:
+    watch = season.watches[name]
+    assert season.counts[name]["drop"] > 2
+    assert watch.source.account.skipped["damaged"] > 0
+    assert len(watch.frames) > 10
+    offset = encode(THERMAL[:1], fps=10).offset
+    for frame, number in zip(watch.frames, watch.numbers, strict=True):
+        if name == "lossy_h265":
+            assert min(int(np.abs(frame.image.astype(int) + offset - each).max()) for each in THERMAL) == 0
+        else:
+            filmed = restless(number) if name == "lossy_h264" else numbered(number)
+            assert differs_by(frame.image, filmed) < 10
 
 
 def test_pictures_of_which_packets_were_lost_are_kept_back(season: Season) -> None:

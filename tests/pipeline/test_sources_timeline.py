@@ -162,3 +162,41 @@ def test_a_clock_that_is_absurd_is_not_used_and_said() -> None:
 def test_frames_without_ticks_have_the_time_of_their_arrival() -> None:
     clock = CaptureClock(SourceAccount(), max_error_seconds=5)
     assert clock.stamp(None, Arrival(3.0, NOW), pts_seconds=0) == (datetime.fromtimestamp(NOW, UTC), TimeSource.ARRIVAL)
+
+
+def shown_over(seconds: int, *, machine: float = 0.0, ticks: float = 0.0, sender: bool = False) -> list[float]:
+    """Errors of captured_at of frames ten a second, when after half the time a clock is set by so many seconds."""
+    account = SourceAccount()
+    presentation, clock = PresentationClock(account), CaptureClock(account, max_error_seconds=5)
+    errors, last = [], None
+    for number in range(10 * seconds):
+        true, is_late = number / 10, number >= 5 * seconds
+        arrival = Arrival(1000 + true, NOW + true + (0.0 if is_late else -machine))
+        elapsed = None if last is None else arrival.monotonic - last
+        last = arrival.monotonic
+        pts = presentation.advance(5000 + true + (ticks if is_late else 0.0), elapsed=elapsed)
+        if pts is not None:
+            told = NOW + true if sender else None
+            moment, _ = clock.stamp(presentation.ticks, arrival, pts_seconds=pts, sender=told)
+            errors.append(moment.timestamp() - NOW - true)
+    assert account.clock.machine_set == (abs(machine) > 1)
+    return errors
+
+
+@pytest.mark.parametrize("sender", [False, True])
+@pytest.mark.parametrize("by", [-8 * 3600.0, -3.0, 3.0, 8 * 3600.0])
+def test_when_this_machines_clock_is_set_times_are_right_at_once(by: float, sender: bool) -> None:
+    errors = shown_over(60, machine=by, sender=sender)
+    assert errors[250] == pytest.approx(0.0 if sender and abs(by) < 5 else -by, abs=0.01)
+    np.testing.assert_allclose(errors[310:], 0, atol=0.01)
+
+
+@pytest.mark.parametrize("by", [-3600.0, -2.0, 2.0, 3600.0])
+def test_ticks_that_are_set_move_no_capture_time(by: float) -> None:
+    np.testing.assert_allclose(shown_over(60, ticks=by), 0, atol=0.15)
+
+
+def test_a_camera_clock_that_is_set_back_far_is_followed_at_once() -> None:
+    errors, _, account = stamped(100, sender={0: 20.0, 50: 0.0}, max_error=30)
+    np.testing.assert_allclose(errors[53:], 0, atol=1e-6)
+    assert account.clock.backwards == 1
