@@ -2,7 +2,8 @@
 
 Each row's hash is over its content and the hash of the row before, so that no row can be edited, taken out, put in or
 moved without breaking the chain. What a chain cannot show is its end cut off: for that ``audit.jsonl`` holds a copy of
-every row, and ``audit head`` prints the last number and hash to be kept somewhere else.
+every row, and ``audit head`` prints the last number and hash to be kept somewhere else. Nor its beginning: where that
+has aged away, a row behind it says so.
 
 A tracklet is never named in a row, but by a token: the hash of its name and a salt. Names and salts are in a table of
 their own, from which an erasure takes them. Then the row still says what was done, the chain still holds, and
@@ -17,19 +18,22 @@ import re
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pipeline.crop_files import write_whole
 from pipeline.errors import UsageError
 from pipeline.event_files import exclusive, last_number
 from pipeline.record import from_us, to_us
+from pipeline.schema import snapshot
 from pipeline.store import Store
 
 AUDIT_COPY = "audit.jsonl"
 BEGINNING = "0" * 64
+_AGED = "audit_aged"
 NAMES_TAKEN = "names"  # in the details of an erasure: how many it took out of the audit
 _TOKEN = re.compile("subject:[0-9a-f]{32}")
 _COLUMNS = ("number", "at_us", "actor", "action", "case_id", "purpose", "details", "previous", "hash")
@@ -104,6 +108,23 @@ class Verdict:
     notes: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class _Ageing:
+    """What a row says about the rows that aged away.
+
+    Attributes:
+        number: Of the row that says so.
+        at_us: When.
+        until: Number of the last one that went.
+        hash: Of that one.
+    """
+
+    number: int
+    at_us: int
+    until: int
+    hash: str
+
+
 class Audit:
     """The audit of one gallery; needs a store opened by ``open``, ``maintain`` or ``edit`` to add rows."""
 
@@ -168,14 +189,22 @@ class Audit:
         return int(number)
 
     def copy(self) -> None:
-        """Bring the copy beside the database up to date; what a crash left out comes with the next row."""
-        with exclusive(self._store.root / AUDIT_COPY) as file:
+        """Bring the copy beside the database up to date; what a crash left out, or in, is made good by the next row.
+
+        What aged away leaves the copy in the moment in which the row that says so comes.
+        """
+        path = self._store.root / AUDIT_COPY
+        with exclusive(path) as file:
             number = last_number(file)
-            with self._store.reading() as db:
+            with self._store.reading() as db, snapshot(db):
                 rows = db.execute("SELECT * FROM audit WHERE number > ? ORDER BY number", [number]).fetchall()
-            file.seek(0, os.SEEK_END)
-            for row in rows:
-                file.write((json.dumps(list(row), ensure_ascii=False) + "\n").encode())
+                gone = _gone_before(file, db)
+            lines = b"".join((json.dumps(list(row), ensure_ascii=False) + "\n").encode() for row in rows)
+            if gone:
+                write_whole(path, b"".join(_without_aged(path, gone)) + lines)
+            else:
+                file.seek(0, os.SEEK_END)
+                file.write(lines)
 
     def age(self, *, before: datetime | None = None, most_bytes: int | None = None) -> int:
         """Remove the oldest rows: older than a moment, or until the rest is no larger; returns how many went.
@@ -201,18 +230,9 @@ class Audit:
             db.executemany("DELETE FROM audit_subjects WHERE token = ?", [(token,) for token in tokens])
             db.execute("DELETE FROM audit WHERE number <= ?", [last])
             db.execute("INSERT OR REPLACE INTO meta VALUES ('audit_start', ?)", [f"{last + 1}:{digest}"])
-            self.append(db, PROGRAM, "audit_aged", {"until_row": last, "hash": digest})
-        self._forget_copies(last)
+            self.append(db, PROGRAM, _AGED, {"until_row": last, "hash": digest})
         self.copy()
         return len(gone)
-
-    def _forget_copies(self, last: int) -> None:
-        path = self._store.root / AUDIT_COPY
-        if path.is_file():
-            with exclusive(path):
-                lines = path.read_bytes().splitlines(keepends=True)
-                kept = [line for line in lines if line.endswith(b"\n") and int(line[1 : line.index(b",")]) > last]
-                write_whole(path, b"".join(kept))
 
     def rows(self, *, limit: int | None = None, before: int | None = None) -> list[AuditRow]:
         """The last rows (before a number), oldest first."""
@@ -234,34 +254,71 @@ class Audit:
         Args:
             head: Number and hash of a row as ``audit head`` once printed them and somebody kept them elsewhere.
         """
-        with self._store.reading() as db:
+        copied, findings = _read_copy(self._store.root / AUDIT_COPY)  # first: what is in it then is in the database
+        with self._store.reading() as db, snapshot(db):
             rows = db.execute("SELECT * FROM audit ORDER BY number").fetchall()
+            subjects = db.execute("SELECT token, salt, subject FROM audit_subjects").fetchall()
             first, previous = _start(db)
-        findings = [*_broken_links(rows, first, previous), *_bad_subjects(self._store, rows)]
-        more, notes = self._compare_copy(rows, first)
-        missing, cannot = _missing_names(self._store, rows)
-        findings += [*more, *missing]
-        notes += cannot
-        if head is not None:
-            findings += _compare_head(rows, head, first)
+        ageings = _ageings(rows)
+        said = next((each for each in ageings if (each.until + 1, each.hash) == (first, previous)), None)
+        findings += [*_broken_links(rows, first, previous), *_bad_subjects(subjects, rows)]
+        notes = []
+        if said is not None:
+            notes.append(f"rows up to {said.until} aged away: row {said.number} of {from_us(said.at_us)} says so")
+        elif first != 1:
+            findings.append(f"the audit begins with row {first}, but no row says that those before it aged away")
+        pairs = (
+            self._compare_copy(rows, copied, (first, previous), said),
+            _missing_names(subjects, rows),
+            _compare_head(rows, head, (first, previous), ageings),
+        )
+        findings += [each for found, _ in pairs for each in found]
+        notes += [each for _, found in pairs for each in found]
         last = (int(rows[-1][0]), str(rows[-1][-1])) if rows else (first - 1, previous)
         return Verdict(len(rows), last, tuple(findings), tuple(notes))
 
-    def _compare_copy(self, rows: Sequence[tuple[Any, ...]], first: int) -> tuple[list[str], list[str]]:
-        path = self._store.root / AUDIT_COPY
-        if not path.is_file():
+    def _compare_copy(
+        self,
+        rows: Sequence[tuple[Any, ...]],
+        copied: Mapping[int, list[Any]],
+        start: tuple[int, str],
+        said: _Ageing | None,
+    ) -> tuple[list[str], list[str]]:
+        if not (self._store.root / AUDIT_COPY).is_file():
             return ([f"{AUDIT_COPY} is missing: it was written with the first row"] if rows else []), []
         table = {row[0]: list(row) for row in rows}
-        copied, findings = _read_copy(path)
+        findings, notes = [], []
+        aged = {number for number in copied if number < start[0]} if said and said.number not in copied else set()
+        if aged:  # as when a crash comes between the ageing and the copy
+            notes.append(f"{len(aged)} rows that aged away are in {AUDIT_COPY} still: the next row takes them out")
+            if said and said.until in aged and copied[said.until][-1] != said.hash:
+                findings.append(f"row {said.until}, which aged away, has another hash in {AUDIT_COPY}")
         for number, row in copied.items():
-            if number >= first and table.get(number) != row:
+            if number not in aged and table.get(number) != row:
                 kind = "differs from" if number in table else "is missing from the database, but in"
                 findings.append(f"row {number} {kind} {AUDIT_COPY}")
         behind = sorted(set(table) - set(copied))
-        notes = [f"{len(behind)} rows are not in {AUDIT_COPY} yet: a crash came between; the next row adds them"]
+        if behind:
+            notes.append(
+                f"{len(behind)} rows are not in {AUDIT_COPY} yet: a crash came between; the next row adds them"
+            )
         if behind and copied and behind[0] < max(copied):
             findings.append(f"row {behind[0]} is missing from {AUDIT_COPY}, which goes on behind it")
-        return findings, notes if behind else []
+        return findings, notes
+
+
+def begin_after_ageing(db: sqlite3.Connection) -> None:
+    """Let the audit of a rebuilt database begin where its last row about an ageing says, and nowhere else.
+
+    A start that no row tells of would be a finding for ever, and rows before it came from a copy that was not yet
+    brought up to date.
+    """
+    ageings = _ageings(db.execute("SELECT * FROM audit WHERE action = ? ORDER BY number", [_AGED]).fetchall())
+    db.execute("DELETE FROM meta WHERE key = 'audit_start'")
+    if ageings:
+        last = ageings[-1]
+        db.execute("DELETE FROM audit WHERE number <= ?", [last.until])
+        db.execute("INSERT INTO meta VALUES ('audit_start', ?)", [f"{last.until + 1}:{last.hash}"])
 
 
 def _start(db: sqlite3.Connection) -> tuple[int, str]:
@@ -270,12 +327,59 @@ def _start(db: sqlite3.Connection) -> tuple[int, str]:
     if row is None:
         return 1, BEGINNING
     number, _, digest = str(row[0]).partition(":")
+    if not (number.isascii() and number.isdecimal()):
+        return 1, BEGINNING  # edited: what is missing then is found
     return int(number), digest
+
+
+def _ageings(rows: Sequence[tuple[Any, ...]]) -> list[_Ageing]:
+    """What unedited rows say, in their order."""
+    found = []
+    for row in rows:
+        if row[3] == _AGED and _hash(row[:-1]) == row[-1]:
+            said = _details(row)
+            until, digest = said.get("until_row"), said.get("hash")
+            if isinstance(until, int) and isinstance(digest, str) and until < row[0]:
+                found.append(_Ageing(row[0], row[1], until, digest))
+    return found
+
+
+def _details(row: tuple[Any, ...]) -> dict[str, Any]:
+    """Empty for a row that was edited into something else."""
+    with suppress(ValueError, TypeError):
+        said = json.loads(row[6])
+        if isinstance(said, dict):
+            return said
+    return {}
+
+
+def _gone_before(file: IO[bytes], db: sqlite3.Connection) -> int:
+    """The row with which the audit begins, where the copy has some before it and a row says that they aged away."""
+    first, previous = _start(db)
+    file.seek(0)
+    number = _number(file.readline()) if first > 1 else None
+    if first == 1 or (number is not None and number >= first):
+        return 0
+    ageings = _ageings(db.execute("SELECT * FROM audit WHERE action = ?", [_AGED]).fetchall())
+    return first if any((each.until + 1, each.hash) == (first, previous) for each in ageings) else 0
+
+
+def _without_aged(path: Path, first: int) -> Iterator[bytes]:
+    for line in path.read_bytes().splitlines(keepends=True):
+        number = _number(line)
+        if number is None or number >= first:
+            yield line
+
+
+def _number(line: bytes) -> int | None:
+    """Of the row in a line of the copy; None where that is not a row."""
+    digits = line[1:].partition(b",")[0]
+    return int(digits) if line.startswith(b"[") and digits.isdigit() else None
 
 
 def _hash(values: Sequence[Any]) -> str:
     """Of all columns but the hash, the previous hash among them."""
-    return hashlib.sha256(json.dumps(list(values), ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(list(values), ensure_ascii=False, default=repr).encode()).hexdigest()
 
 
 def _token(db: sqlite3.Connection, subject: str) -> str:
@@ -313,47 +417,57 @@ def _broken_links(rows: Sequence[tuple[Any, ...]], first: int, previous: str) ->
         previous = digest
 
 
-def _bad_subjects(store: Store, rows: Sequence[tuple[Any, ...]]) -> Iterator[str]:
-    with store.reading() as db:
-        subjects = db.execute("SELECT token, salt, subject FROM audit_subjects").fetchall()
-    text = "\n".join(row[6] for row in rows)
+def _bad_subjects(subjects: Sequence[tuple[str, str, str]], rows: Sequence[tuple[Any, ...]]) -> Iterator[str]:
+    text = "\n".join(str(row[6]) for row in rows)
     for token, salt, subject in subjects:
         if token != f"subject:{hashlib.sha256(f'{salt}{subject}'.encode()).hexdigest()[:32]}" or token not in text:
             yield f"the name behind {token} was edited"
 
 
-def _missing_names(store: Store, rows: Sequence[tuple[Any, ...]]) -> tuple[list[str], list[str]]:
+def _missing_names(
+    subjects: Sequence[tuple[str, str, str]], rows: Sequence[tuple[Any, ...]]
+) -> tuple[list[str], list[str]]:
     """Findings and notes on tokens without a name: no more than the erasures say that they took."""
-    with store.reading() as db:
-        named = {token for (token,) in db.execute("SELECT token FROM audit_subjects")}
-    nameless = {token for row in rows for token in _TOKEN.findall(row[6])} - named
-    taken = [json.loads(row[6]).get(NAMES_TAKEN) for row in rows if row[3] == "erase"]
+    nameless = {token for row in rows for token in _TOKEN.findall(str(row[6]))} - {token for token, _, _ in subjects}
+    taken = [_details(row).get(NAMES_TAKEN) for row in rows if row[3] == "erase"]
     if not nameless:
         return [], []
     if None in taken or any(row[3] == "gallery_rebuilt" for row in rows):
         return [], [
             "an erasure of an older version, or a rebuilt database: whether names were taken otherwise cannot be told"
         ]
-    count = sum(each for each in taken if each)
+    count = sum(each for each in taken if isinstance(each, int))
     if len(nameless) <= count:
         return [], []
     return [f"{len(nameless)} names were taken out of the audit, but erasures took {count}"], []
 
 
-def _compare_head(rows: Sequence[tuple[Any, ...]], head: tuple[int, str], first: int) -> Iterator[str]:
+def _compare_head(
+    rows: Sequence[tuple[Any, ...]],
+    head: tuple[int, str] | None,
+    start: tuple[int, str],
+    ageings: Sequence[_Ageing],
+) -> tuple[list[str], list[str]]:
+    """Findings and notes; the hashes of rows that aged away are known where an ageing ended with them."""
+    if head is None:
+        return [], []
     number, digest = head
-    found = {row[0]: row[-1] for row in rows}.get(number)
-    if found is None and number >= first:
-        yield f"row {number}, which was kept as the head, is gone: the audit was cut off"
-    elif found is not None and found != digest:
-        yield f"row {number} has another hash than the head that was kept"
+    hashes = {each.until: each.hash for each in ageings} | {start[0] - 1: start[1]} | {row[0]: row[-1] for row in rows}
+    if number not in hashes and number >= start[0]:
+        return [f"row {number}, which was kept as the head, is gone: the audit was cut off"], []
+    if number not in hashes:
+        return [], [f"row {number}, which was kept as the head, is not there to compare: the audit begins behind it"]
+    if hashes[number] != digest:
+        return [f"row {number} has another hash than the head that was kept"], []
+    return [], []
 
 
 def _read_copy(path: Path) -> tuple[dict[int, list[Any]], list[str]]:
-    """Rows by number, and what is wrong with the lines."""
+    """Rows by number, and what is wrong with the lines; nothing where there is no file."""
     rows: dict[int, list[Any]] = {}
     findings = []
-    for position, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+    content = path.read_bytes() if path.is_file() else b""
+    for position, line in enumerate(content.splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):
             continue  # torn by a crash: the next row completes it
         try:

@@ -133,10 +133,21 @@ def whole_lines(file: IO[bytes]) -> int:
 @contextmanager
 def exclusive(path: Path) -> Iterator[IO[bytes]]:
     """A file of numbered lines, to read and to append to, alone among all processes."""
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
-        file.flush()
+    while True:
+        with path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _has_name(file, path):
+                continue  # who had the lock put another file under the name
+            yield file
+            file.flush()
+            return
+
+
+def _has_name(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def last_number(file: IO[bytes]) -> int:

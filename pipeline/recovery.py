@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.audit import AUDIT_COPY, PROGRAM, Audit
+from pipeline.audit import AUDIT_COPY, PROGRAM, Audit, begin_after_ageing
 from pipeline.cases import CASES_COPY, Cases
 from pipeline.crop_files import sync
 from pipeline.decision_log import NamedDecision, copy_decisions, insert_decision, read_decisions
@@ -250,8 +250,6 @@ class _Builder:
             self._try("INSERT OR IGNORE INTO pending VALUES (?, ?)", row)
         known = dict(self._salvage.rows("meta", ("key", "value"), "key"))
         keep = {key: value for key, value in known.items() if str(key).startswith("run:")} | {"records": "1"}
-        if "audit_start" in known:
-            keep["audit_start"] = known["audit_start"]
         self.connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", keep.items())
         stamp = int(datetime.now(UTC).timestamp() * 1e6)  # unlike any generation that an index may have followed
         self.connection.execute("UPDATE meta SET value = ? WHERE key = 'generation'", [str(stamp)])
@@ -357,6 +355,7 @@ class _Builder:
             self._try("INSERT OR IGNORE INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         for row in self._salvage.rows("audit_subjects", ("token", "salt", "subject"), "token"):
             self._try("INSERT OR IGNORE INTO audit_subjects VALUES (?, ?, ?)", row)
+        begin_after_ageing(self.connection)
         (self.audit,) = self.connection.execute("SELECT COUNT(*) FROM audit").fetchone()
         said = {"tracklets": self.tracklets, "lost": {kind: count for kind, count in self.lost.items() if count}}
         Audit(Store.over(self._root, self.connection)).append(self.connection, PROGRAM, "gallery_rebuilt", said)

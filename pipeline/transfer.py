@@ -296,5 +296,6 @@ def _keep_audit(store: Store, other: Store) -> None:
     theirs = other.root / AUDIT_COPY
     if theirs.is_file():
         with other.reading() as db:
-            (head,) = db.execute("SELECT COALESCE(MAX(hash), '') FROM audit").fetchone()
-        shutil.copyfile(theirs, store.root / f"audit-of-{other.root.resolve().name}-{head[:8]}.jsonl")
+            last = db.execute("SELECT hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
+        head = str(last[0])[:8] if last else ""
+        shutil.copyfile(theirs, store.root / f"audit-of-{other.root.resolve().name}-{head}.jsonl")

@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -9,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import audit as module
 from pipeline.audit import AUDIT_COPY, Actor, Audit
 from pipeline.cases import Cases
+from pipeline.crop_files import write_whole
 from pipeline.errors import UsageError
+from pipeline.event_files import exclusive
 from pipeline.store import DATABASE, Store
 from tests.pipeline.factories import open_store, sighting_of, tracklet_of
 
@@ -196,3 +201,141 @@ def test_rows_of_several_processes_make_one_chain(tmp_path: Path) -> None:
             Audit(store).record(EVE, "search", {})
         assert Audit(one).verify().findings == ()
         assert Audit(one).verify().rows == 16
+
+
+def cut_off_the_beginning(root: Path, *, until: int) -> tuple[int, str]:
+    """As one who can write the database would; returns the last row that went."""
+    with Store.read(root) as store:
+        head = next((row.number, row.hash) for row in Audit(store).rows() if row.number == until)
+    spoil(
+        root,
+        f"DELETE FROM audit WHERE number <= {until}",  # noqa: S608
+        "DELETE FROM audit_subjects",
+        f"INSERT OR REPLACE INTO meta VALUES ('audit_start', '{until + 1}:{head[1]}')",  # noqa: S608
+    )
+    return head
+
+
+def test_the_oldest_rows_deleted_are_found_with_and_without_a_copy(tmp_path: Path) -> None:
+    audited(tmp_path, rows=8)
+    head = cut_off_the_beginning(tmp_path, until=5)
+    found = findings(tmp_path, head)
+    assert "the audit begins with row 6, but no row says that those before it aged away" in found
+    assert [f"row {n} is missing from the database, but in {AUDIT_COPY}" in found for n in range(1, 6)] == [True] * 5
+    with Store.edit(tmp_path) as store:
+        Audit(store).record(EVE, "search", {})
+    assert set(found) <= set(findings(tmp_path))  # the next row takes nothing out of the copy
+    (tmp_path / AUDIT_COPY).unlink()
+    with Store.edit(tmp_path) as store:
+        Audit(store).copy()
+    assert any("no row says" in finding for finding in findings(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"until_row": 4, "hash": "of 5"}, "no row says"),
+        ({"until_row": 5, "hash": "0" * 64}, "no row says"),
+        ({"until_row": 99, "hash": "of 5"}, "no row says"),
+        ({"until_row": "5", "hash": 7}, "no row says"),
+    ],
+)
+def test_an_ageing_of_other_rows_says_nothing(tmp_path: Path, said: dict[str, object], message: str) -> None:
+    audited(tmp_path, rows=8)
+    head = cut_off_the_beginning(tmp_path, until=5)
+    with Store.edit(tmp_path) as store:
+        Audit(store).record(
+            EVE, "audit_aged", {key: head[1] if value == "of 5" else value for key, value in said.items()}
+        )
+    assert any(message in finding for finding in findings(tmp_path)), findings(tmp_path)
+
+
+def test_all_rows_gone_under_a_forged_ageing_differ_from_the_copy(tmp_path: Path) -> None:
+    audited(tmp_path)
+    cut_off_the_beginning(tmp_path, until=5)
+    spoil(tmp_path, f"UPDATE meta SET value = '6:{'a' * 64}' WHERE key = 'audit_start'")  # noqa: S608
+    with Store.edit(tmp_path) as store, store.writing() as db:
+        Audit(store).append(db, EVE, "audit_aged", {"until_row": 5, "hash": "a" * 64})
+    assert findings(tmp_path) == (f"row 5, which aged away, has another hash in {AUDIT_COPY}",)
+
+
+@pytest.mark.parametrize("value", ["", "x:y", "-1:0", "²:0", "1:ab", "7:0"])
+def test_a_start_that_was_edited_is_found(tmp_path: Path, value: str) -> None:
+    audited(tmp_path)
+    with Store.edit(tmp_path) as store:
+        assert Audit(store).age(most_bytes=1000) == 3
+        assert Audit(store).verify().findings == ()
+    spoil(tmp_path, f"UPDATE meta SET value = '{value}' WHERE key = 'audit_start'")  # noqa: S608
+    assert findings(tmp_path) != ()
+
+
+def test_what_ages_leaves_the_copy_with_the_row_that_says_so_also_after_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audited(tmp_path)
+    lines = (tmp_path / AUDIT_COPY).read_bytes().splitlines(keepends=True)
+    with Store.edit(tmp_path) as store:
+        with monkeypatch.context() as crash:
+            crash.setattr(Audit, "copy", lambda self: None)
+            assert Audit(store).age(most_bytes=1000) == 3
+        verdict = Audit(store).verify()
+        assert verdict.findings == ()
+        assert f"3 rows that aged away are in {AUDIT_COPY} still: the next row takes them out" in verdict.notes
+        Audit(store).record(EVE, "search", {})
+        verdict = Audit(store).verify()
+    numbers = [json.loads(line)[0] for line in (tmp_path / AUDIT_COPY).read_bytes().splitlines()]
+    assert (verdict.findings, numbers) == ((), [4, 5, 6, 7])
+    assert [note[:34] for note in verdict.notes] == ["rows up to 3 aged away: row 6 of 2"]
+    (tmp_path / AUDIT_COPY).write_bytes(b"".join(lines[:3]) + (tmp_path / AUDIT_COPY).read_bytes())
+    assert findings(tmp_path)[0] == f"row 1 is missing from the database, but in {AUDIT_COPY}"
+
+
+def test_a_head_that_aged_away_is_compared_where_an_ageing_ended_with_it_and_else_told(tmp_path: Path) -> None:
+    audited(tmp_path)
+    with Store.edit(tmp_path) as store:
+        audit = Audit(store)
+        hashes = {row.number: row.hash for row in audit.rows()}
+        audit.age(most_bytes=1000)
+        for _ in range(4):
+            audit.record(EVE, "search", {})
+        audit.age(most_bytes=2000)
+        assert [row.number for row in audit.rows() if row.action == "audit_aged"] == [6, 11]
+        plain = audit.verify()
+        assert audit.verify(head=(3, hashes[3])) == plain  # where the first ageing ended
+        assert findings(tmp_path, (3, "0" * 64)) == ("row 3 has another hash than the head that was kept",)
+        told = audit.verify(head=(2, hashes[2]))
+    assert told.findings == ()
+    assert "row 2, which was kept as the head, is not there to compare: the audit begins behind it" in told.notes
+
+
+def test_rows_that_come_while_it_is_verified_are_no_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audited(tmp_path)
+    reading = module._read_copy
+
+    with Store.edit(tmp_path) as other:
+
+        def busy(path: Path) -> tuple[dict[int, list[object]], list[str]]:
+            Audit(other).record(EVE, "search", {})
+            found = reading(path)
+            Audit(other).record(EVE, "search", {})
+            assert Audit(other).age(most_bytes=1200) > 0
+            return found
+
+        monkeypatch.setattr(module, "_read_copy", busy)
+        assert findings(tmp_path) == ()
+
+
+def test_a_line_of_one_who_waited_goes_into_the_file_that_has_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+
+    def append() -> None:
+        with exclusive(path) as file:
+            file.write(b"late\n")
+
+    with exclusive(path):
+        waiting = threading.Thread(target=append)
+        waiting.start()
+        time.sleep(0.2)
+        write_whole(path, b"early\n")
+    waiting.join()
+    assert path.read_bytes() == b"early\nlate\n"

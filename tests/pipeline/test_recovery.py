@@ -131,6 +131,30 @@ def test_what_operators_decided_can_be_taken_back_after_the_first_page_is_lost(w
         assert reconcile(store).differences == ()
 
 
+@pytest.mark.parametrize("crash", [False, True])
+def test_an_audit_that_aged_begins_where_it_did_whatever_is_lost(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash: bool
+) -> None:
+    aged = copy_of(whole, tmp_path / "aged")
+    with Store.edit(aged) as store, monkeypatch.context() as patched:
+        if crash:
+            patched.setattr(Audit, "copy", lambda self: None)
+        assert Audit(store).age(most_bytes=800) == 2
+    size, count = pages_of(aged / DATABASE)
+    for page in (0, count - 1, None):
+        root = copy_of(aged, tmp_path / str(page))
+        for each in range(count) if page is None else [page]:
+            make_noise(root / DATABASE, each, size)
+        rebuilt: list[Rebuilt] = []
+        with maintain(root, on_rebuilt=rebuilt.append) as store:
+            assert rebuilt
+            assert Audit(store).verify().findings == (), page
+            first = 1 if crash and page != count - 1 else 3
+            assert [row.number for row in Audit(store).rows()][:2] == [first, first + 1], page
+            Audit(store).record(EVE, "search", {})
+            assert Audit(store).verify().findings == (), page
+
+
 def test_every_page_with_content_is_noticed(whole: Path, tmp_path: Path) -> None:
     size, count = pages_of(whole / DATABASE)
     root = copy_of(whole, tmp_path / "copy")

@@ -57,7 +57,8 @@ def test_two_sites_become_one_and_their_people_stay_apart(tmp_path: Path) -> Non
         assert Cases(north).held() == {ours.row: "C-1"}
         assert reconcile(north).differences == ()
         assert Audit(north).verify().findings == ()
-        assert [path.name[:15] for path in (tmp_path / "north").glob("audit-of-*")] == ["audit-of-south-"]
+        kept = f"audit-of-south-{Audit(south).verify().head[1][:8]}.jsonl"
+        assert [path.name for path in (tmp_path / "north").glob("audit-of-*")] == [kept]
         events = "".join(path.read_text() for path in (tmp_path / "north/events").glob("*.jsonl"))
         assert '"person":"P0003"' in events
         again = merge_galleries(north, south, EVE, same_cameras=True)
