@@ -278,6 +278,8 @@ def _merge(options: argparse.Namespace) -> Outcome:
         old, equals, new = text.partition("=")
         if not equals or not old or not new:
             raise UsageError(f"--rename-camera {text!r}: expected OLD=NEW")
+        if renamed.get(old, new) != new:
+            raise UsageError(f"--rename-camera {text!r}: {old} is to be {renamed[old]} already")
         renamed[old] = new
     with maintain(options.gallery) as store, Store.read(options.other) as other:
         actor = actor_of(options)

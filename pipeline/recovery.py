@@ -273,7 +273,7 @@ class _Builder:
             try:
                 store.insert(record, row=row)
                 self.tracklets += 1
-            except sqlite3.IntegrityError:
+            except (sqlite3.IntegrityError, ValueError):  # such as a name that leads out of the gallery
                 self.lost["tracklets"] += 1
         known = {each.tracklet_id for each in self._records}
         self.lost["events without a record"] = len({name for name in arrival if name and name not in known})

@@ -70,6 +70,7 @@ __all__ = [
     "StoredTracklet",
     "TrackletBoxes",
     "TrackletFilter",
+    "check_names",
     "crop_path",
     "read_crop",
     "take_lock",
@@ -276,9 +277,7 @@ class Store(GalleryReader):
 
     def _check(self, item: Sighting | RejectedTracklet) -> None:
         tracklet = item.tracklet
-        for name in (tracklet.tracklet_id, tracklet.camera_id):
-            if not _SAFE_NAME.fullmatch(name):
-                raise ValueError(f"a name that becomes a folder must be letters, digits, '_', '-', '.', got {name!r}")
+        check_names(tracklet.tracklet_id, tracklet.camera_id)
         if self._first("SELECT 1 FROM tracklets WHERE tracklet_id = ?", tracklet.tracklet_id):
             raise ValueError(f"tracklet {tracklet.tracklet_id} is stored already")
         known = self._first("SELECT modality FROM cameras WHERE camera_id = ?", tracklet.camera_id)
@@ -315,7 +314,11 @@ class Store(GalleryReader):
 
         Returns:
             Its number.
+
+        Raises:
+            ValueError: When a name is unfit for a path.
         """
+        check_names(record.tracklet_id, record.camera_id)
         self._db.execute(
             "INSERT OR IGNORE INTO cameras VALUES (?, ?, ?, ?)",
             [record.camera_id, record.modality, record.width, record.height],
@@ -394,6 +397,17 @@ class Store(GalleryReader):
 def _require(root: Path) -> None:
     if not (root / DATABASE).is_file():
         raise UsageError(f"{root}: no gallery there ({DATABASE} is missing); fill one with the run command")
+
+
+def check_names(*names: str) -> None:
+    """Of tracklets and cameras, which become folders.
+
+    Raises:
+        ValueError: When one is unfit for a path.
+    """
+    for name in names:
+        if not _SAFE_NAME.fullmatch(name):
+            raise ValueError(f"a name that becomes a folder must be letters, digits, '_', '-', '.', got {name!r}")
 
 
 def take_lock(path: Path) -> IO[bytes]:

@@ -22,7 +22,7 @@ from pipeline.errors import GalleryMismatchError, UsageError
 from pipeline.event_files import append_line, read_lines
 from pipeline.identify import person_name
 from pipeline.record import RECORD, Record, folder_of
-from pipeline.store import Store, StoredTracklet, TrackletFilter
+from pipeline.store import Store, StoredTracklet, TrackletFilter, check_names
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def export_gallery(store: Store, tracklets: Sequence[StoredTracklet], folder: Pa
     """Write some tracklets as a gallery of its own, with the persons' numbers as they are.
 
     Raises:
-        UsageError: When the folder exists and is not empty.
+        UsageError: When the folder exists and is not empty, or a name is unfit for a path.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: exists and is not an empty folder; choose another")
@@ -79,7 +79,8 @@ def merge_galleries(
 
     Raises:
         GalleryMismatchError: When another model filled it.
-        UsageError: When both have a camera of one name and nothing says what that means, or a case of one name.
+        UsageError: When two cameras would have one name and nothing says what that means, both galleries have a case of
+            one name, or a name is unfit for a path.
     """
     if store.root.resolve() == other.root.resolve():
         raise UsageError(f"{store.root}: a gallery cannot be merged into itself")
@@ -104,6 +105,9 @@ def _check_cameras(store: Store, other: Store, renamed: Mapping[str, str], *, sa
     unknown = sorted(set(renamed) - set(coming))
     if unknown:
         raise UsageError(f"{other.root}: has no camera {unknown[0]!r}; it has {', '.join(coming) or 'none'}")
+    for old, new in renamed.items():
+        _check_names(f"--rename-camera {f'{old}={new}'!r}", new)
+    taken: dict[str, str] = {}
     for camera, modality in coming.items():
         name = renamed.get(camera, camera)
         if name in known and known[name] is not modality:
@@ -115,6 +119,21 @@ def _check_cameras(store: Store, other: Store, renamed: Mapping[str, str], *, sa
                 f"both galleries have a camera {name}: give it another name (--rename-camera {camera}=NEW), or say that"
                 " it is one camera (--same-cameras)"
             )
+        first = taken.setdefault(name, camera)
+        if coming[first] is not modality:
+            raise UsageError(f"cameras {first} and {camera} would both be {name}, but are of two modalities")
+        if first != camera and not same_cameras:
+            raise UsageError(
+                f"cameras {first} and {camera} of {other.root} would both be {name}: give one another name"
+                f" (--rename-camera {camera}=NEW), or say that they are one camera (--same-cameras)"
+            )
+
+
+def _check_names(where: str | Path, *names: str) -> None:
+    try:
+        check_names(*names)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
 
 
 def _check_cases(store: Store, other: Store) -> None:
@@ -132,6 +151,8 @@ def _copy(
     mentioned = {person for each in decisions for person in each.people}
     persons = _numbers(target, tracklets, there, mentioned, keep=keep_persons)
     records = [_renamed(source.record(each.tracklet_id), persons, cameras) for each in coming]
+    for record in records:
+        _check_names(source.root, record.tracklet_id, record.camera_id)
     names = {record.tracklet_id for record in records}
     for record, each in zip(records, coming, strict=True):
         _copy_folder(source.root / folder_of(each.camera_id, each.tracklet_id), target.root, record)

@@ -126,3 +126,67 @@ def test_an_export_is_a_gallery_and_comes_back(tmp_path: Path) -> None:
     with maintain(tmp_path / "third") as third, Store.read(tmp_path / "out") as out:
         merge_galleries(third, out, EVE)
         assert third.tracklet("gate-D").person_id == 3
+
+
+def files_of(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix != ".lock"}
+
+
+@pytest.mark.parametrize("name", ["a/b", "../../out", "..", "", ".hidden", "a b", "gate\n"])
+def test_a_new_name_of_a_camera_must_be_fit_for_a_folder(tmp_path: Path, name: str) -> None:
+    fill(tmp_path / "north", "gate", names="A")
+    fill(tmp_path / "south", "dock", names="B")
+    with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
+        before = files_of(tmp_path)
+        with pytest.raises(UsageError, match=r"--rename-camera 'dock=.* becomes a folder"):
+            merge_galleries(north, south, EVE, cameras={"dock": name})
+        assert files_of(tmp_path) == before
+        assert reconcile(north).differences == ()
+
+
+@pytest.mark.parametrize("column", ["tracklet_id", "camera_id"])
+def test_names_that_lead_out_of_a_gallery_do_not_come_in(tmp_path: Path, column: str) -> None:
+    fill(tmp_path / "north", "gate", names="A")
+    fill(tmp_path / "south", "dock", names="BC")
+    with Store.edit(tmp_path / "south") as south, south.writing() as db:
+        db.execute("PRAGMA defer_foreign_keys = ON")
+        if column == "camera_id":
+            db.execute("UPDATE cameras SET camera_id = '../../out'")
+            db.execute("UPDATE tracklets SET camera_id = '../../out'")
+        else:
+            db.execute("UPDATE tracklets SET tracklet_id = '../../out' WHERE row = 2")
+    with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
+        before = files_of(tmp_path)
+        with pytest.raises(UsageError, match=r"becomes a folder .* got '\.\./\.\./out'"):
+            merge_galleries(north, south, EVE)
+        assert files_of(tmp_path) == before
+        assert north.counts().accepted == 1
+
+
+def test_two_cameras_become_one_only_when_told(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate", names="A")
+    fill(tmp_path / "south", "dock", names="B")
+    fill(tmp_path / "south", "yard", names="C")
+    with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
+        for renamed in ({"dock": "one", "yard": "one"}, {"dock": "yard"}):
+            with pytest.raises(UsageError, match=r"cameras dock and yard of .* would both be"):
+                merge_galleries(north, south, EVE, cameras=renamed)
+        merge_galleries(north, south, EVE, cameras={"dock": "yard", "yard": "dock"})  # that keeps them apart
+        assert north.tracklet("dock-B").camera_id == "yard"
+    fill(tmp_path / "east", "hall", names="D")
+    with maintain(tmp_path / "east") as east, Store.read(tmp_path / "south") as south:
+        merge_galleries(east, south, EVE, cameras={"dock": "one", "yard": "one"}, same_cameras=True)
+        assert {each.camera_id for each in east.tracklets()} == {"hall", "one"}
+        assert reconcile(east).differences == ()
+
+
+def test_cameras_of_two_modalities_never_become_one(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate", names="A")
+    fill(tmp_path / "south", "dock", names="B")
+    fill(tmp_path / "south", "yard", names="C", modality=Modality.THERMAL)
+    with (
+        maintain(tmp_path / "north") as north,
+        Store.read(tmp_path / "south") as south,
+        pytest.raises(UsageError, match="of two modalities"),
+    ):
+        merge_galleries(north, south, EVE, cameras={"dock": "yard"}, same_cameras=True)
