@@ -186,6 +186,7 @@ class _Reader:
         self._losses = Losses()
         self._losses_told = _Seldom()
         self._doubted = False
+        self._doubt_told = _Seldom()
 
     def frames(self, connection: Connection) -> Iterator[Frame]:
         """Decode until the source is closed.
@@ -289,7 +290,7 @@ class _Reader:
         )
         if self._resolution_wh is None:
             self._begin(frame, picture, received.stream)
-        self._tell_clock()
+        self._tell_clock(arrival)
         return frame
 
     def _is_usable(self, picture: VideoFrame) -> bool:
@@ -329,15 +330,18 @@ class _Reader:
             where,
         )  # fmt: skip
 
-    def _tell_clock(self) -> None:
-        """Say once that the camera's clock is wrong, and once that it is right again; and that this machine's was."""
+    def _tell_clock(self, arrival: Arrival) -> None:
+        """Say once that the camera's clock is wrong, and once that it is right again; and that this machine's was.
+
+        Of a clock that is wrong by turns, that is a line a minute.
+        """
         if by := self._capture.machine_set_by:
             logger.warning(
                 "camera %s: this machine's own clock was set by %+.1f s; capture times before were wrong by as much",
                 self._camera.camera_id, by,
             )  # fmt: skip
         error = self._capture.rejected_error
-        if (error is not None) == self._doubted:
+        if (error is not None) == self._doubted or not self._doubt_told.is_due(arrival.monotonic):
             return
         self._doubted = error is not None
         if error is not None:
