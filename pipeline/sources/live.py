@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 _GRACE_SECONDS = 1.0  # that FFmpeg has, on top of a timeout, to give up by itself
 _STALLED_SHARE = 0.3  # of stall_seconds without a frame, after which the source is called stalled
 _LOOK_SECONDS = 0.25  # between two looks at the clock while nothing comes
+_COLOURED_PICTURES = 3  # in a row: one alone may be damaged in a way that nobody noticed
 _SELDOM_SECONDS = 60.0  # between two lines of the log that say the same
 _DEFAULT_FPS = 25.0
 
@@ -181,9 +182,11 @@ class _Reader:
         self._index = -1
         self._last_arrival: Arrival | None = None
         self._resolution_wh: tuple[int, int] | None = None  # of this connection; None before its first frame
+        self._coloured = 0
         self._losses = Losses()
         self._losses_told = _Seldom()
         self._doubted = False
+        self._doubt_told = _Seldom()
 
     def frames(self, connection: Connection) -> Iterator[Frame]:
         """Decode until the source is closed.
@@ -194,7 +197,7 @@ class _Reader:
         self._presentation.restart()
         self._capture.restart()
         self._losses.restart()
-        self._resolution_wh = None
+        self._resolution_wh, self._coloured = None, 0
         waiting_since = time.monotonic()
         while not self._closed.is_set():
             self._check_patience(time.monotonic() - waiting_since)
@@ -254,12 +257,14 @@ class _Reader:
     def _frame(self, picture: VideoFrame, received: Received) -> Frame | None:
         """Give the picture its times and its form, or count why not."""
         self._index += 1
-        self._check_picture(picture)
         number, arrival, sender = (
             picture.opaque if isinstance(picture.opaque, tuple) else (received.number, received.arrival, None)
         )
         if self._is_damaged(picture, number, arrival):
             self._account.skip("damaged", f"frame {self._index}")
+            return None
+        if not self._is_usable(picture):
+            self._account.skip("false_colour", f"frame {self._index}")
             return None
         ticks = _ticks(picture, has_times=received.has_times)
         if ticks is None and received.begins_at_zero and self._resolution_wh is None:
@@ -285,17 +290,21 @@ class _Reader:
         )
         if self._resolution_wh is None:
             self._begin(frame, picture, received.stream)
-        self._tell_clock()
+        self._tell_clock(arrival)
         return frame
 
-    def _check_picture(self, picture: VideoFrame) -> None:
+    def _is_usable(self, picture: VideoFrame) -> bool:
+        """Whether a picture has no palette; of some in a row that have, the last ends the connection."""
         resolution_wh = picture.width, picture.height
         if self._resolution_wh is None:
             check_size(self._camera.camera_id, self._camera.shown, resolution_wh)
         elif resolution_wh != self._resolution_wh:
             raise SourceError(f"its resolution changed to {picture.width}x{picture.height}", ErrorCode.STREAM_CLOSED)
-        if self._camera.modality is Modality.THERMAL and is_false_colour(picture):
+        is_coloured = self._camera.modality is Modality.THERMAL and is_false_colour(picture)
+        self._coloured = self._coloured + 1 if is_coloured else 0
+        if self._coloured >= _COLOURED_PICTURES:
             raise SourceError(FALSE_COLOUR_ADVICE, ErrorCode.FALSE_COLOUR)
+        return not is_coloured
 
     def _begin(self, frame: Frame, picture: VideoFrame, stream: VideoStream) -> None:
         """The first frame of a connection says what the stream is."""
@@ -322,15 +331,18 @@ class _Reader:
             where,
         )  # fmt: skip
 
-    def _tell_clock(self) -> None:
-        """Say once that the camera's clock is wrong, and once that it is right again; and that this machine's was."""
+    def _tell_clock(self, arrival: Arrival) -> None:
+        """Say once that the camera's clock is wrong, and once that it is right again; and that this machine's was.
+
+        Of a clock that is wrong by turns, that is a line a minute.
+        """
         if by := self._capture.machine_set_by:
             logger.warning(
                 "camera %s: this machine's own clock was set by %+.1f s; capture times before were wrong by as much",
                 self._camera.camera_id, by,
             )  # fmt: skip
         error = self._capture.rejected_error
-        if (error is not None) == self._doubted:
+        if (error is not None) == self._doubted or not self._doubt_told.is_due(arrival.monotonic):
             return
         self._doubted = error is not None
         if error is not None:

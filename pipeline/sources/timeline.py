@@ -21,6 +21,7 @@ _JUMP_SECONDS = 0.1  # of the capture clock against the stream's ticks
 _WINDOW_SECONDS = 10.0  # the fastest frame of the last one or two windows sets the arrival
 _SLOWEST_RATE = 0.5  # a capture clock that was set back runs at this rate until it is right again
 _CONFIRMED_SECONDS = 0.02  # two sender times that agree so well are believed
+_TRUSTED_SHARE, _TRUSTED_SECONDS = 0.8, 5.0  # of the limit, for so long: then a clock is believed again
 _SET_SECONDS = 1.0  # this machine's UTC against its monotonic clock: more is not drift, it was set
 _FAR_BACK_SECONDS = 5.0  # a capture clock that is so far ahead goes back at once
 
@@ -137,6 +138,7 @@ class CaptureClock:
         self._seen: tuple[float, float] | None = None  # ticks and arrival of the frame before
         self._last: float | None = None
         self._last_pts_seconds = 0.0
+        self._right_since: float | None = None  # by the monotonic clock, while it is not believed
         self._is_by_machine = True  # whether the last was told by this machine's clock
         self._machine: float | None = None  # this machine's UTC minus its monotonic clock
         self.rejected_error: float | None = None
@@ -213,11 +215,19 @@ class CaptureClock:
             return None
         found = self._sender + ticks
         error = found - arrival.utc
-        if abs(error) > self._max_error:
-            self.rejected_error = error
-            return None
-        self.rejected_error = None
-        return found
+        self.rejected_error = error if self._is_doubtful(error, arrival) else None
+        return found if self.rejected_error is None else None
+
+    def _is_doubtful(self, error: float, arrival: Arrival) -> bool:
+        """Beyond the limit; and then until it was well below it for some seconds, or it would be so by turns."""
+        share = 1.0 if self.rejected_error is None else _TRUSTED_SHARE
+        if abs(error) > share * self._max_error:
+            self._right_since = None
+            return True
+        if self.rejected_error is None:
+            return False
+        self._right_since = arrival.monotonic if self._right_since is None else self._right_since
+        return arrival.monotonic - self._right_since < _TRUSTED_SECONDS
 
     def _note_jump(self, offset: float) -> None:
         if self._sender is not None and abs(offset - self._sender) > _JUMP_SECONDS:

@@ -212,6 +212,20 @@ def test_a_thermal_camera_that_sends_a_palette_is_refused_with_advice() -> None:
     assert "set the camera to white hot or black hot" in str(error)
 
 
+def test_a_few_coloured_pictures_of_a_thermal_camera_are_left_out_and_end_nothing() -> None:
+    grey, coloured = numbered(1), numbered(2)
+    coloured[..., 0], coloured[..., 2] = 250, 10
+    pictures = [grey, coloured, coloured, grey, coloured, *[grey] * 50]
+    with (
+        mjpeg_server(pictures, fps=20) as port,
+        watching(f"http://127.0.0.1:{port}/video.mjpg", modality=Modality.THERMAL) as watch,
+    ):
+        watch.until(lambda: len(watch.frames) >= 10)
+    assert watch.source.account.skipped["false_colour"] == 3
+    assert (watch.source.account.connects, watch.source.account.error) == (1, None)
+    assert set(watch.numbers) == {1}
+
+
 def test_a_thermal_device_is_asked_for_its_counts_first() -> None:
     attempts = device_attempts("2", raw=True)
     assert [(path, form, options.get("input_format")) for path, form, options in attempts] == [

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -200,3 +201,18 @@ def test_a_camera_clock_that_is_set_back_far_is_followed_at_once() -> None:
     errors, _, account = stamped(100, sender={0: 20.0, 50: 0.0}, max_error=30)
     np.testing.assert_allclose(errors[53:], 0, atol=1e-6)
     assert account.clock.backwards == 1
+
+
+def test_a_camera_clock_that_drifts_over_the_limit_is_given_up_once() -> None:
+    jitter = np.random.default_rng(1).normal(0, 0.03, 3000)
+    drifting = {number: 4.9 + 0.2 * number / 3000 + float(jitter[number] > 0) * 0.05 for number in range(3000)}
+    _, sources, _ = stamped(3000, jitter=0.05, sender=drifting)
+    changes = sum(before is not after for before, after in pairwise(sources[5:]))
+    assert sources[2900:] == [TimeSource.STREAM_PTS] * 100
+    assert changes == 1
+
+
+def test_a_camera_clock_that_was_wrong_is_believed_again_when_it_is_right_for_some_seconds() -> None:
+    _, sources, _ = stamped(300, sender={0: 7.0, 100: 4.5, 200: 3.0})
+    assert set(sources[:245]) == {TimeSource.STREAM_PTS}
+    assert set(sources[260:]) == {TimeSource.SENDER_REPORT}
