@@ -166,6 +166,57 @@ def test_erase_says_what_would_go_then_takes_it_but_not_from_a_case(typed: Comma
     assert two.encode() not in held
 
 
+@pytest.mark.parametrize("others", [["--person", "P0001"], ["--camera", "gate"], ["--from", "2026-06-01T00:00:00Z"]])
+def test_tracklets_are_named_alone(typed: Commands, tmp_path: Path, others: list[str]) -> None:
+    one = ["--tracklet", typed.tracklets("gate")[0], *others]
+    typed("case", "open", "C-1")
+    before = typed("gallery", "stats")["tracklets"]
+    for words, group in [
+        (["gallery", "erase", *one], 2), (["gallery", "export", "--output", str(tmp_path / "part"), *one], 2),
+        (["case", "hold", "C-1", *one], 2), (["case", "release", "C-1", *one], 2),
+    ]:  # fmt: skip
+        typed(*words, code=2, group=group)
+        assert f"give it without {others[0]}" in typed.err
+    assert typed("gallery", "stats")["tracklets"] == before
+    assert typed("case", "list")[0]["items"] == []
+    assert not (tmp_path / "part").exists()
+
+
+def test_who_was_merged_is_named_by_whom_they_are_part_of(typed: Commands) -> None:
+    query = typed.tracklets("gate")[0]
+    people = [each["person"] for each in typed("person", "list")["persons"] if each["tracklets"]]
+    if len(people) < 2:
+        typed("person", "split", typed.tracklets("dock")[0])
+        people = [each["person"] for each in typed("person", "list")["persons"] if each["tracklets"]]
+    first, second = people[:2]
+    typed("person", "merge", first, second)
+    before = typed("gallery", "stats")["tracklets"]
+    for words, group in [(["gallery", "erase"], 2), (["search", query], 1)]:
+        typed(*words, "--person", second, code=2, group=group)
+        assert f"{second} is part of {first}" in typed.err
+        typed(*words, "--person", first, "--person", "P0999", code=2, group=group)
+        assert "no person P0999" in typed.err
+    assert typed("gallery", "stats")["tracklets"] == before
+    typed("search", query, "--person", first, group=1)
+
+
+def test_a_zone_that_nobody_drew_is_refused(typed: Commands, gallery: Path) -> None:
+    query = typed.tracklets("gate")[0]
+    typed("search", query, "--zone", "dor", code=2, group=1)
+    assert "--zone 'dor' is not one of no zones" in typed.err
+    config = json.loads((gallery / "config.json").read_text())
+    config["cameras"]["gate"]["zones"] = {"door": [[0, 0], [1, 0], [1, 1]]}
+    (gallery / "config.json").write_text(json.dumps(config))
+    typed("search", query, "--zone", "dor", code=2, group=1)
+    assert "--zone 'dor' is not one of door; did you mean door?" in typed.err
+    typed("search", query, "--zone", "door", group=1)
+    (gallery / "config.json").unlink()
+    with Store.edit(gallery) as store, store.writing() as db:
+        db.execute("UPDATE tracklets SET zones = '[\"yard\"]' WHERE tracklet_id = ?", [query])
+    typed("search", query, "--zone", "yard", group=1)  # drawn at another site, or once
+    typed("search", query, "--zone", "door", code=2, group=1)
+
+
 def test_people_are_decided_upon_and_decisions_taken_back(typed: Commands) -> None:
     people = [each for each in typed("person", "list")["persons"] if each["tracklets"]]
     if len(people) < 2:
