@@ -387,18 +387,25 @@ def _audit_show(options: argparse.Namespace) -> Outcome:
 def _told(value: Any) -> str:
     """Of JSON, for a line of text; what is long is cut, for --json has it whole."""
     if isinstance(value, dict):
-        text = ", ".join(f"{key.replace('_', ' ')} {_told(each)}" for key, each in value.items())
+        text = ", ".join(f"{_told(key.replace('_', ' '))} {_told(each)}" for key, each in value.items())
     elif isinstance(value, list):
         text = f"[{'; '.join(map(_told, value))}]"
     else:
-        text = "-" if value is None else str(value)
+        text = "-" if value is None else "".join(each if each.isprintable() else _escaped(each) for each in str(value))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
 
 
+def _escaped(letter: str) -> str:
+    """What would begin a row of its own, or tell a terminal what to do."""
+    return letter.encode("unicode_escape").decode()
+
+
 def _row_text(row: AuditRow) -> str:
-    why = " ".join(filter(None, (f"case {row.case_id}" if row.case_id else "", row.purpose or "")))
-    details = ", ".join(f"{key}: {_told(value)}" for key, value in row.details.items())
-    return f"{row.number}  {row.at:%Y-%m-%d %H:%M:%SZ}  {row.actor}  {row.action}  [{why or '-'}]  {details}"
+    why = " ".join(filter(None, (f"case {_told(row.case_id)}" if row.case_id else "", _told(row.purpose or ""))))
+    details = ", ".join(f"{_told(key)}: {_told(value)}" for key, value in row.details.items())
+    return (
+        f"{row.number}  {row.at:%Y-%m-%d %H:%M:%SZ}  {_told(row.actor)}  {_told(row.action)}  [{why or '-'}]  {details}"
+    )
 
 
 def _audit_verify(options: argparse.Namespace) -> Outcome:

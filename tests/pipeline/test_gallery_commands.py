@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.audit import Actor
+from pipeline.audit import Actor, Audit
 from pipeline.cases import Cases
 from pipeline.cli import _parser, main
 from pipeline.reconcile import reconcile
@@ -125,6 +125,20 @@ def test_every_search_and_export_is_recorded_with_its_purpose(typed: Commands, g
     typed("audit", "verify", "--head", f"{head['number']}:{'0' * 64}", code=1)
     typed("audit", "verify", "--head", "last", code=2)
     assert Commands(tmp_path / "part", typed._capsys)("gallery", "verify")["differences"] == []
+
+
+def test_the_audit_shows_control_characters_as_text(typed: Commands, gallery: Path) -> None:
+    nasty = "x]\n2  2026-06-01 00:00:00Z  bob  search\x1b[2J\x9b1A\u202e\r"
+    query = typed.tracklets("gate")[0]
+    typed("search", query, "--purpose", nasty, "--operator", nasty, group=1)
+    with Store.edit(gallery) as store:
+        Audit(store).record(Actor(nasty), nasty, {nasty: [nasty, {nasty: nasty}]})
+    assert main(["audit", "show", "--gallery", str(gallery)]) == 0
+    shown = typed._capsys.readouterr().out
+    assert len(shown.splitlines()) == 2
+    assert shown.replace("\n", "").isprintable()
+    assert "\\x1b[2J" in shown
+    assert typed("audit", "show")[0]["purpose"] == nasty  # as it is, for machines
 
 
 def test_a_site_may_ask_why(typed: Commands, gallery: Path) -> None:
