@@ -17,7 +17,7 @@ from pipeline.erasure import Erased, erase, leave_no_free_page
 from pipeline.errors import ResourceError, UsageError
 from pipeline.identify import person_name
 from pipeline.persons import Decision, Persons
-from pipeline.query import CONFIG, read_config
+from pipeline.query import CONFIG, check_persons, read_config
 from pipeline.reconcile import Reconciled, reconcile
 from pipeline.record import from_us
 from pipeline.recovery import Rebuilt, maintain
@@ -87,6 +87,10 @@ def _audit(store: Store) -> Audit:
 
 def _chosen(store: Store, options: argparse.Namespace) -> list[StoredTracklet]:
     """The tracklets that the options name, rejected ones among them."""
+    others = {"--person": options.person, "--camera": options.camera, "--from": options.start, "--to": options.end}
+    beside = [flag for flag, given in others.items() if given]
+    if options.tracklet and beside:
+        raise UsageError(f"--tracklet names all that is meant: give it without {' and '.join(beside)}")
     start, end = _moment(options.start, "--from"), _moment(options.end, "--to")
     known = store.cameras()
     for camera in options.camera:
@@ -95,20 +99,13 @@ def _chosen(store: Store, options: argparse.Namespace) -> list[StoredTracklet]:
     cameras = frozenset(options.camera) or None
     if options.tracklet:
         return [store.tracklet(each) for each in dict.fromkeys(options.tracklet)]
-    numbers: list[int | None] = [_number(each) for each in options.person]
-    found = [
+    numbers = dict.fromkeys(_number(each) for each in options.person)
+    check_persons(store, numbers)
+    return [
         each
         for number in numbers or [None]
         for each in store.tracklets(TrackletFilter(cameras, None, start, end, number, rejected=None))
     ]
-    missing = [person_name(number) for number in numbers if number is not None and number not in _people(store)]
-    if missing:
-        raise UsageError(f"no person {missing[0]} in this gallery")
-    return found
-
-
-def _people(store: Store) -> set[int]:
-    return {each.person_id for each in Persons(store).all()}
 
 
 def _number(name: str) -> int:
@@ -273,7 +270,7 @@ def _export(options: argparse.Namespace) -> Outcome:
 
 
 def _merge(options: argparse.Namespace) -> Outcome:
-    renamed = {}
+    renamed: dict[str, str] = {}
     for text in options.rename_camera:
         old, equals, new = text.partition("=")
         if not equals or not old or not new:
@@ -390,18 +387,25 @@ def _audit_show(options: argparse.Namespace) -> Outcome:
 def _told(value: Any) -> str:
     """Of JSON, for a line of text; what is long is cut, for --json has it whole."""
     if isinstance(value, dict):
-        text = ", ".join(f"{key.replace('_', ' ')} {_told(each)}" for key, each in value.items())
+        text = ", ".join(f"{_told(key.replace('_', ' '))} {_told(each)}" for key, each in value.items())
     elif isinstance(value, list):
         text = f"[{'; '.join(map(_told, value))}]"
     else:
-        text = "-" if value is None else str(value)
+        text = "-" if value is None else "".join(each if each.isprintable() else _escaped(each) for each in str(value))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
 
 
+def _escaped(letter: str) -> str:
+    """What would begin a row of its own, or tell a terminal what to do."""
+    return letter.encode("unicode_escape").decode()
+
+
 def _row_text(row: AuditRow) -> str:
-    why = " ".join(filter(None, (f"case {row.case_id}" if row.case_id else "", row.purpose or "")))
-    details = ", ".join(f"{key}: {_told(value)}" for key, value in row.details.items())
-    return f"{row.number}  {row.at:%Y-%m-%d %H:%M:%SZ}  {row.actor}  {row.action}  [{why or '-'}]  {details}"
+    why = " ".join(filter(None, (f"case {_told(row.case_id)}" if row.case_id else "", _told(row.purpose or ""))))
+    details = ", ".join(f"{_told(key)}: {_told(value)}" for key, value in row.details.items())
+    return (
+        f"{row.number}  {row.at:%Y-%m-%d %H:%M:%SZ}  {_told(row.actor)}  {_told(row.action)}  [{why or '-'}]  {details}"
+    )
 
 
 def _audit_verify(options: argparse.Namespace) -> Outcome:

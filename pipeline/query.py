@@ -1,8 +1,9 @@
 """A search from the outside: whatever names the person in question becomes a query over a run's gallery."""
 
 import difflib
+import json
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -25,6 +26,7 @@ from pipeline.config import CameraConfig, Config, load
 from pipeline.errors import SourceError, UsageError
 from pipeline.filters import SearchFilter
 from pipeline.frame import IMAGE_SUFFIXES, Frame, Image
+from pipeline.identify import person_name
 from pipeline.search import Example, Searcher, SearchResult, SearchRules
 from pipeline.sinks import write_whole
 from pipeline.sources.open import open_source
@@ -128,7 +130,9 @@ def search(root: Path, asked: Asked, wanted: SearchFilter, options: SearchOption
     config = read_config(root) if (root / CONFIG).is_file() else None
     with Store.read(root) as store:
         for camera in sorted(wanted.cameras or ()):
-            _check_camera("--camera", camera, store.cameras())
+            _check_name("--camera", camera, store.cameras(), "an empty gallery")
+        check_persons(store, sorted(wanted.persons or ()))
+        _check_zones(store, config, sorted(wanted.zones or ()))
         searcher = Searcher(
             store, store.calibration, extractor=_extractor(root, options.device), rules=search_rules(config, options)
         )
@@ -138,6 +142,38 @@ def search(root: Path, asked: Asked, wanted: SearchFilter, options: SearchOption
         ]
         negatives = [_example(searcher, store, text, asked.file, None, options.device) for text in asked.negatives]
         return searcher.by_examples(examples, wanted, negatives=negatives)
+
+
+def check_persons(store: Store, persons: Iterable[int]) -> None:
+    """Refuse who has no tracklets to name.
+
+    Raises:
+        UsageError: When there is nobody of a number, or who was merged into somebody.
+    """
+    with store.reading() as db:
+        into = dict(db.execute("SELECT person_id, merged_into FROM persons"))
+    for person in persons:
+        if person not in into:
+            raise UsageError(f"no person {person_name(person)} in this gallery")
+        now: int | None = person
+        while now is not None and into[now] is not None:
+            now = into[now]
+        if now is not None and now != person:
+            raise UsageError(
+                f"{person_name(person)} is part of {person_name(now)}, who has the tracklets now; name them"
+            )
+
+
+def _check_zones(store: Store, config: Config | None, zones: Sequence[str]) -> None:
+    """A zone is of the run's config, or of tracklets that came from another."""
+    known = {zone for camera in (config.cameras.values() if config else ()) for zone in camera.zones}
+    if known.issuperset(zones):
+        return
+    with store.reading() as db:
+        for (stored,) in db.execute("SELECT DISTINCT zones FROM tracklets"):
+            known.update(json.loads(stored))
+    for zone in zones:
+        _check_name("--zone", zone, sorted(known), "no zones")
 
 
 def search_rules(config: Config | None, options: SearchOptions) -> SearchRules:
@@ -239,11 +275,11 @@ def clip_of_spot(camera_id: str, spot: Spot, config: Config) -> tuple[list[Image
     return _white_hot(clip, _windows(config, camera)), query
 
 
-def _check_camera(flag: str, camera: str, known: Collection[str]) -> None:
-    if camera not in known:
-        nearest = difflib.get_close_matches(camera, known, n=1)
+def _check_name(flag: str, name: str, known: Collection[str], none: str) -> None:
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        raise UsageError(f"{flag} {camera!r} is not one of {', '.join(known) or 'an empty gallery'}{hint}")
+        raise UsageError(f"{flag} {name!r} is not one of {', '.join(known) or none}{hint}")
 
 
 def _clip(path: Path, file: QueryFile, config: Config) -> tuple[list[Image], Query]:
@@ -260,7 +296,7 @@ def _clip(path: Path, file: QueryFile, config: Config) -> tuple[list[Image], Que
 def _camera_of(path: Path, file: QueryFile, config: Config) -> CameraConfig | None:
     """The camera of the run that recorded a file; None when it is not known."""
     if file.camera is not None:
-        _check_camera("--query-camera", file.camera, config.cameras)
+        _check_name("--query-camera", file.camera, config.cameras, "none")
         return config.cameras[file.camera]
     places = (path.resolve(), path.resolve().parent)
     own = (camera for camera in config.cameras.values() if Path(camera.source).resolve() in places)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.audit import Actor
+from pipeline.audit import Actor, Audit
 from pipeline.cases import Cases
 from pipeline.cli import _parser, main
 from pipeline.reconcile import reconcile
@@ -127,6 +127,20 @@ def test_every_search_and_export_is_recorded_with_its_purpose(typed: Commands, g
     assert Commands(tmp_path / "part", typed._capsys)("gallery", "verify")["differences"] == []
 
 
+def test_the_audit_shows_control_characters_as_text(typed: Commands, gallery: Path) -> None:
+    nasty = "x]\n2  2026-06-01 00:00:00Z  bob  search\x1b[2J\x9b1A\u202e\r"
+    query = typed.tracklets("gate")[0]
+    typed("search", query, "--purpose", nasty, "--operator", nasty, group=1)
+    with Store.edit(gallery) as store:
+        Audit(store).record(Actor(nasty), nasty, {nasty: [nasty, {nasty: nasty}]})
+    assert main(["audit", "show", "--gallery", str(gallery)]) == 0
+    shown = typed._capsys.readouterr().out
+    assert len(shown.splitlines()) == 2
+    assert shown.replace("\n", "").isprintable()
+    assert "\\x1b[2J" in shown
+    assert typed("audit", "show")[0]["purpose"] == nasty  # as it is, for machines
+
+
 def test_a_site_may_ask_why(typed: Commands, gallery: Path) -> None:
     config = json.loads((gallery / "config.json").read_text())
     (gallery / "config.json").write_text(json.dumps(config | {"storage": {"purpose_required": True}}))
@@ -164,6 +178,57 @@ def test_erase_says_what_would_go_then_takes_it_but_not_from_a_case(typed: Comma
     held = b"".join(path.read_bytes() for path in gallery.rglob("*") if path.is_file())
     assert one.encode() not in held
     assert two.encode() not in held
+
+
+@pytest.mark.parametrize("others", [["--person", "P0001"], ["--camera", "gate"], ["--from", "2026-06-01T00:00:00Z"]])
+def test_tracklets_are_named_alone(typed: Commands, tmp_path: Path, others: list[str]) -> None:
+    one = ["--tracklet", typed.tracklets("gate")[0], *others]
+    typed("case", "open", "C-1")
+    before = typed("gallery", "stats")["tracklets"]
+    for words, group in [
+        (["gallery", "erase", *one], 2), (["gallery", "export", "--output", str(tmp_path / "part"), *one], 2),
+        (["case", "hold", "C-1", *one], 2), (["case", "release", "C-1", *one], 2),
+    ]:  # fmt: skip
+        typed(*words, code=2, group=group)
+        assert f"give it without {others[0]}" in typed.err
+    assert typed("gallery", "stats")["tracklets"] == before
+    assert typed("case", "list")[0]["items"] == []
+    assert not (tmp_path / "part").exists()
+
+
+def test_who_was_merged_is_named_by_whom_they_are_part_of(typed: Commands) -> None:
+    query = typed.tracklets("gate")[0]
+    people = [each["person"] for each in typed("person", "list")["persons"] if each["tracklets"]]
+    if len(people) < 2:
+        typed("person", "split", typed.tracklets("dock")[0])
+        people = [each["person"] for each in typed("person", "list")["persons"] if each["tracklets"]]
+    first, second = people[:2]
+    typed("person", "merge", first, second)
+    before = typed("gallery", "stats")["tracklets"]
+    for words, group in [(["gallery", "erase"], 2), (["search", query], 1)]:
+        typed(*words, "--person", second, code=2, group=group)
+        assert f"{second} is part of {first}" in typed.err
+        typed(*words, "--person", first, "--person", "P0999", code=2, group=group)
+        assert "no person P0999" in typed.err
+    assert typed("gallery", "stats")["tracklets"] == before
+    typed("search", query, "--person", first, group=1)
+
+
+def test_a_zone_that_nobody_drew_is_refused(typed: Commands, gallery: Path) -> None:
+    query = typed.tracklets("gate")[0]
+    typed("search", query, "--zone", "dor", code=2, group=1)
+    assert "--zone 'dor' is not one of no zones" in typed.err
+    config = json.loads((gallery / "config.json").read_text())
+    config["cameras"]["gate"]["zones"] = {"door": [[0, 0], [1, 0], [1, 1]]}
+    (gallery / "config.json").write_text(json.dumps(config))
+    typed("search", query, "--zone", "dor", code=2, group=1)
+    assert "--zone 'dor' is not one of door; did you mean door?" in typed.err
+    typed("search", query, "--zone", "door", group=1)
+    (gallery / "config.json").unlink()
+    with Store.edit(gallery) as store, store.writing() as db:
+        db.execute("UPDATE tracklets SET zones = '[\"yard\"]' WHERE tracklet_id = ?", [query])
+    typed("search", query, "--zone", "yard", group=1)  # drawn at another site, or once
+    typed("search", query, "--zone", "door", code=2, group=1)
 
 
 def test_people_are_decided_upon_and_decisions_taken_back(typed: Commands) -> None:
