@@ -267,7 +267,7 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
     return int(text)
 
@@ -621,7 +621,7 @@ def _search_filter(options: argparse.Namespace) -> Any:
 
 def _person(text: str) -> int:
     digits = text.removeprefix("P")
-    if not digits.isdigit():
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 18):
         raise UsageError(f"--person {text!r}: expected a person as the answers name them, such as P0007")
     return int(digits)
 

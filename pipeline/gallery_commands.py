@@ -110,7 +110,7 @@ def _chosen(store: Store, options: argparse.Namespace) -> list[StoredTracklet]:
 
 def _number(name: str) -> int:
     digits = name.removeprefix("P")
-    if not digits.isdigit():
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 18):
         raise UsageError(f"a person is written as P0007, got {name!r}")
     return int(digits)
 
@@ -128,8 +128,8 @@ def _moment(text: str | None, flag: str) -> datetime | None:
 def _stats(options: argparse.Namespace) -> Outcome:
     with Store.read(options.gallery) as store:
         counts, people = store.counts(), Persons(store).all()
-        occupied = {each.person_id for each in store.tracklets(TrackletFilter())}
         with store.reading() as db:
+            occupied = {each for (each,) in db.execute("SELECT DISTINCT person_id FROM tracklets")}
             cameras = db.execute(
                 "SELECT camera_id, modality, COUNT(row), COALESCE(SUM(rejected IS NOT NULL), 0), MIN(start_us),"
                 " MAX(end_us) FROM cameras LEFT JOIN tracklets USING (camera_id) GROUP BY camera_id ORDER BY camera_id"
@@ -410,7 +410,7 @@ def _row_text(row: AuditRow) -> str:
 
 def _audit_verify(options: argparse.Namespace) -> Outcome:
     number, _, digest = (options.head or "").partition(":")
-    if options.head and not (number.isdigit() and digest):
+    if options.head and not (number.isascii() and number.isdecimal() and digest):
         raise UsageError(f"--head {options.head!r}: expected N:HASH, as audit head prints it")
     with Store.read(options.gallery) as store:
         found = Audit(store).verify(head=(int(number), digest) if options.head else None)

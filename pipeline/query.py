@@ -197,15 +197,19 @@ def _extractor(root: Path, device: str) -> "Callable[[], Extractor]":
 def _example(searcher: Searcher, store: Store, text: str, file: QueryFile, spot: Spot | None, device: str) -> Example:
     """Whatever names a person, as an example to search by."""
     path = Path(text)
-    if spot is not None:
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # such as a name that is too long for one
+        raise UsageError(f"{without_secrets(text)}: {error.strerror}; no tracklet id either") from error
+    if spot is not None and not is_file:
         config = _config_for_files(store.root, device)
         return searcher.example_from(*_clip_of_spot(text, spot, file, config))
-    if path.is_dir():
+    if is_folder:
         raise UsageError(f"{text}: is a folder; a query is a tracklet id, an image or a video file")
-    if path.is_file():
+    if is_file:
         config = _config_for_files(store.root, device)
         try:
-            clip, query = _clip(path, file, config)
+            clip, query = _clip(path, file, config) if spot is None else _clip_of_spot(text, spot, file, config)
         except SourceError as error:
             raise UsageError(f"{text}: is not a picture or video that shows somebody: {_reason(error)}") from error
         return searcher.example_from(clip, query)

@@ -141,6 +141,23 @@ def test_the_audit_shows_control_characters_as_text(typed: Commands, gallery: Pa
     assert typed("audit", "show")[0]["purpose"] == nasty  # as it is, for machines
 
 
+def test_what_is_no_number_no_name_and_no_video_is_a_usage_error(typed: Commands, tmp_path: Path) -> None:
+    query = typed.tracklets("gate")[0]
+    for person in ("P²", "P٣", "P" + "9" * 30):
+        typed("search", query, "--person", person, group=1, code=2)
+        typed("gallery", "erase", "--person", person, code=2)
+    for head in ("²:ab", "٣:ab"):
+        typed("audit", "verify", "--head", head, code=2)
+        assert "expected N:HASH" in typed.err
+    typed("search", "x" * 300, group=1, code=2)
+    assert "no tracklet id either" in typed.err
+    (tmp_path / "notes.txt").write_text("no video")
+    spot = ["--at", "1", "--box", "0,0,20,40", "--query-modality", "rgb"]
+    typed("search", str(tmp_path / "notes.txt"), *spot, group=1, code=2)
+    assert "is not a picture or video" in typed.err
+    assert "camera query" not in typed.err
+
+
 def test_a_site_may_ask_why(typed: Commands, gallery: Path) -> None:
     config = json.loads((gallery / "config.json").read_text())
     (gallery / "config.json").write_text(json.dumps(config | {"storage": {"purpose_required": True}}))
