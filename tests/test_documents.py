@@ -134,6 +134,10 @@ def test_readme_says_what_the_last_measurements_of_streams_soak_and_server_say()
         sum(each[f"frames_{what}"] for each in soak["by_camera"].values()) for what in ("decoded", "processed")
     )
     assert f"{processed:,} of {decoded:,} frames processed" in operations
+    restarts = json.loads((ROOT / "benchmarks" / "results" / "restarts.json").read_text(encoding="utf-8"))
+    assert all(restarts["kept"].values())
+    assert f"back after {restarts['back_after_seconds']['most']:.1f} s at most" in operations
+    assert f"memory grows by {restarts['growth']['rss_mb']:.1f} MB" in operations
     view = json.loads((ROOT / "benchmarks" / "results" / "page.json").read_text(encoding="utf-8"))["first_view"]
     page = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
     assert f"{view['seconds']['median']:.2f} s and {view['bytes'] / 1000:.0f} kB" in page
