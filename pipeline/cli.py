@@ -692,9 +692,7 @@ def _stop_on_signals(doing: str = "finishing open tracklets", *, hang_up: bool =
             raise KeyboardInterrupt
         received.append(number)
         text = f"{signal.Signals(number).name}: {doing}; once more to end at once\n"
-        with suppress(
-            OSError
-        ):  # `... 2>&1 | tee log` gets the same SIGINT, and may be gone; and print is not reentrant
+        with suppress(OSError):  # `2>&1 | tee log` gets the same SIGINT, and may be gone; print is not reentrant
             os.write(2, text.encode())
 
     numbers = [signal.SIGINT, signal.SIGTERM]

@@ -69,7 +69,7 @@ RESULTS = (
     "matches.png", "report.json", EXAMPLES, CONFIG, IDENTITY, CASES_COPY, AUDIT_COPY, RESERVE, SET_ASIDE,
 )  # fmt: skip
 _REPORT_SECONDS = 60.0  # between two reports of a run that goes on
-_TRIM_SECONDS = 10.0  # between two returns of freed memory: some milliseconds each
+_TRIM_SECONDS = 10.0  # between two returns of freed memory
 _FAULTS_IN_A_ROW = 3  # and a camera is given up
 
 
