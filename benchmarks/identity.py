@@ -5,8 +5,9 @@
 Renders the site of configs/simulation/rounds.yaml (8 cameras that record on motion, 60 people, one hour of day and one
 of night), runs the pipeline over what each camera recorded (motion detector, tracker, X-ReID), puts all tracklets in
 order of their ends through the identifier, and scores who was called who in all cameras together. The people are
-synthetic; neither the weights nor the calibration saw them. All settings were chosen with ``--tune``
-(but the threshold of ours without constraints, which is the product's) on another site (other seed, other people, half as long), never on this one.
+synthetic; neither the weights nor the calibration saw them. All settings were chosen with ``--tune`` on another site
+(other seed, other people, half as long), never on this one; but the threshold of ours without constraints, which is
+the product's own.
 
 IDF1 is that of Ristani et al. 2016 over the boxes of all cameras; within a frame, boxes are matched with the truth one
 to one by overlap (IoU of 0.5 and more) before any name counts: all methods are scored on the same matches.
