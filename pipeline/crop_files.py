@@ -1,5 +1,6 @@
 """The files of tracklets: crops and records, written so that a name stands for whole content or for nothing."""
 
+import fcntl
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,8 @@ def write_whole(path: Path, data: bytes) -> None:
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
+            with suppress(OSError):  # a disk without locks
+                fcntl.flock(file, fcntl.LOCK_EX)  # so that others can tell it from one that a killed process left
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -13,7 +13,7 @@ NOTE_SUFFIX = ".json"
 
 def remove_leftovers(root: Path) -> None:
     """Remove what a killed process left half written; what somebody writes at this moment stays."""
-    for part in (root / EXPORTS).glob(".*.part"):
+    for part in (root / EXPORTS).glob("*.part"):
         with suppress(OSError), part.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             part.unlink()
@@ -21,7 +21,7 @@ def remove_leftovers(root: Path) -> None:
 
 def exports_with(root: Path, tracklet_ids: Collection[str]) -> list[str]:
     """Files of exports that show one of these tracklets, or nobody knows whom; relative to the root."""
-    found = [each.relative_to(root).as_posix() for each in sorted((root / EXPORTS).glob(".*.part")) if tracklet_ids]
+    found = [each.relative_to(root).as_posix() for each in sorted((root / EXPORTS).glob("*.part")) if tracklet_ids]
     for note in sorted((root / EXPORTS).glob(f"*{NOTE_SUFFIX}")):
         try:
             shown = set(json.loads(note.read_text(encoding="utf-8"))["tracklets"])
