@@ -13,16 +13,11 @@ before the first kill is told beside it. Exit code 1 when a limit is not kept.
 
 import argparse
 import json
-import re
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import machine
 import psutil
-import yaml
+from program import Program
 
 from simulation.site import MARKER
 from simulation.streaming import Streams, clips_of
@@ -50,11 +45,10 @@ MOST_STALENESS_MS = 10_000.0  # so that a moment of other work on this machine i
 COMPARED = 5  # kills, the first and the last
 MOST_GROWTH_MB = 10.0
 MOST_FILES = 2
-PATIENCE_SECONDS = 60.0
 
 
-class Program:
-    """The whole program, in a process of its own."""
+class Watched(Program):
+    """The program on the four cameras, seen from outside."""
 
     def __init__(self, folder: Path, urls: dict[str, str]) -> None:
         cameras = {
@@ -62,33 +56,12 @@ class Program:
                    "stream": {"backoff_cap_seconds": BACKOFF_CAP_SECONDS}}
             for name, url in urls.items()
         }  # fmt: skip
-        config, self.output, self.log = folder / "site.yaml", folder / "run", folder / "log.txt"
-        monitored = {"version": 1, "cameras": cameras, "reid": {"weights": "xreid-tiny"}, "monitoring": {"port": 0}}
-        config.write_text(yaml.safe_dump(monitored))
-        command = [sys.executable, "run_pipeline.py", "run", "--config", str(config), "--output", str(self.output)]
-        with self.log.open("wb") as log:
-            self.child = subprocess.Popen([*command, "--no-progress"], cwd=ROOT, stdout=log, stderr=log)
+        super().__init__(folder, {"cameras": cameras})
         self.process = psutil.Process(self.child.pid)
 
     def processed(self) -> dict[str, float]:
         """Frames so far, by camera; empty while it cannot be asked."""
-        port = re.search(r"http://127\.0\.0\.1:(\d+)/metrics", self.log.read_text())
-        text = ""
-        with suppress(OSError):
-            if port is not None:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/metrics", timeout=5) as answer:
-                    text = answer.read().decode()
-        found = re.findall(r'^xreid_frames_processed_total\{camera="(\w+)".*\} (\S+)$', text, re.MULTILINE)
-        return {name: float(count) for name, count in found}
-
-    def until(self, done: Callable[[], bool]) -> float:
-        """Wait; returns the seconds that it took."""
-        started = time.monotonic()
-        while not done():
-            if self.child.poll() is not None or time.monotonic() - started > PATIENCE_SECONDS:
-                raise RuntimeError(f"the program does not go on:\n{self.log.read_text()}")
-            time.sleep(0.05)
-        return time.monotonic() - started
+        return self.counts("xreid_frames_processed_total")
 
     def holds(self) -> dict[str, float]:
         """Memory, files and threads now."""
@@ -105,14 +78,13 @@ class Program:
             least = min(least, self.holds()["rss_mb"])
         return self.holds() | {"rss_mb": least}
 
-    def stop(self) -> tuple[int, float]:
+    def stop_timed(self) -> tuple[int, float]:
         """Exit code, and seconds that it took."""
         told = time.monotonic()
-        self.child.send_signal(signal.SIGTERM)
-        return self.child.wait(timeout=60), round(time.monotonic() - told, 2)
+        return self.stop(), round(time.monotonic() - told, 2)
 
 
-def kill_once(program: Program, streams: Streams, number: int) -> dict[str, float]:
+def kill_once(program: Watched, streams: Streams, number: int) -> dict[str, float]:
     """Kill, wait, start again; how long the camera then took, and what the program holds once it runs again."""
     streams.kill(KILLED)
     down = 1.0 + number % 5
@@ -126,14 +98,14 @@ def kill_once(program: Program, streams: Streams, number: int) -> dict[str, floa
 def watch(site: Path, folder: Path, kills: int) -> dict[str, Any]:
     """Everything seen of one run."""
     with Streams(clips_of(site, seconds=CLIP_SECONDS)) as streams:
-        program = Program(folder, streams.urls)
+        program = Watched(folder, streams.urls)
         try:
             program.until(lambda: len([each for each in program.processed().values() if each]) == len(streams.urls))
             time.sleep(WARM_UP_SECONDS)
             controls = [program.holds_for(RUNS_SECONDS) for _ in range(CONTROLS)]
             seen = [kill_once(program, streams, number) for number in range(kills)]
             sent = {name: streams.counts(name)["frames"] for name in streams.urls}
-            exit_code, stop_seconds = program.stop()
+            exit_code, stop_seconds = program.stop_timed()
         finally:
             if program.child.poll() is None:
                 program.child.kill()

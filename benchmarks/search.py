@@ -62,10 +62,10 @@ def unit_rows(count: int, dimension: int, rng: np.random.Generator) -> NDArray[n
     return rows.astype(np.float16).astype(np.float32)
 
 
-def fill_store(root: Path, count: int, dimension: int, rng: np.random.Generator) -> None:
+def fill_store(root: Path, count: int, dimension: int, rng: np.random.Generator, model_id: str = "random@0") -> None:
     """A gallery of so many tracklets without images, in one transaction: only its size and its columns matter here."""
     with (
-        Store.open(root, model_id="random@0", dimension=dimension, calibration=CALIBRATION) as store,
+        Store.open(root, model_id=model_id, dimension=dimension, calibration=CALIBRATION) as store,
         store.writing() as db,
     ):
         for number, camera in enumerate(CAMERAS):

@@ -598,6 +598,7 @@ def _configured(options: argparse.Namespace) -> Any:
 def _search_filter(options: argparse.Namespace) -> Any:
     from pipeline.config import parse_time
     from pipeline.filters import SearchFilter, TimeOfDay
+    from pipeline.identify import person_of_name
 
     def moment(text: str | None, flag: str) -> Any:
         try:
@@ -614,16 +615,9 @@ def _search_filter(options: argparse.Namespace) -> Any:
         time_of_day=TimeOfDay.parse(options.time_of_day) if options.time_of_day else None,
         zones=frozenset(options.zone) if options.zone else None,
         min_quality=options.min_quality,
-        persons=frozenset(_person(each) for each in options.person) if options.person else None,
+        persons=frozenset(map(person_of_name, options.person)) if options.person else None,
         include_own=options.include_own,
     )
-
-
-def _person(text: str) -> int:
-    digits = text.removeprefix("P")
-    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 18):
-        raise UsageError(f"--person {text!r}: expected a person as the answers name them, such as P0007")
-    return int(digits)
 
 
 def _modality(text: str, flag: str) -> Any:

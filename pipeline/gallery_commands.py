@@ -15,7 +15,7 @@ from pipeline.cases import Cases
 from pipeline.config import Config, parse_time
 from pipeline.erasure import Erased, erase, leave_no_free_page
 from pipeline.errors import ResourceError, UsageError
-from pipeline.identify import person_name
+from pipeline.identify import person_name, person_of_name
 from pipeline.persons import Decision, Persons
 from pipeline.query import CONFIG, check_persons, read_config
 from pipeline.reconcile import Reconciled, reconcile
@@ -99,20 +99,13 @@ def _chosen(store: Store, options: argparse.Namespace) -> list[StoredTracklet]:
     cameras = frozenset(options.camera) or None
     if options.tracklet:
         return [store.tracklet(each) for each in dict.fromkeys(options.tracklet)]
-    numbers = dict.fromkeys(_number(each) for each in options.person)
+    numbers = dict.fromkeys(person_of_name(each) for each in options.person)
     check_persons(store, numbers)
     return [
         each
         for number in numbers or [None]
         for each in store.tracklets(TrackletFilter(cameras, None, start, end, number, rejected=None))
     ]
-
-
-def _number(name: str) -> int:
-    digits = name.removeprefix("P")
-    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 18):
-        raise UsageError(f"a person is written as P0007, got {name!r}")
-    return int(digits)
 
 
 def _moment(text: str | None, flag: str) -> datetime | None:
@@ -442,7 +435,7 @@ COMMANDS: dict[str, Command] = {
     "case export": _case_export,
     "person list": _person_list,
     "person merge": lambda options: _deciding(
-        options, lambda people, by: people.merge(_number(options.into), _number(options.other), by)
+        options, lambda people, by: people.merge(person_of_name(options.into), person_of_name(options.other), by)
     ),
     "person split": lambda options: _deciding(options, lambda people, by: people.split(options.tracklets, by)),
     "person confirm": lambda options: _deciding(

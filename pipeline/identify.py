@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from pipeline.errors import UsageError
 from pipeline.evidence import Evidence, Seen, gaps
 from pipeline.grouping import Pairs, regroup, scores_of
 from pipeline.tracklets import Tracklet
@@ -142,6 +143,18 @@ class IdentifyRules:
 def person_name(person_id: int) -> str:
     """How people are shown: P0007."""
     return f"P{person_id:04d}"
+
+
+def person_of_name(name: str) -> int:
+    """The person of a shown name; the P may be left out.
+
+    Raises:
+        UsageError: When it is none.
+    """
+    digits = name.removeprefix("P")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 18):
+        raise UsageError(f"a person is written as P0007, got {name!r}")
+    return int(digits)
 
 
 def overlap_in_camera(a: Tracklet | KnownTracklet, b: Tracklet | KnownTracklet) -> bool:

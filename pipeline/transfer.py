@@ -205,12 +205,17 @@ def _renamed(record: Record, persons: Mapping[int, int], cameras: Mapping[str, s
     def moved(path: str) -> str:
         return f"{folder}/{Path(path).name}"
 
+    others = [cameras.get(each[0], each[0]) for each in record.counterparts]
+    if len(set(others)) < len(others):  # two that become one: each keeps its picture, under the old name
+        others = [each[0] for each in record.counterparts]
     return replace(
         record,
         camera_id=camera,
         person_id=None if record.person_id is None else persons[record.person_id],
         crops=tuple((crop[0], moved(crop[1]), *crop[2:]) for crop in record.crops),
-        counterparts=tuple((each[0], each[1], moved(each[2]), *each[3:]) for each in record.counterparts),
+        counterparts=tuple(
+            (name, each[1], moved(each[2]), *each[3:]) for name, each in zip(others, record.counterparts, strict=True)
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """Galleries go out and come together: ids stay unique, people of two sites apart, and what is there is not doubled."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.reconcile import reconcile
 from pipeline.recovery import maintain
 from pipeline.sinks import EventLog
 from pipeline.store import Store, read_crop
+from pipeline.tracklets import Counterpart
 from pipeline.transfer import export_gallery, merge_galleries
 from reid.modality import Modality
 from tests.pipeline.factories import DIMENSION, MODEL, axis, open_store, rejected_of, sighting_of, tracklet_of
@@ -91,6 +93,28 @@ def test_cameras_of_one_name_must_be_told_apart(tmp_path: Path) -> None:
         assert north.tracklet("gate-C").camera_id == "south_gate"
         assert north.crops("gate-C")[0].is_file()
         assert reconcile(north).differences == ()
+
+
+def test_the_camera_of_a_counterpart_has_its_new_name_too(tmp_path: Path) -> None:
+    images = {name: tracklet_of(f"{name}-X", modality=Modality.THERMAL).crops[0] for name in ("dock", "pier")}
+    beside = tuple(
+        Counterpart(name, Modality.THERMAL, each.image, each.captured_at, each.xyxy) for name, each in images.items()
+    )
+    fill(tmp_path / "north", "yard", names="A")
+    with open_store(tmp_path / "south") as south:
+        for name in ("dock", "pier"):
+            south.add(sighting_of(tracklet_of(f"{name}-B", modality=Modality.THERMAL)))
+        south.add(sighting_of(replace(tracklet_of("gate-A"), counterparts=beside)))
+    with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
+        merge_galleries(north, south, EVE, cameras={"dock": "south_dock"})
+        assert [each.camera_id for each in north.counterparts("gate-A")] == ["pier", "south_dock"]
+        assert all(each.crop.is_file() for each in north.counterparts("gate-A"))
+        assert reconcile(north).differences == ()
+    fill(tmp_path / "east", "yard", names="A")
+    with maintain(tmp_path / "east") as east, Store.read(tmp_path / "south") as south:
+        merge_galleries(east, south, EVE, cameras={"dock": "one", "pier": "one"}, same_cameras=True)
+        assert len({each.crop for each in east.counterparts("gate-A")}) == 2
+        assert reconcile(east).differences == ()
 
 
 def test_another_model_another_kind_of_camera_and_itself_are_refused(tmp_path: Path) -> None:
