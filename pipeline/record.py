@@ -115,7 +115,7 @@ class Record:
             zones=tuple(sorted(set(tracklet.zones))),
             quality=float(tracklet.best.quality) if tracklet.crops else 0.0,
             crops=tuple(_crop_row(tracklet, position) for position in range(len(tracklet.crops))),
-            counterparts=tuple(_counterpart_row(tracklet, each) for each in tracklet.counterparts),
+            counterparts=tuple(sorted(_counterpart_row(tracklet, each) for each in tracklet.counterparts)),
             vector=to_bytes(item.embedding) if isinstance(item, Sighting) else None,
             model_id=model_id,
         )

@@ -214,7 +214,10 @@ def _renamed(record: Record, persons: Mapping[int, int], cameras: Mapping[str, s
         person_id=None if record.person_id is None else persons[record.person_id],
         crops=tuple((crop[0], moved(crop[1]), *crop[2:]) for crop in record.crops),
         counterparts=tuple(
-            (name, each[1], moved(each[2]), *each[3:]) for name, each in zip(others, record.counterparts, strict=True)
+            sorted(
+                (name, each[1], moved(each[2]), *each[3:])
+                for name, each in zip(others, record.counterparts, strict=True)
+            )
         ),
     )
 
