@@ -95,3 +95,17 @@ def test_people_in_real_thermal_are_found_and_what_becomes_of_them_is_counted(
     assert rejected["too_small"] >= 1
     assert set(rejected) <= {"too_small", "too_few_frames"}
     assert report["tracklets"]["accepted"] + sum(rejected.values()) >= len(sequences)
+
+
+def test_the_default_detector_makes_nobody_up_of_real_thermal_pictures_with_cuts(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    """No option at all. Nor does it find who is there: it needs the film of a camera that stands."""
+    folders = {name: shared_data / "thermal" / name / "thermal" for name in ("tno_nato_camp", "tno_duine")}
+    sources = [word for name, folder in folders.items() for word in ("--source", f"{name}={folder},modality=thermal")]
+    assert main(["run", *sources, "--output", str(tmp_path / "run"), "--no-progress"]) == 0
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    for name, folder in folders.items():
+        assert report["cameras"][name]["frames_processed"] == len(list(folder.glob("*.png")))
+    assert report["tracklets"]["accepted"] == 0
+    assert set(report["tracklets"]["rejected"]) <= {"too_small", "too_few_frames"}
