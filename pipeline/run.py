@@ -510,6 +510,7 @@ class _Run:
         """Take over what was built before anything was closed."""
         self.config = ready.config
         self.pairs.change(pair_settings(ready.config))
+        self.metrics.tell_pairs(self.pairs.report())
         self.line.trackers.update(ready.trackers)
         for camera_id, builder in ready.builders.items():
             self.line.builders.setdefault(camera_id, builder)  # a known one finishes what is open, and goes on
@@ -523,7 +524,4 @@ class _Run:
         counts = self.store.counts()
         self.metrics.gallery_tracklets.set(counts.accepted)
         self.metrics.gallery_persons.set(counts.persons)
-        for name, measured in self.pairs.report().items():
-            if measured["skew_ms"] is not None:
-                self.metrics.pair_skew_seconds.labels(name).set(measured["skew_ms"] / 1000)
-                self.metrics.pair_drift_ratio.labels(name).set(measured["drift_percent"] / 100)
+        self.metrics.tell_pairs(self.pairs.report())

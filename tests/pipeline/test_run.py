@@ -30,6 +30,7 @@ from pipeline.pairs import Pairs
 from pipeline.prefetch import Intake
 from pipeline.run import RunOptions, _Run
 from pipeline.sinks import EventLog, MotWriters
+from pipeline.skew import ClockFit
 from pipeline.store import TrackletFilter
 from pipeline.tally import Tally
 from reid.modality import Modality
@@ -194,3 +195,23 @@ def test_the_last_frames_of_a_live_camera_that_is_removed_stay_those_of_a_live_c
     with begun(old, options, detector=OnePerson()) as going:
         going.process([camera("gate", count=1), camera("yard", fps=1000)])
     assert not (tmp_path / "mot").exists()
+
+
+def test_the_clocks_of_a_pair_that_is_gone_are_told_no_more(tmp_path: Path) -> None:
+    def skew() -> float | None:
+        return going.metrics.registry.get_sample_value("xreid_pair_skew_seconds", {"pair": "p"})
+
+    def measured() -> bool:
+        going.pairs._pairs["p"].fit = ClockFit(time.time(), 0.3, 0.0, 0.9)
+        going._count_gallery()
+        assert skew() == pytest.approx(0.3)
+        return True
+
+    day, night = {"pair_id": "p"}, {"pair_id": "p", "modality": "nir"}
+    old = config(tmp_path, {"day": day, "night": night})
+    new = config(tmp_path, {"day": {}, "night": {"modality": "nir"}})
+    options = RunOptions(should_stop=lambda: reloads(going, "taken") > 0, new_config=once(new, measured))
+    with begun(old, options, detector=OnePerson()) as going:
+        going.process([camera("day"), camera("night")])
+        assert skew() is None
+        assert going.metrics.registry.get_sample_value("xreid_pair_drift_ratio", {"pair": "p"}) is None
