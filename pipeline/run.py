@@ -184,7 +184,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         losses = Losses()
         with ExitStack() as reading:
             mot = reading.enter_context(MotWriters(root, losses)) if config.output.mot else None
-            pairs = Pairs(pair_settings(config), root, losses)
+            pairs = Pairs(pair_settings(config), root, losses, aside=aside, live=live)
             line = replace(
                 line,
                 fresh=intake.fresh,
@@ -373,13 +373,13 @@ class _Run:
         frame = item.frame
         self.latest.leave(frame)
         self.faults.pop(frame.camera_id, None)
-        self.pairs.see(frame, self.line.builders[frame.camera_id].views_of(frame.index))
         if frame.camera_id not in self.live and self.mot is not None:
             self.mot.write(frame.camera_id, frame.index, item.tracks, item.detections)
         age = self.intake.done(frame)
         if frame.camera_id in self.live:
             self.tally.aged(frame.camera_id, age)
             self.metrics.frame_age_seconds.labels(frame.camera_id, frame.modality.value).observe(age)
+        self.pairs.see(frame, self.line.builders[frame.camera_id].views_of(frame.index))
         self.processed += 1
         self.options.on_progress("tracking", self.processed, self.expected)
 
@@ -509,8 +509,6 @@ class _Run:
     def _open(self, ready: _Prepared) -> None:
         """Take over what was built before anything was closed."""
         self.config = ready.config
-        self.pairs.change(pair_settings(ready.config))
-        self.metrics.tell_pairs(self.pairs.report())
         self.line.trackers.update(ready.trackers)
         for camera_id, builder in ready.builders.items():
             self.line.builders.setdefault(camera_id, builder)  # a known one finishes what is open, and goes on
@@ -519,6 +517,8 @@ class _Run:
         for source in ready.sources:
             self.line.builders[source.camera_id].zones = ready.config.cameras[source.camera_id].zones
             self._read(source)
+        self.pairs.change(pair_settings(ready.config))
+        self.metrics.tell_pairs(self.pairs.report())
 
     def _count_gallery(self) -> None:
         counts = self.store.counts()

@@ -27,7 +27,7 @@ from pipeline.frame import Frame, Image
 from pipeline.losses import Losses
 from pipeline.monitoring import LatestFrames, Metrics
 from pipeline.pairs import Pairs
-from pipeline.prefetch import Intake
+from pipeline.prefetch import Intake, aside
 from pipeline.run import RunOptions, _Run
 from pipeline.sinks import EventLog, MotWriters
 from pipeline.skew import ClockFit
@@ -69,8 +69,9 @@ def config(root: Path, cameras: dict[str, dict[str, Any]]) -> Config:
     )
 
 
-def camera(name: str, **more: Any) -> LiveCamera:
-    return LiveCamera(name, picture=lambda index: np.full((100, 120, 3), 90, np.uint8), **more)
+def camera(name: str, *, modality: Modality = Modality.RGB, **more: Any) -> LiveCamera:
+    shape = (100, 120, 3) if modality.is_visible else (100, 120)
+    return LiveCamera(name, modality=modality, picture=lambda index: np.full(shape, 90, np.uint8), **more)
 
 
 @contextmanager
@@ -86,7 +87,7 @@ def begun(first: Config, options: RunOptions, *, detector: Detector | None = Non
     ):
         retention = build_retention(first, store, events.tell_shortage)
         tally = Tally(intake, started=time.perf_counter())
-        pairs = Pairs(pair_settings(first), root, losses)
+        pairs = Pairs(pair_settings(first), root, losses, aside=aside, live=live)
         detector = detector or build_detector(first.detector, windows)
         line = build_line(first, detector, SameVector(), store, live=live, retention=retention)  # type: ignore[arg-type]
         line = replace(line, fresh=intake.fresh, finish=pairs.finish)
@@ -184,6 +185,23 @@ def test_an_open_tracklet_is_filed_under_the_zones_in_which_it_was_seen(tmp_path
         going.process([camera("gate")])
         assert {each.zones for each in going.store.tracklets(TrackletFilter(rejected=None))} == {("door",)}
         assert list(going.line.builders["gate"].zones) == ["ramp"]
+
+
+def test_an_open_tracklet_keeps_what_its_pair_saw_when_that_is_taken_apart(tmp_path: Path) -> None:
+    def counterparts() -> list[str]:
+        with going.store.reading() as db:
+            return [each for (each,) in db.execute("SELECT DISTINCT camera_id FROM counterparts ORDER BY 1")]
+
+    def seen() -> bool:
+        cut = {name.split("-")[0] for name in going.pairs._pairs["p"]._cuts}
+        return cut == {"day", "night"} and going.processed > 40
+
+    day, night = {"pair_id": "p"}, {"pair_id": "p", "modality": "nir"}
+    old, new = config(tmp_path, {"day": day, "night": night}), config(tmp_path, {"night": {"modality": "nir"}})
+    options = RunOptions(should_stop=lambda: reloads(going, "taken") > 0, new_config=once(new, seen))
+    with begun(old, options, detector=OnePerson()) as going:
+        going.process([camera("day"), camera("night", modality=Modality.NIR)])
+        assert counterparts() == ["day", "night"]
 
 
 def test_the_last_frames_of_a_live_camera_that_is_removed_stay_those_of_a_live_camera(tmp_path: Path) -> None:
