@@ -83,7 +83,7 @@ class RunOptions:
         should_stop: Asked before every batch of frames; when it says yes, open tracklets are finished, no more pictures
             are drawn, and the run ends well.
         new_config: Asked as often; gives the config to go on with when there is a new one, None otherwise. A
-            `PipelineError` of it is told, and the run goes on with what it has.
+            `PipelineError` or `OSError` of it is told, and the run goes on with what it has.
         beside: Entered once the gallery is open, and left before it closes: a server in this process; it is given what
             it tells of.
         on_progress: Told the stage (tracking, drawing), its frames done so far, and how many are expected in all (None
@@ -433,22 +433,30 @@ class _Run:
             if self.options.should_stop() or left == 0:
                 self.intake.close()  # the open tracklets need the processor now
                 return
-            self._take_over_new_config()
+            ready = self._new_config()
+            if ready is not None:
+                self._close(ready.what)
             self._finish_recordings()
-            self.retention.tick()  # also where nobody comes
-            if time.monotonic() - self.trimmed_at > _TRIM_SECONDS:
-                self.trimmed_at = time.monotonic()
-                give_back_freed_memory()
-            if time.monotonic() - self.reported_at > _REPORT_SECONDS:
-                self.reported_at = time.monotonic()
-                if self.live:
-                    self.write_report()
-                    self._count_gallery()
+            self._keep_house()
             wanted = batch[:left]
             for frame in batch[len(wanted) :]:
                 self.intake.drop(frame, SHUTDOWN)
             left = None if left is None else left - len(wanted)
             yield wanted
+            if ready is not None:
+                self._take_over(ready)
+
+    def _keep_house(self) -> None:
+        """What is due now and then, also where nobody comes."""
+        self.retention.tick()
+        if time.monotonic() - self.trimmed_at > _TRIM_SECONDS:
+            self.trimmed_at = time.monotonic()
+            give_back_freed_memory()
+        if time.monotonic() - self.reported_at > _REPORT_SECONDS:
+            self.reported_at = time.monotonic()
+            if self.live:
+                self.write_report()
+                self._count_gallery()
 
     def _finish_recordings(self) -> None:
         """Beside live cameras, what a recording leaves open does not wait for the end of the run."""
@@ -457,38 +465,46 @@ class _Run:
             self.line.ended.update(exhausted - self.finished)
             self.finished = exhausted
 
-    def _take_over_new_config(self) -> None:
-        """Begin with one that there is; take it over once all that it needs is built, in a thread of its own."""
+    def _new_config(self) -> _Prepared | None:
+        """One to take over now: all that it needs is built, in a thread of its own, which an earlier call began."""
         try:
             if self.preparing is None:
                 new = self.options.new_config()
                 if new is None:
-                    return
+                    return None
                 what = changes(self.config, new)
                 _check_same_cameras(new, self.store)
                 self.preparing = aside(partial(_Prepared.of, self.config, new, what))
             if not self.preparing.done():
-                return
+                return None
             preparing, self.preparing = self.preparing, None
-            ready = preparing.result()
-        except PipelineError as error:
+            return preparing.result()
+        except (PipelineError, OSError) as error:
             logger.error("the new config is refused, and the old one stays:\n%s", error)
             self.metrics.reloads.labels("refused").inc()
-            return
-        self._close(ready.what)
+            return None
+
+    def _close(self, what: Changes) -> None:
+        """Read no more; what is open is finished with the batch in hand, under the config that it was seen under."""
+        for camera_id in what.closed:
+            if camera_id in self.intake.sources():
+                self.intake.remove(camera_id)
+        self.line.ended.update(what.changed)
+        self.line.gone.update(what.removed)
+
+    def _take_over(self, ready: _Prepared) -> None:
+        """Go on with a new config, once the line has finished what was closed for it."""
+        for camera_id in ready.what.closed:
+            self.live.discard(camera_id)
+            self.latest.forget(camera_id)
+            self.faults.pop(camera_id, None)
+        for camera_id in ready.what.removed:
+            self.windows.forget(camera_id)
         self._open(ready)
         with self.losses.counting("config"):
             self.retention.with_room(partial(write_config, ready.config.output.root, ready.config))
         logger.warning("new config: %s", ready.what)
         self.metrics.reloads.labels("taken").inc()
-
-    def _close(self, what: Changes) -> None:
-        for camera_id in what.closed:
-            self.live.discard(camera_id)
-            self.latest.forget(camera_id)
-            if camera_id in self.intake.sources():
-                self.intake.remove(camera_id)
-            self.line.ended.add(camera_id)
 
     def _open(self, ready: _Prepared) -> None:
         """Take over what was built before anything was closed."""
@@ -502,12 +518,10 @@ class _Run:
             self.line.builders[source.camera_id].zones = ready.config.cameras[source.camera_id].zones
             self._read(source)
         self.pairs.change(pair_settings(ready.config))
+        self.metrics.tell_pairs(self.pairs.report())
 
     def _count_gallery(self) -> None:
         counts = self.store.counts()
         self.metrics.gallery_tracklets.set(counts.accepted)
         self.metrics.gallery_persons.set(counts.persons)
-        for name, measured in self.pairs.report().items():
-            if measured["skew_ms"] is not None:
-                self.metrics.pair_skew_seconds.labels(name).set(measured["skew_ms"] / 1000)
-                self.metrics.pair_drift_ratio.labels(name).set(measured["drift_percent"] / 100)
+        self.metrics.tell_pairs(self.pairs.report())
