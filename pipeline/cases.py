@@ -95,8 +95,8 @@ class Cases:
         Raises:
             UsageError: When there is no open case of this name, or no such tracklet.
         """
-        rows = [self._store.tracklet(each).row for each in tracklet_ids]
         with self._store.writing() as db:
+            rows = [self._store.tracklet(each).row for each in tracklet_ids]  # none goes until it is held
             self._require_open(case_id)
             when = to_us(datetime.now(UTC))
             db.executemany(
@@ -110,8 +110,8 @@ class Cases:
 
     def release(self, case_id: str, tracklet_ids: Sequence[str], actor: Actor) -> None:
         """Take tracklets out of a case."""
-        rows = [self._store.tracklet(each).row for each in tracklet_ids]
         with self._store.writing() as db:
+            rows = [self._store.tracklet(each).row for each in tracklet_ids]
             db.executemany(
                 "DELETE FROM case_items WHERE case_id = ? AND tracklet_row = ?", [(case_id, row) for row in rows]
             )
