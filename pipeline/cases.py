@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pipeline.audit import Actor, Audit
 from pipeline.crop_files import write_whole
@@ -172,3 +173,20 @@ class Cases:
     def _require_open(self, case_id: str) -> None:
         if case_id not in {each.case_id for each in self.all() if each.closed is None}:
             raise UsageError(f"no open case {case_id!r}; open it first")
+
+
+def held_in_copy(root: Path) -> dict[str, str]:
+    """Tracklets that may not go, each with a case that holds it, as the copy says: where the database cannot be read.
+
+    Raises:
+        UsageError: When the copy cannot be read either.
+    """
+    path = root / CASES_COPY
+    if not path.is_file():
+        return {}
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        held_by = {case_id for case_id, _, _, closed in kept["cases"] if closed is None}
+        return {name: case_id for case_id, name, *_ in kept["items"] if case_id in held_by}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path}: neither it nor the database can be read, so nobody knows what is held") from error
