@@ -79,6 +79,48 @@ def test_two_sites_become_one_and_their_people_stay_apart(tmp_path: Path) -> Non
         assert north.tracklet("dock-D").person_id == 3  # who came earlier keeps the number
 
 
+def held(store: Store) -> dict[str, str]:
+    return {each.tracklet_id: case for row, case in Cases(store).held().items() for each in store.by_rows([row])}
+
+
+def test_a_case_that_grew_comes_with_its_new_holds(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate", names="A")
+    fill(tmp_path / "south", "dock")
+    with maintain(tmp_path / "north") as north, maintain(tmp_path / "south") as south:
+        Cases(south).open("C-1", "theft", EVE)
+        Cases(south).hold("C-1", ["dock-A"], EVE, note="at the safe")
+        assert merge_galleries(north, south, EVE).cases == ("C-1",)
+        south.add(sighting_of(tracklet_of("dock-D", at=200), person=2))
+        Cases(south).hold("C-1", ["dock-B"], EVE)
+        Cases(south).open("C-2", "fire", EVE)
+        Cases(south).hold("C-2", ["dock-C", "dock-D"], EVE)
+        again = merge_galleries(north, south, EVE, same_cameras=True)
+        assert (again.tracklets, again.already, again.cases) == (1, 4, ("C-1", "C-2"))
+        assert held(north) == {"dock-A": "C-1", "dock-B": "C-1", "dock-C": "C-2", "dock-D": "C-2"}
+        assert Cases(north).entry("C-1", "dock-A")[1:] == ("eve", "at the safe")
+        assert merge_galleries(north, south, EVE, same_cameras=True).cases == ()
+        assert Audit(north).rows()[-2].details["cases"] == ["C-1", "C-2"]
+        Cases(north).close("C-1", EVE)
+        merge_galleries(north, south, EVE, same_cameras=True)
+        assert set(held(north).values()) == {"C-2"}  # nothing new in C-1
+        Cases(south).hold("C-1", ["dock-C"], EVE)
+        merge_galleries(north, south, EVE, same_cameras=True)
+        assert held(north) == {"dock-A": "C-1", "dock-B": "C-1", "dock-C": "C-1", "dock-D": "C-2"}
+        assert reconcile(north).differences == ()
+
+
+def test_another_case_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate", names="A")
+    fill(tmp_path / "south", "dock", names="A")
+    with maintain(tmp_path / "north") as north, maintain(tmp_path / "south") as south:
+        for store, name in ((north, "gate-A"), (south, "dock-A")):
+            Cases(store).open("C-1", "theft", EVE)
+            Cases(store).hold("C-1", [name], EVE)
+        with pytest.raises(UsageError, match="both galleries have a case C-1"):
+            merge_galleries(north, south, EVE)
+        assert north.counts().accepted == 1
+
+
 def test_cameras_of_one_name_must_be_told_apart(tmp_path: Path) -> None:
     fill(tmp_path / "north", "gate", names="AB")
     fill(tmp_path / "south", "gate", names="CD")
