@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.audit import AUDIT_COPY, Actor, Audit
+from pipeline.audit import MERGED, Actor, Audit, keep_audit_of
 from pipeline.cases import Cases
 from pipeline.crop_files import part_of, sync
 from pipeline.decision_log import NamedDecision, copy_decisions, insert_decision, named_decisions
@@ -94,9 +94,8 @@ def merge_galleries(
     _check_cases(store, other)
     tracklets = other.tracklets(TrackletFilter(rejected=None))
     done = _copy(other, store, tracklets, keep_persons=False, cameras=renamed)
-    _keep_audit(store, other)
     said = {"from": str(other.root), "tracklets": done.tracklets, "already": done.already, "cases": list(done.cases)}
-    Audit(store).record(actor, "merge_gallery", said)
+    Audit(store).record(actor, MERGED, said | {"audit": keep_audit_of(other, store.root)})
     return done
 
 
@@ -333,13 +332,3 @@ def _copy_events(source: Path, target: Path, records: Mapping[str, Record], name
         if event.get("best"):
             event["best"]["crop"] = f"{record.folder}/{Path(event['best']['crop']).name}"
         append_line(target, path.stem, json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
-
-
-def _keep_audit(store: Store, other: Store) -> None:
-    """The other's audit is a chain of its own: its copy is kept beside ours."""
-    theirs = other.root / AUDIT_COPY
-    if theirs.is_file():
-        with other.reading() as db:
-            last = db.execute("SELECT hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
-        head = str(last[0])[:8] if last else ""
-        shutil.copyfile(theirs, store.root / f"audit-of-{other.root.resolve().name}-{head}.jsonl")
