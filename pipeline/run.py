@@ -31,10 +31,11 @@ from pipeline.build import (
     pair_settings,
     policy_of,
 )
-from pipeline.cases import CASES_COPY, Cases
+from pipeline.cases import CASES_COPY, Cases, held_in_copy
 from pipeline.changes import Changes, changes
 from pipeline.config import Config
 from pipeline.contact_sheet import write_matches
+from pipeline.decision_log import DECISIONS_COPY
 from pipeline.erasure import SET_ASIDE
 from pipeline.errors import PipelineError, StoppedError, UsageError
 from pipeline.event_files import EXAMPLES
@@ -62,11 +63,13 @@ from trackers.base import Tracker
 
 logger = logging.getLogger(__name__)
 
-# What a run leaves in its folder; --overwrite removes these and nothing else. The lock is no result: it stays, for a
-# writer that holds a removed one keeps nobody out.
+# What a run and what is done with its gallery leave in its folder; --overwrite removes these, finished or not, and
+# nothing else. The lock is no result: it stays, for a writer that holds a removed one keeps nobody out. Nor are
+# evidence that somebody exported and the accounts of the server.
 RESULTS = (
-    DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "crops", "events", "mot", "detections", "video",
-    "matches.png", "report.json", EXAMPLES, CONFIG, IDENTITY, CASES_COPY, AUDIT_COPY, RESERVE, SET_ASIDE,
+    DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", f"{DATABASE}.rebuilding*",
+    "crops", "events", "mot", "detections", "video", "matches.png", "report.json", EXAMPLES, CONFIG, IDENTITY,
+    CASES_COPY, DECISIONS_COPY, AUDIT_COPY, "audit-of-*.jsonl", RESERVE, SET_ASIDE,
 )  # fmt: skip
 _REPORT_SECONDS = 60.0  # between two reports of a run that goes on
 _TRIM_SECONDS = 10.0  # between two returns of freed memory
@@ -233,8 +236,12 @@ def _check_folder(root: Path) -> None:
         raise UsageError(f"output.root: {root} cannot be a folder, for {there} is a file; give another --output")
 
 
+def _results(root: Path) -> list[Path]:
+    return [path for name in RESULTS for each in (name, f"{name}.part") for path in sorted(root.glob(each))]
+
+
 def _refuse_earlier_run(root: Path) -> None:
-    there = [name for name in RESULTS if (root / name).exists()]
+    there = [path.name for path in _results(root)]
     if there:
         raise UsageError(
             f"{root}: holds an earlier run ({', '.join(there)}); pass --overwrite to replace it, --append to add to "
@@ -253,10 +260,13 @@ def _check_same_cameras(config: Config, store: Store) -> None:
 
 
 def _refuse_held(root: Path) -> None:
-    """What a case holds is not overwritten; a gallery that cannot be read holds nothing that could be told."""
-    held: dict[int, str] = {}
-    with suppress(UsageError), Store.read(root) as store:
-        held = Cases(store).held()
+    """What a case holds is not overwritten; of a gallery that cannot be read, the copy of its cases tells."""
+    held: Mapping[Any, str]
+    try:
+        with Store.read(root) as store:
+            held = Cases(store).held()
+    except UsageError:
+        held = held_in_copy(root)
     if held:
         raise UsageError(
             f"{root}: case {min(held.values())} holds {len(held)} tracklets of this gallery; close it first, or use"
@@ -270,8 +280,7 @@ def _remove_results(root: Path) -> None:
         return
     with take_lock(root / LOCK):
         _refuse_held(root)
-        for name in RESULTS:
-            path = root / name
+        for path in _results(root):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
