@@ -69,14 +69,40 @@ def open_store(
         root: See ``Store.open``.
         model_id: See ``Store.open``.
         dimension: See ``Store.open``.
-        calibration: See ``Store.open``.
+        calibration: See ``Store.open``; it takes the place of the one that the gallery has had so far.
         on_rebuilt: Told when the database had to be rebuilt.
     """
 
     def opening() -> Store:
         return Store.open(root, model_id=model_id, dimension=dimension, calibration=calibration)
 
-    return _opened(root, opening, on_rebuilt)
+    store = _opened(root, opening, on_rebuilt)
+    try:
+        if calibration is not None:
+            _calibrate(store, calibration)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _calibrate(store: Store, calibration: Calibration) -> None:
+    """Give the gallery, whose curves every search takes, those of the run that fills it; the audit says so."""
+    before, after = store.calibration.to_dict(), calibration.to_dict()
+    if before == after:
+        return
+    changed = sorted(name for name, curve in after["pairs"].items() if before["pairs"].get(name) != curve)
+    gone = sorted(before["pairs"].keys() - after["pairs"].keys())
+    audit = Audit(store)
+    with store.writing() as db:
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('calibration', ?)", [json.dumps(after)])
+        audit.append(db, PROGRAM, "calibrate", {"changed": changed, "removed": gone})
+    audit.copy()
+    store.write_identity()
+    logger.warning(
+        "%s: the calibration is another one from now on; changed: %s; removed: %s",
+        store.root, ", ".join(changed) or "none", ", ".join(gone) or "none",
+    )  # fmt: skip
 
 
 def maintain(root: Path, *, on_rebuilt: Callable[[Rebuilt], None] = lambda rebuilt: None) -> Store:
