@@ -69,7 +69,7 @@ def open_store(
         root: See ``Store.open``.
         model_id: See ``Store.open``.
         dimension: See ``Store.open``.
-        calibration: See ``Store.open``; it takes the place of the one that the gallery has had so far.
+        calibration: See ``Store.open``; its curves take the place of those that the gallery has had so far.
         on_rebuilt: Told when the database had to be rebuilt.
     """
 
@@ -88,21 +88,17 @@ def open_store(
 
 def _calibrate(store: Store, calibration: Calibration) -> None:
     """Give the gallery, whose curves every search takes, those of the run that fills it; the audit says so."""
-    before, after = store.calibration.to_dict(), calibration.to_dict()
-    if before == after:
+    before, after = store.calibration.to_dict()["pairs"], store.calibration.replaced(calibration).to_dict()
+    changed = sorted(name for name, curve in after["pairs"].items() if before.get(name) != curve)
+    if not changed:
         return
-    changed = sorted(name for name, curve in after["pairs"].items() if before["pairs"].get(name) != curve)
-    gone = sorted(before["pairs"].keys() - after["pairs"].keys())
     audit = Audit(store)
     with store.writing() as db:
         db.execute("INSERT OR REPLACE INTO meta VALUES ('calibration', ?)", [json.dumps(after)])
-        audit.append(db, PROGRAM, "calibrate", {"changed": changed, "removed": gone})
+        audit.append(db, PROGRAM, "calibrate", {"changed": changed})
     audit.copy()
     store.write_identity()
-    logger.warning(
-        "%s: the calibration is another one from now on; changed: %s; removed: %s",
-        store.root, ", ".join(changed) or "none", ", ".join(gone) or "none",
-    )  # fmt: skip
+    logger.warning("%s: probabilities have other curves from now on: %s", store.root, ", ".join(changed))
 
 
 def maintain(root: Path, *, on_rebuilt: Callable[[Rebuilt], None] = lambda rebuilt: None) -> Store:
