@@ -4,7 +4,7 @@ import logging
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -58,6 +58,7 @@ from pipeline.tally import UNPROCESSED, Tally, account_of
 from pipeline.thermal import ThermalWindow, Windows
 from pipeline.tracklets import TrackletBuilder
 from pipeline.videos import Drawing, write_videos
+from reid.calibration import Calibration
 from reid.modality import Modality
 from trackers.base import Tracker
 
@@ -148,6 +149,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
             f"reid.weights: {config.reid.weights} carries no calibration, so its similarities cannot be told as "
             "probabilities; finish its training with python -m reid.train, which fits one"
         )
+    _check_calibrated(config, extractor.calibration)
     windows = build_windows(config)
     detector = build_detector(config.detector, windows)
     if config.monitoring.port is not None:
@@ -171,6 +173,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         retention = build_retention(config, store, keeper.tell_shortage)
         retention.make_room()
         _check_same_cameras(config, store)
+        _check_calibrated(config, store.calibration, store.cameras().values())
         intake = stack.enter_context(Intake())
         tally = Tally(intake, started=started)
         metrics = Metrics(tally.statuses, root)
@@ -257,6 +260,19 @@ def _check_same_cameras(config: Config, store: Store) -> None:
                 f"cameras.{camera_id}.modality: {configured.modality.value}, but the gallery knows this camera as "
                 f"{modality.value}; give the camera another name, or use another --output"
             )
+
+
+def _check_calibrated(config: Config, calibration: Calibration, stored: Iterable[Modality] = ()) -> None:
+    """Every tracklet may be compared with every other, of this run or of those before."""
+    missing = calibration.missing({*stored, *(camera.modality for camera in config.cameras.values())})
+    if missing:
+        known = ", ".join(f"{a.value}-{b.value}" for a, b in calibration) or "none"
+        raise UsageError(
+            f"reid.weights: {config.reid.weights} cannot tell how likely two tracklets show one person for"
+            f" {', '.join(missing)}, which the cameras of this config, or of its gallery, need; it has curves for"
+            f" {known}. Use weights that were trained with such cameras, name a file with these curves as"
+            " reid.calibration, or leave those cameras out"
+        )
 
 
 def _refuse_held(root: Path) -> None:
@@ -483,6 +499,7 @@ class _Run:
                     return None
                 what = changes(self.config, new)
                 _check_same_cameras(new, self.store)
+                _check_calibrated(new, self.store.calibration, self.store.cameras().values())
                 self.preparing = aside(partial(_Prepared.of, self.config, new, what))
             if not self.preparing.done():
                 return None
