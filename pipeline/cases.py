@@ -3,8 +3,9 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pipeline.audit import Actor, Audit
 from pipeline.crop_files import write_whole
@@ -55,13 +56,15 @@ class Cases:
             ]
 
     def open(self, case_id: str, title: str, actor: Actor) -> None:
-        """Begin a case, or open a closed one again.
+        """Begin a case, or open a closed one again; its title says what it is for.
 
         Raises:
-            UsageError: When the name is not letters, digits, '_', '-' and '.'.
+            UsageError: When the name is not letters, digits, '_', '-' and '.', or a purpose is mandatory and neither a
+                title nor any other is given.
         """
         if not _CASE_ID.fullmatch(case_id):
             raise UsageError(f"a case's id must be of letters, digits, '_', '-' and '.', got {case_id!r}")
+        self._audit.require(replace(actor, purpose=actor.purpose or title or None))
         with self._store.writing() as db:
             db.execute(
                 "INSERT INTO cases VALUES (?, ?, ?, NULL)"
@@ -85,7 +88,7 @@ class Cases:
             ).rowcount
             if not done:
                 raise UsageError(f"no open case {case_id!r}")
-            self._audit.append(db, actor, "case_close", {"case": case_id})
+            self._audit.append(db, _for_case(actor, case_id), "case_close", {"case": case_id})
         self._audit.copy()
         self.write_copy()
 
@@ -95,8 +98,8 @@ class Cases:
         Raises:
             UsageError: When there is no open case of this name, or no such tracklet.
         """
-        rows = [self._store.tracklet(each).row for each in tracklet_ids]
         with self._store.writing() as db:
+            rows = [self._store.tracklet(each).row for each in tracklet_ids]  # none goes until it is held
             self._require_open(case_id)
             when = to_us(datetime.now(UTC))
             db.executemany(
@@ -104,19 +107,19 @@ class Cases:
                 [(case_id, row, when, actor.name, note) for row in rows],
             )
             details = {"case": case_id, "tracklets": list(tracklet_ids)}
-            self._audit.append(db, actor, "hold", details, subjects=tracklet_ids)
+            self._audit.append(db, _for_case(actor, case_id), "hold", details, subjects=tracklet_ids)
         self._audit.copy()
         self.write_copy()
 
     def release(self, case_id: str, tracklet_ids: Sequence[str], actor: Actor) -> None:
         """Take tracklets out of a case."""
-        rows = [self._store.tracklet(each).row for each in tracklet_ids]
         with self._store.writing() as db:
+            rows = [self._store.tracklet(each).row for each in tracklet_ids]
             db.executemany(
                 "DELETE FROM case_items WHERE case_id = ? AND tracklet_row = ?", [(case_id, row) for row in rows]
             )
             details = {"case": case_id, "tracklets": list(tracklet_ids)}
-            self._audit.append(db, actor, "release", details, subjects=tracklet_ids)
+            self._audit.append(db, _for_case(actor, case_id), "release", details, subjects=tracklet_ids)
         self._audit.copy()
         self.write_copy()
 
@@ -172,3 +175,25 @@ class Cases:
     def _require_open(self, case_id: str) -> None:
         if case_id not in {each.case_id for each in self.all() if each.closed is None}:
             raise UsageError(f"no open case {case_id!r}; open it first")
+
+
+def held_in_copy(root: Path) -> dict[str, str]:
+    """Tracklets that may not go, each with a case that holds it, as the copy says: where the database cannot be read.
+
+    Raises:
+        UsageError: When the copy cannot be read either.
+    """
+    path = root / CASES_COPY
+    if not path.is_file():
+        return {}
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        held_by = {case_id for case_id, _, _, closed in kept["cases"] if closed is None}
+        return {name: case_id for case_id, name, *_ in kept["items"] if case_id in held_by}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path}: neither it nor the database can be read, so nobody knows what is held") from error
+
+
+def _for_case(actor: Actor, case_id: str) -> Actor:
+    """What is done to a case is done for it."""
+    return replace(actor, case_id=actor.case_id or case_id)

@@ -1,4 +1,4 @@
-"""A damaged database: found, set aside, never deleted, and rebuilt from what lies beside it, loudly.
+"""A damaged or lost database: found, set aside, never deleted, and rebuilt from what lies beside it, loudly.
 
 The records beside the crops give every tracklet with its vector and its person; the event log gives the links; the
 copies of audit, cases and decisions give those; ``gallery.json`` gives the model. What the damaged file still says is
@@ -28,7 +28,7 @@ from pipeline.event_files import read_lines
 from pipeline.record import CROPS, RECORD, Record
 from pipeline.reserve import Reserve
 from pipeline.schema import DATABASE, check_pages, connect, gallery_errors, migrate, transaction
-from pipeline.store import IDENTITY, LOCK, Store, take_lock
+from pipeline.store import IDENTITY, LOCK, Store, has_records, take_lock
 from reid.calibration import Calibration
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Rebuilt:
     """What became of a damaged database.
 
     Attributes:
-        set_aside: Folder of the damaged files.
+        set_aside: Folder of the damaged files; empty when there were none.
         tracklets: How many were rebuilt.
         links: How many links.
         audit: How many rows of the audit.
@@ -63,20 +63,42 @@ def open_store(
     calibration: Calibration | None = None,
     on_rebuilt: Callable[[Rebuilt], None] = lambda rebuilt: None,
 ) -> Store:
-    """As ``Store.open``, but a damaged database is set aside and rebuilt, and an erasure that a crash cut short ends.
+    """As ``Store.open``, but a damaged or lost database is rebuilt, and an erasure that a crash cut short ends.
 
     Args:
         root: See ``Store.open``.
         model_id: See ``Store.open``.
         dimension: See ``Store.open``.
-        calibration: See ``Store.open``.
+        calibration: See ``Store.open``; its curves take the place of those that the gallery has had so far.
         on_rebuilt: Told when the database had to be rebuilt.
     """
 
     def opening() -> Store:
         return Store.open(root, model_id=model_id, dimension=dimension, calibration=calibration)
 
-    return _opened(root, opening, on_rebuilt)
+    store = _opened(root, opening, on_rebuilt)
+    try:
+        if calibration is not None:
+            _calibrate(store, calibration)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _calibrate(store: Store, calibration: Calibration) -> None:
+    """Give the gallery, whose curves every search takes, those of the run that fills it; the audit says so."""
+    before, after = store.calibration.to_dict()["pairs"], store.calibration.replaced(calibration).to_dict()
+    changed = sorted(name for name, curve in after["pairs"].items() if before.get(name) != curve)
+    if not changed:
+        return
+    audit = Audit(store)
+    with store.writing() as db:
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('calibration', ?)", [json.dumps(after)])
+        audit.append(db, PROGRAM, "calibrate", {"changed": changed})
+    audit.copy()
+    store.write_identity()
+    logger.warning("%s: probabilities have other curves from now on: %s", store.root, ", ".join(changed))
 
 
 def maintain(root: Path, *, on_rebuilt: Callable[[Rebuilt], None] = lambda rebuilt: None) -> Store:
@@ -91,7 +113,7 @@ def _opened(root: Path, opening: Callable[[], Store], on_rebuilt: Callable[[Rebu
     try:
         store = opening()
     except DamagedGalleryError as error:
-        if not _has_records(root):
+        if not has_records(root):
             raise  # it never was a gallery, or there is nothing to rebuild it from
         logger.error("%s", error)  # the message is for the operator
         rebuilt = rebuild(root)
@@ -131,14 +153,10 @@ def rebuild(root: Path) -> Rebuilt:
         _replace(root)
     lost = {kind: count for kind, count in builder.lost.items() if count}
     logger.error(
-        "%s: the damaged database lies in %s; rebuilt %d tracklets, %d links and %d rows of the audit; lost: %s",
+        "%s: what is left of the database lies in %s; rebuilt %d tracklets, %d links, %d rows of the audit; lost: %s",
         root, aside, builder.tracklets, builder.links, builder.audit, lost or "nothing that is known",
     )  # fmt: skip
     return Rebuilt(aside, builder.tracklets, builder.links, builder.audit, lost)
-
-
-def _has_records(root: Path) -> bool:
-    return next((root / CROPS).glob(f"*/*/{RECORD}"), None) is not None
 
 
 def _copy_aside(root: Path) -> Path:

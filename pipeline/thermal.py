@@ -311,6 +311,10 @@ class Windows:
         """Give a camera another window: its settings have changed."""
         self._by_camera[camera_id] = window
 
+    def forget(self, camera_id: str) -> None:
+        """The camera has left."""
+        self._by_camera.pop(camera_id, None)
+
 
 def _limits_text(window: ThermalWindow) -> str:
     low, high = window.limits or (0.0, 0.0)
