@@ -198,7 +198,7 @@ def test_cameras_are_lost_found_added_and_removed_and_every_frame_is_accounted_f
     assert set(dropped) <= {"shutdown"}  # nothing that went on around it cost a frame
     assert sum(dropped.values()) <= 16  # as many as wait at the end
     assert report["cameras"]["gate"]["reconnects"] == 0  # nor was it opened anew
-    assert not report["cameras"]["gate"]["frames_skipped"]
+    assert set(report["cameras"]["gate"]["frames_skipped"]) <= {"connection_ended"}  # undecoded when it was closed
     assert report["cameras"]["yard"]["reconnects"] == 1
     assert report["cameras"]["yard"]["state"] == "disabled"
     assert report["cameras"]["gate"]["age_seconds"]["most"] < MOST_STALE_MS / 1000
