@@ -33,7 +33,9 @@ from pipeline.store import Store
 
 AUDIT_COPY = "audit.jsonl"
 BEGINNING = "0" * 64
+MERGED = "merge_gallery"
 _AGED = "audit_aged"
+_OF_OTHERS = "audit-of-"
 NAMES_TAKEN = "names"  # in the details of an erasure: how many it took out of the audit
 _TOKEN = re.compile("subject:[0-9a-f]{32}")
 _COLUMNS = ("number", "at_us", "actor", "action", "case_id", "purpose", "details", "previous", "hash")
@@ -202,7 +204,7 @@ class Audit:
             with self._store.reading() as db, snapshot(db):
                 rows = db.execute("SELECT * FROM audit WHERE number > ? ORDER BY number", [number]).fetchall()
                 gone = _gone_before(file, db)
-            lines = b"".join((json.dumps(list(row), ensure_ascii=False) + "\n").encode() for row in rows)
+            lines = b"".join(map(_line, rows))
             if gone:
                 write_whole(path, b"".join(_without_aged(path, gone)) + lines)
             else:
@@ -274,6 +276,7 @@ class Audit:
             self._compare_copy(rows, copied, (first, previous), said),
             _missing_names(subjects, rows),
             _compare_head(rows, head, (first, previous), ageings),
+            _compare_others(self._store.root, rows),
         )
         findings += [each for found, _ in pairs for each in found]
         notes += [each for _, found in pairs for each in found]
@@ -308,6 +311,23 @@ class Audit:
         if behind and copied and behind[0] < max(copied):
             findings.append(f"row {behind[0]} is missing from {AUDIT_COPY}, which goes on behind it")
         return findings, notes
+
+
+def keep_audit_of(other: Store, root: Path) -> dict[str, Any] | None:
+    """Keep the audit of another gallery, a chain of its own, beside the one in a folder.
+
+    Returns:
+        What the row `MERGED` is to say of it under the name ``audit``, for `Audit.verify` to compare; None when that
+        gallery has no audit.
+    """
+    with other.reading() as db:
+        rows = db.execute("SELECT * FROM audit ORDER BY number").fetchall()
+    if not rows:
+        return None
+    number, digest = rows[-1][0], str(rows[-1][-1])
+    name = f"{_OF_OTHERS}{other.root.resolve().name}-{digest[:8]}.jsonl"
+    write_whole(root / name, b"".join(map(_line, rows)))
+    return {"file": name, "rows": len(rows), "number": number, "hash": digest}
 
 
 def begin_after_ageing(db: sqlite3.Connection) -> None:
@@ -378,6 +398,10 @@ def _number(line: bytes) -> int | None:
     """Of the row in a line of the copy; None where that is not a row."""
     digits = line[1:].partition(b",")[0]
     return int(digits) if line.startswith(b"[") and digits.isdigit() else None
+
+
+def _line(row: Sequence[Any]) -> bytes:
+    return (json.dumps(list(row), ensure_ascii=False) + "\n").encode()
 
 
 def _hash(values: Sequence[Any]) -> str:
@@ -465,6 +489,33 @@ def _compare_head(
     return [], []
 
 
+def _compare_others(root: Path, rows: Sequence[tuple[Any, ...]]) -> tuple[list[str], list[str]]:
+    """Findings and notes on the audits of galleries that were merged into this one."""
+    findings, told = [], set()
+    for row in rows:
+        said = _details(row).get("audit") if row[3] == MERGED and _hash(row[:-1]) == row[-1] else None
+        if isinstance(said, dict) and said.get("file") not in told:
+            name = Path(str(said.get("file"))).name
+            told.add(name)
+            findings += [f"{name}: {each}" for each in _other_differs(root / name, row[0], said)]
+    silent = sorted(path.name for path in root.glob(f"{_OF_OTHERS}*.jsonl") if path.name not in told)
+    return findings, [f"{name}: no row tells of it (any more), so that nothing covers it" for name in silent]
+
+
+def _other_differs(path: Path, number: int, said: Mapping[str, Any]) -> Iterator[str]:
+    if not path.is_file():
+        yield f"missing, though row {number} says that it was kept"
+        return
+    copied, unreadable = _read_copy(path)
+    yield from unreadable
+    rows = [tuple(each) for each in copied.values()]
+    if rows:
+        yield from _broken_links(rows, rows[0][0], rows[0][-2])
+    ends = (len(rows), rows[-1][0], rows[-1][-1]) if rows else (0, 0, BEGINNING)
+    if ends != (said.get("rows"), said.get("number"), said.get("hash")):
+        yield f"has other rows, or another end, than row {number} says: it was cut off, or edited"
+
+
 def _read_copy(path: Path) -> tuple[dict[int, list[Any]], list[str]]:
     """Rows by number, and what is wrong with the lines; nothing where there is no file."""
     rows: dict[int, list[Any]] = {}
@@ -479,5 +530,5 @@ def _read_copy(path: Path) -> tuple[dict[int, list[Any]], list[str]]:
                 raise ValueError("not a row")
             rows[int(row[0])] = row
         except (ValueError, TypeError, KeyError, IndexError):
-            findings.append(f"{AUDIT_COPY}:{position}: not a row of the audit")
+            findings.append(f"{path.name}:{position}: not a row of the audit")
     return rows, findings

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pipeline.audit import Actor, Audit
 from pipeline.crop_files import write_whole
@@ -97,8 +98,8 @@ class Cases:
         Raises:
             UsageError: When there is no open case of this name, or no such tracklet.
         """
-        rows = [self._store.tracklet(each).row for each in tracklet_ids]
         with self._store.writing() as db:
+            rows = [self._store.tracklet(each).row for each in tracklet_ids]  # none goes until it is held
             self._require_open(case_id)
             when = to_us(datetime.now(UTC))
             db.executemany(
@@ -112,8 +113,8 @@ class Cases:
 
     def release(self, case_id: str, tracklet_ids: Sequence[str], actor: Actor) -> None:
         """Take tracklets out of a case."""
-        rows = [self._store.tracklet(each).row for each in tracklet_ids]
         with self._store.writing() as db:
+            rows = [self._store.tracklet(each).row for each in tracklet_ids]
             db.executemany(
                 "DELETE FROM case_items WHERE case_id = ? AND tracklet_row = ?", [(case_id, row) for row in rows]
             )
@@ -174,6 +175,23 @@ class Cases:
     def _require_open(self, case_id: str) -> None:
         if case_id not in {each.case_id for each in self.all() if each.closed is None}:
             raise UsageError(f"no open case {case_id!r}; open it first")
+
+
+def held_in_copy(root: Path) -> dict[str, str]:
+    """Tracklets that may not go, each with a case that holds it, as the copy says: where the database cannot be read.
+
+    Raises:
+        UsageError: When the copy cannot be read either.
+    """
+    path = root / CASES_COPY
+    if not path.is_file():
+        return {}
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        held_by = {case_id for case_id, _, _, closed in kept["cases"] if closed is None}
+        return {name: case_id for case_id, name, *_ in kept["items"] if case_id in held_by}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path}: neither it nor the database can be read, so nobody knows what is held") from error
 
 
 def _for_case(actor: Actor, case_id: str) -> Actor:

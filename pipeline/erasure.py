@@ -83,6 +83,7 @@ def erase(store: Store, tracklets: Sequence[StoredTracklet], actor: Actor, *, dr
     audit = Audit(store)
     audit.require(actor)
     with store.writing() as db:
+        _refuse_held(store, tracklets)  # again: now nobody can hold one
         taken = remove_rows(db, tracklets, redact=True, pictures=[*pictures, *aside])
         said = {"tracklets": len(names), "crops": crops, "persons": list(planned.persons), NAMES_TAKEN: taken}
         audit.append(db, actor, "erase", said)

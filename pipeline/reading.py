@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UsageError
+from pipeline.errors import DamagedGalleryError, UsageError
 from pipeline.identify import KnownTracklet
 from pipeline.record import Record, from_us
 from pipeline.schema import DATABASE, gallery_errors, snapshot
@@ -395,7 +395,7 @@ class GalleryReader:
     def _meta(self, key: str) -> str:
         row = self._first("SELECT value FROM meta WHERE key = ?", key)
         if row is None:
-            raise UsageError(f"{self.root / DATABASE}: not a complete gallery: it does not say its {key}")
+            raise DamagedGalleryError(f"{self.root / DATABASE}: not a complete gallery: it does not say its {key}")
         return str(row[0])
 
     def has(self, tracklet_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""A damaged database: found, set aside, never deleted, and rebuilt from what lies beside it, loudly.
+"""A damaged or lost database: found, set aside, never deleted, and rebuilt from what lies beside it, loudly.
 
 The records beside the crops give every tracklet with its vector and its person; the event log gives the links; the
 copies of audit, cases and decisions give those; ``gallery.json`` gives the model. What the damaged file still says is
@@ -28,7 +28,7 @@ from pipeline.event_files import read_lines
 from pipeline.record import CROPS, RECORD, Record
 from pipeline.reserve import Reserve
 from pipeline.schema import DATABASE, check_pages, connect, gallery_errors, migrate, transaction
-from pipeline.store import IDENTITY, LOCK, Store, take_lock
+from pipeline.store import IDENTITY, LOCK, Store, has_records, take_lock
 from reid.calibration import Calibration
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Rebuilt:
     """What became of a damaged database.
 
     Attributes:
-        set_aside: Folder of the damaged files.
+        set_aside: Folder of the damaged files; empty when there were none.
         tracklets: How many were rebuilt.
         links: How many links.
         audit: How many rows of the audit.
@@ -63,7 +63,7 @@ def open_store(
     calibration: Calibration | None = None,
     on_rebuilt: Callable[[Rebuilt], None] = lambda rebuilt: None,
 ) -> Store:
-    """As ``Store.open``, but a damaged database is set aside and rebuilt, and an erasure that a crash cut short ends.
+    """As ``Store.open``, but a damaged or lost database is rebuilt, and an erasure that a crash cut short ends.
 
     Args:
         root: See ``Store.open``.
@@ -113,7 +113,7 @@ def _opened(root: Path, opening: Callable[[], Store], on_rebuilt: Callable[[Rebu
     try:
         store = opening()
     except DamagedGalleryError as error:
-        if not _has_records(root):
+        if not has_records(root):
             raise  # it never was a gallery, or there is nothing to rebuild it from
         logger.error("%s", error)  # the message is for the operator
         rebuilt = rebuild(root)
@@ -153,14 +153,10 @@ def rebuild(root: Path) -> Rebuilt:
         _replace(root)
     lost = {kind: count for kind, count in builder.lost.items() if count}
     logger.error(
-        "%s: the damaged database lies in %s; rebuilt %d tracklets, %d links and %d rows of the audit; lost: %s",
+        "%s: what is left of the database lies in %s; rebuilt %d tracklets, %d links, %d rows of the audit; lost: %s",
         root, aside, builder.tracklets, builder.links, builder.audit, lost or "nothing that is known",
     )  # fmt: skip
     return Rebuilt(aside, builder.tracklets, builder.links, builder.audit, lost)
-
-
-def _has_records(root: Path) -> bool:
-    return next((root / CROPS).glob(f"*/*/{RECORD}"), None) is not None
 
 
 def _copy_aside(root: Path) -> Path:

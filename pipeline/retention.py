@@ -6,6 +6,7 @@ tracklet stays searchable), clips (annotated videos) and the audit. A class with
 
 import logging
 import shutil
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -286,9 +287,12 @@ class Retention:
 
     def _remove(self, tracklets: Sequence[StoredTracklet], aged: Aged) -> None:
         with self._store.writing() as db:
-            remove_rows(db, tracklets, redact=False)
-        aged.counts["tracklets"] += len(tracklets)
-        aged.until = max([each.end for each in tracklets] + ([aged.until] if aged.until else []))
+            gone = _not_held(db, tracklets)
+            remove_rows(db, gone, redact=False)
+        if not gone:
+            return
+        aged.counts["tracklets"] += len(gone)
+        aged.until = max([each.end for each in gone] + ([aged.until] if aged.until else []))
         finish(self._store)
         give_back_pages(self._store)
 
@@ -325,14 +329,15 @@ class Retention:
         return self._store.by_rows([row for (row,) in rows])
 
     def _remove_crops(self, tracklets: Sequence[StoredTracklet], aged: Aged) -> None:
-        rows = [(each.row,) for each in tracklets]
         with self._store.writing() as db:
-            owe(db, "images", [each.tracklet_id for each in tracklets])
+            gone = _not_held(db, tracklets)
+            rows = [(each.row,) for each in gone]
+            owe(db, "images", [each.tracklet_id for each in gone])
             db.executemany("DELETE FROM crops WHERE tracklet_row = ?", rows)
             db.executemany("DELETE FROM counterparts WHERE tracklet_row = ?", rows)
             db.executemany("INSERT INTO changes (tracklet_row, kind) VALUES (?, 'revised')", rows)
         finish(self._store)
-        aged.counts["crops"] += len(tracklets)
+        aged.counts["crops"] += len(gone)
 
     def _age_clips(self, aged: Aged, now: datetime) -> None:
         clips = self._clips()
@@ -379,6 +384,12 @@ def _as_far_as_there_is_room() -> Iterator[None]:
         if not is_full(error):
             raise
         logger.debug("the disk is too full even to make room: %s", error)
+
+
+def _not_held(db: sqlite3.Connection, tracklets: Sequence[StoredTracklet]) -> list[StoredTracklet]:
+    """Looked at within the transaction that removes: a case may have come to hold one since they were chosen."""
+    held = {row for (row,) in db.execute("SELECT tracklet_row FROM held")}
+    return [each for each in tracklets if each.row not in held]
 
 
 def database_bytes(store: Store) -> int:

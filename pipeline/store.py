@@ -24,7 +24,7 @@ from typing import IO, Self
 import numpy as np
 
 from pipeline.crop_files import bytes_of, part_of, read_crop, sync, sync_all, write_images, write_record, write_whole
-from pipeline.errors import GalleryMismatchError, ResourceError, UsageError
+from pipeline.errors import DamagedGalleryError, GalleryMismatchError, ResourceError, UsageError
 from pipeline.identify import Sighting
 from pipeline.reading import RUN, GalleryReader
 from pipeline.record import CROPS, RECORD, Record, crop_path
@@ -72,6 +72,7 @@ __all__ = [
     "TrackletFilter",
     "check_names",
     "crop_path",
+    "has_records",
     "read_crop",
     "take_lock",
 ]
@@ -165,6 +166,7 @@ class Store(GalleryReader):
             try:
                 check_pages(connection, root / DATABASE)
                 with gallery_errors(root / DATABASE):
+                    _check_begun(root, connection, may_begin=bool(meta))
                     if migrate(connection, root / DATABASE, meta):
                         connection.execute("VACUUM")  # what the older version deleted may lie in free pages
                     store = cls(root, connection, lock)
@@ -394,9 +396,30 @@ class Store(GalleryReader):
             db.execute("INSERT OR REPLACE INTO meta VALUES ('records', '1')")
 
 
+def has_records(root: Path) -> bool:
+    """Whether a tracklet was ever kept in this folder: then its database is not a new one."""
+    return next((root / CROPS).glob(f"*/*/{RECORD}"), None) is not None
+
+
 def _require(root: Path) -> None:
-    if not (root / DATABASE).is_file():
-        raise UsageError(f"{root}: no gallery there ({DATABASE} is missing); fill one with the run command")
+    path = root / DATABASE
+    if not path.is_file() or not path.stat().st_size:
+        raise _no_gallery(root)
+
+
+def _check_begun(root: Path, connection: sqlite3.Connection, *, may_begin: bool) -> None:
+    """Where records of tracklets are, a database without tables is one that was lost: they are no orphans."""
+    if check_version(connection, root / DATABASE, least=0) == 0 and (has_records(root) or not may_begin):
+        raise _no_gallery(root)
+
+
+def _no_gallery(root: Path) -> UsageError:
+    if has_records(root):
+        return DamagedGalleryError(
+            f"{root / DATABASE}: a damaged gallery: the file is missing or empty, but the tracklets' records are there;"
+            " gallery verify rebuilds it"
+        )
+    return UsageError(f"{root}: no gallery there ({DATABASE} is missing or empty); fill one with the run command")
 
 
 def check_names(*names: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.audit import AUDIT_COPY, Actor, Audit
+from pipeline.audit import MERGED, Actor, Audit, keep_audit_of
 from pipeline.cases import Cases
 from pipeline.crop_files import part_of, sync
 from pipeline.decision_log import NamedDecision, copy_decisions, insert_decision, named_decisions
@@ -36,7 +36,7 @@ class Transferred:
         already: How many were there already.
         persons: Number in the other gallery, and here.
         cameras: Name in the other gallery, and here.
-        cases: Names.
+        cases: Names of those with something new.
     """
 
     tracklets: int
@@ -94,9 +94,8 @@ def merge_galleries(
     _check_cases(store, other)
     tracklets = other.tracklets(TrackletFilter(rejected=None))
     done = _copy(other, store, tracklets, keep_persons=False, cameras=renamed)
-    _keep_audit(store, other)
-    said = {"from": str(other.root), "tracklets": done.tracklets, "already": done.already}
-    Audit(store).record(actor, "merge_gallery", said)
+    said = {"from": str(other.root), "tracklets": done.tracklets, "already": done.already, "cases": list(done.cases)}
+    Audit(store).record(actor, MERGED, said | {"audit": keep_audit_of(other, store.root)})
     return done
 
 
@@ -137,9 +136,12 @@ def _check_names(where: str | Path, *names: str) -> None:
 
 
 def _check_cases(store: Store, other: Store) -> None:
-    both = {each.case_id for each in Cases(store).all()} & {each.case_id for each in Cases(other).all()}
-    if both and any(Cases(other).items(case) != Cases(store).items(case) for case in both):
-        raise UsageError(f"both galleries have a case {min(both)}: they cannot be told apart once they are one")
+    """A case that came before has its name and the moment in which it was opened, however it grew since."""
+    opened = {each.case_id: each.opened for each in Cases(store).all()}
+    for each in Cases(other).all():
+        same = opened.get(each.case_id, each.opened) == each.opened
+        if not same and Cases(other).items(each.case_id) != Cases(store).items(each.case_id):
+            raise UsageError(f"both galleries have a case {each.case_id}: they cannot be told apart once they are one")
 
 
 def _copy(
@@ -163,7 +165,7 @@ def _copy(
             db.executemany("INSERT INTO links VALUES (?, ?, ?, ?, ?)", _links(source, rows, names | there))
             _copy_states(source, db, persons)
             _copy_decisions(db, [each.renamed(persons) for each in decisions])
-            cases = _copy_cases(source, db, rows)
+            cases = _copy_cases(source, db)
     except BaseException:
         for folder in copied:
             shutil.rmtree(target.root / folder, ignore_errors=True)
@@ -281,17 +283,29 @@ def _copy_decisions(db: sqlite3.Connection, decisions: Sequence[NamedDecision]) 
             db.execute("UPDATE decisions SET undone_by = ? WHERE decision_id = ?", [number, numbers[each.undoes]])
 
 
-def _copy_cases(source: Store, db: sqlite3.Connection, rows: Mapping[str, int]) -> list[str]:
-    """Cases with an item that comes, so that what was held there is held here."""
+def _copy_cases(source: Store, db: sqlite3.Connection) -> list[str]:
+    """Cases with an item that is new here, so that what is held there is held here; returns their names.
+
+    One that came before and was closed here is open again when it is open there and has a new item.
+    """
     with source.reading() as there:
         cases = there.execute("SELECT case_id, title, opened_us, closed_us FROM cases").fetchall()
         items = there.execute(
             "SELECT case_id, tracklet_id, added_us, added_by, note FROM case_items JOIN tracklets ON row = tracklet_row"
         ).fetchall()
+    rows = dict(db.execute("SELECT tracklet_id, row FROM tracklets"))
+    known = set(db.execute("SELECT case_id, tracklet_row FROM case_items"))
     coming = [(case, rows[name], *rest) for case, name, *rest in items if name in rows]
+    coming = [item for item in coming if item[:2] not in known]
     wanted = sorted({item[0] for item in coming})
-    db.executemany("INSERT OR IGNORE INTO cases VALUES (?, ?, ?, ?)", [each for each in cases if each[0] in wanted])
-    db.executemany("INSERT OR IGNORE INTO case_items VALUES (?, ?, ?, ?, ?)", coming)
+    for case, title, opened, closed in cases:
+        if case in wanted:
+            db.execute(
+                "INSERT INTO cases VALUES (?, ?, ?, ?) ON CONFLICT (case_id) DO UPDATE SET closed_us = NULL"
+                " WHERE excluded.closed_us IS NULL",
+                [case, title, opened, closed],
+            )
+    db.executemany("INSERT INTO case_items VALUES (?, ?, ?, ?, ?)", coming)
     return wanted
 
 
@@ -318,13 +332,3 @@ def _copy_events(source: Path, target: Path, records: Mapping[str, Record], name
         if event.get("best"):
             event["best"]["crop"] = f"{record.folder}/{Path(event['best']['crop']).name}"
         append_line(target, path.stem, json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
-
-
-def _keep_audit(store: Store, other: Store) -> None:
-    """The other's audit is a chain of its own: its copy is kept beside ours."""
-    theirs = other.root / AUDIT_COPY
-    if theirs.is_file():
-        with other.reading() as db:
-            last = db.execute("SELECT hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
-        head = str(last[0])[:8] if last else ""
-        shutil.copyfile(theirs, store.root / f"audit-of-{other.root.resolve().name}-{head}.jsonl")

@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -241,6 +243,48 @@ def test_what_a_case_holds_is_not_erased(tmp_path: Path) -> None:
         needles = needles_of(tmp_path, "B", 1)
         erase(store, [store.tracklet("gate-B")], EVE)
     del needles["crop 0"], needles["crop 1"]  # those of the factories are alike
+    assert traces(tmp_path, needles) == []
+
+
+def test_what_a_case_comes_to_hold_meanwhile_is_not_erased(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path)
+
+    def hold(*_: object) -> list[str]:
+        with Store.edit(tmp_path) as beside:
+            Cases(beside).open("C-1", "theft", EVE)
+            Cases(beside).hold("C-1", ["gate-B"], EVE)
+        return []
+
+    monkeypatch.setattr("pipeline.erasure.exports_with", hold)  # between the first look and the transaction
+    with maintain(tmp_path) as store:
+        with pytest.raises(UsageError, match="gate-B is held by case C-1"):
+            erase(store, [store.tracklet("gate-A"), store.tracklet("gate-B")], EVE)
+        assert len(store.tracklets()) == 8
+        assert Cases(store).items("C-1") == ["gate-B"]
+        assert reconcile(store).differences == ()
+
+
+@pytest.mark.parametrize("act", ["hold", "release"])
+def test_what_is_erased_meanwhile_is_neither_held_nor_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    fill(tmp_path)
+    needles = {"id": b"gate-B"}
+    with Store.edit(tmp_path) as store:
+        Cases(store).open("C-1", "theft", EVE)
+        real = store.writing
+
+        def erased_first() -> AbstractContextManager[sqlite3.Connection]:
+            with maintain(tmp_path) as other:
+                erase(other, [other.tracklet("gate-B")], EVE)
+            return real()
+
+        monkeypatch.setattr(store, "writing", erased_first)
+        with pytest.raises(UsageError, match="no tracklet 'gate-B'"):
+            getattr(Cases(store), act)("C-1", ["gate-A", "gate-B"], EVE)
+        assert Cases(store).items("C-1") == []
+    with maintain(tmp_path) as store:
+        assert reconcile(store).differences == ()
     assert traces(tmp_path, needles) == []
 
 

@@ -11,8 +11,10 @@ import pytest
 from pipeline.audit import Actor, Audit
 from pipeline.cases import Cases
 from pipeline.cli import _parser, main
+from pipeline.errors import UsageError
 from pipeline.reconcile import reconcile
 from pipeline.recovery import maintain
+from pipeline.run import _remove_results
 from pipeline.store import Store, TrackletFilter
 from reid.calibration import Calibration, Curve
 from reid.modality import Modality
@@ -335,6 +337,42 @@ def test_a_run_does_not_overwrite_what_a_case_holds(typed: Commands, gallery: Pa
     typed("case", "close", "C-1")
     assert main(again) == 0
     assert one not in typed.tracklets("gate")
+
+
+@pytest.mark.parametrize("how", ["noise", "empty", "missing", "also the copy"])
+def test_a_run_does_not_overwrite_what_a_case_of_a_damaged_gallery_holds(
+    typed: Commands, gallery: Path, how: str
+) -> None:
+    typed("case", "open", "C-1")
+    typed("case", "hold", "C-1", "--tracklet", typed.tracklets("gate")[0])
+    for suffix in ("", "-wal", "-shm"):
+        (gallery / f"gallery.sqlite{suffix}").unlink(missing_ok=True)
+    if how != "missing":
+        (gallery / "gallery.sqlite").write_bytes(b"noise" * 2000 if how == "noise" else b"")
+    if how == "also the copy":
+        (gallery / "cases.json").write_bytes((gallery / "cases.json").read_bytes()[:40])
+    before = sorted(path for path in gallery.rglob("*") if path.is_file())
+    with pytest.raises(UsageError, match="nobody knows what is held" if how == "also the copy" else "case C-1 holds 1"):
+        _remove_results(gallery)
+    assert sorted(path for path in gallery.rglob("*") if path.is_file()) == before
+
+
+def test_overwriting_leaves_nothing_of_the_gallery_for_the_next(typed: Commands, gallery: Path) -> None:
+    one = typed.tracklets("gate")[0]
+    typed("person", "split", one)
+    typed("case", "open", "C-1")
+    typed("case", "close", "C-1")
+    (gallery / "audit-of-south-01234567.jsonl").write_text("[]\n")
+    (gallery / "decisions.jsonl.part").write_text("[1")
+    shutil.copy(gallery / "gallery.sqlite", gallery / "gallery.sqlite.rebuilding.whole")
+    others = ("notes.txt", "users.json", "exports/E.zip")
+    for name in others:
+        (gallery / name).parent.mkdir(exist_ok=True)
+        (gallery / name).write_text("mine")
+    assert (gallery / "decisions.jsonl").is_file()
+    _remove_results(gallery)
+    left = {path.relative_to(gallery).as_posix() for path in gallery.rglob("*") if path.is_file()}
+    assert left == {"gallery.lock", *others}
 
 
 def test_the_table_of_confirmed_pairs_is_recorded_and_asked_why(typed: Commands, gallery: Path, tmp_path: Path) -> None:

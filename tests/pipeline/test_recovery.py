@@ -13,11 +13,12 @@ import pytest
 from pipeline.audit import Actor, Audit
 from pipeline.cases import Cases
 from pipeline.cli import main
-from pipeline.errors import DamagedGalleryError, UsageError
+from pipeline.errors import DamagedGalleryError, GalleryMismatchError, UsageError
 from pipeline.identify import Link
 from pipeline.persons import Persons
 from pipeline.reconcile import reconcile
 from pipeline.recovery import Rebuilt, maintain, open_store
+from pipeline.schema import connect, migrate
 from pipeline.sinks import EventLog
 from pipeline.store import DATABASE, LinkState, Store, TrackletFilter
 from reid.modality import Modality
@@ -214,6 +215,76 @@ def test_a_damaged_record_is_lost_alone_and_said(whole: Path, tmp_path: Path, ca
         assert store.counts().accepted == 29
     assert rebuilt[0].lost["damaged records"] == 1
     assert "gate-07" in caplog.text
+
+
+def lose_database(root: Path, how: str) -> None:
+    """Missing, empty, opened since by SQLite, or filled with tables that say no model."""
+    for suffix in ("", "-wal", "-shm"):
+        (root / f"{DATABASE}{suffix}").unlink(missing_ok=True)
+    if how != "missing":
+        (root / DATABASE).touch()
+    if how in ("opened", "tables"):
+        with closing(connect(root / DATABASE, read_only=False)) as connection:
+            if how == "tables":
+                migrate(connection, root / DATABASE, {})
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "opened", "tables"])
+def test_the_next_run_rebuilds_a_database_that_is_gone_and_removes_nothing(
+    whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    root = copy_of(whole, tmp_path / "copy")
+    cases = (root / "cases.json").read_bytes()
+    files = {path for path in (root / "crops").rglob("*") if path.is_file()}
+    lose_database(root, how)
+    rebuilt: list[Rebuilt] = []
+    with (
+        caplog.at_level(logging.ERROR),
+        open_store(
+            root, model_id=MODEL, dimension=DIMENSION, calibration=CALIBRATION, on_rebuilt=rebuilt.append
+        ) as store,
+    ):
+        assert store.counts().accepted == 30
+        assert set(Cases(store).held()) == {store.tracklet(name).row for name in ("gate-04", "gate-05")}
+        assert len(Persons(store).decisions()) == 2
+        assert reconcile(store).differences == ()
+    assert {path for path in (root / "crops").rglob("*") if path.is_file()} == files
+    assert (root / "cases.json").read_bytes() == cases
+    assert [each.tracklets for each in rebuilt] == [31]
+    assert "rebuilt 31 tracklets" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_verify_rebuilds_a_database_that_is_gone_and_other_commands_say_so(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    root = copy_of(whole, tmp_path / "copy")
+    lose_database(root, how)
+    for words in (["gallery", "stats"], ["case", "open", "C-2"]):
+        assert main([*words, "-g", str(root)]) == 2
+    assert main(["gallery", "verify", "-g", str(root), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert ([each["tracklets"] for each in answer["rebuilt"]], answer["differences"]) == ([31], [])
+    assert contents(root).keys() == contents(whole).keys()
+
+
+def test_another_model_does_not_take_over_a_gallery_whose_database_is_gone(whole: Path, tmp_path: Path) -> None:
+    root = copy_of(whole, tmp_path / "copy")
+    lose_database(root, "missing")
+    with pytest.raises(GalleryMismatchError):
+        open_store(root, model_id="other@sha256:fedcba9876543210", dimension=DIMENSION)
+    assert len(contents(root)) == 31
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "opened"])
+def test_a_run_that_was_killed_before_its_first_tracklet_begins_anew(tmp_path: Path, how: str) -> None:
+    (tmp_path / "crops/gate/.gate-A.part").mkdir(parents=True)
+    lose_database(tmp_path, how)
+    with pytest.raises(UsageError, match="no gallery there"):
+        maintain(tmp_path)
+    with open_store(tmp_path, model_id=MODEL, dimension=DIMENSION) as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+        assert reconcile(store).differences == ()
 
 
 def test_what_was_never_a_gallery_is_not_set_aside(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +87,35 @@ def test_crops_go_first_and_the_tracklet_stays_searchable(tmp_path: Path) -> Non
         assert {path.name for path in (tmp_path / "crops/gate/gate-0").iterdir()} == {"record.json"}
         assert len(store.crops("gate-1")) == 2
         assert crops_bytes(store) < before
+        assert reconcile(store).differences == ()
+
+
+@pytest.mark.parametrize(
+    ("rules", "choice"),
+    [
+        (RetentionRules(tracklets_days=4), "_oldest"),
+        (RetentionRules(tracklets_mb=1e-6), "_oldest"),
+        (RetentionRules(crops_days=4), "_oldest_with_crops"),
+    ],
+)
+def test_what_a_case_comes_to_hold_when_it_was_about_to_go_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rules: RetentionRules, choice: str
+) -> None:
+    fill(tmp_path)
+    real = getattr(Retention, choice)
+
+    def then_held(self: Retention, *arguments: Any, **named: Any) -> Any:
+        chosen = real(self, *arguments, **named)
+        monkeypatch.setattr(Retention, choice, real)
+        hold(tmp_path, "gate-1")
+        return chosen
+
+    monkeypatch.setattr(Retention, choice, then_held)
+    with maintain(tmp_path) as store:
+        aged = Retention(store, rules).age(NOON + timedelta(days=9, seconds=1))
+        assert len(store.crops("gate-1")) == 2
+        assert Cases(store).items("C-1") == ["gate-1"]
+        assert set(aged.counts.values()) == ({10} if rules.tracklets_mb else {5})
         assert reconcile(store).differences == ()
 
 

@@ -1,5 +1,6 @@
 """Galleries go out and come together: ids stay unique, people of two sites apart, and what is there is not doubled."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,94 @@ def test_two_sites_become_one_and_their_people_stay_apart(tmp_path: Path) -> Non
     with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
         merge_galleries(north, south, EVE, same_cameras=True)
         assert north.tracklet("dock-D").person_id == 3  # who came earlier keeps the number
+
+
+EDITS: list[tuple[Callable[[list[bytes]], list[bytes]], str]] = [
+    (lambda lines: [*lines[:1], lines[1].replace(b'"eve"', b'"bob"'), *lines[2:]], "row 2 was edited"),
+    (lambda lines: [*lines[:1], b"noise\n", *lines[2:]], ":2: not a row of the audit"),
+    (lambda lines: lines[:-1], "cut off"),
+    (lambda lines: lines[1:], "cut off"),
+    (lambda lines: [lines[0], *lines[2:]], "row 2 is missing"),
+    (lambda lines: [lines[1], lines[0], *lines[2:]], "row 3 is missing"),
+    (lambda lines: [], "cut off"),
+]
+
+
+def test_the_audit_of_a_merged_site_is_covered_by_ours(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate", names="A")
+    fill(tmp_path / "south", "dock", names="A")
+    with maintain(tmp_path / "north") as north, maintain(tmp_path / "south") as south:
+        Audit(north).record(EVE, "search", {"query": "gate-A"})
+        for _ in range(3):
+            Audit(south).record(EVE, "search", {"query": "dock-A"}, subjects=["dock-A"])
+        merge_galleries(north, south, EVE)
+        kept = next((tmp_path / "north").glob("audit-of-*"))
+        whole = (tmp_path / "south/audit.jsonl").read_bytes()
+        assert kept.read_bytes() == whole
+        Audit(south).record(EVE, "search", {"query": "dock-A"})
+        merge_galleries(north, south, EVE, same_cameras=True)
+        assert len(list((tmp_path / "north").glob("audit-of-*"))) == 2
+        verdict = Audit(north).verify()
+        assert (verdict.findings, verdict.notes) == ((), ())
+        for edit, found in EDITS:
+            kept.write_bytes(b"".join(edit(whole.splitlines(keepends=True))))
+            findings = Audit(north).verify().findings
+            assert any(found in each for each in findings), found
+            assert all(each.startswith(kept.name) for each in findings)
+        kept.unlink()
+        missing = f"{kept.name}: missing, though row 2 says that it was kept"
+        assert Audit(north).verify().findings == (missing,)
+        assert reconcile(north).differences == (f"audit: {missing}",)
+
+
+def test_an_audit_of_which_no_row_tells_is_noted(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate", names="A")
+    (tmp_path / "north/audit-of-south-01234567.jsonl").write_text("[]\n")
+    with maintain(tmp_path / "north") as north:
+        (note,) = Audit(north).verify().notes
+        assert note.startswith("audit-of-south-01234567.jsonl: no row tells of it")
+
+
+def held(store: Store) -> dict[str, str]:
+    return {each.tracklet_id: case for row, case in Cases(store).held().items() for each in store.by_rows([row])}
+
+
+def test_a_case_that_grew_comes_with_its_new_holds(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate", names="A")
+    fill(tmp_path / "south", "dock")
+    with maintain(tmp_path / "north") as north, maintain(tmp_path / "south") as south:
+        Cases(south).open("C-1", "theft", EVE)
+        Cases(south).hold("C-1", ["dock-A"], EVE, note="at the safe")
+        assert merge_galleries(north, south, EVE).cases == ("C-1",)
+        south.add(sighting_of(tracklet_of("dock-D", at=200), person=2))
+        Cases(south).hold("C-1", ["dock-B"], EVE)
+        Cases(south).open("C-2", "fire", EVE)
+        Cases(south).hold("C-2", ["dock-C", "dock-D"], EVE)
+        again = merge_galleries(north, south, EVE, same_cameras=True)
+        assert (again.tracklets, again.already, again.cases) == (1, 4, ("C-1", "C-2"))
+        assert held(north) == {"dock-A": "C-1", "dock-B": "C-1", "dock-C": "C-2", "dock-D": "C-2"}
+        assert Cases(north).entry("C-1", "dock-A")[1:] == ("eve", "at the safe")
+        assert merge_galleries(north, south, EVE, same_cameras=True).cases == ()
+        assert Audit(north).rows()[-2].details["cases"] == ["C-1", "C-2"]
+        Cases(north).close("C-1", EVE)
+        merge_galleries(north, south, EVE, same_cameras=True)
+        assert set(held(north).values()) == {"C-2"}  # nothing new in C-1
+        Cases(south).hold("C-1", ["dock-C"], EVE)
+        merge_galleries(north, south, EVE, same_cameras=True)
+        assert held(north) == {"dock-A": "C-1", "dock-B": "C-1", "dock-C": "C-1", "dock-D": "C-2"}
+        assert reconcile(north).differences == ()
+
+
+def test_another_case_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate", names="A")
+    fill(tmp_path / "south", "dock", names="A")
+    with maintain(tmp_path / "north") as north, maintain(tmp_path / "south") as south:
+        for store, name in ((north, "gate-A"), (south, "dock-A")):
+            Cases(store).open("C-1", "theft", EVE)
+            Cases(store).hold("C-1", [name], EVE)
+        with pytest.raises(UsageError, match="both galleries have a case C-1"):
+            merge_galleries(north, south, EVE)
+        assert north.counts().accepted == 1
 
 
 def test_cameras_of_one_name_must_be_told_apart(tmp_path: Path) -> None:
