@@ -10,8 +10,11 @@ import pytest
 
 from pipeline.audit import Audit
 from pipeline.cli import main
+from pipeline.recovery import open_store as opened_by_a_run
 from pipeline.server.roles import Role
 from pipeline.store import Store
+from reid.calibration import Calibration, Curve
+from reid.modality import Modality
 from tests.pipeline.factories import open_store, sighting_of, tracklet_of
 from tests.pipeline.recordings import scene
 from tests.pipeline.server.client import Client
@@ -46,6 +49,20 @@ def test_a_search_by_tracklet_is_that_of_the_command_line(
         rows = Audit(store).rows()
     assert [row.action for row in rows] == ["search", "search"]
     assert rows[0].details == rows[1].details
+
+
+def test_a_calibration_that_the_next_run_brings_is_that_of_the_next_search(run: Path, serve: Serve) -> None:
+    client = serve(run)
+    asked = {"examples": [{"tracklet_id": tracklets(client)["gate"]}], "filters": {"modalities": ["thermal"]}}
+    before = client.post("/search", asked).json()["answers"][0]
+    with Store.read(run) as store:
+        model, dimension = store.model_id, store.dimension
+    site = Calibration({(Modality.RGB, Modality.THERMAL): Curve(2.0, -7.0)})
+    opened_by_a_run(run, model_id=model, dimension=dimension, calibration=site).close()
+    after = client.post("/search", asked).json()["answers"][0]
+    assert after["cosine"] == before["cosine"]
+    assert after["probability"] == pytest.approx(1 / (1 + np.exp(7 - 2 * after["cosine"])))
+    assert after["probability"] != pytest.approx(before["probability"])
 
 
 def test_a_search_by_a_box_on_a_frame_is_that_of_the_command_line(
