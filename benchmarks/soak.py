@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,12 @@ SITE_CONFIG = ROOT / "configs" / "simulation" / "soak.yaml"
 FAULTS = ROOT / "configs" / "simulation" / "soak_faults.yaml"
 CLIP_SECONDS = 30
 COPIES = 2
-SAMPLE_SECONDS = 5.0
+SAMPLE_SECONDS = 12.0  # longer than the ten after which freed memory goes back
+LOOK_SECONDS = 0.5
 MOST_SLOPE = 1.0  # MB a minute
 MOST_STOP_SECONDS = 5.0
-LAST_SAMPLES = 12  # of a minute: no fault of the plan is longer
+MOST_AGE = 1.0  # seconds: max_staleness_ms as it comes
+LAST_SAMPLES = 5  # of a minute: no fault of the plan is longer
 WARM_UP_SHARE, MOST_WARM_UP = 0.2, 600.0  # of the time, seconds
 MODALITIES = {"gate": "rgb", "plaza": "rgb", "yard": "nir", "dock": "thermal"}
 
@@ -81,16 +84,32 @@ def counts_of(log: Path) -> dict[str, float]:
 
 
 def sample(process: psutil.Process, log: Path, started: float) -> dict[str, float]:
-    """What the program holds now."""
+    """What the program holds; memory is the least of so many seconds, for what is freed goes back every ten."""
+    until = time.monotonic() + SAMPLE_SECONDS
+    looks = [process.memory_info().rss]
+    while time.monotonic() < until:
+        time.sleep(LOOK_SECONDS)
+        looks.append(process.memory_info().rss)
     with process.oneshot():
         held = {
             "seconds": round(time.monotonic() - started, 1),
-            "rss_mb": round(process.memory_info().rss / 1e6, 2),
+            "rss_mb": round(min(looks) / 1e6, 2),
+            "most_rss_mb": round(max(looks) / 1e6, 2),
             "threads": process.num_threads(),
             "files": process.num_fds(),
         }
     counts = counts_of(log)
     return held | {name: counts[name] for name in sorted(counts) if not name.startswith("xreid_frame_age")}
+
+
+def slope_of(minutes: Any, values: Any) -> tuple[float, float]:
+    """By how much it grows a minute, and the standard error of that; neighbours in time are not independent."""
+    slope, start = np.polyfit(minutes, values, 1)
+    rest = values - (slope * minutes + start)
+    alike = max(0.0, float(np.corrcoef(rest[1:], rest[:-1])[0, 1]))
+    free = max(1.0, len(rest) * (1 - alike) / (1 + alike) - 2)
+    error = np.sqrt((rest @ rest) / free / (((minutes - minutes.mean()) ** 2).sum()))
+    return float(slope), float(error)
 
 
 def soak(hours: float, folder: Path) -> dict[str, Any]:
@@ -106,8 +125,7 @@ def soak(hours: float, folder: Path) -> dict[str, Any]:
         try:
             process = psutil.Process(child.pid)
             while child.poll() is None and time.monotonic() - started < hours * 3600:
-                time.sleep(SAMPLE_SECONDS)
-                if child.poll() is None:
+                with suppress(psutil.NoSuchProcess):
                     samples.append(sample(process, log_path, started))
             told = time.monotonic()
             child.send_signal(signal.SIGTERM)
@@ -131,7 +149,7 @@ def judge(seen: dict[str, Any], hours: float) -> dict[str, Any]:
         return np.array([each[name] for each in seen["samples"]])[warm]
 
     minutes = seconds[warm] / 60
-    slope = float(np.polyfit(minutes, series("rss_mb"), 1)[0])
+    slope, error = slope_of(minutes, series("rss_mb"))
     halves = [part.mean() for part in np.array_split(series("rss_mb"), 2)]
     cameras = seen["report"]["cameras"]
     unaccounted = {
@@ -152,10 +170,14 @@ def judge(seen: dict[str, Any], hours: float) -> dict[str, Any]:
         and all(each["state"] == "stopped" for each in cameras.values()),
         f"it ended within {MOST_STOP_SECONDS:g} s, exit code 0": seen["exit_code"] == 0
         and seen["stop_seconds"] < MOST_STOP_SECONDS,
+        f"no processed frame was older than {MOST_AGE:g} s": all(
+            each["age_seconds"]["most"] <= MOST_AGE for each in cameras.values()
+        ),
         "no error without a name": seen["tracebacks"] == 0,
     }
     return {
         "rss_slope_mb_a_minute": round(slope, 3),
+        "standard_error_of_the_slope": round(error, 3),
         "rss_mb": {"first_half": round(float(halves[0]), 1), "second_half": round(float(halves[1]), 1)},
         "growth_an_hour": {name: round(value, 2) for name, value in grown.items()},
         "threads": [int(series("threads").min()), int(series("threads").max())],
@@ -205,7 +227,8 @@ def main() -> int:
     options.json.write_text(json.dumps(result, indent=2) + "\n")
     for claim, holds in judged["kept"].items():
         print(f"{'kept  ' if holds else 'BROKEN'}  {claim}")
-    print(f"memory {judged['rss_slope_mb_a_minute']:+.2f} MB a minute; threads {judged['threads']}, files "
+    slope, error = judged["rss_slope_mb_a_minute"], judged["standard_error_of_the_slope"]
+    print(f"memory {slope:+.2f} MB a minute, standard error {error:.2f}; threads {judged['threads']}, files "
           f"{judged['files']}; stopped in {seen['stop_seconds']:.1f} s")  # fmt: skip
     return 0 if all(judged["kept"].values()) else 1
 

@@ -147,7 +147,10 @@ class Audit:
             UsageError: When a purpose is mandatory and none is given, or the case is not known.
         """
         if self._purpose_required and not (actor.purpose or actor.case_id):
-            raise UsageError("this site asks why: give --purpose TEXT or --case ID (storage.purpose_required is true)")
+            raise UsageError(
+                "this site asks why: give --purpose TEXT or --case ID, and --title TEXT to a case that is opened"
+                " (storage.purpose_required is true)"
+            )
         if actor.case_id is not None:
             with self._store.reading() as db:
                 known = [name for (name,) in db.execute("SELECT case_id FROM cases ORDER BY case_id")]

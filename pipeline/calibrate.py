@@ -1,17 +1,19 @@
 """A site's own curves from cosine to probability, from what operators confirmed and from what cannot be one person.
 
-Pairs of one person: links that an operator confirmed. Pairs of two people: tracklets that one camera saw at the same
-moment, links that an operator rejected, and tracklets with confirmed links to two different persons.
+Pairs of one person: links that an operator confirmed, and tracklets that paired cameras saw in one place at one moment
+(``pairs.jsonl``). Pairs of two people: tracklets that one camera saw at the same moment, and so does the other camera's
+tracklet of either; links that an operator rejected; and tracklets with confirmed links to two different persons.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
 from pipeline.errors import UsageError
+from pipeline.event_files import read_examples
 from pipeline.store import LinkState, Store, StoredTracklet
 from reid.calibration import Calibration, Curve, Reliability, fit_curve, reliability
 from reid.modality import Modality
@@ -70,7 +72,8 @@ def calibrate(store: Store) -> tuple[Calibration, dict[Pair, Fitted]]:
         most = max((min(each.same, each.different) for each in report.values()), default=0)
         raise UsageError(
             f"{store.root}: no pair of modalities has {LEAST_PAIRS} pairs of one person and of two that are known for"
-            f" sure (the best has {most}); confirm more links (run_pipeline.py person confirm)"
+            f" sure (the best has {most}); confirm more links (run_pipeline.py person confirm), or let paired cameras"
+            " confirm them (pair_id in the config)"
         )
     return store.calibration.replaced(Calibration(curves)), report
 
@@ -89,11 +92,33 @@ def _known_pairs(
     for one_name, other_name in combinations(sorted(sure), 2):
         if by_name[one_name].person_id != by_name[other_name].person_id:
             known.setdefault(frozenset((one_name, other_name)), False)
+    beside = _beside(store, by_name)
+    for one_name, others in beside.items():
+        for other_name in others:
+            known.setdefault(frozenset((one_name, other_name)), True)
     for a, b in _at_once(tracklets):
-        known.setdefault(frozenset((a.tracklet_id, b.tracklet_id)), False)
+        for two in ((a.tracklet_id, b.tracklet_id), *_across(a, b, beside), *_across(b, a, beside)):
+            known.setdefault(frozenset(two), False)
     for names, one in known.items():
         first, second = sorted(names)
         yield by_name[first], by_name[second], one
+
+
+def _beside(store: Store, by_name: Mapping[str, StoredTracklet]) -> dict[str, set[str]]:
+    """Tracklets by name, with those of the paired camera that show the same person at the same moment."""
+    beside: dict[str, set[str]] = defaultdict(set)
+    for names in read_examples(store.root):
+        if len(set(names)) == 2 and by_name.keys() >= set(names):
+            first, second = names
+            beside[first].add(second)
+            beside[second].add(first)
+    return beside
+
+
+def _across(a: StoredTracklet, b: StoredTracklet, beside: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]:
+    """The other camera's tracklets of one of two people, with the other one."""
+    others = beside.get(a.tracklet_id, set()) - {b.tracklet_id}
+    yield from ((other, b.tracklet_id) for other in others)
 
 
 def _at_once(tracklets: list[StoredTracklet]) -> Iterator[tuple[StoredTracklet, StoredTracklet]]:

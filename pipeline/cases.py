@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,13 +56,15 @@ class Cases:
             ]
 
     def open(self, case_id: str, title: str, actor: Actor) -> None:
-        """Begin a case, or open a closed one again.
+        """Begin a case, or open a closed one again; its title says what it is for.
 
         Raises:
-            UsageError: When the name is not letters, digits, '_', '-' and '.'.
+            UsageError: When the name is not letters, digits, '_', '-' and '.', or a purpose is mandatory and neither a
+                title nor any other is given.
         """
         if not _CASE_ID.fullmatch(case_id):
             raise UsageError(f"a case's id must be of letters, digits, '_', '-' and '.', got {case_id!r}")
+        self._audit.require(replace(actor, purpose=actor.purpose or title or None))
         with self._store.writing() as db:
             db.execute(
                 "INSERT INTO cases VALUES (?, ?, ?, NULL)"
@@ -86,7 +88,7 @@ class Cases:
             ).rowcount
             if not done:
                 raise UsageError(f"no open case {case_id!r}")
-            self._audit.append(db, actor, "case_close", {"case": case_id})
+            self._audit.append(db, _for_case(actor, case_id), "case_close", {"case": case_id})
         self._audit.copy()
         self.write_copy()
 
@@ -105,7 +107,7 @@ class Cases:
                 [(case_id, row, when, actor.name, note) for row in rows],
             )
             details = {"case": case_id, "tracklets": list(tracklet_ids)}
-            self._audit.append(db, actor, "hold", details, subjects=tracklet_ids)
+            self._audit.append(db, _for_case(actor, case_id), "hold", details, subjects=tracklet_ids)
         self._audit.copy()
         self.write_copy()
 
@@ -117,7 +119,7 @@ class Cases:
                 "DELETE FROM case_items WHERE case_id = ? AND tracklet_row = ?", [(case_id, row) for row in rows]
             )
             details = {"case": case_id, "tracklets": list(tracklet_ids)}
-            self._audit.append(db, actor, "release", details, subjects=tracklet_ids)
+            self._audit.append(db, _for_case(actor, case_id), "release", details, subjects=tracklet_ids)
         self._audit.copy()
         self.write_copy()
 
@@ -190,3 +192,8 @@ def held_in_copy(root: Path) -> dict[str, str]:
         return {name: case_id for case_id, name, *_ in kept["items"] if case_id in held_by}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: neither it nor the database can be read, so nobody knows what is held") from error
+
+
+def _for_case(actor: Actor, case_id: str) -> Actor:
+    """What is done to a case is done for it."""
+    return replace(actor, case_id=actor.case_id or case_id)

@@ -284,7 +284,13 @@ class CameraConfig(Section):
         if "fps" in self.model_fields_set and self.live:
             raise ValueError("fps is for image sequences only; to process fewer frames of a stream, set target_fps")
         path = Path(self.source.removeprefix("file://"))
-        if "fps" in self.model_fields_set and path.suffix.lower() not in IMAGE_SUFFIXES | {".npy"} and path.is_file():
+        if "fps" not in self.model_fields_set or path.suffix.lower() in IMAGE_SUFFIXES | {".npy"}:
+            return self
+        try:
+            is_file = path.is_file()
+        except OSError as error:  # such as a name that is too long for one
+            raise ValueError(f"source: {without_secrets(self.source)}: {error.strerror}") from None
+        if is_file:
             raise ValueError(
                 f"fps is for image sequences only; {path} is a video file, whose frames carry their own times"
             )

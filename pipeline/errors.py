@@ -10,6 +10,7 @@ class ErrorCode(StrEnum):
     STREAM_UNREACHABLE = "STREAM_UNREACHABLE"  # no route, or a name that does not resolve
     STREAM_TIMEOUT = "STREAM_TIMEOUT"  # no answer, or no first frame, in time
     STREAM_STALLED = "STREAM_STALLED"  # frames came, and then none for too long
+    STREAM_HUNG = "STREAM_HUNG"  # connecting or reading blocks in the system, far beyond all timeouts
     STREAM_CLOSED = "STREAM_CLOSED"  # the other side ended it
     STREAM_AUTH_FAILED = "STREAM_AUTH_FAILED"
     STREAM_NOT_FOUND = "STREAM_NOT_FOUND"  # the server knows no such stream

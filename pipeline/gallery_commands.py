@@ -205,12 +205,15 @@ def _verified(found: Reconciled, rebuilt: Sequence[Rebuilt]) -> str:
 def _reindex(options: argparse.Namespace) -> Outcome:
     if options.batch < 1:
         raise UsageError(f"--batch must be 1 or more, got {options.batch}")
-    extractor = build_extractor(options.weights, options.device)
+    extractor = build_extractor(options.weights, options.device, calibration=options.calibration)
     if extractor.calibration is None:
         raise UsageError(f"--weights: {options.weights} carries no calibration; its likenesses would mean nothing")
     with maintain(options.gallery) as store:
-        before = store.model_id
-        done = reindex(store, extractor, extractor.calibration, actor_of(options), batch=options.batch)
+        actor, before = actor_of(options), store.model_id
+        _audit(store).require(actor)
+        own = before == extractor.model_id and options.calibration is None  # the gallery's own, of this very model
+        calibration = store.calibration if own else extractor.calibration
+        done = reindex(store, extractor, calibration, actor, batch=options.batch)
     text = f"{done.embedded} tracklets embedded ({done.resumed} were by an earlier call): {before} -> {done.model_id}"
     return Outcome(asdict(done) | {"before": before}, text)
 
@@ -289,13 +292,13 @@ def _transferred(done: Transferred, head: str) -> Outcome:
 
 def _case_open(options: argparse.Namespace) -> Outcome:
     with Store.edit(options.gallery) as store:
-        Cases(store).open(options.id, options.title, actor_of(options))
+        Cases(store, _audit(store)).open(options.id, options.title, actor_of(options))
     return Outcome({"case": options.id}, f"case {options.id} is open: what it holds is neither aged nor erased")
 
 
 def _case_close(options: argparse.Namespace) -> Outcome:
     with Store.edit(options.gallery) as store:
-        Cases(store).close(options.id, actor_of(options))
+        Cases(store, _audit(store)).close(options.id, actor_of(options))
     return Outcome({"case": options.id}, f"case {options.id} is closed: it holds nothing any more")
 
 
@@ -303,11 +306,12 @@ def _case_items(options: argparse.Namespace, *, hold: bool) -> Outcome:
     if not (options.tracklet or options.person or options.start or options.end or options.camera):
         raise UsageError("say which tracklets: --tracklet, --person, --camera, --from or --to")
     with Store.edit(options.gallery) as store:
+        cases, actor = Cases(store, _audit(store)), actor_of(options)
         names = [each.tracklet_id for each in _chosen(store, options)]
         if hold:
-            Cases(store).hold(options.id, names, actor_of(options), note=options.note)
+            cases.hold(options.id, names, actor, note=options.note)
         else:
-            Cases(store).release(options.id, names, actor_of(options))
+            cases.release(options.id, names, actor)
     done = "held" if hold else "released"
     return Outcome({"case": options.id, done: names}, f"case {options.id}: {len(names)} tracklets {done}")
 

@@ -59,6 +59,12 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 def _add_reindex(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", required=True, metavar="FILE", help="the new model: a checkpoint, or xreid-tiny")
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="this site's curves for that model, in place of those it carries",
+    )
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N")
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="tracklets embedded together (8)")
     add_purpose(parser)

@@ -192,6 +192,7 @@ class Identifier:
         self._rules = rules or IdentifyRules()
         self._memory = _Memory(dimension)
         self._pinned: set[str] = set()
+        self._confirmed: set[str] = set()
         self._apart: dict[str, set[str]] = defaultdict(set)
         self._looked_back: datetime | None = None
         self._next = next_person_id
@@ -236,15 +237,16 @@ class Identifier:
         """An operator has looked at these: they stay with the person that they have."""
         self._pinned.update(tracklet_ids)
 
-    def unpin(self, tracklet_ids: Iterable[str]) -> None:
-        """What an operator said of these was taken back."""
-        self._pinned.difference_update(tracklet_ids)
+    def keep_confirmed(self, tracklet_ids: Iterable[str]) -> None:
+        """All that have a link which an operator confirmed: pinned as long; they take the place of those before."""
+        self._confirmed = set(tracklet_ids)
 
     def forget(self, tracklet_ids: Collection[str]) -> None:
         """Of what was erased, or is too old, nothing is remembered."""
         gone = set(tracklet_ids)
         self._memory.forget(lambda each: each.tracklet_id in gone)
         self._pinned -= gone
+        self._confirmed -= gone
 
     def keep_apart(self, pairs: Iterable[tuple[str, str]]) -> None:
         """All pairs that an operator said are two people; they take the place of those before."""
@@ -357,7 +359,8 @@ class Identifier:
         circumstances = self._evidence.circumstances(seen, seen)
         self._set_apart(circumstances, [each.tracklet_id for each in members])
         before = np.array([each.person_id for each in members])
-        fixed = np.array([i < anchors or each.tracklet_id in self._pinned for i, each in enumerate(members)])
+        pinned = self._pinned | self._confirmed
+        fixed = np.array([i < anchors or each.tracklet_id in pinned for i, each in enumerate(members)])
         pairs = Pairs(likeness, circumstances, gaps(seen, seen))
         after = regroup(before, pairs, threshold=float(logit(self._rules.threshold)), fixed=fixed)
         for new in np.unique(after[after < 0])[::-1]:

@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -113,6 +113,7 @@ class Metrics:
         self._cameras = cameras
         self._root = root
         self._beat: float | None = None
+        self._pairs: frozenset[str] = frozenset()  # those that are told
         self.registry = CollectorRegistry()
         new: dict[str, Any] = {"registry": self.registry}
         self.stage_seconds = Histogram(
@@ -133,6 +134,17 @@ class Metrics:
         self.registry.register(_Pulled(cameras, root))
         PlatformCollector(registry=self.registry)
         ProcessCollector(registry=self.registry)
+
+    def tell_pairs(self, report: Mapping[str, Mapping[str, Any]]) -> None:
+        """What pairs have measured; of one that is gone, or begins anew, nothing is told any more."""
+        measured = {name: each for name, each in report.items() if each["skew_ms"] is not None}
+        for name in self._pairs - set(measured):
+            self.pair_skew_seconds.remove(name)
+            self.pair_drift_ratio.remove(name)
+        for name, each in measured.items():
+            self.pair_skew_seconds.labels(name).set(each["skew_ms"] / 1000)
+            self.pair_drift_ratio.labels(name).set(each["drift_percent"] / 100)
+        self._pairs = frozenset(measured)
 
     def beat(self) -> None:
         """The line has made a step."""

@@ -10,9 +10,11 @@ import json
 import logging
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ from trackers.boxes import iou_matrix
 
 logger = logging.getLogger(__name__)
 
+Aside = Callable[[Callable[[], ClockFit | None]], "Future[ClockFit | None]"]
+
 _FIT_SECONDS = 10.0  # between two fits, at first
 _FIT_SHARE = 0.1  # and of the time that a fit looked at, later: it costs more, and changes less
 _NO_FIT = ClockFit(at=0.0, skew_seconds=0.0, drift=0.0, agreement=0.0)
@@ -36,6 +40,7 @@ _RING_SECONDS = 1.5  # of the other camera's pictures that are kept
 _RING_BYTES = 100_000_000
 _MEMORY_SECONDS = 90.0  # of times of frames, and of tracklets that may still find theirs
 _DECIDED_SECONDS = 80.0  # after which it is said of a frame whether it is paired; its partner is remembered still
+_SET_BACK_SECONDS = 2.0  # a clock that goes back by more begins anew
 _PADDING = 0.03
 _LEAST_TOGETHER = 10  # frames
 _LEAST_OVERLAP = 0.4  # mean, of the two boxes
@@ -102,7 +107,9 @@ class _Side:
     def see(self, frame: Frame, seconds: float) -> None:
         """Take the next frame."""
         if self.times and seconds <= self.times[-1]:
-            return  # a clock that was set back: its frames are no pair until it is past the time it had
+            if self.times[-1] - seconds < _SET_BACK_SECONDS:
+                return  # its frames are no pair until it is past the time it had
+            self._begin_anew()
         self.motion.add(frame.image, seconds)
         self.frames.append(frame)
         self.bytes += frame.image.nbytes
@@ -116,13 +123,29 @@ class _Side:
             self.times.popleft()
             self.seconds_of.pop(self.indices.popleft(), None)
 
+    def _begin_anew(self) -> None:
+        """The clock was set back: what it showed before is no time of it any more."""
+        self.unpaired += len(self.undecided)
+        self.motion, self.bytes = Motion(), 0
+        for each in (self.frames, self.seconds_of, self.indices, self.undecided, self.times, self.wanted, self.traces):
+            each.clear()
+
 
 class Pair:
     """Two cameras at one place."""
 
-    def __init__(self, pair_id: str, settings: PairSettings) -> None:
+    def __init__(self, pair_id: str, settings: PairSettings, *, aside: Aside | None = None) -> None:
+        """Begin anew.
+
+        Args:
+            pair_id: Its name.
+            settings: Of its cameras.
+            aside: Compares clocks meanwhile, where nobody may wait for that; without it, `see` does so at once.
+        """
         self.pair_id = pair_id
         self.settings = settings
+        self._aside = aside
+        self._measuring: Future[ClockFit | None] | None = None
         self.examples = 0
         self.fit: ClockFit | None = None
         self._sides = {camera: _Side() for camera in settings.cameras}
@@ -143,9 +166,12 @@ class Pair:
         if frame.camera_id == self.settings.cameras[0]:
             self._latest = seconds
             wait = max(_FIT_SECONDS, _FIT_SHARE * side.motion.span_seconds)
-            if not self._fitted_at <= seconds < self._fitted_at + wait:
+            if self._measuring is None and not self._fitted_at <= seconds < self._fitted_at + wait:
                 self._fitted_at = seconds
                 self._measure()
+        if self._measuring is not None and self._measuring.done():
+            self._take(self._measuring.result())
+            self._measuring = None
         for camera in self.settings.cameras:
             self._cut(camera)
         first, second = self.settings.cameras
@@ -206,7 +232,12 @@ class Pair:
 
     def _measure(self) -> None:
         first, second = (self._sides[camera].motion for camera in self.settings.cameras)
-        found = fit(first, second, known=self.fit)
+        if self._aside is None:
+            self._take(fit(first, second, known=self.fit))
+        else:
+            self._measuring = self._aside(partial(fit, first.copy(), second.copy(), known=self.fit))
+
+    def _take(self, found: ClockFit | None) -> None:
         if found is None:
             return
         if self.fit is None:
@@ -321,9 +352,27 @@ class Pair:
 class Pairs:
     """All pairs of a run."""
 
-    def __init__(self, settings: Mapping[str, PairSettings], root: Path, losses: Losses | None = None) -> None:
-        """Begin anew; confirmed examples are appended to ``pairs.jsonl`` in ``root``, as far as the disk has room."""
+    def __init__(
+        self,
+        settings: Mapping[str, PairSettings],
+        root: Path,
+        losses: Losses | None = None,
+        *,
+        aside: Aside | None = None,
+        live: Collection[str] = (),
+    ) -> None:
+        """Begin anew; confirmed examples are appended to ``pairs.jsonl`` in ``root``, as far as the disk has room.
+
+        Args:
+            settings: By pair.
+            root: Of the run.
+            losses: Counts what the disk did not take.
+            aside: See ``Pair``; for pairs of which a camera is live.
+            live: Which are; looked at whenever pairs change.
+        """
         self._losses = losses or Losses()
+        self._aside = aside
+        self._live = live
         self._pairs: dict[str, Pair] = {}
         self._of_camera: dict[str, Pair] = {}
         self._path = root / EXAMPLES
@@ -333,7 +382,9 @@ class Pairs:
     def change(self, settings: Mapping[str, PairSettings]) -> None:
         """Go on with other pairs; one that is as it was keeps what it has measured."""
         self._pairs = {
-            name: self._pairs[name] if name in self._pairs and self._pairs[name].settings == each else Pair(name, each)
+            name: self._pairs[name]
+            if name in self._pairs and self._pairs[name].settings == each
+            else Pair(name, each, aside=self._aside if set(each.cameras) & set(self._live) else None)
             for name, each in settings.items()
         }
         self._of_camera = {camera: pair for pair in self._pairs.values() for camera in pair.settings.cameras}

@@ -69,14 +69,36 @@ def open_store(
         root: See ``Store.open``.
         model_id: See ``Store.open``.
         dimension: See ``Store.open``.
-        calibration: See ``Store.open``.
+        calibration: See ``Store.open``; its curves take the place of those that the gallery has had so far.
         on_rebuilt: Told when the database had to be rebuilt.
     """
 
     def opening() -> Store:
         return Store.open(root, model_id=model_id, dimension=dimension, calibration=calibration)
 
-    return _opened(root, opening, on_rebuilt)
+    store = _opened(root, opening, on_rebuilt)
+    try:
+        if calibration is not None:
+            _calibrate(store, calibration)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _calibrate(store: Store, calibration: Calibration) -> None:
+    """Give the gallery, whose curves every search takes, those of the run that fills it; the audit says so."""
+    before, after = store.calibration.to_dict()["pairs"], store.calibration.replaced(calibration).to_dict()
+    changed = sorted(name for name, curve in after["pairs"].items() if before.get(name) != curve)
+    if not changed:
+        return
+    audit = Audit(store)
+    with store.writing() as db:
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('calibration', ?)", [json.dumps(after)])
+        audit.append(db, PROGRAM, "calibrate", {"changed": changed})
+    audit.copy()
+    store.write_identity()
+    logger.warning("%s: probabilities have other curves from now on: %s", store.root, ", ".join(changed))
 
 
 def maintain(root: Path, *, on_rebuilt: Callable[[Rebuilt], None] = lambda rebuilt: None) -> Store:

@@ -32,8 +32,8 @@ class Reviser:
     def follow(self) -> None:
         """Take over what operators decided since.
 
-        An operator who merges, splits, confirms or rejects has looked at those persons: what they hold then stays
-        theirs, whatever the evidence says later.
+        An operator who merges, splits or rejects has looked at those persons: what they hold then stays theirs,
+        whatever the evidence says later. So does what is confirmed, until that is taken back.
         """
         last = self._last_decision()
         if last == self._followed:
@@ -48,7 +48,7 @@ class Reviser:
             (each.tracklet_id, each.to_tracklet_id) for each in links if each.state is LinkState.REJECTED
         )
         confirmed = (each for each in links if each.state is LinkState.CONFIRMED)
-        self._identifier.pin(name for each in confirmed for name in (each.tracklet_id, each.to_tracklet_id))
+        self._identifier.keep_confirmed(name for each in confirmed for name in (each.tracklet_id, each.to_tracklet_id))
 
     def look_back(self, *, finally_: bool = False) -> int:
         """Let late evidence revise what it is time to revise, or, at the end, all that it can.

@@ -4,7 +4,7 @@ import logging
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -58,6 +58,7 @@ from pipeline.tally import UNPROCESSED, Tally, account_of
 from pipeline.thermal import ThermalWindow, Windows
 from pipeline.tracklets import TrackletBuilder
 from pipeline.videos import Drawing, write_videos
+from reid.calibration import Calibration
 from reid.modality import Modality
 from trackers.base import Tracker
 
@@ -86,7 +87,7 @@ class RunOptions:
         should_stop: Asked before every batch of frames; when it says yes, open tracklets are finished, no more pictures
             are drawn, and the run ends well.
         new_config: Asked as often; gives the config to go on with when there is a new one, None otherwise. A
-            `PipelineError` of it is told, and the run goes on with what it has.
+            `PipelineError` or `OSError` of it is told, and the run goes on with what it has.
         beside: Entered once the gallery is open, and left before it closes: a server in this process; it is given what
             it tells of.
         on_progress: Told the stage (tracking, drawing), its frames done so far, and how many are expected in all (None
@@ -148,6 +149,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
             f"reid.weights: {config.reid.weights} carries no calibration, so its similarities cannot be told as "
             "probabilities; finish its training with python -m reid.train, which fits one"
         )
+    _check_calibrated(config, extractor.calibration)
     windows = build_windows(config)
     detector = build_detector(config.detector, windows)
     if config.monitoring.port is not None:
@@ -171,6 +173,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         retention = build_retention(config, store, keeper.tell_shortage)
         retention.make_room()
         _check_same_cameras(config, store)
+        _check_calibrated(config, store.calibration, store.cameras().values())
         intake = stack.enter_context(Intake())
         tally = Tally(intake, started=started)
         metrics = Metrics(tally.statuses, root)
@@ -187,7 +190,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         losses = Losses()
         with ExitStack() as reading:
             mot = reading.enter_context(MotWriters(root, losses)) if config.output.mot else None
-            pairs = Pairs(pair_settings(config), root, losses)
+            pairs = Pairs(pair_settings(config), root, losses, aside=aside, live=live)
             line = replace(
                 line,
                 fresh=intake.fresh,
@@ -257,6 +260,19 @@ def _check_same_cameras(config: Config, store: Store) -> None:
                 f"cameras.{camera_id}.modality: {configured.modality.value}, but the gallery knows this camera as "
                 f"{modality.value}; give the camera another name, or use another --output"
             )
+
+
+def _check_calibrated(config: Config, calibration: Calibration, stored: Iterable[Modality] = ()) -> None:
+    """Every tracklet may be compared with every other, of this run or of those before."""
+    missing = calibration.missing({*stored, *(camera.modality for camera in config.cameras.values())})
+    if missing:
+        known = ", ".join(f"{a.value}-{b.value}" for a, b in calibration) or "none"
+        raise UsageError(
+            f"reid.weights: {config.reid.weights} cannot tell how likely two tracklets show one person for"
+            f" {', '.join(missing)}, which the cameras of this config, or of its gallery, need; it has curves for"
+            f" {known}. Use weights that were trained with such cameras, name a file with these curves as"
+            " reid.calibration, or leave those cameras out"
+        )
 
 
 def _refuse_held(root: Path) -> None:
@@ -382,13 +398,13 @@ class _Run:
         frame = item.frame
         self.latest.leave(frame)
         self.faults.pop(frame.camera_id, None)
-        self.pairs.see(frame, self.line.builders[frame.camera_id].views_of(frame.index))
         if frame.camera_id not in self.live and self.mot is not None:
             self.mot.write(frame.camera_id, frame.index, item.tracks, item.detections)
         age = self.intake.done(frame)
         if frame.camera_id in self.live:
             self.tally.aged(frame.camera_id, age)
             self.metrics.frame_age_seconds.labels(frame.camera_id, frame.modality.value).observe(age)
+        self.pairs.see(frame, self.line.builders[frame.camera_id].views_of(frame.index))
         self.processed += 1
         self.options.on_progress("tracking", self.processed, self.expected)
 
@@ -442,22 +458,30 @@ class _Run:
             if self.options.should_stop() or left == 0:
                 self.intake.close()  # the open tracklets need the processor now
                 return
-            self._take_over_new_config()
+            ready = self._new_config()
+            if ready is not None:
+                self._close(ready.what)
             self._finish_recordings()
-            self.retention.tick()  # also where nobody comes
-            if time.monotonic() - self.trimmed_at > _TRIM_SECONDS:
-                self.trimmed_at = time.monotonic()
-                give_back_freed_memory()
-            if time.monotonic() - self.reported_at > _REPORT_SECONDS:
-                self.reported_at = time.monotonic()
-                if self.live:
-                    self.write_report()
-                    self._count_gallery()
+            self._keep_house()
             wanted = batch[:left]
             for frame in batch[len(wanted) :]:
                 self.intake.drop(frame, SHUTDOWN)
             left = None if left is None else left - len(wanted)
             yield wanted
+            if ready is not None:
+                self._take_over(ready)
+
+    def _keep_house(self) -> None:
+        """What is due now and then, also where nobody comes."""
+        self.retention.tick()
+        if time.monotonic() - self.trimmed_at > _TRIM_SECONDS:
+            self.trimmed_at = time.monotonic()
+            give_back_freed_memory()
+        if time.monotonic() - self.reported_at > _REPORT_SECONDS:
+            self.reported_at = time.monotonic()
+            if self.live:
+                self.write_report()
+                self._count_gallery()
 
     def _finish_recordings(self) -> None:
         """Beside live cameras, what a recording leaves open does not wait for the end of the run."""
@@ -466,43 +490,51 @@ class _Run:
             self.line.ended.update(exhausted - self.finished)
             self.finished = exhausted
 
-    def _take_over_new_config(self) -> None:
-        """Begin with one that there is; take it over once all that it needs is built, in a thread of its own."""
+    def _new_config(self) -> _Prepared | None:
+        """One to take over now: all that it needs is built, in a thread of its own, which an earlier call began."""
         try:
             if self.preparing is None:
                 new = self.options.new_config()
                 if new is None:
-                    return
+                    return None
                 what = changes(self.config, new)
                 _check_same_cameras(new, self.store)
+                _check_calibrated(new, self.store.calibration, self.store.cameras().values())
                 self.preparing = aside(partial(_Prepared.of, self.config, new, what))
             if not self.preparing.done():
-                return
+                return None
             preparing, self.preparing = self.preparing, None
-            ready = preparing.result()
-        except PipelineError as error:
+            return preparing.result()
+        except (PipelineError, OSError) as error:
             logger.error("the new config is refused, and the old one stays:\n%s", error)
             self.metrics.reloads.labels("refused").inc()
-            return
-        self._close(ready.what)
+            return None
+
+    def _close(self, what: Changes) -> None:
+        """Read no more; what is open is finished with the batch in hand, under the config that it was seen under."""
+        for camera_id in what.closed:
+            if camera_id in self.intake.sources():
+                self.intake.remove(camera_id)
+        self.line.ended.update(what.changed)
+        self.line.gone.update(what.removed)
+
+    def _take_over(self, ready: _Prepared) -> None:
+        """Go on with a new config, once the line has finished what was closed for it."""
+        for camera_id in ready.what.closed:
+            self.live.discard(camera_id)
+            self.latest.forget(camera_id)
+            self.faults.pop(camera_id, None)
+        for camera_id in ready.what.removed:
+            self.windows.forget(camera_id)
         self._open(ready)
         with self.losses.counting("config"):
             self.retention.with_room(partial(write_config, ready.config.output.root, ready.config))
         logger.warning("new config: %s", ready.what)
         self.metrics.reloads.labels("taken").inc()
 
-    def _close(self, what: Changes) -> None:
-        for camera_id in what.closed:
-            self.live.discard(camera_id)
-            self.latest.forget(camera_id)
-            if camera_id in self.intake.sources():
-                self.intake.remove(camera_id)
-            self.line.ended.add(camera_id)
-
     def _open(self, ready: _Prepared) -> None:
         """Take over what was built before anything was closed."""
         self.config = ready.config
-        self.pairs.change(pair_settings(ready.config))
         self.line.trackers.update(ready.trackers)
         for camera_id, builder in ready.builders.items():
             self.line.builders.setdefault(camera_id, builder)  # a known one finishes what is open, and goes on
@@ -511,12 +543,11 @@ class _Run:
         for source in ready.sources:
             self.line.builders[source.camera_id].zones = ready.config.cameras[source.camera_id].zones
             self._read(source)
+        self.pairs.change(pair_settings(ready.config))
+        self.metrics.tell_pairs(self.pairs.report())
 
     def _count_gallery(self) -> None:
         counts = self.store.counts()
         self.metrics.gallery_tracklets.set(counts.accepted)
         self.metrics.gallery_persons.set(counts.persons)
-        for name, measured in self.pairs.report().items():
-            if measured["skew_ms"] is not None:
-                self.metrics.pair_skew_seconds.labels(name).set(measured["skew_ms"] / 1000)
-                self.metrics.pair_drift_ratio.labels(name).set(measured["drift_percent"] / 100)
+        self.metrics.tell_pairs(self.pairs.report())

@@ -50,6 +50,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 _Near = tuple[Ints, NDArray[np.float32]]  # rows and cosines, best first
 
+_NO_CURVE = "a calibration without this pair of modalities"
 _MOST_RERANKED = 100  # of the best in each modality
 _RERANKING = Reranking(k1=10, k2=3, original=0.3)
 
@@ -182,6 +183,7 @@ class SearchResult:
         examples: The further examples.
         negatives: Examples of other people.
         below_threshold: How many of the nearest top-k were left out for the false-match rate.
+        too_soon: How many of the likeliest top-k fell out of the answers for the ways between the cameras.
         exact: Whether every tracklet that passed was compared; an approximate index may miss one.
     """
 
@@ -192,6 +194,7 @@ class SearchResult:
     examples: tuple[Query, ...] = ()
     negatives: tuple[Query, ...] = ()
     below_threshold: int = 0
+    too_soon: int = 0
     exact: bool = True
 
     @property
@@ -204,6 +207,8 @@ class SearchResult:
         text = f"{self.searched} of {total} tracklets compared" + (f"; removed: {removed}." if removed else ".")
         if self.below_threshold:
             text += f" {self.below_threshold} of the nearest are less alike than the false-match rate asks for."
+        if self.too_soon:
+            text += f" {self.too_soon} of the likeliest came too soon for the ways, and fell behind these answers."
         if not self.exact:
             text += " The index is approximate: it may have missed some."
         return text
@@ -268,6 +273,14 @@ class _Scored:
     def taken(self, order: Ints) -> "_Scored":
         """These, in this order."""
         return _Scored(*(getattr(self, name)[order] for name in self.__slots__))
+
+    def best(self, count: int) -> "_Scored":
+        """The first so many by score, equal ones by cosine, then row."""
+        return self.taken(np.lexsort((self.rows, -self.cosines, -self.score))[:count])
+
+    def without_doubt(self) -> "_Scored":
+        """As if no ways were known."""
+        return replace(self, doubt=np.zeros(len(self.rows)))
 
 
 class Searcher:
@@ -427,23 +440,27 @@ class Searcher:
             visible=visible,
         )
         rows_of = {modality: self._catalogue.rows_of(modality, allowed) for modality in Modality}
+        if incomparable := self._leave_incomparable([*examples, *negatives], rows_of):
+            excluded_by[_NO_CURVE] = incomparable
         rows_of = {modality: rows for modality, rows in rows_of.items() if len(rows)}
         count = max(wanted.top_k, _MOST_RERANKED) if self._rules.rerank else wanted.top_k
-        found = [
+        looked = [
             (modality, self._best(examples, negatives, rows_of[modality], modality, count, near))
             for modality, near in self._nearest(examples, rows_of, count).items()
         ]
+        found = [(modality, self._in_turn(examples, modality, seen.best(count))) for modality, seen in looked]
         answers, below = self._answers(found, examples, negatives, wanted.top_k)
         if visible is not None:
             answers = tuple(_without_others(each, visible) for each in answers)
         return SearchResult(
             query=examples[0].query,
             answers=answers,
-            searched=int(np.count_nonzero(allowed)),
+            searched=sum(map(len, rows_of.values())),
             excluded_by=excluded_by,
             examples=tuple(each.query for each in examples[1:]),
             negatives=tuple(each.query for each in negatives),
             below_threshold=below,
+            too_soon=self._fallen_behind(looked, examples, wanted.top_k) if self._doubts(examples) else 0,
             exact=self._gallery.is_exact,
         )
 
@@ -457,6 +474,13 @@ class Searcher:
                 f" {extractor.model_id}; use the same weights"
             )
         return extractor
+
+    def _leave_incomparable(self, examples: Sequence[Example], rows_of: dict[Modality, Ints]) -> int:
+        """Take out the modalities that have no curve beside an example's; how many rows those are."""
+        kinds = {each.query.modality for each in examples}
+        known = set(self._calibration)
+        gone = [of for of in rows_of if any(tuple(sorted((of, kind))) not in known for kind in kinds)]
+        return sum(len(rows_of.pop(modality)) for modality in gone)
 
     def _nearest(
         self, examples: Sequence[Example], rows_of: Mapping[Modality, Ints], count: int
@@ -481,23 +505,25 @@ class Searcher:
         count: int,
         near: _Near,
     ) -> _Scored:
-        """The best `count` of these rows by score, of which the nearest `count` are known."""
+        """Rows that hold the best `count` by score, with and without doubt, of which the nearest `count` are known."""
         direction, length, constant = self._direction(examples, modality)
         depth, (ids, cosines) = min(count, len(rows)), near
         while len(ids):  # none, where all that were allowed were erased meanwhile
             scored = self._scored(examples, negatives, ids, modality)
-            order = np.lexsort((scored.rows, -scored.cosines, -scored.score))
-            scored = scored.taken(order[:count])
             bound = length * float(cosines[-1]) + constant
-            if depth == len(rows) or len(ids) < depth or scored.score[-1] > bound:
-                break
+            if depth == len(rows) or len(ids) < depth or scored.best(count).score[-1] > bound:
+                return scored
             if not negatives and not self._doubts(examples):
-                break
+                return scored
             depth = min(4 * depth, len(rows))
             ids, cosines = self._gallery.search_each(direction, depth, [rows])[0]
-        else:
-            return self._scored(examples, negatives, ids, modality)
-        return self._reranked(direction, scored) if self._rules.rerank else scored
+        return self._scored(examples, negatives, ids, modality)
+
+    def _in_turn(self, examples: Sequence[Example], modality: Modality, scored: _Scored) -> _Scored:
+        """In the order in which they are told."""
+        if not (self._rules.rerank and len(scored.rows)):
+            return scored
+        return self._reranked(self._direction(examples, modality)[0], scored)
 
     def _doubts(self, examples: Sequence[Example]) -> bool:
         return bool(self._rules.ways) and any(each.stay is not None for each in examples)
@@ -582,6 +608,24 @@ class Searcher:
                     why = self._why(examples, modality, scored, at)
                     answers.append(self._answer(len(answers) + 1, stored[row], beside.get(row, ()), scored, at, why))
         return tuple(answers), below
+
+    def _fallen_behind(
+        self, looked: Sequence[tuple[Modality, _Scored]], examples: Sequence[Example], top_k: int
+    ) -> int:
+        """How many of the likeliest are not among as many once the ways are thought of."""
+
+        def first(found: Sequence[tuple[Modality, _Scored]]) -> set[int]:
+            alike = (
+                int(scored.rows[at])
+                for modality, scored, at in _in_order(found)
+                if not self._is_below(
+                    float(scored.cosines[at]), examples[int(scored.nearest[at])].query.modality, modality
+                )
+            )
+            return set(islice(alike, top_k))
+
+        likely = first([(modality, scored.without_doubt().best(top_k)) for modality, scored in looked])
+        return len(likely - first([(modality, scored.best(top_k)) for modality, scored in looked]))
 
     def _is_below(self, cosine: float, of: Modality, modality: Modality) -> bool:
         rate = self._rules.false_match_rate
@@ -673,8 +717,7 @@ def _in_order(found: Sequence[tuple[Modality, _Scored]]) -> Iterator[tuple[Modal
 
 def _by_score(scored: _Scored) -> tuple[list[float], list[float], list[int]]:
     """Score, cosine and row, best first, whatever the order within."""
-    order = np.lexsort((scored.rows, -scored.cosines, -scored.score))
-    best = scored.taken(order)
+    best = scored.best(len(scored.rows))
     return best.score.tolist(), best.cosines.tolist(), best.rows.tolist()
 
 

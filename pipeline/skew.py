@@ -99,6 +99,12 @@ class Motion:
         while self._points and self._points[-1][0] - self._points[0][0] > _SPAN_SECONDS:
             self._points.popleft()
 
+    def copy(self) -> "Motion":
+        """As it is now."""
+        found = Motion()
+        found._before, found._points = self._before, self._points.copy()
+        return found
+
     @property
     def span_seconds(self) -> float:
         """How long the signal is."""

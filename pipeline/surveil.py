@@ -69,7 +69,7 @@ class Line:
 
     Attributes:
         detector: Shared by all cameras.
-        trackers: One a camera; cameras may be added while the line runs.
+        trackers: One a camera; cameras may be added while the line runs, and leave by ``gone``.
         builders: One a camera, the same ones.
         extractor: Crops to embeddings.
         identifier: Embeddings to people.
@@ -80,6 +80,7 @@ class Line:
         silence_seconds: A live camera without a frame for so long has its open tracklets finished.
         ended: Cameras that have no more frames, or whose tracker is new: what is open of them is finished before the
             next frame is processed, and once more after frames that were taken together; then they are taken out.
+        gone: Cameras that have left: they end likewise, and then nothing is remembered of them.
         fresh: Asked just before some frames are processed together; gives those that still are wanted, and answers for
             the others.
         finish: Completes a finished tracklet before anything is made of it.
@@ -97,6 +98,7 @@ class Line:
     max_wait_seconds: float = 0.5
     silence_seconds: float = 2.0
     ended: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
     fresh: Callable[[Sequence[Frame]], Sequence[Frame]] = lambda frames: frames
     finish: Callable[[Finished], Finished] = lambda item: item
     spare: Callable[[Sequence[Tracklet], PipelineError], bool] = lambda tracklets, error: False
@@ -173,8 +175,10 @@ class _Spine:
 
     def track(self, frames: Sequence[Frame]) -> Iterator[Sequence[Finished]]:
         """Detect, track, gather; gives what each frame, and each silence, has finished."""
-        ended = sorted(self.line.ended)
-        self.line.ended.difference_update(ended)
+        gone = sorted(self.line.gone)
+        ended = sorted(self.line.ended.union(gone))
+        self.line.gone.clear()
+        self.line.ended.clear()
         yield from self._flush(ended)
         together: list[Frame] = []
         for frame in frames:
@@ -186,6 +190,8 @@ class _Spine:
             together.append(frame)
         yield from self._process(together)
         yield from self._flush(ended)  # of which these frames may have been the last ones
+        for camera_id in gone:
+            self._forget(camera_id)
         yield from self._silences()
 
     def collect(self, finished: Iterable[Finished]) -> Iterator[list[Found]]:
@@ -213,6 +219,12 @@ class _Spine:
     def _flush(self, cameras: Iterable[str]) -> Iterator[Sequence[Finished]]:
         for camera_id in cameras:
             yield list(self.line.builders[camera_id].flush())
+
+    def _forget(self, camera_id: str) -> None:
+        del self.line.trackers[camera_id], self.line.builders[camera_id]
+        self.line.detector.forget(camera_id)
+        self.last_pts.pop(camera_id, None)
+        self.heard_at.pop(camera_id, None)
 
     def end(self) -> Iterator[list[Found]]:
         """Finish what is open, and identify whatever waits."""

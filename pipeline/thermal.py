@@ -61,8 +61,9 @@ class PolarityJudge:
     def look(self, image: Image, *, pts_seconds: float) -> None:
         """Take a frame into account; the verdict, once found, stays."""
         sample = image[::_JUDGE_STEP, ::_JUDGE_STEP].astype(np.float32)
-        if self._background is None or self._background.shape != sample.shape:
-            self._background, self._seen_at = sample, pts_seconds
+        anew = pts_seconds < self._seen_at  # the camera began again, and may show something else
+        if self._background is None or self._background.shape != sample.shape or anew:
+            self._background, self._seen_at, self._score = sample, pts_seconds, 0.0
             return
         passed = min(pts_seconds - self._seen_at, 1.0)
         self._seen_at = pts_seconds
@@ -147,7 +148,7 @@ class ThermalWindow:
 
         Args:
             image: Mono uint8 or uint16 (h, w).
-            pts_seconds: Its time, not decreasing.
+            pts_seconds: Its time; a camera whose time runs back began again, and its limits are found anew.
 
         Returns:
             uint8 (h, w).
@@ -188,7 +189,8 @@ class ThermalWindow:
 
     def _follow(self, image: Image, pts_seconds: float) -> None:
         sample = image[::_SAMPLE_STEP, ::_SAMPLE_STEP].astype(np.int32)
-        if self._limits is None or self._reference is None or self._reference.shape != sample.shape:
+        anew = pts_seconds < self._seen_at  # by a new config, say
+        if self._limits is None or self._reference is None or self._reference.shape != sample.shape or anew:
             self._fit(sample, pts_seconds)
             return
         low, high = self._limits
@@ -308,6 +310,10 @@ class Windows:
     def replace(self, camera_id: str, window: ThermalWindow) -> None:
         """Give a camera another window: its settings have changed."""
         self._by_camera[camera_id] = window
+
+    def forget(self, camera_id: str) -> None:
+        """The camera has left."""
+        self._by_camera.pop(camera_id, None)
 
 
 def _limits_text(window: ThermalWindow) -> str:

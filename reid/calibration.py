@@ -9,8 +9,9 @@ threshold can be set by the false matches that it lets through, whatever the sha
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import Any, Self
 
 import numpy as np
@@ -186,6 +187,11 @@ class Calibration:
     def __iter__(self) -> Iterator[tuple[Modality, Modality]]:
         """The pairs that have a curve."""
         return iter(sorted(self._curves))
+
+    def missing(self, modalities: Iterable[Modality]) -> list[str]:
+        """Names of the pairs of these, each with itself among them, that have no curve."""
+        pairs = combinations_with_replacement(sorted(set(modalities)), 2)
+        return [_name(pair) for pair in pairs if pair not in self._curves]
 
     def curve(self, a: Modality, b: Modality) -> Curve:
         """The curve of this pair, in either order.

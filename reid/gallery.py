@@ -374,10 +374,22 @@ class Gallery:
     # --- search ---
 
     def _probe(self, now: _Snapshot, rows: Floats, k: int, mask: Mask) -> list[Ids]:
-        """The best of the lists that are looked into, and all of the tail."""
+        """The best of the lists that are looked into, and all of the tail.
+
+        All lists are looked into where few rows are to choose from, or fewer than k of them lie in the nearest lists: k
+        are found whenever k are allowed.
+        """
         selector = _FAISS.IDSelectorBitmap(np.packbits(mask[: now.sealed], bitorder="little"))
-        how = _FAISS.SearchParametersIVF(sel=selector, nprobe=now.inverted.nprobe)
-        _, near = now.inverted.search(rows, k + 8, params=how)
+        allowed = int(np.count_nonzero(mask[: now.sealed]))
+
+        def nearest(queries: Floats, probes: int) -> Ids:
+            how = _FAISS.SearchParametersIVF(sel=selector, nprobe=probes)
+            return np.asarray(now.inverted.search(queries, k + 8, params=how)[1])
+
+        near = nearest(rows, now.inverted.nlist if allowed <= ROWS else now.inverted.nprobe)
+        short = np.flatnonzero(np.count_nonzero(near >= 0, axis=1) < min(k, allowed))
+        if len(short):
+            near[short] = nearest(rows[short], now.inverted.nlist)
         tail = np.flatnonzero(mask[now.sealed :]) + now.sealed
         return [np.concatenate([each[each >= 0], tail]) for each in near]
 

@@ -355,6 +355,7 @@ class SearchResult(Reply):
     examples: list[SearchQuery]
     negatives: list[SearchQuery]
     below_threshold: int
+    too_soon: int
     exact: bool
     explanation: str
 

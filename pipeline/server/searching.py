@@ -58,10 +58,12 @@ class SearchDesk:
         with self._lock:
             store.follow_model()
             found = (self._root / DATABASE).stat()
-            key = (found.st_dev, found.st_ino, store.model_id, None if config is None else config.search)
+            calibration = store.calibration  # which a run that is started may replace
+            search = None if config is None else config.search
+            key = (found.st_dev, found.st_ino, store.model_id, search, calibration.to_dict())
             if self._searcher is None or self._searcher[0] != key:
                 rules = search_rules(config, SearchOptions())
-                self._searcher = key, Searcher(store, store.calibration, rules=rules)
+                self._searcher = key, Searcher(store, calibration, rules=rules)
             shared = self._searcher[1]
         return shared.at_this_moment(store, rules=search_rules(config, options))
 

@@ -1,7 +1,7 @@
 """One connection to a live stream, read in a thread of its own so that nothing can block whoever wants the frames.
 
 FFmpeg is asked to give up after the timeouts; where it does not (a name server or a device that hangs), the connection
-is abandoned, and ends by itself once FFmpeg comes back.
+is abandoned, and ends by itself once FFmpeg comes back; see ``LiveSource`` for one that never does.
 """
 
 import logging
@@ -154,12 +154,18 @@ class Connection:
     def __exit__(self, *exception: object) -> None:
         self.release()
 
-    def release(self) -> None:
-        """Nobody wants more, and nobody decodes any more."""
+    def release(self) -> int:
+        """Nobody wants more, and nobody decodes any more.
+
+        Returns:
+            Packets that had come, and that nobody took.
+        """
         self._released.set()
         with self._changed:
+            left = len(self._received)
             self._received.clear()
             self._changed.notify_all()
+        return left
 
     def wake(self) -> None:
         """Let ``take`` return at once."""

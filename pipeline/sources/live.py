@@ -3,10 +3,12 @@
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from threading import Event
+from threading import Event, Thread
 
 import av
 from av.video.frame import PictureType, VideoFrame
@@ -23,6 +25,8 @@ from reid.modality import Modality
 
 logger = logging.getLogger(__name__)
 
+_HUNG_SECONDS = 60.0  # beyond all timeouts, after which a connection that has not ended is left to hang
+_MOST_HUNG = 3  # connections of a camera; then one must end first
 _GRACE_SECONDS = 1.0  # that FFmpeg has, on top of a timeout, to give up by itself
 _STALLED_SHARE = 0.3  # of stall_seconds without a frame, after which the source is called stalled
 _LOOK_SECONDS = 0.25  # between two looks at the clock while nothing comes
@@ -52,6 +56,7 @@ class LiveSource:
         self._settings = settings or StreamSettings()
         self._closed = Event()
         self._connection: Connection | None = None
+        self._hung: list[Thread] = []
         self._random = random.Random(camera_id)  # noqa: S311 (only spreads the cameras' attempts)
 
     def __repr__(self) -> str:
@@ -89,7 +94,7 @@ class LiveSource:
                 failures = 1 if came else failures + 1
                 self._tell(_as_source_error(error), account, came=came)
                 self._closed.wait(self._wait_seconds(failures))
-            self._wait_for_the_abandoned()
+            self._wait_for_the_abandoned(account)
         account.enter(SourceState.ENDED)
 
     @property
@@ -108,11 +113,34 @@ class LiveSource:
         self._connection = Connection(self._source, self._settings, raw=raw, name=self.camera_id)
         return self._connection
 
-    def _wait_for_the_abandoned(self) -> None:
-        """Only one connection of a camera is ever open: one that hangs in the system is waited for."""
-        while (connection := self._connection) is not None and connection.thread.is_alive():
-            if self._closed.wait(0.02):
+    def _wait_for_the_abandoned(self, account: SourceAccount) -> None:
+        """Only one connection of a camera is open, so one that hangs in the system is waited for; but not for ever.
+
+        A driver may never come back. Then another is made beside it, as long as only a few hang.
+        """
+        if self._connection is None:
+            return
+        thread, is_news = self._connection.thread, True
+        end = time.monotonic() + max(self._settings.timeout_seconds, self._settings.stall_seconds) + _HUNG_SECONDS
+        while thread.is_alive() and not self._closed.wait(0.02):
+            if time.monotonic() < end:
+                continue
+            hung = [each for each in self._hung if each.is_alive()]
+            if is_news:
+                is_news = False
+                self._tell_hung(len(hung) + 1, account)
+            if len(hung) + 1 < _MOST_HUNG:
+                self._hung = [*hung, thread]
                 return
+
+    def _tell_hung(self, count: int, account: SourceAccount) -> None:
+        what = "one more is made" if count < _MOST_HUNG else "none is made until one of them ends"
+        message = (
+            f"{self._where}: {count} of at most {_MOST_HUNG} connections do not end, for a driver, a name server or a "
+            f"disk does not answer; {what}"
+        )
+        account.trouble(message, ErrorCode.STREAM_HUNG)
+        logger.error("%s [%s]", message, ErrorCode.STREAM_HUNG)
 
     def _wait_seconds(self, failures: int) -> float:
         """Doubles with every failure up to the cap; up to a half less, so that cameras do not come back in step."""
@@ -183,6 +211,9 @@ class _Reader:
         self._last_arrival: Arrival | None = None
         self._resolution_wh: tuple[int, int] | None = None  # of this connection; None before its first frame
         self._coloured = 0
+        self._pictures: deque[VideoFrame] = deque()  # decoded, and not given out yet
+        self._last: Received | None = None  # that was given to the decoder, as long as that may hold pictures
+        self._waiting_since = 0.0
         self._losses = Losses()
         self._losses_told = _Seldom()
         self._doubted = False
@@ -198,20 +229,61 @@ class _Reader:
         self._capture.restart()
         self._losses.restart()
         self._resolution_wh, self._coloured = None, 0
-        waiting_since = time.monotonic()
-        while not self._closed.is_set():
-            self._check_patience(time.monotonic() - waiting_since)
-            received = connection.take(seconds=_LOOK_SECONDS, unless=self._closed)
-            if received is None:
-                continue
-            self._count_lost(connection.lost())
-            for picture in self._decoded(received):
-                waiting_since = time.monotonic()
-                if frame := self._frame(picture, received):
-                    self._account.enter(SourceState.RUNNING)
-                    self._account.give()
-                    yield frame
-                    waiting_since = time.monotonic()
+        self._waiting_since = time.monotonic()
+        self._last = None
+        try:
+            for received in self._packets(connection):
+                yield from self._frames(received)
+        finally:
+            self._count_rest(connection)
+
+    def _packets(self, connection: Connection) -> Iterator[Received]:
+        """Those that are decoded until the source is closed; the last once more, for what the decoder still holds."""
+        try:
+            while not self._closed.is_set():
+                self._check_patience(time.monotonic() - self._waiting_since)
+                received = connection.take(seconds=_LOOK_SECONDS, unless=self._closed)
+                if received is not None:
+                    self._count_lost("decoder_behind", connection.lost())
+                    self._last = received
+                    self._pictures.extend(self._decoded(received))
+                    yield received
+        except SourceError:
+            if (last := self._last) is not None:
+                self._drain()
+                yield last
+            raise
+
+    def _drain(self) -> None:
+        """Take from the decoder what it still holds: of a stream with B-frames, some of the last pictures."""
+        last, self._last = self._last, None
+        if last is not None:
+            with suppress(av.error.FFmpegError):  # one that could decode nothing holds nothing
+                self._pictures.extend(last.stream.decode(None))
+
+    def _frames(self, received: Received) -> Iterator[Frame]:
+        """Of the pictures that are decoded."""
+        while self._pictures and not self._closed.is_set():
+            self._waiting_since = time.monotonic()
+            try:
+                frame = self._frame(self._pictures.popleft(), received)
+            except SourceError:
+                raise
+            except Exception:
+                self._skip("unreadable")
+                raise
+            if frame:
+                self._account.enter(SourceState.RUNNING)
+                self._account.give()
+                yield frame
+                self._waiting_since = time.monotonic()
+
+    def _count_rest(self, connection: Connection) -> None:
+        """What came and is not given out, for its connection did not end by itself."""
+        self._drain()
+        self._count_lost("decoder_behind", connection.lost())
+        self._count_lost("connection_ended", len(self._pictures) + connection.release())
+        self._pictures.clear()
 
     def _check_patience(self, idle: float) -> None:
         settings = self._settings
@@ -223,10 +295,13 @@ class _Reader:
         elif idle > _STALLED_SHARE * settings.stall_seconds:
             self._account.enter(SourceState.STALLED)
 
-    def _count_lost(self, packets: int) -> None:
-        for _ in range(packets):
+    def _count_lost(self, cause: str, count: int) -> None:
+        for _ in range(count):
             self._index += 1
-            self._account.skip("decoder_behind", f"frame {self._index}")
+            self._skip(cause)
+
+    def _skip(self, cause: str) -> None:
+        self._account.skip(cause, f"frame {self._index}")
 
     def _decoded(self, received: Received) -> list[VideoFrame]:
         received.packet.opaque = received.number, received.arrival, _sender_seconds(received)
@@ -237,8 +312,7 @@ class _Reader:
         except av.error.DecoderNotFoundError:
             raise SourceError("no decoder for its codec", ErrorCode.STREAM_CODEC_UNSUPPORTED) from None
         except av.error.FFmpegError:
-            self._index += 1
-            self._account.skip("damaged", f"frame {self._index}")
+            self._count_lost("damaged", 1)
             self._losses.note(received.number)
             return []
 
@@ -261,10 +335,9 @@ class _Reader:
             picture.opaque if isinstance(picture.opaque, tuple) else (received.number, received.arrival, None)
         )
         if self._is_damaged(picture, number, arrival):
-            self._account.skip("damaged", f"frame {self._index}")
+            self._skip("damaged")
             return None
         if not self._is_usable(picture):
-            self._account.skip("false_colour", f"frame {self._index}")
             return None
         ticks = _ticks(picture, has_times=received.has_times)
         if ticks is None and received.begins_at_zero and self._resolution_wh is None:
@@ -272,7 +345,7 @@ class _Reader:
         elapsed = arrival.monotonic - self._last_arrival.monotonic if self._last_arrival else None
         pts_seconds = self._presentation.advance(ticks, elapsed=elapsed)
         if pts_seconds is None:
-            self._account.skip("time_not_increasing", f"frame {self._index}")
+            self._skip("time_not_increasing")
             return None
         self._last_arrival = arrival
         captured_at, time_source = self._capture.stamp(
@@ -294,17 +367,30 @@ class _Reader:
         return frame
 
     def _is_usable(self, picture: VideoFrame) -> bool:
-        """Whether a picture has no palette; of some in a row that have, the last ends the connection."""
-        resolution_wh = picture.width, picture.height
-        if self._resolution_wh is None:
-            check_size(self._camera.camera_id, self._camera.shown, resolution_wh)
-        elif resolution_wh != self._resolution_wh:
-            raise SourceError(f"its resolution changed to {picture.width}x{picture.height}", ErrorCode.STREAM_CLOSED)
+        """Whether a picture is of the size of the others and has no palette; else it is counted.
+
+        Another size ends the connection, and so does the last of some in a row that have a palette.
+        """
+        self._check_resolution((picture.width, picture.height))
         is_coloured = self._camera.modality is Modality.THERMAL and is_false_colour(picture)
         self._coloured = self._coloured + 1 if is_coloured else 0
+        if is_coloured:
+            self._skip("false_colour")
         if self._coloured >= _COLOURED_PICTURES:
             raise SourceError(FALSE_COLOUR_ADVICE, ErrorCode.FALSE_COLOUR)
         return not is_coloured
+
+    def _check_resolution(self, resolution_wh: tuple[int, int]) -> None:
+        if self._resolution_wh is None:
+            try:
+                check_size(self._camera.camera_id, self._camera.shown, resolution_wh)
+            except SourceError:
+                self._skip("too_small")
+                raise
+        elif resolution_wh != self._resolution_wh:
+            self._skip("resolution_changed")
+            width, height = resolution_wh
+            raise SourceError(f"its resolution changed to {width}x{height}", ErrorCode.STREAM_CLOSED)
 
     def _begin(self, frame: Frame, picture: VideoFrame, stream: VideoStream) -> None:
         """The first frame of a connection says what the stream is."""

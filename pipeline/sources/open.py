@@ -21,7 +21,7 @@ def open_source(camera_id: str, camera: CameraConfig) -> Source:
     Nothing is read yet: call ``probe`` for errors of the content.
 
     Raises:
-        SourceError: When no such file is there, or the URL is of an unknown kind.
+        SourceError: When no such file is there, none can be there, or the URL is of an unknown kind.
     """
     uri = camera.source.removeprefix("file://")
     if camera.live:
@@ -41,11 +41,15 @@ def open_source(camera_id: str, camera: CameraConfig) -> Source:
         )
     zone = ZoneInfo(camera.start_timezone)
     pattern = StartPattern(camera.start_pattern, zone) if camera.start_pattern else None
-    if path.is_dir() or path.suffix.lower() in SUFFIXES or (is_glob(uri) and not path.exists()):
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as error:  # such as a name that is too long for one
+        raise SourceError(f"camera {camera_id}: {uri}: {error.strerror}", ErrorCode.RECORDING_UNREADABLE) from error
+    if is_folder or path.suffix.lower() in SUFFIXES or (is_glob(uri) and not is_there):
         return ImageSource(
             camera_id, uri, camera.modality, timing=SequenceTiming(camera.fps, camera.start, pattern, zone)
         )
-    if not path.exists():
+    if not is_there:
         raise SourceError(
             f"camera {camera_id}: {uri}: no such file or folder (relative to {Path.cwd()})",
             ErrorCode.RECORDING_NOT_FOUND,

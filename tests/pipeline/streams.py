@@ -1,5 +1,6 @@
 """Live cameras for the tests: a real RTSP server where this machine has one, and servers that misbehave."""
 
+import io
 import os
 import socket
 import threading
@@ -7,11 +8,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, cast
 
+import av
 import cv2
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from pipeline.frame import Frame
@@ -134,6 +139,42 @@ def tcp_server(answer: Callable[[socket.socket], object]) -> Iterator[int]:
         listener.close()
         for client in clients:
             client.close()
+
+
+def transport_stream(frames: int, *, sizes: Sequence[tuple[int, int]], bframes: int) -> bytes:
+    """``numbered`` ones as H.264 in MPEG-TS, the same number of each size in turn."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height = sizes[0]
+        each = frames // len(sizes)
+        for part, (width, height) in enumerate(sizes):
+            coder = cast("Any", av.CodecContext.create("libx264", "w"))
+            coder.width, coder.height, coder.pix_fmt, coder.time_base = width, height, "yuv420p", Fraction(1, FPS)
+            coder.options = {"x264-params": f"keyint=5:bframes={bframes}:b-adapt=0:repeat-headers=1:annexb=1"}
+            pictures = [
+                VideoFrame.from_ndarray(numbered(number, width=width, height=height), format="rgb24")
+                for number in range(part * each, (part + 1) * each)
+            ]
+            for number, picture in enumerate(pictures):
+                picture.pts, picture.time_base = part * each + number, coder.time_base
+            for packet in [packet for picture in [*pictures, None] for packet in coder.encode(picture)]:
+                packet.stream = stream
+                container.mux(packet)
+    return file.getvalue()
+
+
+@contextmanager
+def stream_server(data: bytes) -> Iterator[int]:
+    """Sends each client the same over HTTP, and hangs up."""
+
+    def answer(client: socket.socket) -> None:
+        client.recv(4096)
+        client.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: video/mp2t\r\n\r\n" + data)
+        client.close()
+
+    with tcp_server(answer) as port:
+        yield port
 
 
 @contextmanager

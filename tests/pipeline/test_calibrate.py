@@ -6,14 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.audit import Actor
+from pipeline.audit import Actor, Audit
 from pipeline.calibrate import LEAST_PAIRS, calibrate
 from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.persons import Persons
-from reid.calibration import Calibration
+from pipeline.recovery import open_store as opened_by_a_run
+from pipeline.store import IDENTITY, Store
+from reid.calibration import Calibration, Curve
 from reid.modality import Modality
-from tests.pipeline.factories import CALIBRATION, DIMENSION, open_store, sighting_of, tracklet_of, unit
+from tests.pipeline.factories import CALIBRATION, DIMENSION, MODEL, open_store, sighting_of, tracklet_of, unit
+from tests.pipeline.recordings import write_video, write_weights
 
 RGB, NIR = Modality.RGB, Modality.NIR
 OPERATOR = Actor("ann")
@@ -45,6 +48,30 @@ def test_a_pair_with_enough_confirmed_links_gets_a_curve_and_the_others_keep_the
     assert made.curve(RGB, NIR).strangers
 
 
+def test_what_paired_cameras_confirmed_gives_a_curve_without_any_operator(tmp_path: Path) -> None:
+    """Two people at a time before a pair of cameras: each is like the other camera's picture, and not like theirs."""
+    rng = np.random.default_rng(0)
+    lines = []
+    with open_store(tmp_path) as store:
+        for n in range(1, 2 * LEAST_PAIRS + 1):
+            vector = np.eye(DIMENSION)[n % 4] + rng.normal(0, 0.3, DIMENSION)
+            for camera, modality in (("gate", RGB), ("lens", Modality.THERMAL)):
+                tracklet = tracklet_of(f"{camera}-{n}", modality=modality, at=20 * (n // 2))
+                noisy = unit(*(vector + rng.normal(0, 0.2, DIMENSION)))
+                store.add(sighting_of(tracklet, person=n, vector=noisy))
+            lines.append(json.dumps({"pair": "p", "tracklets": [f"gate-{n}", f"lens-{n}"], "frames": 9}) + "\n")
+        gone = json.dumps({"pair": "p", "tracklets": ["gate-1", "gate-erased"], "frames": 9}) + "\n"
+        (tmp_path / "pairs.jsonl").write_text("".join(lines) + gone + '{"pair": "p", "trackl')
+        Persons(store).reject("gate-9", "lens-9", OPERATOR)
+        made, report = calibrate(store)
+    across = report[RGB, Modality.THERMAL]
+    assert across.same == 2 * LEAST_PAIRS - 1, "all but the one that an operator rejected"
+    assert across.different == 2 * 19 + 1, "19 times two at once, both ways, and that one"
+    assert across.after is not None
+    assert made.curve(RGB, Modality.THERMAL) != CALIBRATION.curve(RGB, Modality.THERMAL)
+    assert (report[RGB, RGB].same, report[RGB, RGB].after) == (0, None)
+
+
 def test_too_little_is_no_calibration_and_says_how_much_there_is(tmp_path: Path) -> None:
     fill(tmp_path, 3)
     with open_store(tmp_path) as store, pytest.raises(UsageError, match=r"20 pairs .* \(the best has 3\)"):
@@ -58,3 +85,40 @@ def test_the_command_writes_a_file_that_reid_calibration_takes(
     assert main(["calibrate", "--gallery", str(tmp_path / "run"), "--output", str(tmp_path / "site.json"), "-q"]) == 0
     assert "nir-rgb" in capsys.readouterr().out
     assert set(Calibration.from_dict(json.loads((tmp_path / "site.json").read_text()))) == set(CALIBRATION)
+
+
+def test_a_calibration_that_the_config_names_is_the_gallery_s_from_the_next_run_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_video(tmp_path / "gate.mp4")
+    write_weights(tmp_path / "mini.safetensors")
+    arguments = [
+        "run", "--source", f"gate={tmp_path}/gate.mp4,start=2026-07-01T14:00:00Z",
+        "--set", f"reid.weights={tmp_path}/mini.safetensors", "--output", str(tmp_path / "run"),
+        "--set", "output.video=false", "--set", "output.contact_sheet=false", "--no-progress", "-q",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    (tmp_path / "site.json").write_text(json.dumps(Calibration({(RGB, RGB): Curve(2.0, -7.0)}).to_dict()))
+    again = [*arguments, "--append", "--set", f"reid.calibration={tmp_path}/site.json"]
+    assert main(again) == 0
+    with Store.read(tmp_path / "run") as store:
+        assert store.calibration.curve(RGB, RGB) == Curve(2.0, -7.0)
+        assert store.calibration.curve(RGB, NIR) == Curve(20.0, -15.0), "of which the site has none keeps its own"
+        first, second = (each.tracklet_id for each in store.tracklets())
+        said = [(row.actor, row.details) for row in Audit(store).rows() if row.action == "calibrate"]
+        assert said == [("program", {"changed": ["rgb-rgb"]})]
+    kept = json.loads(json.loads((tmp_path / "run" / IDENTITY).read_text())["calibration"])
+    assert kept["pairs"]["rgb-rgb"]["slope"] == 2.0
+    capsys.readouterr()
+    assert main(["search", first, "--gallery", str(tmp_path / "run"), "--include-own", "--json"]) == 0
+    found = {each["tracklet_id"]: each for each in json.loads(capsys.readouterr().out)["answers"]}
+    assert found[second]["probability"] == pytest.approx(1 / (1 + np.exp(7 - 2)), abs=1e-3)
+
+
+def test_a_gallery_s_calibration_is_replaced_only_by_another_one(tmp_path: Path) -> None:
+    for _ in range(2):
+        opened_by_a_run(tmp_path, model_id=MODEL, dimension=DIMENSION, calibration=CALIBRATION).close()
+    fewer = Calibration({(RGB, RGB): CALIBRATION.curve(RGB, RGB)})
+    with opened_by_a_run(tmp_path, model_id=MODEL, dimension=DIMENSION, calibration=fewer) as store:
+        assert Audit(store).rows() == []
+        assert store.calibration.to_dict() == CALIBRATION.to_dict()

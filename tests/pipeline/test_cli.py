@@ -27,6 +27,10 @@ import pipeline.run
 from pipeline.cli import _PlainProgress, main
 from pipeline.config import from_sources
 from pipeline.drawing import CORRECT
+from pipeline.run import RunOptions, run
+from pipeline.store import Store
+from reid.calibration import Calibration, Curve
+from reid.modality import Modality
 from tests.pipeline.factories import open_store, sighting_of, tracklet_of
 from tests.pipeline.onnx_file import write_constant_model
 from tests.pipeline.recordings import write_thermal, write_video, write_weights
@@ -280,6 +284,51 @@ def test_a_camera_that_changed_its_modality_is_refused(
     changed = [each.replace("gate.mp4,", "gate.mp4,modality=nir,") for each in run_arguments(site, output, "--append")]
     assert main([*changed, "--no-video", "--quiet"]) == 2
     assert "the gallery knows this camera as rgb" in capsys.readouterr().err
+
+
+def test_a_modality_that_the_weights_have_no_curves_for_is_refused_before_anything_is_written(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_weights(tmp_path / "mini.safetensors")
+    curves = Calibration({(Modality.RGB, Modality.RGB): Curve(20.0, -15.0)})
+    (tmp_path / "mini.calibration.json").write_text(json.dumps(curves.to_dict()))
+    output, thermal = tmp_path / "out", tmp_path / "dock"
+    write_thermal(thermal, frames=3)
+    words = [
+        "run", "--source", f"gate={site}/gate.mp4", "--set", f"reid.weights={tmp_path}/mini.safetensors",
+        "--output", str(output), "--no-video", "--quiet", "--max-frames", "3",
+    ]  # fmt: skip
+    dock = ["--source", f"dock={thermal}/*.png,modality=thermal"]
+    assert main([*words, *dock]) == 2
+    assert "rgb-thermal, thermal-thermal" in capsys.readouterr().err
+    assert not output.exists()
+    assert main(words) == 0
+    (tmp_path / "mini.calibration.json").unlink()
+    assert main([*words, *dock, "--append"]) == 0
+    with Store.read(output) as store:
+        assert len(list(store.calibration)) == 6
+
+
+def test_a_new_config_with_a_modality_without_curves_is_refused_and_the_run_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_video(tmp_path / "gate.mp4", frames=12)
+    write_weights(tmp_path / "mini.safetensors")
+    (tmp_path / "mini.calibration.json").write_text(
+        json.dumps(Calibration({(Modality.RGB, Modality.RGB): Curve(20.0, -15.0)}).to_dict())
+    )
+    write_thermal(tmp_path / "dock", frames=3)
+    gate, dock = f"gate={tmp_path}/gate.mp4", f"dock={tmp_path}/dock/*.png,modality=thermal"
+    more = [
+        f"reid.weights={tmp_path}/mini.safetensors", f"output.root={tmp_path}/out", "output.video=false",
+        "output.contact_sheet=false",
+    ]  # fmt: skip
+    new = [from_sources([gate, dock], overrides=more)]
+    options = RunOptions(new_config=lambda: new.pop() if new else None)
+    report = run(from_sources([gate], overrides=more), options)
+    assert (new, report["ended"]) == ([], "done")
+    assert list(report["cameras"]) == ["gate"]
+    assert "rgb-thermal, thermal-thermal" in caplog.text
 
 
 def test_an_impossible_date_and_an_unknown_device_are_named(

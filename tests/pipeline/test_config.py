@@ -219,6 +219,11 @@ def test_a_rate_of_a_video_file_is_refused_and_one_of_images_is_not(tmp_path: Pa
         assert load(write(tmp_path, text.replace("a.mp4", f"'{path}'"))).cameras["gate"].fps == 5
 
 
+def test_a_source_that_the_system_refuses_is_an_error_of_its_line(tmp_path: Path) -> None:
+    text = SMALLEST.replace("modality: rgb", "modality: rgb, fps: 5").replace("a.mp4", "a" * 300)
+    assert errors_of(tmp_path, text) == [f"site.yaml:3: cameras.gate.source: {'a' * 300}: File name too long"]
+
+
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     lines = errors_of(tmp_path, "version: 1\ncameras:\n  gate:\n    source: 3\n    modality: ir\nsite: {nam: x}\n")
     assert lines == [

@@ -16,6 +16,8 @@ from pipeline.reconcile import reconcile
 from pipeline.recovery import maintain
 from pipeline.run import _remove_results
 from pipeline.store import Store, TrackletFilter
+from reid.calibration import Calibration, Curve
+from reid.modality import Modality
 from tests.pipeline.factories import sighting_of
 from tests.pipeline.full_disk import fill_to_the_brim, large, mounted
 from tests.pipeline.recordings import write_thermal, write_video, write_weights
@@ -170,11 +172,19 @@ def test_a_site_may_ask_why(typed: Commands, gallery: Path) -> None:
     ]:  # fmt: skip
         typed(*words, code=2, group=group)
         assert "this site asks why" in typed.err
+    typed("gallery", "reindex", "--weights", "xreid-tiny", "--device", "cpu", code=2)
+    assert "this site asks why" in typed.err
+    typed("case", "open", "C-1", code=2)
+    assert "--title TEXT" in typed.err
+    assert typed("case", "list") == []
     assert typed("audit", "show") == []
     typed("case", "open", "C-1", "--title", "lost child")
     typed("search", query, "--case", "C-1", group=1)
     typed("search", query, "--case", "C-2", group=1, code=2)
-    assert [row["case_id"] for row in typed("audit", "show")] == [None, "C-1"]
+    typed("case", "hold", "C-1", "--tracklet", query)
+    typed("case", "release", "C-1", "--tracklet", query)
+    typed("case", "close", "C-1")
+    assert [row["case_id"] for row in typed("audit", "show")] == [None, *["C-1"] * 4]
 
 
 def test_erase_says_what_would_go_then_takes_it_but_not_from_a_case(typed: Commands, gallery: Path) -> None:
@@ -274,6 +284,13 @@ def test_another_model_is_refused_and_reindexing_takes_it(typed: Commands, galle
     assert (answer["before"], answer["model_id"]) == (before, typed("gallery", "stats")["model"])
     assert answer["model_id"] != before
     assert typed("gallery", "verify")["differences"] == []
+    own = gallery / "own.json"
+    own.write_text(json.dumps(Calibration({(Modality.RGB, Modality.RGB): Curve(2.0, -7.0)}).to_dict()))
+    for more in (["--calibration", str(own)], []):  # the same model again keeps the curves of this site
+        typed("gallery", "reindex", "--weights", "xreid-tiny", "--device", "cpu", *more)
+        with Store.read(gallery) as store:
+            assert store.calibration.curve(Modality.RGB, Modality.RGB) == Curve(2.0, -7.0)
+            assert len(list(store.calibration)) == 6
     code = main([
         "run", "--source", f"gate={site}/gate.mp4", "--set", f"reid.weights={site}/mini.safetensors",
         "--output", str(gallery), "--append", "--no-progress",

@@ -189,7 +189,10 @@ def test_what_an_operator_decided_is_never_undone() -> None:
     who = taken_too_early()
     who.pin(["gate-C", "gate-A"])
     assert looked_back(who) == {}  # C stays, and draws nobody: together with A it is not alike enough to D and E
-    who.unpin(["gate-C", "gate-A"])
+    who = taken_too_early()
+    who.keep_confirmed(["gate-C", "gate-A"])
+    assert looked_back(who) == {}
+    who.keep_confirmed([])  # taken back
     assert looked_back(who) == {"gate-C": 2}
     who = taken_too_early()
     who.pin(["gate-C"])

@@ -3,7 +3,8 @@
 import csv
 import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from pipeline.errors import UsageError
 from pipeline.event_files import EXAMPLES, append_whole
 from pipeline.frame import Frame
 from pipeline.pairs import Example, Pair, Pairs, PairSettings, draft_of_pairs
-from pipeline.skew import Motion, fit
+from pipeline.skew import ClockFit, Motion, fit
 from pipeline.tracklets import RejectedTracklet, Tracklet, TrackletBuilder, TrackletRules
 from reid.modality import Modality
 from tests.pipeline.paired import FPS, WIDTH, Walker, film, walkers
@@ -70,6 +71,51 @@ def test_a_camera_that_sees_the_front_of_people_better_is_not_taken_for_one_whos
     found = fit(day, night)
     assert found is not None
     assert found.skew_seconds == pytest.approx(0.3, abs=0.01)
+
+
+def test_nobody_waits_for_the_clocks_of_live_cameras(tmp_path: Path) -> None:
+    jobs: list[tuple[Callable[[], ClockFit | None], Future[ClockFit | None]]] = []
+
+    def aside(job: Callable[[], ClockFit | None]) -> Future[ClockFit | None]:
+        jobs.append((job, Future()))
+        return jobs[-1][1]
+
+    pairs = Pairs({"gate": SETTINGS}, tmp_path, aside=aside, live={"night"})
+    seen = [frame for _, frame in frames(walkers(45), seconds=45, skew=0.3, drift=0.0)]
+    for frame in seen[:-6]:
+        pairs.see(frame, [])
+    ((job, found),) = jobs  # while the first is not ready no second one is begun
+    assert pairs.report()["gate"]["skew_ms"] is None
+    found.set_result(job())
+    assert found.result() is None  # it looks at what there was when it was begun: a single frame
+    for frame in seen[-6:-2]:
+        pairs.see(frame, [])
+    _, (job, found) = jobs
+    found.set_result(job())
+    for frame in seen[-2:]:
+        pairs.see(frame, [])
+    assert pairs.report()["gate"]["skew_ms"] is not None
+
+
+def test_a_pair_of_recordings_is_the_same_each_time_for_it_compares_clocks_at_once(tmp_path: Path) -> None:
+    def aside(_: Callable[[], ClockFit | None]) -> Future[ClockFit | None]:
+        raise AssertionError("how much was seen meanwhile would be chance")
+
+    pairs = Pairs({"gate": SETTINGS}, tmp_path, aside=aside, live={"porch"})
+    for _, frame in frames([], seconds=2, skew=0.0, drift=0.0):
+        pairs.see(frame, [])
+
+
+def test_a_pair_goes_on_after_a_clock_was_set_back_by_hours() -> None:
+    pair = Pair("gate", SETTINGS)
+    still = [frame for _, frame in frames([], seconds=1, skew=0.0, drift=0.0)]
+    for second in range(200):
+        late = timedelta(seconds=second, hours=0 if second < 100 else -5)
+        for frame in still:
+            pair.see(replace(frame, captured_at=frame.captured_at + late, index=frame.index + 10 * second), [])
+    report = pair.report()
+    assert report["frames_unpaired"]["day"] == pytest.approx(80 * FPS, abs=2)  # not old enough when the clock was set
+    assert report["frames_paired"] == pytest.approx(40 * FPS, abs=2)
 
 
 def test_where_nobody_moves_nothing_is_claimed_of_the_clocks() -> None:

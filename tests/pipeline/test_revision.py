@@ -55,6 +55,17 @@ def test_a_link_that_an_operator_confirmed_meanwhile_is_not_revised(tmp_path: Pa
         assert person_of(store, "gate-C") == 1
 
 
+def test_a_link_whose_confirmation_was_taken_back_is_revised_without_a_restart(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        reviser = filled(store)
+        with Store.edit(tmp_path) as beside:
+            done = Persons(beside).confirm("gate-C", "gate-A", OPERATOR)
+            assert reviser.look_back(finally_=True) == 0
+            Persons(beside).undo(done.decision_id, OPERATOR)
+        assert reviser.look_back(finally_=True) == 1
+        assert person_of(store, "gate-C") == 2
+
+
 def test_a_rejected_pair_and_a_merged_person_stay_as_they_were_decided_after_a_restart_too(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         filled(store)

@@ -326,6 +326,8 @@ def test_answers_are_those_of_the_formula_computed_slowly(
     expected = slow_scores(crowd, positives, negatives, ways)
     best = sorted(expected, key=lambda name: -expected[name])[:7]
     assert [answer.tracklet_id for answer in result.answers] == best
+    undoubted = slow_scores(crowd, positives, negatives, Ways([]))
+    assert result.too_soon == len(set(sorted(undoubted, key=lambda name: -undoubted[name])[:7]) - set(best))
     for answer in result.answers:
         assert answer.probability == pytest.approx(1 / (1 + np.exp(-expected[answer.tracklet_id])), abs=1e-6)
     assert [each.description for each in result.examples] == positives[1:]
@@ -353,6 +355,22 @@ def test_whoever_came_too_soon_falls_back_with_the_reason_but_is_not_hidden(stor
     assert "lowered" not in first.why
 
 
+def test_whom_the_ways_put_out_of_the_top_k_is_counted_and_told(store: Store) -> None:
+    """Undoubted, yard-D comes first; with the ways it is behind both others."""
+    rules = SearchRules(ways=Ways([Way(("gate", "yard"), 2000, 3000)]))
+    for top_k, answers, out in (
+        (1, ["hall-E"], 1),
+        (2, ["hall-E", "gate-C"], 1),
+        (3, ["hall-E", "gate-C", "yard-D"], 0),
+    ):
+        wanted = SearchFilter(top_k=top_k)
+        assert "ways" not in Searcher(store, CALIBRATION).by_tracklet("gate-A", wanted).explanation
+        result = Searcher(store, CALIBRATION, rules=rules).by_tracklet("gate-A", wanted)
+        assert [each.tracklet_id for each in result.answers] == answers
+        assert result.too_soon == result.to_json()["too_soon"] == out
+        assert (f" {out} of the likeliest came too soon for the ways" in result.explanation) == (out > 0)
+
+
 def test_each_answer_says_what_its_cosine_is_worth_and_tells_the_time_of_the_site(store: Store) -> None:
     rules = SearchRules(zone=ZoneInfo("Europe/Berlin"))
     answer = Searcher(store, CALIBRATION, rules=rules).by_tracklet("gate-A").answers[0]
@@ -376,6 +394,18 @@ def test_a_false_match_rate_leaves_out_what_is_less_alike_and_counts_it(store: S
     assert "1 in " in result.answers[0].why
     with pytest.raises(UsageError, match=r"--fmr: .*cannot be told"):
         Searcher(store, told, rules=SearchRules(false_match_rate=1e-6)).by_tracklet("gate-A")
+
+
+def test_a_modality_that_the_calibration_does_not_know_is_left_out_and_counted(store: Store) -> None:
+    pairs = [(Modality.RGB, Modality.RGB), (Modality.RGB, Modality.NIR), (Modality.NIR, Modality.NIR)]
+    few = Calibration({pair: CALIBRATION.curve(*pair) for pair in pairs})
+    result = Searcher(store, few).by_tracklet("gate-A")
+    assert [answer.tracklet_id for answer in result.answers] == ["hall-E", "gate-C"]
+    assert "2 of 5 tracklets compared" in result.explanation
+    assert "1 by a calibration without this pair of modalities" in result.explanation
+    thermal = Searcher(store, few).by_tracklet("yard-D")
+    assert (thermal.answers, thermal.searched) == ((), 0)
+    assert "4 by a calibration without this pair of modalities" in thermal.explanation
 
 
 def test_re_ranking_changes_the_order_within_a_modality_only(crowd: Store) -> None:

@@ -2,12 +2,15 @@ import io
 import logging
 import socket
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -19,7 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ErrorCode, SourceError
 from pipeline.frame import Image, TimeSource
-from pipeline.sources import connection
+from pipeline.sources import connection, live
 from pipeline.sources.base import SourceState
 from pipeline.sources.connection import StreamSettings, device_attempts
 from pipeline.sources.live import LiveSource
@@ -35,7 +38,9 @@ from tests.pipeline.streams import (
     number_in,
     numbered,
     require_gstreamer,
+    stream_server,
     tcp_server,
+    transport_stream,
     watching,
 )
 
@@ -178,6 +183,92 @@ def test_who_does_not_keep_up_gets_the_newest_frames_and_is_told_what_was_left_o
     assert number_in(late.image) == number_in(first.image) + lost + 1
     assert source.account.decoded == 2
     assert source.account.state is SourceState.ENDED
+
+
+def test_where_the_resolution_changes_all_that_came_is_given_out_or_counted() -> None:
+    pictures = [numbered(number) for number in range(5)] + [numbered(number, height=112) for number in range(5, 20)]
+    with mjpeg_server(pictures, fps=100) as port:
+        source = LiveSource("gate", f"http://127.0.0.1:{port}/video.mjpg", Modality.RGB, settings=QUICK)
+        frames = iter(source)
+        given = [next(frames)]
+        time.sleep(1)  # all of them are there
+        given += islice(frames, 5)
+        source.close()
+        assert list(frames) == []
+    assert [number_in(frame.image) for frame in given] == [0, 1, 2, 3, 4, 0]  # the last is of the next connection
+    skipped = source.account.skipped
+    assert skipped["resolution_changed"] == 1
+    assert skipped["connection_ended"] >= 14
+    assert given[5].index == 20  # none is missing between
+
+
+def test_the_last_pictures_of_a_palette_are_counted() -> None:
+    coloured = numbered(2)
+    coloured[..., 0], coloured[..., 2] = 250, 10
+    with mjpeg_server([numbered(1), *[coloured] * 3], fps=20) as port:
+        source = LiveSource("gate", f"http://127.0.0.1:{port}/video.mjpg", Modality.THERMAL, settings=QUICK)
+        indices = [frame.index for frame in islice(source, 2)]  # one of each connection
+    assert indices == [0, 4]
+    assert source.account.error_code is ErrorCode.FALSE_COLOUR
+    assert source.account.skipped["false_colour"] == 3
+
+
+@pytest.mark.parametrize("sizes", [[(160, 96)], [(160, 96), (160, 112)]])
+def test_of_a_stream_with_b_frames_no_picture_stays_in_the_decoder(sizes: list[tuple[int, int]]) -> None:
+    with stream_server(transport_stream(24, sizes=sizes, bframes=2)) as port:
+        source = LiveSource("gate", f"http://127.0.0.1:{port}/video.ts", Modality.RGB, settings=QUICK)
+        frames = iter(source)
+        given = [next(frames)]
+        time.sleep(1)  # all of them are there
+        first = 24 // len(sizes)  # the others are of another size
+        given += islice(frames, first + 5)
+        source.close()
+        assert list(frames) == []
+    assert [number_in(frame.image) for frame in given] == [*range(first), *range(6)]
+    assert [frame.index for frame in given] == [*range(first), *range(24, 30)]
+    assert np.all(np.diff([frame.pts_seconds for frame in given]) > 0)
+    assert np.all(np.diff([frame.captured_at.timestamp() for frame in given]) > 0)
+    assert source.account.skipped["resolution_changed"] >= len(sizes) - 1
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[threading.Event]]:
+    """For the first three connections of a camera, a name server that answers once its event is set."""
+    ends: list[threading.Event] = []
+    resolve = socket.getaddrinfo
+
+    def wait(*arguments: Any) -> Any:
+        if threading.current_thread().name == "read-gate" and len(ends) < 3:
+            ends.append(threading.Event())
+            ends[-1].wait(30)
+        return resolve(*arguments)
+
+    monkeypatch.setattr(live, "_HUNG_SECONDS", 0.1)
+    monkeypatch.setattr(connection.socket, "getaddrinfo", wait)
+    yield ends
+    for end in ends:
+        end.set()
+
+
+HASTY = StreamSettings(timeout_seconds=0.2, stall_seconds=0.2, backoff_seconds=0.05, backoff_cap_seconds=0.05)
+
+
+def test_a_connection_that_never_ends_is_left_behind_but_not_many(
+    hanging: list[threading.Event], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_GRACE_SECONDS", 0.1)
+    with (
+        mjpeg_server([numbered(0)] * 100) as port,
+        watching(f"http://127.0.0.1:{port}/video.mjpg", settings=HASTY) as watch,
+    ):
+        account = watch.source.account
+        watch.until(lambda: "none is made until one of them ends" in (account.error or ""))
+        time.sleep(1)  # nobody makes a fourth
+        assert (len(hanging), account.failed_connects, account.connects) == (3, 3, 0)
+        assert (account.error_code, account.state) == (ErrorCode.STREAM_HUNG, SourceState.RECONNECTING)
+        assert len([each for each in caplog.messages if each.endswith("[STREAM_HUNG]")]) == 3
+        hanging[0].set()
+        watch.until(lambda: watch.frames)
 
 
 def test_http_refusals_have_codes() -> None:
@@ -532,8 +623,8 @@ def test_a_server_that_is_killed_twenty_times_is_back_each_time_and_the_others_l
         assert gate.source.account.decoded == len(gate.frames)
         for watch in rest:
             assert watch.source.account.connects == 1
+            assert not watch.source.account.skipped
     for watch in rest:
         assert len(watch.numbers) > 100
         assert set(np.diff(watch.numbers) % 50) == {1}
-        assert not watch.source.account.skipped
     assert np.all(np.diff([frame.pts_seconds for frame in gate.frames]) > 0)

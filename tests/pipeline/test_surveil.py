@@ -13,7 +13,7 @@ from pipeline.errors import ResourceError
 from pipeline.frame import Frame, Image, TimeSource
 from pipeline.identify import Sighting
 from pipeline.prefetch import Intake, Policy
-from pipeline.surveil import Found, Line, TrackedFrame, batched, surveil
+from pipeline.surveil import Found, Line, TrackedFrame, _Spine, batched, surveil
 from pipeline.tracklets import RejectedTracklet, Rejection, Tracklet, TrackletBuilder, TrackletRules
 from reid.modality import Modality
 from tests.pipeline.live import LiveCamera
@@ -287,6 +287,28 @@ def test_what_is_open_of_a_camera_that_has_ended_is_found_without_another_frame(
     for found in surveil(batches(), line, Notes()):
         seen += [(len(item.tracklet.frame_index), item.tracklet.camera_id) for item in found]
     assert seen[2:] == [(22, "gate")]
+
+
+def test_of_cameras_that_are_gone_everything_is_finished_and_nothing_remembered() -> None:
+    now = [0.0]
+    line = replace(make_line(["gate"], live=True), clock=lambda: now[0])
+    spine = _Spine(line, Notes())
+    for number in range(20):
+        guest, other = f"guest_{number}", make_line([f"guest_{number}"])
+        line.trackers.update(other.trackers)
+        line.builders.update(other.builders)
+        line.live.add(guest)  # type: ignore[attr-defined]
+        for n in range(9):
+            list(spine.track([frame("gate", 10 * number + n), frame(guest, n)]))
+        line.gone.add(guest)
+        finished = [each for part in spine.track([frame(guest, 9)]) for each in part]  # taken before anybody knew
+        assert sum(len(each.frame_index) for each in finished if isinstance(each, Tracklet)) == 9
+        now[0] += 1.0
+    for known in (line.trackers, line.builders, spine.last_pts, spine.heard_at):
+        assert list(known) == ["gate"]
+    assert isinstance(line.detector, OnePerson)
+    assert line.detector.forgotten == [f"guest_{number}" for number in range(20)]
+    assert not line.gone
 
 
 @pytest.mark.parametrize("together", [True, False])

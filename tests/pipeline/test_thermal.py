@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,35 @@ def test_a_gain_that_is_switched_gets_new_limits_once() -> None:
         shown = window.eight_bit(image, pts_seconds=number / 10)
     assert window.refits == 1
     assert np.ptp(shown.astype(int)) > 60
+
+
+@pytest.mark.parametrize("modality", [Modality.THERMAL, Modality.NIR])
+def test_a_camera_that_begins_again_is_seen_and_followed_as_before(modality: Modality) -> None:
+    """As by a new config: its window stays (or has seen one frame of the batch in hand), and its times start at 0."""
+    windows = Windows({"roof": ThermalWindow()})
+    for second in (7999, 8000, *range(0, 1600, 4)):
+        image = (SCENE + np.uint16(3000) if second >= 7999 else SCENE) + np.uint16(second % 7999)
+        frame = frame_of(image, 0, camera_id="roof", modality=modality)
+        shown = windows.gray8(replace(frame, pts_seconds=float(second)))
+        assert np.mean((shown == 0) | (shown == 255)) < 0.05
+        assert np.ptp(shown.astype(int)) > 60
+    assert np.all(np.isfinite(windows["roof"].limits or np.nan))
+    assert windows["roof"].refits == 0
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_polarity_of_a_camera_that_begins_again_is_found_by_what_it_shows_then(turned: bool) -> None:
+    window = ThermalWindow(polarity=Polarity.AUTO)
+    other_way = [walker(number) if turned else ~walker(number) for number in range(60, 75)]
+    frames = [(8000 + number / 10, image) for number, image in enumerate(other_way)]  # too few for a verdict
+    frames += [(number / 10, ~walker(number) if turned else walker(number)) for number in range(150)]
+    for at, (seconds, image) in enumerate(frames):
+        shown = window.eight_bit(image, pts_seconds=seconds)
+        if at <= len(other_way) + 3:
+            assert window.polarity is Polarity.AUTO
+    assert window.polarity is (Polarity.BLACK_HOT if turned else Polarity.WHITE_HOT)
+    assert np.all(np.isfinite(window.limits or np.nan))
+    assert shown[70, 2 * (149 % 90) - 13] > np.median(shown) + 30
 
 
 def walker(number: int, *, size: tuple[int, int] = (120, 160)) -> NDArray[np.uint16]:

@@ -278,6 +278,23 @@ def test_beyond_the_stated_size_an_inverted_file_answers_and_says_so() -> None:
     assert (gallery.vectors([7, 20_007]) == vectors[7]).all()
 
 
+def test_an_inverted_file_finds_k_whenever_k_are_allowed() -> None:
+    rng = np.random.default_rng(9)
+    people = unit(rng, 300, 16)
+    vectors = people[np.arange(9_000) % 300] + rng.normal(size=(9_000, 16)) * 0.02
+    vectors = halved(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    gallery, exact = Gallery(16, approximation=Approximation(beyond=8_000, probes=0.02)), Gallery(16)
+    for each in (gallery, exact):
+        each.add(np.arange(9_000), vectors)
+    assert not gallery.is_exact
+    queries = vectors[:20]
+    few = rng.choice(9_000, 12, replace=False)  # of other people: in lists that are far from the queries
+    assert gallery.search(queries, 10, few)[0].tolist() == exact.search(queries, 10, few)[0].tolist()
+    assert (gallery.search(queries, 15, few)[0][:, 12:] == -1).all()
+    many = np.arange(0, 9_000, 2)  # the nearest lists have some hundreds of them
+    assert (gallery.search(queries, 4_000, many)[0] >= 0).all()
+
+
 @pytest.mark.parametrize(("beyond", "probes"), [(0, 0.1), (5, 0.0), (5, 1.5)])
 def test_an_approximation_that_makes_no_sense_is_refused(beyond: int, probes: float) -> None:
     with pytest.raises(ValueError, match="must be"):

@@ -230,5 +230,8 @@ function nothing(result, change) {
           `${result.below_threshold} of the nearest are less alike than the chosen share of strangers asks for.`,
         )
       : null,
+    result.too_soon
+      ? h("p", {}, `${result.too_soon} of the likeliest came too soon for the ways between the cameras.`)
+      : null,
   );
 }
