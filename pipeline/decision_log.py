@@ -5,8 +5,9 @@ anew; so an erasure writes the file again without them.
 """
 
 import json
+import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.event_files import exclusive, last_number
 from pipeline.store import Store
 
 DECISIONS_COPY = "decisions.jsonl"
+_QUOTED = re.compile(rb'"([A-Za-z0-9_.-]+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,17 @@ def rewrite_decisions(store: Store) -> None:
     if lines or path.is_file():
         with exclusive(path):
             write_whole(path, lines)
+
+
+def scrub_decisions(store: Store, tracklet_ids: Set[str]) -> None:
+    """Take tracklets that are gone from the database out of the copy too, where it names one of them."""
+    path = store.root / DECISIONS_COPY
+    if path.is_file():
+        with exclusive(path) as file:  # before it is read: who adds a decision may have looked before they were gone
+            file.seek(0)
+            data, names = file.read(), {name.encode() for name in tracklet_ids}
+            if not data.endswith(b"\n") or not names.isdisjoint(_QUOTED.findall(data)):
+                write_whole(path, b"".join(map(_line, named_decisions(store))))
 
 
 def copy_differs(store: Store) -> bool:

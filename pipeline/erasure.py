@@ -22,7 +22,7 @@ import numpy as np
 from pipeline.audit import NAMES_TAKEN, Actor, Audit
 from pipeline.cases import Cases
 from pipeline.crop_files import bytes_of, write_record, write_whole
-from pipeline.decision_log import rewrite_decisions
+from pipeline.decision_log import scrub_decisions
 from pipeline.errors import ResourceError, UndeletedError, UsageError
 from pipeline.event_files import scrub, scrub_examples
 from pipeline.export_files import exports_with
@@ -155,7 +155,7 @@ def finish(store: Store) -> int:
     store.rewrite_records(pending.get("record", ()))
     if "tracklet" in pending:
         Cases(store).write_copy()
-        rewrite_decisions(store)
+        scrub_decisions(store, set(pending["tracklet"]))
     with store.writing() as db:
         db.executemany("UPDATE tracklets SET disk_bytes = ? WHERE tracklet_id = ?", sizes)
         done = [row for row in rows if row not in errors]

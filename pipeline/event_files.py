@@ -8,10 +8,14 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator, Set
+import re
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.crop_files import write_whole
 
@@ -20,6 +24,9 @@ logger = logging.getLogger(__name__)
 EVENTS = "events"
 EXAMPLES = "pairs.jsonl"  # pairs of tracklets that paired cameras confirmed
 _LOCK = ".lock"
+_NAME = re.compile(rb'"tracklet_id"\s*:\s*"([^"]*)"')
+# Who is named in each day's file, as hashes, with what tells whether it changed; None for one that ends in a torn line.
+_named: dict[Path, tuple[tuple[int, int, int], NDArray[np.int64] | None]] = {}
 
 
 def append_line(root: Path, day: str, line: bytes) -> None:
@@ -54,20 +61,39 @@ def read_lines(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def scrub(root: Path, tracklet_ids: Set[str]) -> int:
-    """Take out the events of these tracklets, and the links to them from the events of others; returns lines taken."""
+    """Take out the events of these tracklets, and the links to them from the events of others; returns lines taken.
+
+    A run does so every minute: files and lines that name none of them are not parsed, nor is a file read again that
+    has not changed since.
+    """
     removed = 0
     if not tracklet_ids or not (root / EVENTS).is_dir():
         return removed
+    names = {name.encode() for name in tracklet_ids}
     with _locked(root):
         for path in sorted((root / EVENTS).glob("*.jsonl")):
+            if not _may_name(path, names):
+                continue
             before = path.read_bytes().splitlines(keepends=True)
-            after = [kept for line in before if (kept := _without(line, tracklet_ids)) is not None]
+            after = [kept for line in before if (kept := _without(line, names)) is not None]
             removed += len(before) - len(after)
             if not after:
                 path.unlink()
             elif after != before:
                 write_whole(path, b"".join(after))
     return removed
+
+
+def _may_name(path: Path, names: Set[bytes]) -> bool:
+    """Whether a day's file names one of these, or ends in a torn line."""
+    status = path.stat()
+    stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+    if path not in _named or _named[path][0] != stamp:
+        data = path.read_bytes()
+        found = np.unique(np.fromiter(map(hash, _NAME.findall(data)), np.int64))
+        _named[path] = (stamp, found if data.endswith(b"\n") else None)
+    known = _named[path][1]
+    return known is None or bool(np.isin(list(map(hash, names)), known).any())
 
 
 def read_examples(root: Path) -> Iterator[list[str]]:
@@ -93,19 +119,25 @@ def scrub_examples(root: Path, tracklet_ids: Set[str]) -> int:
     return len(lines) - len(kept)
 
 
-def _without(line: bytes, tracklet_ids: Set[str]) -> bytes | None:
-    """The line without these tracklets; None when it is about one of them, or torn."""
+def _without(line: bytes, names: Set[bytes]) -> bytes | None:
+    """The line without these tracklets; None when it is about one of them, or torn, or noise that names one."""
+    if line.endswith(b"\n") and names.isdisjoint(_NAME.findall(line)):
+        return line
     try:
         event = json.loads(line)
     except ValueError:
-        return None if not line.endswith(b"\n") else line
-    if event.get("tracklet_id") in tracklet_ids:
+        return None
+    if _is_among(event, names):
         return None
     links = event.get("links") or []
-    kept = [link for link in links if link.get("tracklet_id") not in tracklet_ids]
+    kept = [link for link in links if not _is_among(link, names)]
     if len(kept) == len(links):
         return line
     return json.dumps(event | {"links": kept}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _is_among(entry: Mapping[str, Any], names: Set[bytes]) -> bool:
+    return str(entry.get("tracklet_id")).encode() in names
 
 
 @contextmanager
