@@ -33,20 +33,10 @@ from tests.pipeline.server.page.conftest import PATIENCE_MS, Recorded, Served, l
 
 expect.set_options(timeout=PATIENCE_MS)
 
-INFRARED = (Modality.NIR, Modality.THERMAL)
 CASE = "2026-0417"
 FIRST_VIEW_BYTES = 150_000  # a half of what the first view may be
 FIRST_VIEW_REQUESTS = 24  # besides the pictures of people
 SEEK = "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }"
-
-
-@pytest.fixture(scope="module")
-def person(recorded: Recorded) -> int:
-    """Somebody whom all three cameras saw, twice at least by night."""
-    for number in sorted(set(recorded.people.values())):
-        if recorded.of(number, Modality.RGB) and all(recorded.of(number, each) for each in INFRARED):
-            return number
-    raise AssertionError("nobody was seen by day and by night")
 
 
 def searches(page: Page) -> list[dict[str, object]]:
