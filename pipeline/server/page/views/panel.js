@@ -227,7 +227,8 @@ function caseChoice(mayOpen) {
   let loading = null;
   return () => {
     loading ??= attempt(load);
-    return h("div", { class: "field" }, h("span", { "aria-hidden": "true" }, "Case"), h("div", { class: "row" }, choice, open));
+    const row = h("div", { class: "row" }, choice, open);
+    return h("div", { class: "field" }, h("span", { "aria-hidden": "true" }, "Case"), row);
   };
 }
 

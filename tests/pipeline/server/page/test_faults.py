@@ -245,13 +245,14 @@ def test_an_offer_to_search_again_goes_with_its_view(
 def test_links_beyond_a_screen_of_them_are_counted_and_can_be_shown(
     looked_at: Served, page: Page, recorded: Recorded, person: int
 ) -> None:
-    name, other = recorded.of(person)[:2]
+    name, *others = sorted(recorded.people, key=lambda each: each not in recorded.of(person))[:15]
 
     def many(route: Route) -> None:
         found = route.fetch().json()
-        link = {"cosine": 0.5, "probability": 0.5, "state": "probable"}
-        found["links"] = [link | {"tracklet_id": name, "to_tracklet_id": other}] * 14 + [
-            link | {"tracklet_id": name, "to_tracklet_id": "gate-01GONE", "probability": 0.4}
+        link = {"cosine": 0.5, "state": "probable", "tracklet_id": name}
+        found["links"] = [
+            link | {"to_tracklet_id": each, "probability": 0.9 - at / 100}
+            for at, each in enumerate([*others, "gate-01GONE"])
         ]
         route.fulfill(json=found)
 
@@ -261,3 +262,14 @@ def test_links_beyond_a_screen_of_them_are_counted_and_can_be_shown(
     page.get_by_role("button", name="Show more of 3 other links").click()
     expect(page.locator(".links > li")).to_have_count(14)
     expect(page.locator("main")).to_contain_text("1 link to what is gone")
+
+
+def test_an_error_while_a_view_is_shown_anew_is_told(site: Served, page: Page, recorded: Recorded, person: int) -> None:
+    with Store.read(site.root) as store:
+        number = store.tracklet(recorded.of(person)[0]).person_id
+    page.goto(f"{site.address}#/persons/P{number:04d}")
+    reject = page.locator(".pairs").get_by_role("button", name="Reject this link").first
+    expect(reject).to_be_visible()
+    page.route("**/api/v1/persons/P*", refuse)
+    reject.click()
+    expect(page.locator("main").get_by_role("alert")).to_contain_text("not now")
