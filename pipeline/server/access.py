@@ -93,7 +93,8 @@ def check_csrf(request: Request, caller: Caller) -> None:
     """
     given = request.headers.get(CSRF_HEADER, "")
     if not hmac.compare_digest(given.encode(), caller.csrf.encode()):
-        raise ProblemError(HTTPStatus.FORBIDDEN, f"the header {CSRF_HEADER} is missing or wrong; GET /api/v1/session")
+        said = f"the header {CSRF_HEADER} is missing or wrong; GET /api/v1/session"
+        raise ProblemError(HTTPStatus.FORBIDDEN, said, kind="csrf")
 
 
 def needs_of(route: Any) -> Needs | None:

@@ -2,6 +2,7 @@
 
 const BASE = new URL("api/v1/", document.baseURI);
 let csrf = "";
+let user = null;
 let purposeRequired = false;
 let onLoggedOut = () => {};
 
@@ -16,6 +17,7 @@ export class Problem extends Error {
 
 export function useSession(session) {
   csrf = session?.csrf ?? "";
+  user = session?.user ?? null;
   purposeRequired = session?.purpose_required ?? false;
 }
 
@@ -40,13 +42,34 @@ async function call(method, path, given) {
   return answer.status === 204 ? null : answer.json();
 }
 
-async function send(method, path, { params, json, form, signal } = {}) {
+/** Send it; once more with a fresh token where the server was started anew since the last one. */
+async function send(method, path, given) {
+  const answer = await sent(method, path, given);
+  if (answer.ok) return answer;
+  const problem = await problemOf(answer, path);
+  if (problem.type !== "csrf" || !(await renewed())) throw problem;
+  const second = await sent(method, path, given);
+  if (second.ok) return second;
+  throw await problemOf(second, path);
+}
+
+/** Ask for the token of now; only where the same person is still logged in: nothing is done in another's name. */
+async function renewed() {
+  const session = await get("session").catch(() => null);
+  if (session && session.user === user) {
+    useSession(session);
+    return true;
+  }
+  if (session) onLoggedOut();
+  return false;
+}
+
+async function sent(method, path, { params, json, form, signal } = {}) {
   const headers = { Accept: "application/json" };
   if (method !== "GET") headers["X-CSRF-Token"] = csrf;
   if (json !== undefined) headers["Content-Type"] = "application/json";
-  let answer;
   try {
-    answer = await fetch(address(path, params), {
+    return await fetch(address(path, params), {
       method,
       headers,
       signal,
@@ -61,8 +84,6 @@ async function send(method, path, { params, json, form, signal } = {}) {
       status: 0,
     });
   }
-  if (answer.ok) return answer;
-  throw await problemOf(answer, path);
 }
 
 async function problemOf(answer, path) {

@@ -7,14 +7,28 @@ let state = "closed";
 let onState = () => {};
 
 const KINDS = ["tracklet", "camera", "gallery"];
+const SOON = 2_000; // ms
+const LATEST = 60_000;
+let patience = SOON;
+let timer = null;
 
 /** Begin; `told` hears open and lost. The browser connects again by itself, and asks for what it missed. */
 export function begin(told) {
   onState = told;
   end();
+  connect();
+}
+
+function connect() {
   source = new EventSource(media.live());
-  source.addEventListener("open", () => tell("open"));
-  source.addEventListener("error", () => tell("lost"));
+  source.addEventListener("open", () => {
+    patience = SOON;
+    tell("open");
+  });
+  source.addEventListener("error", () => {
+    tell("lost");
+    if (source?.readyState === EventSource.CLOSED) connectLater(); // refused: the browser does not try again
+  });
   for (const kind of KINDS) {
     source.addEventListener(kind, (event) => {
       const data = JSON.parse(event.data);
@@ -23,7 +37,14 @@ export function begin(told) {
   }
 }
 
+function connectLater() {
+  clearTimeout(timer);
+  timer = setTimeout(connect, patience);
+  patience = Math.min(2 * patience, LATEST);
+}
+
 export function end() {
+  clearTimeout(timer);
   source?.close();
   source = null;
   tell("closed");

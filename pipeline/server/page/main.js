@@ -23,6 +23,7 @@ const content = document.getElementById("content");
 let session = null;
 let shown = { dispose: () => {} };
 let turn = 0;
+let visit = 0; // of a place; to show it again is the same visit
 let early = null; // what the first view asked the server for before it was known who this is
 
 const OF_ALL_CAMERAS = new Set(["audit", "config"]); // cannot be told in part
@@ -49,7 +50,7 @@ async function start() {
     { keys: ["u"], text: "Back", run: () => history.back() },
     { keys: ["d"], text: "Light or dark", run: switchTheme },
   ]);
-  listen(show);
+  listen(() => show());
   early = { address: location.hash, begun: beginEarly(where()) };
   try {
     session = await api.session();
@@ -99,8 +100,11 @@ function loggedOut() {
 /** The view that was shown last. */
 let before = null;
 
-async function show() {
+/** Show where one is; `again`: what is shown there already, as it is now. */
+async function show({ again = false } = {}) {
   const mine = ++turn;
+  if (!again) visit += 1;
+  const since = visit;
   const place = where();
   const view = session ? (VIEWS[place.view] ? place.view : "search") : "login";
   shown.dispose?.();
@@ -120,15 +124,17 @@ async function show() {
       }),
     );
   }
-  replace(content, waiting());
+  if (!again) replace(content, waiting());
   try {
     const module = await VIEWS[view].load();
     if (mine !== turn) return undefined;
     const begun = await takeEarly();
     const current = () => mine === turn;
-    const made = await module.show({ root: content, session, may, ...place, entered, current, begun });
+    const anew = () => (since === visit ? show({ again: true }) : undefined);
+    const made = await module.show({ root: content, session, may, ...place, entered, current, begun, again: anew });
     if (mine !== turn) return made?.dispose?.();
     shown = made ?? {};
+    if (again) return undefined;
     scrollTo(0, 0);
     if (document.activeElement === document.body) content.focus({ preventScroll: true });
     say(`${VIEWS[view].text} view`);

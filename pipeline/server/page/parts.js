@@ -114,8 +114,9 @@ export function forgetErrors() {
   for (const each of document.querySelectorAll("#toasts .bad")) each.remove();
 }
 
-/** A message in the corner; errors stay until they are closed, or another view is shown. */
+/** A message in the corner, with what can be done then; errors stay until they are closed, or another view is shown. */
 export function toast(text, { kind = "", act = null } = {}) {
+  const acts = [act].flat().filter(Boolean);
   const close = () => element.remove();
   const body =
     text instanceof Error ? [h("strong", {}, text.title ?? "Error"), h("div", {}, text.detail ?? text.message)] : text;
@@ -123,21 +124,21 @@ export function toast(text, { kind = "", act = null } = {}) {
     "div",
     { class: `toast ${text instanceof Error ? "bad" : kind}`, role: text instanceof Error ? "alert" : "status" },
     h("div", {}, body),
-    act
-      ? button(
-          null,
-          act.text,
-          () => {
-            close();
-            act.run();
-          },
-          { class: "plain" },
-        )
-      : null,
+    acts.map((each) =>
+      button(
+        null,
+        each.text,
+        () => {
+          close();
+          each.run();
+        },
+        { class: "plain" },
+      ),
+    ),
     button("reject", null, close, { class: "plain", title: "Close message" }),
   );
   document.getElementById("toasts").append(element);
-  if (!(text instanceof Error)) setTimeout(close, act ? 9000 : 4500);
+  if (!(text instanceof Error)) setTimeout(close, acts.length ? 9000 : 4500);
   return element;
 }
 
@@ -203,6 +204,18 @@ export function button(sign, words, run, { class: name = null, title = null, ...
   );
 }
 
+/** The case that this tab works on, as the API takes it: searches and decisions then belong to it. */
+export function standingCase() {
+  const name = sessionStorage.getItem("case");
+  return name ? { case_id: name } : {};
+}
+
+/** Says in a dialog which case that is. */
+export function forCase() {
+  const { case_id: name } = standingCase();
+  return name ? h("p", { class: "small muted" }, `It belongs to case ${name}, and stands in its evidence.`) : null;
+}
+
 /** A field for what something is done for: it stands in the audit. */
 export const purposeField = (value = sessionStorage.getItem("purpose") ?? "", given = {}) =>
   h("input", {
@@ -248,12 +261,13 @@ export function questions(finish, { yes, run, danger = false, at = false }, ...f
   );
 }
 
-/** Ask yes or no, with a purpose that goes into the audit; gives `{}` or `{purpose}`, or null for no. */
+/** Ask yes or no, with a purpose that goes into the audit; gives `{}`, or purpose and case, or null for no. */
 export function confirmed(title, text, { yes = "Do it", danger = false, purpose = false } = {}) {
   return ask(title, (finish) => {
     const why = purpose ? purposeField() : null;
-    const run = () => (why ? purposeOf(why) : {});
-    return questions(finish, { yes, run, danger }, h("p", {}, text), why ? field("Purpose", why) : null);
+    const run = () => (why ? { ...purposeOf(why), ...standingCase() } : {});
+    const asked = why ? [field("Purpose", why), forCase()] : null;
+    return questions(finish, { yes, run, danger }, h("p", {}, text), asked);
   });
 }
 

@@ -1,10 +1,19 @@
 // Where one is stands in the address behind the #: so that back, reload and a link sent to a colleague work.
 
+/** What an address that somebody mistyped means stays as it stands. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 /** The view, what it is about, and its settings: `#/tracklet/gate-01?from=search`. */
 export function where() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [view = "", ...rest] = path.split("/");
-  return { view: view || "search", id: rest.map(decodeURIComponent).join("/"), params: new URLSearchParams(query) };
+  return { view: view || "search", id: rest.map(decoded).join("/"), params: new URLSearchParams(query) };
 }
 
 /** The address of a view. */

@@ -317,6 +317,7 @@ def test_a_request_without_the_token_changes_nothing(site: Site) -> None:
     for token in ("", "x", site.sessions[USERS_OF[Role.OPERATOR, False]][1]):
         answer = site.client.request("POST", "/cases/c1/close", headers={"X-CSRF-Token": token})
         assert (answer.status_code, "X-CSRF-Token" in answer.text) == (403, True)
+        assert answer.json()["type"] == "csrf"
     assert site.client.get("/cases/c1").json()["closed"] is None
 
 

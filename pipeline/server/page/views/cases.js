@@ -23,7 +23,7 @@ import {
 } from "../parts.js";
 import { go, href } from "../route.js";
 import { duration, moment } from "../times.js";
-import { caseNumber } from "./verdicts.js";
+import { newCase } from "./verdicts.js";
 
 const POLL = 700;
 
@@ -104,21 +104,9 @@ function list(items) {
   );
 }
 
-function newCase() {
-  return ask("New case", (finish) => {
-    const name = caseNumber({ required: true, autofocus: true });
-    const title = h("input", { type: "text", maxlength: 2000, placeholder: "what it is about" });
-    const run = async () => (await api.openCase({ case_id: name.value, title: title.value })).case;
-    return questions(finish, { yes: "Open case", run }, field("Number", name), field("Title", title));
-  });
-}
-
-async function showOne({ root, id, may, current, ...rest }) {
+async function showOne({ root, id, may, current, again }) {
   const details = await api.case(id);
   if (!current()) return undefined;
-  const again = () => {
-    if (current()) showOne({ root, id, may, current, ...rest });
-  };
   const writable = may("evidence") && !details.closed;
   const exports = h("div", {});
   let timer = null;

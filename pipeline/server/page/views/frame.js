@@ -76,19 +76,36 @@ function player(recording, finish, first) {
     "aria-label": "Moment of the recording",
   });
   const time = h("output", { class: "nowrap" });
-  const box = boxOn(drawing, recording, (now) => {
+  const placing = h("button", { type: "button", on: { click: () => box.place() } }, icon("box"), "Place a box");
+  let shown = false; // whether the picture is that of the moment
+  const tell = (now) => {
     const fits = now && now[2] - now[0] >= LEAST.width && now[3] - now[1] >= LEAST.height;
-    done.disabled = !fits;
+    done.disabled = !fits || !shown;
     if (now)
       said.textContent = fits
         ? `Box of ${Math.round(now[2] - now[0])} × ${Math.round(now[3] - now[1])} pixels.`
         : `At least ${LEAST.width} × ${LEAST.height} pixels are needed.`;
+  };
+  const box = boxOn(drawing, recording, { tell, ready: () => shown });
+  const ready = (is) => {
+    shown = is;
+    placing.disabled = !is;
+    frame.classList.toggle("loading", !is);
+    frame.setAttribute("aria-busy", String(!is));
+    tell(box());
+  };
+  image.addEventListener("load", () => ready(image.complete)); // not of the moment before, which may still be told
+  image.addEventListener("error", () => {
+    frame.classList.remove("loading");
+    frame.removeAttribute("aria-busy");
+    said.textContent = "This moment cannot be shown: the recording may be gone. Choose another one.";
   });
   const seek = (seconds) => {
     at.value = Math.min(Math.max(seconds, 0), last);
     const when = new Date(new Date(recording.start).getTime() + 1000 * at.value);
     time.textContent = `${day(when)}, ${clock(when)}`;
     at.setAttribute("aria-valuetext", clock(when));
+    ready(false);
     image.src = media.frame(recording.camera_id, { seconds: Number(at.value).toFixed(3) });
   };
   let timer = null;
@@ -119,15 +136,15 @@ function player(recording, finish, first) {
       step(1 / recording.fps, "+ 1 frame"),
       step(5, "+ 5 s"),
       h("span", { class: "grow" }),
-      h("button", { type: "button", on: { click: () => box.place() } }, icon("box"), "Place a box"),
+      placing,
     ),
     said,
     h("div", { class: "foot" }, done),
   ];
 }
 
-/** A box that is drawn, moved and sized; calling what is given back tells where it is. */
-function boxOn(drawing, { width, height }, tell) {
+/** A box that is drawn, moved and sized while `ready`; calling what is given back tells where it is. */
+function boxOn(drawing, { width, height }, { tell, ready }) {
   let now = null;
   const rect = svg("rect", {
     class: "drawn",
@@ -150,6 +167,7 @@ function boxOn(drawing, { width, height }, tell) {
   };
   let from = null;
   drawing.addEventListener("pointerdown", (event) => {
+    if (!ready()) return;
     from = point(event);
     drawing.setPointerCapture(event.pointerId);
     event.preventDefault();
@@ -167,6 +185,7 @@ function boxOn(drawing, { width, height }, tell) {
     const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (!by) return undefined;
     event.preventDefault();
+    if (!ready()) return undefined;
     const [dx, dy] = by.map((each) => each * Math.max(2, Math.round(width / 160)));
     if (event.shiftKey)
       return put([now[0], now[1], Math.max(now[2] + dx, now[0] + 4), Math.max(now[3] + dy, now[1] + 4)]);

@@ -2,7 +2,17 @@
 import { api } from "../api.js";
 import { h, replace } from "../dom.js";
 import { icon } from "../icons.js";
-import { attempt, button, field, modalities, problem, purposeField, purposeOf, shortModality } from "../parts.js";
+import {
+  attempt,
+  button,
+  field,
+  modalities,
+  problem,
+  purposeField,
+  purposeOf,
+  shortModality,
+  standingCase,
+} from "../parts.js";
 import { textOf } from "./asked.js";
 import { previewOf, shownExample, upload } from "./query.js";
 
@@ -10,12 +20,13 @@ const PICTURES = "image/jpeg,image/png,image/tiff,image/bmp,image/webp";
 
 /**
  * The panel.
- * @param {object} search - Its `state` as it is now, `cameras`, `change`, and whether it is `current`.
+ * @param {object} search - Its `state` as it is now, `cameras`, `may`, `change`, and whether it is `current`.
  */
 export function panelOf(search) {
   const element = h("aside", { class: "query", "aria-label": "Query" });
   const purpose = purposeField();
   purpose.addEventListener("change", () => sessionStorage.setItem("purpose", purpose.value));
+  const cases = search.may("cases") ? caseChoice(search.may("evidence")) : null;
   const typed = h("input", {
     type: "text",
     placeholder: "Tracklet or P0007",
@@ -99,6 +110,7 @@ export function panelOf(search) {
             "div",
             { class: "stack" },
             field("Purpose", purpose),
+            cases?.(),
             button("search", asked ? "Search again" : "Search", ask, {
               class: "main ask",
               disabled: !examples.length,
@@ -177,7 +189,47 @@ export function panelOf(search) {
     };
   }
 
-  return { element, draw, add, choose, type, drawOnFrame, take, why: () => purposeOf(purpose) };
+  return { element, draw, add, choose, type, drawOnFrame, take, why: () => ({ ...purposeOf(purpose), ...standingCase() }) };
+}
+
+/**
+ * Which case this tab works on: what is searched and decided belongs to it, until the tab is closed.
+ * @returns {function(): Element} The choice; the cases are asked for when it is shown first.
+ */
+function caseChoice(mayOpen) {
+  const choice = h("select", { class: "grow", "aria-label": "Case" });
+  choice.addEventListener("change", () => sessionStorage.setItem("case", choice.value));
+  const offer = (cases, textOfCase) => {
+    const { case_id: standing = "" } = standingCase();
+    replace(
+      choice,
+      h("option", { value: "" }, "none"),
+      cases.map((each) => h("option", { value: each.case }, textOfCase(each))),
+    );
+    choice.value = standing;
+    if (choice.value === standing) return;
+    choice.value = ""; // it was closed meanwhile
+    sessionStorage.removeItem("case");
+  };
+  const load = async () => {
+    const { openCases, caseText } = await import("./verdicts.js");
+    offer(await openCases(), caseText);
+  };
+  const begin = async () => {
+    const made = await (await attempt(() => import("./verdicts.js")))?.newCase();
+    if (!made) return;
+    sessionStorage.setItem("case", made);
+    await attempt(load);
+  };
+  const { case_id: standing } = standingCase();
+  offer(standing ? [{ case: standing }] : [], (each) => each.case);
+  const open = mayOpen ? button("plus", null, begin, { title: "Open a new case" }) : null;
+  let loading = null;
+  return () => {
+    loading ??= attempt(load);
+    const row = h("div", { class: "row" }, choice, open);
+    return h("div", { class: "field" }, h("span", { "aria-hidden": "true" }, "Case"), row);
+  };
 }
 
 /** A grey picture may be of any modality: whoever brought it says which. */

@@ -20,7 +20,7 @@ import {
 import { go, href } from "../route.js";
 import { duration, moment } from "../times.js";
 import { searchFor } from "./asked.js";
-import { addToCase, confirmLink, confirmTogether, rejectLink, takeBack, undoable } from "./verdicts.js";
+import { addToCase, confirmLink, confirmTogether, mergeInto, rejectLink, takeBack, undoable } from "./verdicts.js";
 
 const PAGE = 60;
 const KINDS = {
@@ -36,7 +36,7 @@ export async function show(given) {
   return given.id ? showOne(given) : showAll(given);
 }
 
-async function showAll({ root, params, may, current }) {
+async function showAll({ root, params, may, current, again }) {
   const state = params.get("state") ?? "";
   const chosen = new Set();
   const [first, decisions] = await Promise.all([
@@ -84,13 +84,10 @@ async function showAll({ root, params, may, current }) {
       { yes: "Merge", purpose: true },
     );
     if (!why) return;
-    const done = await attempt(async () => {
-      let decision = null;
-      for (const other of others) decision = await api.merge({ into, other, ...why });
-      return decision;
-    });
-    if (done) {
-      toast(`${others.join(", ")} merged into ${into}.`, { kind: "good", act: undoable(done) });
+    const made = await mergeInto(into, others, why);
+    if (made.length) {
+      const merged = others.slice(0, made.length);
+      toast(`${merged.join(", ")} merged into ${into}.`, { kind: "good", act: undoable(made) });
       go(href("persons", into));
     }
   }
@@ -129,9 +126,7 @@ async function showAll({ root, params, may, current }) {
             "aside",
             { class: "panel", "aria-label": "Decisions" },
             h("h2", {}, "Decisions"),
-            decisionList(decisions.items, () => {
-              if (current()) showAll({ root, params, may, current });
-            }),
+            decisionList(decisions.items, again),
           )
         : null,
     ),
@@ -199,14 +194,11 @@ function personCard(each, chosen, choose) {
   );
 }
 
-async function showOne({ root, id, may, current, ...rest }) {
+async function showOne({ root, id, may, current, again }) {
   const details = await api.person(id);
   if (details.merged_into) return go(href("persons", details.merged_into), { instead: true });
   const ofThis = may("decide") ? await about(details).catch(() => []) : [];
   if (!current()) return undefined;
-  const again = () => {
-    if (current()) showOne({ root, id, may, current, ...rest });
-  };
   const chosen = new Set();
   const acts = h("div", { class: "actions" });
   const list = h("ul", { class: "grid", "aria-label": `Stays of ${id}, in order of time` });
@@ -261,7 +253,7 @@ async function showOne({ root, id, may, current, ...rest }) {
     draw();
   }
   async function confirm() {
-    if (chosen.size > 1 && (await confirmTogether([...chosen]))) again();
+    if (chosen.size > 1 && (await confirmTogether([...chosen], {}, again))) again();
   }
   async function split() {
     if (!chosen.size || chosen.size === details.path.length) return;

@@ -13,10 +13,17 @@ const GROUPINGS = { rank: "Best first", hour: "By camera and hour", modality: "B
  * Whom one may begin with: those who were seen last.
  * @param {object} first - Page of the API.
  * @param {Function} fetchPage - Gives the page that a cursor begins.
- * @param {{examples: object[]}} state - What is chosen already.
+ * @param {{examples: object[], filters: object}} state - What is chosen already, and the filters that are set.
  * @param {Function} pick - Called with an example.
  */
-export function seenLast(first, fetchPage, { examples }, pick) {
+export function seenLast(first, fetchPage, { examples, filters }, pick) {
+  const apart = uncounted(filters);
+  if (!first.items.length && isFiltered(filters))
+    return [
+      h("h2", { class: "latest" }, "Nobody was seen who passes the filters"),
+      apart,
+      h("p", { class: "empty" }, "Take a filter off to see whom the cameras saw last."),
+    ];
   if (!first.items.length)
     return [
       h("h2", { class: "latest" }, "Nobody was seen yet"),
@@ -32,7 +39,17 @@ export function seenLast(first, fetchPage, { examples }, pick) {
   const append = (items) => {
     for (const each of items) list.append(h("li", {}, card(each)));
   };
-  return [h("h2", { class: "latest" }, "Seen last"), list, pages(first, fetchPage, append)];
+  return [h("h2", { class: "latest" }, "Seen last"), apart, list, pages(first, fetchPage, append)];
+}
+
+const isFiltered = ({ modalities, cameras, start, end, zones, min_quality: least, persons }) =>
+  [modalities, cameras, zones, persons].some((each) => each.length) || start || end || least !== null;
+
+/** Which filters are set, but count only once one searches. */
+function uncounted({ time_of_day: hours, persons }) {
+  const told = [hours ? "time of day" : null, persons.length > 1 ? `person other than ${persons[0]}` : null];
+  const names = told.filter(Boolean).join(" and ");
+  return names ? h("p", { class: "small muted" }, `Not counted here, only in a search: ${names}.`) : null;
 }
 
 /**

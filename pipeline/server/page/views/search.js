@@ -34,6 +34,7 @@ export async function show({ root, may, params, current, begun = begin({ params 
       return state;
     },
     cameras,
+    may,
     current,
     change,
   };
@@ -79,11 +80,15 @@ export async function show({ root, may, params, current, begun = begin({ params 
     return place && list.querySelector(place)?.focus();
   }
 
+  let drawn = 0; // how often it was asked who was seen last: only the last answer counts
   async function drawLatest() {
-    const fetched = await attempt(() => early ?? latest(state.filters));
+    const mine = ++drawn;
+    const { filters } = state;
+    const begun = early;
     early = null;
-    if (!fetched || state.asked || !current()) return;
-    replace(list, seenLast(fetched, (cursor) => latest(state.filters, cursor), state, panel.add));
+    const fetched = await attempt(() => begun ?? latest(filters));
+    if (!fetched || mine !== drawn || state.asked || !current()) return;
+    replace(list, seenLast(fetched, (cursor) => latest(filters, cursor), state, panel.add));
   }
 
   function drawActs() {
@@ -128,9 +133,13 @@ export async function show({ root, may, params, current, begun = begin({ params 
 
   async function confirm() {
     const verdicts = await attempt(() => import("./verdicts.js"));
-    if (!(await verdicts?.confirmTogether(chosenIn(state), panel.why()))) return;
+    if (await verdicts?.confirmTogether(chosenIn(state), panel.why(), searchAnew)) searchAnew();
+  }
+
+  /** Who is who has changed. */
+  function searchAnew() {
     last = { key: null, result: null };
-    run();
+    if (current() && state.asked) run();
   }
 
   async function intoCase() {
@@ -141,13 +150,15 @@ export async function show({ root, may, params, current, begun = begin({ params 
   async function run() {
     searching?.abort();
     const mine = new AbortController();
+    const key = keyOf(state); // what is asked: the examples may be others before the answer is here
     searching = mine;
+    forgetOffer();
     list.classList.add("loading");
     list.setAttribute("aria-busy", "true");
     if (!list.childElementCount || !last.result) replace(list, waiting("Searching …"));
     try {
       const result = await api.search(question(state, panel.why()), mine.signal);
-      last = { key: keyOf(state), result };
+      last = { key, result };
       searching = null;
       if (current()) told(result);
     } catch (error) {
@@ -167,6 +178,7 @@ export async function show({ root, may, params, current, begun = begin({ params 
 
   function told({ answers, explanation }) {
     drawList();
+    if (last.key !== keyOf(state)) return;
     say(`${answers.length ? count(answers.length, "answer") : "No answer"}. ${explanation}`);
     if (document.activeElement.matches("body, main, .ask"))
       list.querySelector(".open")?.focus({ preventScroll: true }); // nobody is taken away from something else
@@ -194,12 +206,12 @@ export async function show({ root, may, params, current, begun = begin({ params 
   ]);
 
   let timer = null;
-  let isToldOfNew = false;
+  let offer = null; // to search again, for new people were seen
   const untake = panel.take(root);
   const silence = hear("tracklet", ({ rejected }) => {
     if (rejected) return;
     if (!state.asked) drawLatestSoon();
-    else if (!isToldOfNew) offerAgain();
+    else if (!offer) offerAgain();
   });
 
   function drawLatestSoon() {
@@ -210,12 +222,12 @@ export async function show({ root, may, params, current, begun = begin({ params 
   }
 
   function offerAgain() {
-    isToldOfNew = true;
-    const again = () => {
-      isToldOfNew = false;
-      run();
-    };
-    toast("New people were seen since this search.", { act: { text: "Search again", run: again } });
+    offer = toast("New people were seen since this search.", { act: { text: "Search again", run } });
+  }
+
+  function forgetOffer() {
+    offer?.remove();
+    offer = null;
   }
 
   draw();
@@ -224,6 +236,7 @@ export async function show({ root, may, params, current, begun = begin({ params 
     dispose: () => {
       silence();
       untake();
+      forgetOffer();
       clearTimeout(timer);
       searching?.abort();
     },

@@ -4,7 +4,7 @@ import { h, replace, say, svg } from "../dom.js";
 import { icon } from "../icons.js";
 import * as keys from "../keys.js";
 import { hear } from "../live.js";
-import { badge, bestOf, count, crop, menu, modalityText } from "../parts.js";
+import { attempt, badge, bestOf, count, crop, menu, modalityText } from "../parts.js";
 import { go, href } from "../route.js";
 import { clock, day, duration, fromField, hourOf, moment, shortClock, shortDay, toField } from "../times.js";
 import { searchFor } from "./asked.js";
@@ -33,7 +33,8 @@ export async function show({ root, params, current }) {
   );
   let span = spanOf(params, extent);
   let folding = !params.has("from") || params.has("folded");
-  let found = { items: [], more: false };
+  let found = { items: withPath([]), more: false, known: null }; // `known`: the span of which everybody is there
+  let failed = false;
   let chosen = params.get("tracklet");
   let asked = 0;
 
@@ -141,16 +142,23 @@ export async function show({ root, params, current }) {
   async function load() {
     const mine = ++asked;
     const margin = (span[1] - span[0]) * 0.5;
-    const query = {
-      from: new Date(span[0] - margin).toISOString(),
-      to: new Date(span[1] + margin).toISOString(),
-      limit: 500,
-    };
-    const fresh = await all(api.tracklets, query, MOST);
+    const wanted = [span[0] - margin, span[1] + margin];
+    const [from, to] = wanted.map((each) => new Date(each).toISOString());
+    const fresh = await attempt(() => all(api.tracklets, { from, to, limit: 500 }, MOST));
     if (mine !== asked || !current()) return;
-    found = fresh;
+    failed = !fresh;
+    if (fresh) found = { items: withPath(fresh.items), more: fresh.more, known: fresh.more ? null : wanted };
     draw();
   }
+
+  /** Everybody, and the person whose path is shown, however many others were seen since. */
+  function withPath(items) {
+    const known = new Set(items.map((each) => each.tracklet_id));
+    return [...items, ...(details?.path ?? []).filter((each) => !known.has(each.tracklet_id))];
+  }
+
+  /** Whether everybody who was seen in the span is there. */
+  const isWhole = () => found.known !== null && found.known[0] <= span[0] && span[1] <= found.known[1];
 
   function draw() {
     const width = Math.max(lanes.clientWidth, 280);
@@ -162,9 +170,10 @@ export async function show({ root, params, current }) {
     drawing.setAttribute("height", height);
     const inSpan = found.items.filter((each) => Date.parse(each.end) >= span[0] && Date.parse(each.start) <= span[1]);
     const rowOf = rows(inSpan);
-    const scale = scaleOf(span, folding ? inSpan : [], label, width);
+    const folds = folding && isWhole(); // what was not fetched is not empty
+    const scale = scaleOf(span, folds ? inSpan : [], label, width);
     const { x } = scale;
-    fold.setAttribute("aria-pressed", String(folding));
+    fold.setAttribute("aria-pressed", String(folds));
     const top = (camera) => HEAD + cameras.findIndex((each) => each.camera_id === camera) * laneHeight;
     const barTop = (each) => top(each.camera_id) + (label ? 8 : 24) + rowOf.get(each.tracklet_id) * 11;
     replace(
@@ -184,12 +193,18 @@ export async function show({ root, params, current }) {
         : null,
     );
     title.textContent = spanText(span);
-    const total = inSpan.length;
-    told.textContent = total
-      ? `${count(total, "tracklet")} in view${found.more ? ", and more: zoom in to see all" : ""}.`
-      : "Nobody was seen in this span.";
+    told.textContent = toldOf(inSpan.length);
     if (had || chosen) focusChosen(had);
     drawPeek();
+  }
+
+  function toldOf(number) {
+    const capped = details && !details.path_complete ? ` The path is that of the first 1,000 stays of ${person}.` : "";
+    const seen = `${count(number, "tracklet")} in view`;
+    if (isWhole()) return `${number ? `${seen}.` : "Nobody was seen in this span."}${capped}`;
+    if (failed) return `${seen}; whoever else was seen could not be fetched.${capped}`;
+    if (found.more) return `${seen}, and more: zoom in to see all, and to fold what is empty.${capped}`;
+    return "Loading …";
   }
 
   function bar(each, { x, top, label, width }) {

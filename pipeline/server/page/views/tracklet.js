@@ -3,7 +3,7 @@ import { api, media } from "../api.js";
 import { h, replace, say } from "../dom.js";
 import { icon } from "../icons.js";
 import * as keys from "../keys.js";
-import { badge, bestOf, chance, crop, mark, modalityText, nameOf, toast } from "../parts.js";
+import { badge, bestOf, button, chance, count, crop, mark, modalityText, nameOf, toast } from "../parts.js";
 import { go, href } from "../route.js";
 import { clock, day, duration, moment, utc } from "../times.js";
 import { searchFor } from "./asked.js";
@@ -11,17 +11,13 @@ import { addToCase, confirmLink, rejectLink } from "./verdicts.js";
 
 const MOST_LINKS = 12;
 
-export async function show({ root, id, params, may, current, session }) {
+export async function show({ root, id, params, may, current, session, again }) {
   const details = await api.tracklet(id);
   const links = details.links
     .map((link) => ({ ...link, other: link.tracklet_id === id ? link.to_tracklet_id : link.tracklet_id }))
     .sort((a, b) => rankOf(b) - rankOf(a) || b.probability - a.probability);
   const beside = neighbours(details);
-  const others = new Map(
-    await Promise.all(
-      links.slice(0, MOST_LINKS).map(async (link) => [link.other, await api.tracklet(link.other).catch(() => null)]),
-    ),
-  );
+  const others = await othersOf(links.slice(0, MOST_LINKS));
   const { previous, next } = await beside;
   if (!current()) return undefined;
   const from = params.get("from");
@@ -35,8 +31,7 @@ export async function show({ root, id, params, may, current, session }) {
       : h("button", { type: "button", class: "icon-only", disabled: true, "aria-label": text }, icon(sign));
 
   async function decide(link, confirming) {
-    const done = await (confirming ? confirmLink : rejectLink)(id, link.other);
-    if (done && current()) show({ root, id, params, may, current, session });
+    if (await (confirming ? confirmLink : rejectLink)(id, link.other)) again();
   }
   const confirmFirst = () => {
     const link = links.find((each) => each.state === "probable");
@@ -152,6 +147,12 @@ export async function show({ root, id, params, may, current, session }) {
     },
   ]);
   return { dispose: player.dispose };
+}
+
+/** The tracklets at the other end of links, by name; null for one that is gone. */
+async function othersOf(links) {
+  const told = links.map(async (link) => [link.other, await api.tracklet(link.other).catch(() => null)]);
+  return new Map(await Promise.all(told));
 }
 
 /** Who was seen by the same camera before and after. */
@@ -312,61 +313,65 @@ function figure(url, modality, camera, words, to) {
 }
 
 function linkList(links, others, { may, decide, here }) {
-  const shown = links.filter((link) => others.get(link.other));
+  const list = h("ul", { class: "links" });
+  const place = h("p", { class: "more-answers" });
+  const gone = h("p", { class: "muted small", hidden: true });
+  let lost = 0;
+  const append = (some, found) => {
+    const shown = some.filter((link) => found.get(link.other));
+    list.append(...shown.map((link) => linkItem(link, found.get(link.other), { may, decide, here })));
+    lost += some.length - shown.length;
+    gone.hidden = !lost;
+    gone.textContent = `${count(lost, "link")} to what is gone, or could not be fetched.`;
+    const rest = links.slice(list.childElementCount + lost);
+    const more = async () => {
+      const next = rest.slice(0, MOST_LINKS);
+      append(next, await othersOf(next));
+    };
+    replace(place, rest.length ? button(null, `Show more of ${count(rest.length, "other link")}`, more) : null);
+  };
+  append(links.slice(0, MOST_LINKS), others);
   return h(
     "section",
     { class: "panel" },
     h("h2", {}, "Links, and why"),
-    shown.length
+    links.length ? list : h("p", { class: "muted" }, "No link: this person was new when they were seen here."),
+    gone,
+    place,
+  );
+}
+
+function linkItem(link, other, { may, decide, here }) {
+  return h(
+    "li",
+    { dataset: { link: link.other } },
+    h("a", { href: here(link.other), "aria-label": `Open ${nameOf(other)}` }, crop(bestOf(other), "")),
+    h(
+      "div",
+      { class: "stack tight" },
+      h(
+        "div",
+        { class: "row wrap" },
+        h("strong", {}, other.camera_id),
+        badge(other.modality),
+        mark(link.state, { confirmed: "good", rejected: "bad", probable: "" }[link.state]),
+      ),
+      h("span", { class: "small muted" }, moment(other.start, { withDay: true })),
+      chance(link.probability),
+      h("span", { class: "small muted" }, reason(link, other)),
+    ),
+    may("decide")
       ? h(
-          "ul",
-          { class: "links" },
-          shown.map((link) => {
-            const other = others.get(link.other);
-            return h(
-              "li",
-              { dataset: { link: link.other } },
-              h("a", { href: here(link.other), "aria-label": `Open ${nameOf(other)}` }, crop(bestOf(other), "")),
-              h(
-                "div",
-                { class: "stack tight" },
-                h(
-                  "div",
-                  { class: "row wrap" },
-                  h("strong", {}, other.camera_id),
-                  badge(other.modality),
-                  mark(link.state, { confirmed: "good", rejected: "bad", probable: "" }[link.state]),
-                ),
-                h("span", { class: "small muted" }, moment(other.start, { withDay: true })),
-                chance(link.probability),
-                h("span", { class: "small muted" }, reason(link, other)),
-              ),
-              may("decide")
-                ? h(
-                    "div",
-                    { class: "stack tight" },
-                    link.state !== "confirmed"
-                      ? h(
-                          "button",
-                          { type: "button", class: "small", on: { click: () => decide(link, true) } },
-                          icon("check"),
-                          "Confirm",
-                        )
-                      : null,
-                    link.state !== "rejected"
-                      ? h(
-                          "button",
-                          { type: "button", class: "small danger", on: { click: () => decide(link, false) } },
-                          icon("reject"),
-                          "Reject",
-                        )
-                      : null,
-                  )
-                : null,
-            );
-          }),
+          "div",
+          { class: "stack tight" },
+          link.state !== "confirmed"
+            ? button("check", "Confirm", () => decide(link, true), { class: "small" })
+            : null,
+          link.state !== "rejected"
+            ? button("reject", "Reject", () => decide(link, false), { class: "small danger" })
+            : null,
         )
-      : h("p", { class: "muted" }, "No link: this person was new when they were seen here."),
+      : null,
   );
 }
 

@@ -23,6 +23,7 @@ from simulation.site import render_site
 from trackers.mot import read_ground_truth
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+INFRARED = (Modality.NIR, Modality.THERMAL)
 PATIENCE_MS = 60_000  # on a loaded machine; the first picture waits for the network to be loaded
 
 # Four people pass an RGB camera by day, and two infrared ones by night. All are simulated.
@@ -109,9 +110,18 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     return Recorded(folder / "run", people, folder / "site")
 
 
+@pytest.fixture(scope="package")
+def person(recorded: Recorded) -> int:
+    """Somebody whom all three cameras saw, twice at least by night."""
+    for number in sorted(set(recorded.people.values())):
+        if recorded.of(number, Modality.RGB) and all(recorded.of(number, each) for each in INFRARED):
+            return number
+    raise AssertionError("nobody was seen by day and by night")
+
+
 @contextmanager
-def serving(root: Path, pipeline: Beside | None = None) -> Iterator[Served]:
-    door = open_door(root, ServerConfig(port=0))
+def serving(root: Path, pipeline: Beside | None = None, *, port: int = 0) -> Iterator[Served]:
+    door = open_door(root, ServerConfig(port=port))
     with served(root, door, device="cpu", pipeline=pipeline):
         yield Served(root, door.address)
 
@@ -179,8 +189,10 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pictures of the views go: PAGE_PICTURES, else a temporary folder."""
-    folder = Path(os.environ.get("PAGE_PICTURES") or tmp_path_factory.mktemp("pictures"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def pictures() -> Path | None:
+    """Where pictures of the views go: PAGE_PICTURES; None where nobody wants them."""
+    named = os.environ.get("PAGE_PICTURES")
+    if not named:
+        return None
+    Path(named).mkdir(parents=True, exist_ok=True)
+    return Path(named)

@@ -1,5 +1,6 @@
 """The page as an investigator uses it, in a real browser, on a simulated site."""
 
+import base64
 import hashlib
 import json
 import re
@@ -33,20 +34,20 @@ from tests.pipeline.server.page.conftest import PATIENCE_MS, Recorded, Served, l
 
 expect.set_options(timeout=PATIENCE_MS)
 
-INFRARED = (Modality.NIR, Modality.THERMAL)
 CASE = "2026-0417"
 FIRST_VIEW_BYTES = 150_000  # a half of what the first view may be
 FIRST_VIEW_REQUESTS = 24  # besides the pictures of people
+HAND_OVER = """(place, [way, picture]) => {
+  const given = new DataTransfer();
+  const bytes = Uint8Array.from(atob(picture), (each) => each.charCodeAt(0));
+  given.items.add(new File([bytes], "somebody.jpg", { type: "image/jpeg" }));
+  const about = { bubbles: true, cancelable: true };
+  if (way === "drop") {
+    for (const name of ["dragover", "drop"])
+      place.dispatchEvent(new DragEvent(name, { ...about, dataTransfer: given }));
+  } else place.dispatchEvent(new ClipboardEvent("paste", { ...about, clipboardData: given }));
+}"""
 SEEK = "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }"
-
-
-@pytest.fixture(scope="module")
-def person(recorded: Recorded) -> int:
-    """Somebody whom all three cameras saw, twice at least by night."""
-    for number in sorted(set(recorded.people.values())):
-        if recorded.of(number, Modality.RGB) and all(recorded.of(number, each) for each in INFRARED):
-            return number
-    raise AssertionError("nobody was seen by day and by night")
 
 
 def searches(page: Page) -> list[dict[str, object]]:
@@ -84,6 +85,12 @@ def plays(page: Page) -> None:
     until(page, "document.querySelector('video').currentTime > 0.2")
 
 
+def the(names: list[str], name: str) -> str:
+    """The one file of that name in a zip."""
+    (found,) = (each for each in names if each.endswith(name))
+    return found
+
+
 def check_outcome(site: Served, recorded: Recorded, person: int, starred: list[str], archive: Path) -> None:
     """What was decided stands in the gallery, and the evidence is whole."""
     with Store.read(site.root) as store:
@@ -97,7 +104,9 @@ def check_outcome(site: Served, recorded: Recorded, person: int, starred: list[s
         assert bundle.testzip() is None
         names = bundle.namelist()
         assert all(any(each in name for name in names) for each in starred)
-        manifest = next(name for name in names if name.endswith("manifest.json"))
+        rows = [json.loads(line) for line in bundle.read(the(names, "audit.jsonl")).splitlines()]
+        assert {"search", "confirm", "hold"} <= {row["action"] for row in rows if row["case_id"] == CASE}
+        manifest = the(names, "manifest.json")
         listed = json.dumps(json.loads(bundle.read(manifest)))
         for name in names:
             if name != manifest and not name.endswith("/"):
@@ -120,6 +129,11 @@ def test_from_an_empty_page_to_verified_evidence(
     expect(example).to_contain_text(re.compile("(good|fair|poor) quality"))
     assert asked == []  # modality and quality are told before anything is searched for
 
+    page.get_by_role("button", name="Open a new case").click()
+    page.get_by_role("dialog").get_by_label("Number").fill(CASE)
+    page.get_by_role("dialog").get_by_label("Title").fill("Theft at the quay")
+    page.get_by_role("dialog").get_by_role("button", name="Open case").click()
+    expect(page.get_by_label("Case", exact=True)).to_have_value(CASE)
     page.get_by_role("button", name="Search", exact=True).click()
     expect(page.locator(".answer").first).to_be_visible()
     page.get_by_role("button", name="Modality").click()
@@ -155,8 +169,7 @@ def test_from_an_empty_page_to_verified_evidence(
     page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
     expect(page.get_by_text(re.compile("2 tracklets confirmed as P"))).to_be_visible()
     page.get_by_role("button", name="Add to case").click()
-    page.get_by_label("Number of the new case").fill(CASE)
-    page.get_by_label("Title").fill("Theft at the quay")
+    expect(page.get_by_role("dialog").get_by_role("combobox")).to_have_value(CASE)  # the one that this tab works on
     page.get_by_label("Note").fill("striped jacket")
     page.get_by_role("dialog").get_by_role("button", name="Add", exact=True).click()
     page.get_by_role("button", name="Open case").click()
@@ -190,6 +203,14 @@ def test_the_same_by_keyboard_alone(site: Served, page: Page, recorded: Recorded
     with page.expect_file_chooser() as chooser:
         keys.press("i")
     chooser.value.set_files(recorded.crop_of(recorded.of(person, Modality.RGB)[0]))
+    expect(page.locator(".ask")).to_be_focused()
+    keys.press("Shift+Tab")
+    keys.press("Enter")  # open a new case
+    expect(page.get_by_role("dialog").get_by_label("Number")).to_be_focused()
+    keys.type(CASE)
+    keys.press("Enter")
+    expect(page.get_by_label("Case", exact=True)).to_have_value(CASE)
+    keys.press("Tab")
     expect(page.locator(".ask")).to_be_focused()
     keys.press("Enter")
     expect(page.locator(".answer .open").first).to_be_focused()
@@ -228,7 +249,6 @@ def test_the_same_by_keyboard_alone(site: Served, page: Page, recorded: Recorded
     keys.press("e")
     expect(page.get_by_role("dialog").get_by_role("combobox")).to_be_focused()
     keys.press("Tab")
-    keys.type(CASE)
     keys.press("Enter")
     expect(page.get_by_role("dialog")).to_have_count(0)
 
@@ -259,11 +279,11 @@ def test_the_same_by_keyboard_alone(site: Served, page: Page, recorded: Recorded
 
 
 def go_to(page: Page, tracklet_id: str) -> None:
-    """With j, from answer to answer."""
+    """With k to the first answer, then with j from answer to answer."""
     expect(page.locator(".answer").first).to_be_visible()
-    page.evaluate("document.activeElement.blur()")
-    for _ in range(page.locator(".answer").count()):
-        page.keyboard.press("j")
+    count = page.locator(".answer").count()
+    for pressed in "k" * count + "j" * count:
+        page.keyboard.press(pressed)
         if page.evaluate("document.activeElement.closest('.answer')?.dataset.tracklet") == tracklet_id:
             return
     raise AssertionError(f"{tracklet_id} was not reached")
@@ -291,7 +311,7 @@ VIEWS = {
 
 @pytest.mark.parametrize(("theme", "width", "height"), [("light", 1280, 860), ("dark", 390, 844)])
 def test_every_view_can_be_read_by_everybody_and_fits(
-    looked_at: Served, browser: Browser, recorded: Recorded, person: int, pictures: Path,
+    looked_at: Served, browser: Browser, recorded: Recorded, person: int, pictures: Path | None,
     theme: str, width: int, height: int,
 ) -> None:  # fmt: skip
     names = prepared(looked_at, recorded, person)
@@ -310,16 +330,36 @@ def test_every_view_can_be_read_by_everybody_and_fits(
             check_view(page, view, pictures, theme)
 
 
-def violations(page: Page, options: dict[str, object]) -> list[dict[str, Any]]:
+def test_what_opens_over_a_view_can_be_read_by_everybody(
+    looked_at: Served, page: Page, recorded: Recorded, person: int, pictures: Path | None
+) -> None:
+    names = prepared(looked_at, recorded, person)
+    page.goto(looked_at.address + VIEWS["search"][0].format(**names))
+    expect(page.locator(".answer").first).to_be_visible()
+    page.get_by_role("button", name="Time of day").click()
+    check_view(page, "chip", pictures, "light", within=".popover")
+    page.keyboard.press("Escape")
+    for view, key in (("confirm", "c"), ("into-case", "e")):
+        page.keyboard.press(key)
+        expect(page.get_by_role("dialog").locator("input, select").first).to_be_visible()
+        check_view(page, view, pictures, "light", within="dialog")
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+    page.goto(looked_at.address + VIEWS["case"][0].format(**names))
+    page.get_by_role("button", name="Export").click()
+    check_view(page, "export", pictures, "light", within="dialog")
+
+
+def violations(page: Page, options: dict[str, object], within: str) -> list[dict[str, Any]]:
     """What axe-core finds; its half a megabyte of script is read once, for a view is left without a reload."""
     if page.evaluate("typeof axe === 'undefined'"):
         page.evaluate(Axe().axe_script)
-    found: dict[str, Any] = page.evaluate("options => axe.run(document, options)", options)
+    found: dict[str, Any] = page.evaluate("([within, options]) => axe.run(within, options)", [within, options])
     return list(found["violations"])
 
 
-def check_view(page: Page, view: str, pictures: Path, theme: str) -> None:
-    """Everything in one theme, and the contrast in the other one too; a picture of each."""
+def check_view(page: Page, view: str, pictures: Path | None, theme: str, *, within: str = "html") -> None:
+    """Everything in one theme, and the contrast in the other one too; a picture of each where they are kept."""
     size = page.viewport_size
     assert size is not None
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], f"{view} is too wide"
@@ -328,11 +368,12 @@ def check_view(page: Page, view: str, pictures: Path, theme: str) -> None:
         options = {"resultTypes": ["violations"]} | ({"runOnly": {"type": "rule", "values": rules}} if rules else {})
         serious = [
             f"{view}, {shown}: {each['id']}: {node['target']}"
-            for each in violations(page, options)
+            for each in violations(page, options, within)
             if each["impact"] in ("serious", "critical")
             for node in each["nodes"]
         ]
-        page.screenshot(path=pictures / f"{view}-{shown}-{size['width']}.jpg", type="jpeg", quality=85)
+        if pictures is not None:
+            page.screenshot(path=pictures / f"{view}-{shown}-{size['width']}.jpg", type="jpeg", quality=85)
         assert serious == []
     page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
 
@@ -351,7 +392,7 @@ def prepared(site: Served, recorded: Recorded, person: int) -> dict[str, str]:
 
 @pytest.mark.parametrize(("theme", "width", "height"), [("light", 1280, 860), ("dark", 390, 844)])
 def test_whoever_logs_in_can_read_that_they_have_to_and_why_they_may_not(
-    browser: Browser, recorded: Recorded, pictures: Path, tmp_path: Path, theme: str, width: int, height: int
+    browser: Browser, recorded: Recorded, pictures: Path | None, tmp_path: Path, theme: str, width: int, height: int
 ) -> None:
     root = Path(shutil.copytree(recorded.root, tmp_path / "run"))
     Users(root / USERS).add("vera", Role.VIEWER, None, "correct horse battery")
@@ -368,7 +409,7 @@ def test_whoever_logs_in_can_read_that_they_have_to_and_why_they_may_not(
 
 @pytest.mark.parametrize(("theme", "width", "height"), [("light", 1280, 860), ("dark", 390, 844)])
 def test_the_site_view_shows_what_each_camera_shows_and_which_of_it_is_old(
-    looked_at: Served, browser: Browser, recorded: Recorded, pictures: Path, theme: str, width: int, height: int
+    looked_at: Served, browser: Browser, recorded: Recorded, pictures: Path | None, theme: str, width: int, height: int
 ) -> None:
     now = datetime.now(UTC)
     fresh, old = now + timedelta(hours=1), now - timedelta(hours=2)  # however slowly the test runs
@@ -486,6 +527,66 @@ def test_a_box_on_a_paused_frame_is_searched_for(
     spot = asked[0]["examples"][0]["spot"]  # type: ignore[index]
     assert spot["xyxy"] == pytest.approx(boxes.xyxy[at].tolist(), abs=2.0)
     assert own.tracklet_id not in answers_of(page)  # that camera at that moment is the query itself
+    assert recorded.people[answers_of(page)[0]] == person
+
+
+def test_a_box_is_placed_moved_sized_and_searched_for_by_keyboard(looked_at: Served, page: Page) -> None:
+    keys, asked = page.keyboard, searches(page)
+    page.goto(looked_at.address)
+    expect(page.locator(".pick").first).to_be_visible()
+    keys.press("f")
+    expect(page.get_by_role("button", name="Place a box")).to_be_enabled()
+    tab_to(page, "Place a box")
+    keys.press("Enter")
+    expect(page.locator(".drawn")).to_be_focused()
+    before = box_of(page)
+    keys.press("ArrowLeft")
+    keys.press("ArrowDown")
+    keys.press("Shift+ArrowRight")
+    keys.press("Shift+ArrowUp")
+    step = 3  # of a frame 480 pixels wide
+    left, top, width, height = before
+    assert box_of(page) == [left - step, top + step, width + step, height - step]
+    tab_to(page, "Search for this person")
+    keys.press("Enter")
+    expect(page.locator(".ask")).to_be_focused()
+    keys.press("Enter")
+    expect(page.locator(".answer").first).to_be_visible()
+    left, top, width, height = box_of_spot(asked[0])
+    assert [left, top, width, height] == pytest.approx(
+        [before[0] - step, before[1] + step, before[2] + step, before[3] - step], abs=0.11
+    )
+
+
+def tab_to(page: Page, name: str) -> None:
+    for _ in range(30):
+        if page.evaluate("document.activeElement.textContent.trim()") == name:
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{name} was not reached")
+
+
+def box_of(page: Page) -> list[float]:
+    """Left, top, width, height."""
+    found = page.locator(".drawn").evaluate("box => ['x', 'y', 'width', 'height'].map(each => +box.getAttribute(each))")
+    return [float(each) for each in found]
+
+
+def box_of_spot(question: dict[str, Any]) -> list[float]:
+    left, top, right, bottom = question["examples"][0]["spot"]["xyxy"]
+    return [left, top, right - left, bottom - top]
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_picture_is_dropped_or_pasted(
+    looked_at: Served, page: Page, recorded: Recorded, person: int, way: str
+) -> None:
+    picture = base64.b64encode(recorded.crop_of(recorded.of(person, Modality.RGB)[0]).read_bytes()).decode()
+    page.goto(looked_at.address)
+    expect(page.locator(".drop")).to_be_visible()
+    page.locator(".drop").evaluate(HAND_OVER, [way, picture])
+    expect(page.locator(".example .badge.rgb")).to_be_visible()
+    page.get_by_role("button", name="Search", exact=True).click()
     assert recorded.people[answers_of(page)[0]] == person
 
 
