@@ -232,7 +232,7 @@ class Exports:
 
 
 def _note_of(plain: dict[str, Any]) -> _Note:
-    """As it was kept; version 1 had only the cameras of the case's tracklets, so that nobody knows what is in the zip."""
+    """As it was kept; version 1 had the cameras of the tracklets alone: what else is in the zip nobody knows."""
     cameras = plain["cameras"] if plain.get("version") == _VERSION else None
     plain |= {"tracklets": tuple(plain["tracklets"]), "cameras": None if cameras is None else tuple(cameras)}
     return _Note(**plain)
