@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -239,14 +239,23 @@ class Audit:
         self.copy()
         return len(gone)
 
-    def rows(self, *, limit: int | None = None, before: int | None = None) -> list[AuditRow]:
-        """The last rows (before a number), oldest first."""
+    def rows(
+        self, *, limit: int | None = None, before: int | None = None, naming: Collection[str] | None = None
+    ) -> list[AuditRow]:
+        """The last rows (before a number), oldest first.
+
+        Args:
+            limit: At most so many.
+            before: Only those before this one.
+            naming: Only these tracklets are named: of others the token stands there. None is all.
+        """
         with self._store.reading() as db:
             found = db.execute(
                 "SELECT * FROM audit WHERE ?1 IS NULL OR number < ?1 ORDER BY number DESC LIMIT ?2",
                 [before, -1 if limit is None else limit],
             )
-            names = dict(db.execute("SELECT token, subject FROM audit_subjects"))
+            subjects = db.execute("SELECT token, subject FROM audit_subjects").fetchall()
+            names = {token: name for token, name in subjects if naming is None or name in naming}
             rows = found.fetchall()
             return [
                 AuditRow(number, from_us(at), actor, action, case, purpose, _replaced(json.loads(text), names), digest)

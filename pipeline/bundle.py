@@ -1,7 +1,7 @@
 """The evidence of a case as one zip, and whether such a zip is still what it was.
 
-Clips with and without boxes, every kept view, events, links and the rows of the audit about the case; and a manifest
-with the SHA-256 of each file, the model, the software's version and where the times came from. Nothing is compressed
+Clips with and without boxes, every kept view, events, links and the rows of the audit about the case and its
+tracklets; and a manifest with the SHA-256 of each file, the model, the software's version and where the times came from. Nothing is compressed
 and nothing in the zip's own headers varies, so that every byte of it can be checked: the verification writes the zip
 anew from its content and compares. The hash of the whole zip goes into the audit, from where it can be compared later.
 """
@@ -10,10 +10,11 @@ import fcntl
 import hashlib
 import json
 import platform
+import re
 import struct
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -24,13 +25,15 @@ from zoneinfo import ZoneInfo
 import cv2
 from ulid import ULID
 
-from pipeline.audit import Actor, Audit
+from pipeline.audit import Actor, Audit, AuditRow
 from pipeline.cases import Case, Cases
 from pipeline.config import Config
 from pipeline.crop_files import sync
 from pipeline.errors import UsageError
 from pipeline.event_files import read_lines
 from pipeline.footage import Look, blurred_view, clip_of
+from pipeline.identify import person_name
+from pipeline.persons import Persons
 from pipeline.record import from_us
 from pipeline.replies import audit_row_reply, case_reply, link_reply, tracklet_reply
 from pipeline.sinks import rfc3339
@@ -43,6 +46,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip's own dates say nothing; the manifest 
 _CHUNK = 1 << 20
 # What the standard library raises over a zip that is not what it says.
 _DAMAGE = (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError, KeyError, struct.error)
+_DECISIONS = frozenset({"merge", "split", "confirm", "reject", "undo"})
 _LARGEST = 1 << 32  # of one file within a zip that is verified
 
 
@@ -200,7 +204,7 @@ class _Writing:
         yield "links.json", _json(links), {"what": "links between them"}
         events = [_only(event, names) for _, event in read_lines(self.store.root) if event.get("tracklet_id") in names]
         yield "events.jsonl", _lines(events), {"what": "events of the tracklets, as they were written"}
-        yield "audit.jsonl", _lines(self._audit_rows(case.case_id)), {"what": "rows of the audit about the case"}
+        yield "audit.jsonl", _lines(self._audit_rows(case.case_id, names)), {"what": "rows of the audit about the case"}
         self.options.on_progress(len(tracklets), len(tracklets))
 
     def _clips(self, own: StoredTracklet) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
@@ -240,14 +244,44 @@ class _Writing:
                          "captured_at": rfc3339(from_us(captured)), "xyxy": xyxy}  # fmt: skip
                 yield f"crops/{own.tracklet_id}/{file.name}", file.read_bytes(), about
 
-    def _audit_rows(self, case_id: str) -> list[dict[str, Any]]:
-        """Rows about the case; where not every camera may be seen, only those that name no other camera's tracklet."""
-        rows = [each for each in self.audit.rows() if case_id in (each.case_id, each.details.get("case"))]
-        told = [audit_row_reply(each) for each in rows]
-        if self.options.cameras is None:
-            return told
-        hidden = [f"{name}-" for name in self.store.cameras() if name not in self.options.cameras]
-        return [each for each in told if not any(name in json.dumps(each["details"]) for name in hidden)]
+    def _audit_rows(self, case_id: str, names: Set[str]) -> list[dict[str, Any]]:
+        """Rows about the case, decisions about its tracklets, and searches that found them or asked by them.
+
+        Tracklets that are not of the case stay tokens, so that an erasure need not look for them here; and what was
+        searched for another case is no evidence of this one. Where not every camera may be seen, only rows that tell
+        of no other.
+        """
+        decided = _Decided.of(self.store, names)
+        numbers = {
+            row.number
+            for row in self.audit.rows()
+            if (
+                case_id in (row.case_id, row.details.get("case"))
+                or decided.touches(row, names)
+                or (row.action == "search" and row.case_id is None and names & _texts(row.details))
+            )
+            and (self.options.cameras is None or self._may_be_told(row, decided, self.options.cameras))
+        }
+        return [audit_row_reply(each) for each in self.audit.rows(naming=names) if each.number in numbers]
+
+    def _may_be_told(self, row: AuditRow, decided: "_Decided", cameras: Set[str]) -> bool:
+        """Whether a row names no camera but these, nor anybody or anything seen by others; titles are told to all."""
+        filters = row.details.get("filters") or {}
+        known = self.config.cameras if self.config else {}
+        zones = {zone for name, each in known.items() if name in cameras for zone in each.zones}
+        if not (cameras >= set(filters.get("cameras") or ()) and zones >= set(filters.get("zones") or ())):
+            return False
+        if filters.get("persons") or not cameras >= decided.cameras_of(row):
+            return False
+        hidden = {*self.store.cameras(), *known} - cameras
+        texts = _texts({name: each for name, each in row.details.items() if name not in ("case", "title")})
+        return all(self._camera_seen(text, cameras, hidden) for text in texts)
+
+    def _camera_seen(self, text: str, cameras: Set[str], hidden: Set[str]) -> bool:
+        try:
+            return self.store.tracklet(text).camera_id in cameras
+        except UsageError:
+            return not any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in hidden)
 
     def _manifest(
         self, case: Case, tracklets: Sequence[StoredTracklet], actor: Actor, export_id: str
@@ -273,6 +307,48 @@ class _Writing:
             "cameras": None if self.options.cameras is None else sorted(self.options.cameras),
             "audit_head": list(self.audit.verify().head),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """Decisions about who is who that concern some tracklets.
+
+    Attributes:
+        numbers: Of the decisions that moved one of them, and of those that took such a one back.
+        persons: Whom they show, or showed.
+        moved: The cameras of the tracklets that each decision moved, theirs or not.
+    """
+
+    numbers: frozenset[int]
+    persons: frozenset[str]
+    moved: dict[int, frozenset[str]]
+
+    @classmethod
+    def of(cls, store: Store, names: Set[str]) -> "_Decided":
+        own = [store.tracklet(each) for each in names]
+        rows = {each.row for each in own}
+        persons = {each.person_id for each in own if each.person_id is not None}
+        decisions = Persons(store).decisions()
+        for each in decisions:
+            persons |= {person for row, *people in each.moved if row in rows for person in people}
+        numbers = {each.decision_id for each in decisions if rows & {row for row, *_ in each.moved}}
+        moved = {
+            each.decision_id: frozenset(found.camera_id for found in store.by_rows(row for row, *_ in each.moved))
+            for each in decisions
+        }
+        return cls(frozenset(numbers), frozenset(map(person_name, persons)), moved)
+
+    def touches(self, row: AuditRow, names: Set[str]) -> bool:
+        """Whether a row is a decision about one of the tracklets, or about somebody whom they show."""
+        if row.action not in _DECISIONS:
+            return False
+        said = row.details
+        named = names | self.persons if row.action == "merge" else names
+        return said.get("decision") in self.numbers or bool(named & _texts(said))
+
+    def cameras_of(self, row: AuditRow) -> frozenset[str]:
+        """Of all tracklets that a decision moved."""
+        return self.moved.get(row.details.get("decision", 0), frozenset()) if row.action in _DECISIONS else frozenset()
 
 
 def verify_bundle(path: Path) -> BundleVerdict:
@@ -377,6 +453,14 @@ def _json(value: Any) -> bytes:
 
 def _lines(values: Iterable[Any]) -> bytes:
     return b"".join(json.dumps(each, ensure_ascii=False).encode() + b"\n" for each in values)
+
+
+def _texts(value: Any) -> set[str]:
+    """All texts within a plain value, its keys left out."""
+    if isinstance(value, str):
+        return {value}
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return {text for each in inner for text in _texts(each)}
 
 
 def _only(event: dict[str, Any], names: set[str]) -> dict[str, Any]:

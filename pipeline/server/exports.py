@@ -32,11 +32,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MOST_WAITING = 20
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """What is known of an export; kept beside the zip."""
+    """What is known of an export; kept beside the zip.
+
+    Attributes:
+        cameras: Those that the one who exported might see; who sees fewer may not have it. None is all: in the zip are
+            counterparts, rows of the audit and whatever came into the case meanwhile, of any camera.
+        version: Of what is noted here.
+    """
 
     export_id: str
     case: str
@@ -45,10 +52,11 @@ class _Note:
     by: str
     blur_others: bool
     tracklets: tuple[str, ...]
-    cameras: tuple[str, ...]
+    cameras: tuple[str, ...] | None
     error: str | None = None
     bytes: int | None = None
     sha256: str | None = None
+    version: int = 1
 
 
 class Exports:
@@ -93,8 +101,8 @@ class Exports:
         return self._told(note)
 
     def all(self, caller: Caller, *, case_id: str | None = None) -> list[dict[str, Any]]:
-        """Newest first, of cameras all of which the caller may see."""
-        found = [each for each in self._notes() if caller.sees_all(each.cameras) and case_id in (None, each.case)]
+        """Newest first, of those who might see no more cameras than the caller."""
+        found = [each for each in self._notes() if _may_have(caller, each) and case_id in (None, each.case)]
         return [self._told(each) for each in sorted(found, key=lambda each: each.export_id, reverse=True)]
 
     def get(self, caller: Caller, export_id: str) -> dict[str, Any]:
@@ -150,7 +158,8 @@ class Exports:
             by=actor.name,
             blur_others=asked.blur_others,
             tracklets=tuple(each.tracklet_id for each in items),
-            cameras=tuple(sorted({each.camera_id for each in items})),
+            cameras=None if caller.cameras is None else tuple(sorted(caller.cameras)),
+            version=_VERSION,
         )
 
     async def _write(self, note: _Note, caller: Caller, actor: Actor, asked: NewExport) -> None:
@@ -187,9 +196,7 @@ class Exports:
     def _notes(self) -> Iterator[_Note]:
         for path in self._folder.glob(f"*{NOTE_SUFFIX}"):
             try:
-                plain = json.loads(path.read_text(encoding="utf-8"))
-                plain |= {name: tuple(plain[name]) for name in ("tracklets", "cameras")}
-                note = _Note(**plain)
+                note = _note_of(json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, KeyError, TypeError):
                 logger.warning("%s: not the note of an export", path)
                 continue
@@ -199,7 +206,7 @@ class Exports:
 
     def _note(self, caller: Caller, export_id: str) -> _Note:
         for each in self._notes():
-            if each.export_id == export_id and caller.sees_all(each.cameras):
+            if each.export_id == export_id and _may_have(caller, each):
                 return each
         raise not_found(f"export {export_id}")
 
@@ -222,3 +229,14 @@ class Exports:
             "sha256": note.sha256,
             "url": f"/api/v1/exports/{note.export_id}/file" if done else None,
         }
+
+
+def _note_of(plain: dict[str, Any]) -> _Note:
+    """As it was kept; version 1 had the cameras of the tracklets alone: what else is in the zip nobody knows."""
+    cameras = plain["cameras"] if plain.get("version") == _VERSION else None
+    plain |= {"tracklets": tuple(plain["tracklets"]), "cameras": None if cameras is None else tuple(cameras)}
+    return _Note(**plain)
+
+
+def _may_have(caller: Caller, note: _Note) -> bool:
+    return caller.cameras is None if note.cameras is None else caller.sees_all(note.cameras)

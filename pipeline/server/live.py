@@ -28,6 +28,7 @@ _ALIVE_SECONDS = 15.0  # a comment so often, so that proxies keep the connection
 _MOST_MISSED = 200  # tracklets that somebody who was cut off is told of
 _MOST_WAITING = 1000  # events for one who does not read: then they are cut off, and come again by themselves
 _MOST_LISTENERS = 200
+_MOST_OF_ONE = 8  # streams of one user: the oldest is told to go, for its page may be gone and nobody noticed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Hub:
     def __init__(self, desk: "Desk") -> None:
         self.loop: asyncio.AbstractEventLoop | None = None  # once it runs
         self._desk = desk
-        self._listeners: set[_Listener] = set()
+        self._listeners: dict[_Listener, None] = {}  # the oldest first
         self._watching: asyncio.Task[None] | None = None
         self._row = 0
         self._change = -1
@@ -70,7 +71,7 @@ class Hub:
         Raises:
             ProblemError: 503, when too many listen.
         """
-        if len(self._listeners) >= _MOST_LISTENERS:
+        if len(self._listeners) >= _MOST_LISTENERS and len(self._of(caller)) < _MOST_OF_ONE:
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "too many listen already", headers={"Retry-After": "30"})
         seen = request.headers.get("last-event-id", "")[:200]
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -89,31 +90,43 @@ class Hub:
 
     async def _told(self, request: Request, caller: Caller, seen: str) -> AsyncIterator[str]:
         listener = _Listener(caller)
-        self._listeners.add(listener)
+        self._listeners[listener] = None
         if self._watching is None or self._watching.done():
             self._row = -1
             self._watching = asyncio.create_task(self._watch())
+        for oldest in self._of(caller)[:-_MOST_OF_ONE]:
+            self._listeners.pop(oldest)
+            _cut_off(oldest)
         try:
             yield "retry: 3000\n\n"
             for missed in await self._missed(seen):
-                if listener.wants(missed):
+                if self._renew(listener, request) and listener.wants(missed):
                     yield missed.text()
-            while not await request.is_disconnected() and self._still_there(request):
+            while not await request.is_disconnected() and self._renew(listener, request):
                 try:
                     async with asyncio.timeout(_ALIVE_SECONDS):
                         event = await listener.events.get()
                 except TimeoutError:
                     yield ": alive\n\n"
                     continue
-                if event is None:
+                if event is None or not self._renew(listener, request):
                     return
-                yield event.text()
+                if listener.wants(event):
+                    yield event.text()
         finally:
-            self._listeners.discard(listener)
+            self._listeners.pop(listener, None)
 
-    def _still_there(self, request: Request) -> bool:
-        """Whether the session goes on: who only listens does not keep it from ending."""
-        return self._desk.caller_of(request, asks=False) is not None
+    def _of(self, caller: Caller) -> list[_Listener]:
+        """The streams of one user who has logged in, the oldest first."""
+        return [each for each in self._listeners if caller.session and each.caller.user == caller.user]
+
+    def _renew(self, listener: _Listener, request: Request) -> bool:
+        """Whether the session goes on, with the rights of now: who only listens does not keep it from ending."""
+        caller = self._desk.caller_of(request, asks=False)
+        if caller is None or not caller.may(Permission.SITE):
+            return False
+        listener.caller = caller
+        return True
 
     async def _missed(self, seen: str) -> list[_Event]:
         """What came after a tracklet, when somebody was cut off."""
@@ -173,6 +186,11 @@ def _tell(listener: _Listener, event: _Event | None) -> None:
     try:
         listener.events.put_nowait(event)
     except asyncio.QueueFull:
-        while not listener.events.empty():
-            listener.events.get_nowait()
-        listener.events.put_nowait(None)
+        _cut_off(listener)
+
+
+def _cut_off(listener: _Listener) -> None:
+    """End somebody's stream, whatever waits for them."""
+    while not listener.events.empty():
+        listener.events.get_nowait()
+    listener.events.put_nowait(None)

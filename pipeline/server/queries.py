@@ -171,13 +171,14 @@ async def preview_of_upload(
         name = camera_id
         await desk.workers.use(lambda store: visible_camera(desk.config, store, caller, name))
     data = await file.read()
-    suffix = check_image(data, most_pixels=round(1e6 * desk.settings.upload_megapixels))
+    most_pixels = round(1e6 * desk.settings.upload_megapixels)
     title = _UNSAFE.sub("_", Path(file.filename or "").stem)[:60].strip("._") or "upload"
     config = desk.config
     known = camera_id if config is not None and camera_id in config.cameras else None
     about = QueryFile(None if known else modality, known, whole)
 
     def take_in() -> Kept:
+        suffix = check_image(data, most_pixels=most_pixels)
         with tempfile.TemporaryDirectory(prefix="query-") as folder:
             path = Path(folder) / f"{title}{suffix}"
             path.write_bytes(data)

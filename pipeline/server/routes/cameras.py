@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -75,7 +76,7 @@ async def frame(
     caller: Looker,
     request: Request,
     camera_id: CameraId,
-    at: Annotated[datetime | None, Query(description="a moment; or else `seconds`")] = None,
+    at: Annotated[AwareDatetime | None, Query(description="a moment; or else `seconds`")] = None,
     seconds: Annotated[float | None, Query(ge=0, le=10_000_000, allow_inf_nan=False)] = None,
 ) -> Response:
     """The frame of a recording that is shown at a moment, for the eye; headers say which it is.

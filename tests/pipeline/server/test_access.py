@@ -342,3 +342,29 @@ def test_nobody_takes_an_open_case_over_nor_ends_holds_on_cameras_unseen(site: S
     assert site.client.post("/cases/c1/close").status_code == 403
     with Store.read(site.root) as store:
         assert len(Cases(store).held()) >= 2
+
+
+def test_an_export_by_who_sees_all_shows_more_than_the_cameras_of_its_case(site: Site) -> None:
+    """The camera dock stands beside gate, and is in the zip as a counterpart, and in the audit of the case."""
+    with Store.edit(site.root) as store:
+        Cases(store).open("c3", "gate alone", Actor("test"))
+        Cases(store).hold("c3", ["gate-ann"], Actor("test"))
+    names = {}
+    for limited in (False, True):
+        site.act_as(USERS_OF[Role.OPERATOR, limited])
+        names[limited] = site.client.post("/cases/c3/exports", {"clips": False}).json()["export_id"]
+        while site.client.get(f"/exports/{names[limited]}").json()["state"] == "running":
+            time.sleep(0.02)
+    for rest in ("", "/file", "/verify"):
+        assert site.client.get(f"/exports/{names[True]}{rest}").status_code == 200
+        assert site.client.get(f"/exports/{names[False]}{rest}").status_code == 404, rest
+    listed = [each["export_id"] for each in site.client.get("/exports").json()["items"]]
+    assert names[True] in listed
+    assert names[False] not in listed
+    note = site.root / "exports" / f"{names[True]}.json"
+    old = json.loads(note.read_text()) | {"cameras": ["gate"]}
+    old.pop("version")  # as an older version left it
+    note.write_text(json.dumps(old))
+    assert site.client.get(f"/exports/{names[True]}").status_code == 404
+    site.act_as(USERS_OF[Role.OPERATOR, False])
+    assert site.client.get(f"/exports/{names[True]}/file").status_code == 200

@@ -1,5 +1,6 @@
 """Cases over HTTP, and the evidence that is exported of them."""
 
+import io
 import json
 import time
 import zipfile
@@ -98,6 +99,37 @@ def test_who_may_see_one_camera_exports_that_camera_alone(gallery: Path, serve: 
     assert b"dock" not in text
     assert not any("dock" in name for name in names)
     assert verify_bundle(path).findings == ()
+
+
+def audit_in(client: Client, told: dict[str, Any]) -> list[dict[str, Any]]:
+    with zipfile.ZipFile(io.BytesIO(client.get(f"/exports/{told['export_id']}/file").content)) as zipped:
+        return [json.loads(line) for line in zipped.read("audit.jsonl").splitlines()]
+
+
+def test_searches_and_decisions_about_its_tracklets_are_in_the_audit_of_a_case(gallery: Path, serve: Serve) -> None:
+    add_users(gallery, ("ann", Role.OPERATOR, ["gate"]), ("bob", Role.OPERATOR, None))
+    client = serve(gallery, users=True)
+    client.login("bob")
+    for cameras in (["gate"], ["dock"]):
+        asked = {"examples": [{"tracklet_id": "gate-ann"}], "filters": {"cameras": cameras, "min_quality": 1}}
+        assert client.post("/search", asked).status_code == 200
+    assert client.post("/search", {"examples": [{"tracklet_id": "gate-bob"}], "top_k": 50}).status_code == 200
+    unlike = {"examples": [{"tracklet_id": "gate-bob"}], "filters": {"cameras": ["yard"]}}
+    assert client.post("/search", unlike).status_code == 200  # of nobody of the case
+    both = {"tracklet_id": "gate-ann", "to_tracklet_id": "gate-eve"}
+    assert client.post("/persons/reject", both).status_code == 201
+    assert client.post("/persons/merge", {"into": "P0001", "other": "P0002"}).status_code == 201
+    assert client.post("/persons/merge", {"into": "P0003", "other": "P0004"}).status_code == 201
+    rows = audit_in(client, export(client, clips=False))
+    assert [each["action"] for each in rows] == ["case_open", "hold", "search", "search", "search", "reject", "merge"]
+    assert "gate-bob" not in json.dumps(rows)  # it may be erased: a token stands for it
+    assert rows[5]["details"]["tracklets"][0] == "gate-ann"
+    assert rows[5]["details"]["tracklets"][1].startswith("subject:")
+    assert rows[6]["details"]["into"] == "P0001"
+    client.login("ann")
+    rows = audit_in(client, export(client, clips=False))
+    assert [each["action"] for each in rows] == ["case_open", "search", "reject"]
+    assert "dock" not in json.dumps(rows)
 
 
 def test_an_export_that_a_killed_server_left_has_failed(gallery: Path, serve: Serve) -> None:

@@ -1,6 +1,7 @@
 """The OpenAPI document is the committed one, and the server keeps to it whatever it is asked."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,23 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from pipeline.audit import Actor
+from pipeline.cases import Cases
 from pipeline.config import ServerConfig
 from pipeline.server.app import openapi
 from pipeline.server.serving import open_door, served
+from pipeline.store import Store
+from tests.pipeline.footage import frame_of
+from tests.pipeline.recordings import scene
 from tests.pipeline.server.client import API
-from tests.pipeline.server.conftest import fill_gallery
+from tests.pipeline.server.conftest import beside
+from tests.pipeline.server.test_search import jpeg
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENT = ROOT / "docs" / "api.json"
-KNOWN = {
-    "tracklet_id": "gate-ann", "to_tracklet_id": "dock-ann", "camera_id": "gate", "person": "P0001", "case_id": "c1",
-    "position": "best",
+KNOWN: dict[str, Any] = {
+    "camera_id": "gate", "person": "P0001", "case_id": "c1", "position": "best", "seconds": 1.5,
+    "xyxy": [100, 90, 130, 190],
 }  # fmt: skip
 _CHECKS = (
     not_a_server_error,
@@ -51,12 +58,16 @@ def test_every_route_says_what_it_does_and_how_it_fails() -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, requests.Session]]:
-    """Address of a server with a gallery, on a socket of its own; and a session that may change things."""
-    root = tmp_path_factory.mktemp("contract") / "gallery"
-    fill_gallery(root)
+def server(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, requests.Session]]:
+    """Address of a server with a run and its recordings, on a socket of its own; a session that may change things."""
+    root = Path(shutil.copytree(recorded, tmp_path_factory.mktemp("contract") / "run"))
+    with Store.edit(root) as store:
+        names = {each.camera_id: each.tracklet_id for each in store.tracklets()}
+        Cases(store).open("c1", "the gate", Actor("test"))
+        Cases(store).hold("c1", list(names.values()), Actor("test"))
+    KNOWN.update(tracklet_id=names["gate"], to_tracklet_id=names["dock"])
     door = open_door(root, ServerConfig(port=0))
-    with served(root, door, device="cpu"):
+    with served(root, door, device="cpu", pipeline=beside(root, frame_of(scene(30), 0, camera_id="gate"))):
         address = door.address.rstrip("/")
         with requests.Session() as session:
             session.headers["X-CSRF-Token"] = session.get(f"{address}{API}/session", timeout=30).json()["csrf"]
@@ -67,9 +78,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, requ
 def _known(value: Any) -> Any:
     """The same with names of things that there are."""
     if isinstance(value, dict):
-        named = {key: KNOWN[key] if key in KNOWN and isinstance(each, str) else _known(each)
+        named = {key: KNOWN[key] if key in KNOWN and each is not None else _known(each)
                  for key, each in value.items()}  # fmt: skip
-        return named | ({"tracklets": ["gate-eve"]} if value.get("tracklets") else {})
+        return named | ({"tracklets": [KNOWN["tracklet_id"]]} if value.get("tracklets") else {})
     return [_known(each) for each in value] if isinstance(value, list) else value
 
 
@@ -91,8 +102,32 @@ def test_no_question_breaks_the_server_or_the_contract(
     address, session = server
     if case.meta is not None and case.meta.generation.mode.is_positive:  # about things that there are
         case.path_parameters = _known(case.path_parameters)
+        case.query = _known(case.query)
         case.body = _known(case.body)
     answer = case.call(base_url=address, session=session)
+    case.validate_response(answer, checks=list(_CHECKS))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status"),
+    [
+        ("GET", "/cameras/{camera_id}/recording", {}, 200),
+        ("GET", "/cameras/{camera_id}/picture", {}, 200),
+        ("GET", "/cameras/{camera_id}/frame", {"query": {"seconds": 1.5}}, 200),
+        ("GET", "/cameras/{camera_id}/frame", {"query": {"at": "2026-06-01T16:00:05+02:00"}}, 200),
+        ("GET", "/cameras/{camera_id}/frame", {"query": {"at": "2026-06-01T14:00:05"}}, 422),
+        ("GET", "/cameras/{camera_id}/frame", {"query": {"at": "2026-06-01"}}, 422),
+        ("POST", "/queries", {"body": {"file": jpeg(scene(30)[80:200, 90:140])}}, 201),
+    ],
+)
+def test_what_there_is_answers_and_keeps_the_contract(
+    method: str, path: str, content: dict[str, Any], status: int, server: tuple[str, requests.Session]
+) -> None:
+    address, session = server
+    form = {"media_type": "multipart/form-data"} if "body" in content else {}
+    case = schema[f"{API}{path}"][method].Case(path_parameters={"camera_id": "gate"}, **content, **form)
+    answer = case.call(base_url=address, session=session)
+    assert answer.status_code == status, answer.text
     case.validate_response(answer, checks=list(_CHECKS))
 
 

@@ -2,6 +2,8 @@
 
 import io
 import json
+import struct
+import threading
 from pathlib import Path
 
 import cv2
@@ -212,3 +214,49 @@ def test_pictures_are_looked_at_before_they_are_decoded(run: Path, serve: Serve)
     assert send(bytes(2_000_000)) == 413
     assert send(jpeg(scene(30))[:300]) in (415, 422)
     assert client.get("/health").status_code == 200
+
+
+def tiff(pages: int, *, sizes: bool = True) -> bytes:
+    """Grey pages of 32x64 pixels that share their pixels; without sizes, only the first says how large it is."""
+    size, rest = [(256, 32), (257, 64)], [(258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 64), (279, 2048)]
+    pixels = bytes(range(256)) * 8
+    data = bytearray(b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels)
+    for page in range(pages):
+        tags = [*(size if sizes or page == 0 else []), *rest]
+        data += struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+        data += struct.pack("<I", len(data) + 4 if page < pages - 1 else 0)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["several pictures in a JPEG", "a second page without a size", "thousands of pages"])
+def test_of_several_pictures_in_a_file_the_first_is_taken_and_no_other_looked_at(
+    run: Path, serve: Serve, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    from pipeline.server import queries
+
+    checked, by = queries.check_image, []
+
+    def noted(data: bytes, *, most_pixels: int) -> str:
+        by.append(threading.current_thread().name)
+        return checked(data, most_pixels=most_pixels)
+
+    monkeypatch.setattr(queries, "check_image", noted)
+    if kind == "several pictures in a JPEG":
+        file = io.BytesIO()
+        first = Image.fromarray(scene(30)[80:200, 90:140])
+        first.save(file, "MPO", save_all=True, append_images=[Image.new("RGB", (50, 120))])
+        data, name, height = file.getvalue(), "x.jpg", 120
+    else:
+        data, name, height = tiff(2, sizes=False) if "size" in kind else tiff(5000), "x.tif", 64
+    told = serve(run).post("/queries", files={"file": (name, data, "image/x")}, data={"modality": "rgb"})
+    assert (told.status_code, told.json().get("quality", {}).get("height_px")) == (201, height), told.text
+    assert [name.rpartition("_")[0] for name in by] == ["embed"]  # not on the event loop, which others wait for
+
+
+def test_what_only_begins_as_a_picture_is_none(run: Path, serve: Serve) -> None:
+    client = serve(run)
+    without_size = tiff(2, sizes=False).replace(struct.pack("<HHII", 256, 4, 1, 32), struct.pack("<HHII", 254, 4, 1, 0))
+    for data in (without_size, tiff(1)[:2100], b"II*\0" + struct.pack("<I", 8)):
+        assert client.post("/queries", files={"file": ("x.tif", data, "image/tiff")}).status_code in (415, 422)
