@@ -1,9 +1,10 @@
 """The evidence of a case as one zip, and whether such a zip is still what it was.
 
 Clips with and without boxes, every kept view, events, links and the rows of the audit about the case and its
-tracklets; and a manifest with the SHA-256 of each file, the model, the software's version and where the times came from. Nothing is compressed
-and nothing in the zip's own headers varies, so that every byte of it can be checked: the verification writes the zip
-anew from its content and compares. The hash of the whole zip goes into the audit, from where it can be compared later.
+tracklets; and a manifest with the SHA-256 of each file, the model, the software's version and where the times came
+from. Nothing is compressed and nothing in the zip's own headers varies, so that every byte of it can be checked: the
+verification writes the zip anew from its content and compares. The hash of the whole zip goes into the audit, from
+where it can be compared later.
 """
 
 import fcntl

@@ -265,8 +265,8 @@ def clip_of_file(path: Path, file: QueryFile, config: Config | None) -> tuple[li
     return _clip(path, file, config)
 
 
-def clip_of_spot(camera_id: str, spot: Spot, config: Config) -> tuple[list[Image], Query]:
-    """The crop of a box on a frame that a camera of the run recorded, and what it is.
+def clip_of_spot(camera_id: str, spot: Spot, config: Config) -> tuple[list[Image], Query, bool]:
+    """The crop of a box on a frame that a camera of the run recorded, what it is, and whether a border cuts the box.
 
     Raises:
         UsageError: When the recording does not reach the moment, or too little of the box lies within the frame.
@@ -274,9 +274,11 @@ def clip_of_spot(camera_id: str, spot: Spot, config: Config) -> tuple[list[Image
     """
     camera = config.cameras[camera_id]
     source = open_source(camera_id, camera)
-    source.probe()
+    width, height = source.probe().resolution_wh
     clip, query = clip_from_spot(frames_from(source, spot.at), spot, name=camera_id)
-    return _white_hot(clip, _windows(config, camera)), query
+    left, top, right, bottom = spot.xyxy
+    cut = left <= 1 or top <= 1 or right >= width - 1 or bottom >= height - 1
+    return _white_hot(clip, _windows(config, camera)), query, cut
 
 
 def _check_name(flag: str, name: str, known: Collection[str], none: str) -> None:

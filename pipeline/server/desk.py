@@ -29,6 +29,7 @@ from pipeline.store import Store
 
 LOCAL_USER = "local"
 _READERS = 3
+_DECODERS, _MOST_TO_DECODE = 2, 16
 
 
 @dataclass(slots=True)
@@ -54,6 +55,7 @@ class Desk:
     logins: RateLimit = field(init=False)
     actions: RateLimit = field(init=False)
     workers: Workers = field(init=False)
+    decoders: Workers = field(init=False)  # of recordings and evidence: files that take long to read
     writer: Workers = field(init=False)
     recorder: Recorder = field(init=False)
     search: SearchDesk = field(init=False)
@@ -71,6 +73,7 @@ class Desk:
         self.logins = RateLimit(self.settings.logins_per_minute, "attempts to log in")
         self.actions = RateLimit(self.settings.actions_per_minute, "searches, uploads and changes by one user")
         self.workers = Workers(self.root, threads=_READERS)
+        self.decoders = Workers(self.root, threads=_DECODERS, name="decode", most_waiting=_MOST_TO_DECODE)
         self.writer = Workers(self.root, threads=1, name="writer", open_store=Store.edit)
         self.recorder = Recorder(self.writer, self.audit)
         self.pictures = LatestPictures(self.pipeline)
@@ -83,6 +86,7 @@ class Desk:
         self.clips.close()
         self.search.close()
         self.writer.close()
+        self.decoders.close()
         self.workers.close()
 
     @property

@@ -135,7 +135,9 @@ class Exports:
     async def verify(self, caller: Caller, export_id: str) -> dict[str, Any]:
         """Compare the zip with its manifest, and its hash with the one that was noted when it was written."""
         path, note = self.file(caller, export_id), self._note(caller, export_id)
-        found = await self._workers.run(lambda: verify_bundle(path))
+        if caller.session:
+            self._desk.actions.check(caller.user)  # it reads all of the zip
+        found = await self._desk.decoders.run(lambda: verify_bundle(path))
         findings = list(found.findings)
         if found.sha256 != note.sha256:
             findings.append("the zip is not the one that was written: its SHA-256 is another")
@@ -195,20 +197,26 @@ class Exports:
 
     def _notes(self) -> Iterator[_Note]:
         for path in self._folder.glob(f"*{NOTE_SUFFIX}"):
-            try:
-                note = _note_of(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, KeyError, TypeError):
-                logger.warning("%s: not the note of an export", path)
-                continue
-            if note.state == "running" and note.export_id not in self._progress:
-                note = replace(note, state="failed", error="the server ended while it was written; export it again")
-            yield note
+            if (note := self._read(path)) is not None:
+                yield note
+
+    def _read(self, path: Path) -> _Note | None:
+        try:
+            note = _note_of(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError):
+            logger.warning("%s: not the note of an export", path)
+            return None
+        if note.state == "running" and note.export_id not in self._progress:
+            note = replace(note, state="failed", error="the server ended while it was written; export it again")
+        return note
 
     def _note(self, caller: Caller, export_id: str) -> _Note:
-        for each in self._notes():
-            if each.export_id == export_id and _may_have(caller, each):
-                return each
-        raise not_found(f"export {export_id}")
+        note = self._read(self._folder / f"{export_id}{NOTE_SUFFIX}")
+        if note is None or not _may_have(caller, note):
+            raise not_found(f"export {export_id}")
+        return note
 
     def _zip(self, export_id: str) -> Path:
         return self._folder / f"{export_id}{ZIP_SUFFIX}"

@@ -146,8 +146,8 @@ async def keep_spot(desk: "Desk", caller: Caller, example: Example) -> Kept:
     left, top, right, bottom = spot.xyxy
     moment = spot.at if spot.at is not None else spot.seconds or 0.0
     where = Spot(moment, (left, top, right, bottom))
-    clip, query = await desk.workers.run(lambda: _usable(lambda: clip_of_spot(spot.camera_id, where, config)))
-    quality = _quality(clip[0], query.modality, bottom - top, right - left, truncated=left <= 1 or top <= 1)
+    clip, query, cut = await desk.decoders.run(lambda: _usable(lambda: clip_of_spot(spot.camera_id, where, config)))
+    quality = _quality(clip[0], query.modality, bottom - top, right - left, truncated=cut)
     desk.search.prepare_model()
     return desk.queries.keep(caller.user, clip, query, quality)
 

@@ -42,7 +42,7 @@ async def camera(desk: TheDesk, caller: AtSite, camera_id: CameraId) -> dict[str
 async def recording(desk: TheDesk, caller: Looker, camera_id: CameraId) -> dict[str, Any]:
     """What can be looked at of a camera whose source is a recording; 404 for a stream, or when the files are gone."""
     await desk.workers.use(lambda store: visible_camera(desk.config, store, caller, camera_id))
-    return await desk.workers.run(lambda: recording_of(desk.config, camera_id))
+    return await desk.decoders.run(lambda: recording_of(desk.config, camera_id))
 
 
 @router.get(
@@ -86,7 +86,7 @@ async def frame(
     """
     await desk.workers.use(lambda store: visible_camera(desk.config, store, caller, camera_id))
     moment: datetime | float = at if at is not None else seconds or 0.0
-    shown, image = await desk.workers.run(lambda: frame_at(desk.config, camera_id, moment))
+    shown, image = await desk.decoders.run(lambda: frame_at(desk.config, camera_id, moment))
     headers = {
         "X-Frame-Index": str(shown.index),
         "X-Seconds": repr(shown.pts_seconds),

@@ -113,7 +113,7 @@ async def exports(desk: TheDesk, caller: CaseReader, limit: Limit = 50, cursor: 
     """What was exported, newest first, of cameras that I may see."""
     place = place_of(cursor, int)
     skip = place[0] if place else 0
-    found = desk.exports.all(caller)[skip : skip + limit + 1]
+    found = (await desk.workers.run(lambda: desk.exports.all(caller)))[skip : skip + limit + 1]
     return {"items": found[:limit], "next": cursor_of(skip + limit) if len(found) > limit else None}
 
 

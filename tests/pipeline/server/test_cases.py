@@ -101,6 +101,22 @@ def test_who_may_see_one_camera_exports_that_camera_alone(gallery: Path, serve: 
     assert verify_bundle(path).findings == ()
 
 
+def test_asking_for_one_export_reads_no_other_and_verifying_counts_as_an_action(
+    gallery: Path, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_users(gallery, ("bob", Role.OPERATOR, None))
+    client = serve(gallery, users=True, actions_per_minute=3)
+    client.login("bob")
+    told = export(client, clips=False)
+    (gallery / "exports" / "01M8DWSHR9MV58CH8J0Z3FKZ7E.json").write_text("{}")
+    caplog.clear()
+    asked = [client.get(f"/exports/{told['export_id']}/verify").status_code for _ in range(3)]
+    assert asked == [200, 200, 429]
+    assert "not the note of an export" not in caplog.text
+    assert len(client.get("/exports").json()["items"]) == 1
+    assert "not the note of an export" in caplog.text
+
+
 def audit_in(client: Client, told: dict[str, Any]) -> list[dict[str, Any]]:
     with zipfile.ZipFile(io.BytesIO(client.get(f"/exports/{told['export_id']}/file").content)) as zipped:
         return [json.loads(line) for line in zipped.read("audit.jsonl").splitlines()]

@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -260,3 +261,32 @@ def test_what_only_begins_as_a_picture_is_none(run: Path, serve: Serve) -> None:
     without_size = tiff(2, sizes=False).replace(struct.pack("<HHII", 256, 4, 1, 32), struct.pack("<HHII", 254, 4, 1, 0))
     for data in (without_size, tiff(1)[:2100], b"II*\0" + struct.pack("<I", 8)):
         assert client.post("/queries", files={"file": ("x.tif", data, "image/tiff")}).status_code in (415, 422)
+
+
+@pytest.mark.parametrize(
+    ("box", "cut"),
+    [([100, 90, 130, 190], False), ([0, 90, 40, 190], True), ([290, 90, 320, 190], True), ([100, 140, 130, 240], True)],
+)
+def test_a_box_that_any_border_of_the_frame_cuts_is_told(run: Path, serve: Serve, box: list[int], cut: bool) -> None:
+    told = serve(run).post("/queries/preview", {"spot": {"camera_id": "gate", "seconds": 3.0, "xyxy": box}}).json()
+    assert told["quality"]["truncated"] is cut
+    assert ("cut by the border of the picture" in told["quality"]["warnings"]) is cut
+
+
+def test_frames_that_take_long_keep_nobody_else_waiting(
+    run: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr("pipeline.server.desk._MOST_TO_DECODE", 4)
+    monkeypatch.setattr("pipeline.server.routes.cameras.recording_of", lambda *of: go_on.wait(30) and {})
+    client = serve(run)
+    asking = [threading.Thread(target=client.get, args=("/cameras/gate/recording",)) for _ in range(4)]
+    for each in asking:
+        each.start()
+    time.sleep(0.5)
+    refused = client.get("/cameras/gate/frame?seconds=1")
+    listed = client.get("/tracklets").status_code
+    go_on.set()
+    for each in asking:
+        each.join()
+    assert (refused.status_code, refused.headers["retry-after"], listed) == (503, "5", 200)
