@@ -5,7 +5,8 @@
 The server is a process of its own, as `run_pipeline.py serve` starts it; so is the writer, and so are the readers, all
 on this machine. A reader searches by a random stored tracklet, half of the time with a filter, looks at the answer for
 some seconds (exponential, `--think`), and searches again; every search is audited. The writer keeps a tracklet with two
-views at a fixed pace, first alone, then beside the readers; benchmarks/indexing.py has real cameras there. Vectors are random: nothing is said of who is found.
+views at a fixed pace, first alone, then beside the readers; benchmarks/indexing.py has real cameras there. Vectors are
+random: nothing is said of who is found.
 """
 
 import argparse
