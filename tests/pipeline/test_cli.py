@@ -146,7 +146,7 @@ def test_search_by_several_examples_a_negative_and_a_box_on_a_frame(
     [
         (["--camera", "gat"], "did you mean gate?"),
         (["--time-of-day", "late"], "expected HH:MM-HH:MM"),
-        (["--person", "Ann"], "such as P0007"),
+        (["--person", "Ann"], "written as P0007"),
         (["--at", "1.0"], "--at and --box belong together"),
         (["--fmr", "0.0000001"], "--fmr:"),
         (["--modality", "infrared"], "'infrared' is not one of rgb, nir, thermal"),
