@@ -149,7 +149,7 @@ def test_memory_of_a_pair_is_bounded() -> None:
         assert len(side.frames) <= 17
         assert len(side.times) <= 1702
         assert len(side.seconds_of) <= 1702
-        assert len(side.undecided) <= 1702
+        assert len(side.undecided) <= 802
 
 
 def track(people: list[Walker], camera: str, frame: Frame, true: float) -> Tracks:
