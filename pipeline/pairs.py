@@ -38,8 +38,7 @@ _FIT_SHARE = 0.1  # and of the time that a fit looked at, later: it costs more, 
 _NO_FIT = ClockFit(at=0.0, skew_seconds=0.0, drift=0.0, agreement=0.0)
 _RING_SECONDS = 1.5  # of the other camera's pictures that are kept
 _RING_BYTES = 100_000_000
-_MEMORY_SECONDS = 90.0  # of times of frames, and of tracklets that may still find theirs
-_DECIDED_SECONDS = 80.0  # after which it is said of a frame whether it is paired; its partner is remembered still
+_MEMORY_SECONDS = 170.0  # of times of frames, and of tracklets that may still find theirs
 _SET_BACK_SECONDS = 2.0  # a clock that goes back by more begins anew
 _PADDING = 0.03
 _LEAST_TOGETHER = 10  # frames
@@ -56,10 +55,13 @@ class PairSettings:
     Attributes:
         cameras: Two; the clock of the first counts.
         max_skew_seconds: Frames further apart, once the measured skew is taken out, are no pair.
+        settled_seconds: Age after which it is said of a frame whether it is paired: the later, the better the clocks
+            are known; its partner must be remembered still.
     """
 
     cameras: tuple[str, str]
     max_skew_seconds: float = 0.1
+    settled_seconds: float = 160.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +290,7 @@ class Pair:
         """
         side = self._sides[camera]
         decided: list[tuple[float, float | None]] = []
-        while side.undecided and (at_the_end or side.undecided[-1] - side.undecided[0] > _DECIDED_SECONDS):
+        while side.undecided and (at_the_end or side.undecided[-1] - side.undecided[0] > self.settings.settled_seconds):
             seconds = side.undecided.popleft()
             partner = self._partner(camera, seconds)
             side.paired += partner is not None

@@ -376,6 +376,7 @@ class _Run:
             self._read(source)
         self.expected = self.tally.expected_frames(self.options.max_frames)
         self._count_gallery()
+        self.write_report()  # from now on it is this run's
         for found in surveil(self._batches(), self.line, self):
             for item in self.retention.keep(found):
                 with self.losses.counting("events"):
@@ -477,11 +478,11 @@ class _Run:
         if time.monotonic() - self.trimmed_at > _TRIM_SECONDS:
             self.trimmed_at = time.monotonic()
             give_back_freed_memory()
+            self._count_gallery()
         if time.monotonic() - self.reported_at > _REPORT_SECONDS:
             self.reported_at = time.monotonic()
             if self.live:
                 self.write_report()
-                self._count_gallery()
 
     def _finish_recordings(self) -> None:
         """Beside live cameras, what a recording leaves open does not wait for the end of the run."""

@@ -160,6 +160,7 @@ class Tally:
             "frames_skipped_examples": account.examples,
             "error": account.error,
             "error_code": account.error_code.value if account.error_code else None,
+            "error_at": rfc3339(account.error_at) if account.error_at else None,
             "video_error": self.without_video.get(status.camera_id),
             "tracklets": self._accepted[status.camera_id],
         }

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from threading import Lock
@@ -91,6 +91,7 @@ class SourceAccount:
         state: Where the source is in its life.
         error: The trouble, in words: why it failed; of a live source that came back, the last there was. None if never.
         error_code: The same for machines.
+        error_at: When that was.
         connects: How often a live source was connected; 1 without any trouble.
         failed_connects: How often a live source could not be.
         clock: What its clock did.
@@ -104,6 +105,7 @@ class SourceAccount:
     state: SourceState = SourceState.STARTING
     error: str | None = None
     error_code: ErrorCode | None = None
+    error_at: datetime | None = None
     connects: int = 0
     failed_connects: int = 0
     clock: ClockAccount = field(default_factory=ClockAccount)
@@ -149,14 +151,14 @@ class SourceAccount:
     def trouble(self, error: str, code: ErrorCode, *, connecting: bool = False) -> None:
         """Note what is wrong with a source that goes on trying."""
         with self._lock:
-            self.error, self.error_code = error, code
+            self.error, self.error_code, self.error_at = error, code, datetime.now(UTC)
             self.failed_connects += connecting
 
     def fail(self, error: str, code: ErrorCode = ErrorCode.SOURCE_FAULT) -> None:
         """Note the first error; what was decoded stays counted."""
         with self._lock:
             if self.state is not SourceState.FAILED:
-                self.error, self.error_code = error, code
+                self.error, self.error_code, self.error_at = error, code, datetime.now(UTC)
             self.state = SourceState.FAILED
 
     def clock_event(self, kind: str) -> None:

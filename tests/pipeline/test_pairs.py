@@ -22,7 +22,8 @@ from reid.modality import Modality
 from tests.pipeline.paired import FPS, WIDTH, Walker, film, walkers
 from trackers.structures import Tracks
 
-SETTINGS = PairSettings(("day", "night"), max_skew_seconds=0.1)
+SETTLED = 80.0
+SETTINGS = PairSettings(("day", "night"), max_skew_seconds=0.1, settled_seconds=SETTLED)
 SECONDS = 120.0
 
 
@@ -43,7 +44,7 @@ def test_skew_and_drift_are_measured_and_frames_are_paired_by_true_time(skew: fl
     for true, frame in frames(walkers(SECONDS), skew=skew, drift=drift):
         true_of[frame.camera_id, frame.captured_at.timestamp()] = true
         now_decided = pair.see(frame, [])
-        assert all(true - true_of["day", first] > 79 for first, _ in now_decided)  # with what comes after
+        assert all(true - true_of["day", first] > SETTLED - 1 for first, _ in now_decided)  # with what comes after
         decided += now_decided
     assert 0 < len(decided) < SECONDS * FPS
     decided += pair.flush()
@@ -114,7 +115,9 @@ def test_a_pair_goes_on_after_a_clock_was_set_back_by_hours() -> None:
         for frame in still:
             pair.see(replace(frame, captured_at=frame.captured_at + late, index=frame.index + 10 * second), [])
     report = pair.report()
-    assert report["frames_unpaired"]["day"] == pytest.approx(80 * FPS, abs=2)  # not old enough when the clock was set
+    assert report["frames_unpaired"]["day"] == pytest.approx(
+        SETTLED * FPS, abs=2
+    )  # not old enough when the clock was set
     assert report["frames_paired"] == pytest.approx(40 * FPS, abs=2)
 
 
@@ -138,15 +141,15 @@ def test_two_cameras_that_see_different_people_are_not_aligned() -> None:
 def test_memory_of_a_pair_is_bounded() -> None:
     pair = Pair("gate", SETTINGS)
     still = [frame for _, frame in frames([], seconds=1, skew=0.0, drift=0.0)]
-    for second in range(200):
+    for second in range(220):
         for frame in still:
             later = frame.captured_at + timedelta(seconds=second)
             pair.see(replace(frame, captured_at=later, index=frame.index + 10 * second), [])
     for side in pair._sides.values():
         assert len(side.frames) <= 17
-        assert len(side.times) <= 902
-        assert len(side.seconds_of) <= 902
-        assert len(side.undecided) <= 902
+        assert len(side.times) <= 1702
+        assert len(side.seconds_of) <= 1702
+        assert len(side.undecided) <= 802
 
 
 def track(people: list[Walker], camera: str, frame: Frame, true: float) -> Tracks:
