@@ -489,6 +489,7 @@ def test_a_terminal_shows_a_bar_for_each_pass_and_one_without_a_width_none(
     site: Path, tmp_path: Path, columns: int
 ) -> None:
     command = [sys.executable, str(ROOT / "run_pipeline.py"), *run_arguments(site, tmp_path / "out")]
+    command += ["--max-frames", "24"]
     written = in_terminal([each for each in command if each != "--no-progress"], columns=columns)
     for stage in ("tracking", "drawing"):
         assert (f"{stage}: 100%" in written) == bool(columns)
@@ -624,7 +625,7 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
 def test_sigint_finishes_open_tracklets_and_ends_with_130_though_nobody_reads_what_it_says(
     site: Path, tmp_path: Path
 ) -> None:
-    video = write_video(tmp_path / "long.mp4", frames=3000, crowded=True)
+    video = write_video(tmp_path / "long.mp4", frames=1500, crowded=True)
     output, start = tmp_path / "out", datetime(2026, 6, 1, 12, tzinfo=UTC)
     source = f"gate={video},start={start.isoformat()}"
     command = [sys.executable, str(ROOT / "run_pipeline.py"), "run", "--source", source,
@@ -636,14 +637,14 @@ def test_sigint_finishes_open_tracklets_and_ends_with_130_though_nobody_reads_wh
         if begun.exists():
             break
         time.sleep(0.05)
-    time.sleep(2.0)  # some frames, not only the file; all 3000 take many times as long
+    time.sleep(2.0)  # some frames, not only the file; all 1500 take many times as long
     assert process.stderr is not None
     process.stderr.close()  # as `2>&1 | tee log` does, which the same Ctrl-C ends first
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     report = json.loads((output / "report.json").read_text())
     assert report["ended"] == "stopped"
-    assert 0 < report["frames"] < 3000
+    assert 0 < report["frames"] < 1500
     last = max(datetime.fromisoformat(event["end"]) for event in events(output))
     assert (last - start).total_seconds() > report["frames"] / 10 - 1  # who was in view is kept
     assert (output / "mot" / "gate.txt").is_file()
