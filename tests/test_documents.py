@@ -126,18 +126,17 @@ def test_readme_says_what_the_last_measurements_of_streams_soak_and_server_say()
     assert found["streams"]["streams"]["streams_held"] == 4
     assert "holds four 1080p streams" in readme
     soak = found["soak"]
-    assert all(soak["kept"].values())
-    assert (
-        f"memory {soak['rss_slope_mb_a_minute']:.1f} MB a minute, the end took {soak['stop_seconds']:.1f} s of 5"
-        in readme
-    )
+    broken = [limit for limit, kept in soak["kept"].items() if not kept]
+    assert broken == ["memory grows by less than 1 MB a minute"]  # and both pages say so
+    slope, end = soak["rss_slope_mb_a_minute"], soak["stop_seconds"]
+    assert f"memory {slope:.2f} MB a minute, where 1 was wanted, the end took {end:.1f} s of 5" in readme
     operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    assert f"memory rose by {soak['rss_slope_mb_a_minute']:.1f} MB a minute" in operations
+    assert f"every limit but that of memory was kept; memory rose by {slope:.2f} MB a minute" in operations
     decoded, processed = (
         sum(each[f"frames_{what}"] for each in soak["by_camera"].values()) for what in ("decoded", "processed")
     )
     assert f"{processed:,} of {decoded:,} frames processed" in operations
-    assert f"(standard error {soak['standard_error_of_the_slope']:.1f})" in operations
+    assert f"(standard error {soak['standard_error_of_the_slope']:.2f})" in operations
     oldest = max(each["age_seconds"]["most"] for each in soak["by_camera"].values())
     assert f"oldest processed frame was {oldest:.2f} s old" in operations
     overload = found["streams"]["overload"]["age_seconds"]["most"]
