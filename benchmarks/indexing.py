@@ -11,7 +11,6 @@ cameras and readers are on this machine too. Exit code 1 when a limit is not kep
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,13 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import machine
 import numpy as np
-from program import Program
+from program import Program, rendered
 from search import fill_store
 from server import READERS, read, together
-from soak import CLIP_SECONDS, COPIES, MODALITIES, SITE_CONFIG
+from soak import CLIP_SECONDS, COPIES, MODALITIES
 
 from reid.checkpoint import load
-from simulation.site import MARKER
 from simulation.streaming import Streams, clips_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,14 +107,12 @@ def main() -> int:
     parser.add_argument("--site", type=Path, default=ROOT / "runs" / "soak" / "site", help="rendered when not there")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "indexing.json")
     options = parser.parse_args()
-    if not (options.site / MARKER).is_file():
-        command = [sys.executable, "-m", "simulation", "site", "--config", str(SITE_CONFIG)]
-        subprocess.run([*command, "--output", str(options.site)], cwd=ROOT, check=True)
+    site = rendered(options.site)
     model = load(WEIGHTS)
     with tempfile.TemporaryDirectory(prefix="indexing-") as name:
         folder = Path(name)
         fill_store(folder / "run", options.tracklets, model.dimension, np.random.default_rng(0), model.model_id)
-        with Streams(clips_of(options.site, seconds=CLIP_SECONDS, number=COPIES)) as streams:
+        with Streams(clips_of(site, seconds=CLIP_SECONDS, number=COPIES)) as streams:
             program = start(folder, streams.urls)
             try:
                 seen = measure(program, options)

@@ -13,8 +13,19 @@ from typing import Any
 
 import yaml
 
+from simulation.site import MARKER
+
 ROOT = Path(__file__).resolve().parent.parent
+SITE_CONFIG = ROOT / "configs" / "simulation" / "soak.yaml"
 PATIENCE_SECONDS = 120.0
+
+
+def rendered(site: Path) -> Path:
+    """The synthetic site of the soak; drawn when it is not there."""
+    if not (site / MARKER).is_file():
+        command = [sys.executable, "-m", "simulation", "site", "--config", str(SITE_CONFIG), "--output", str(site)]
+        subprocess.run(command, cwd=ROOT, check=True)
+    return site
 
 
 class Program:

@@ -14,7 +14,6 @@ before the first kill is told beside it. Exit code 1 when a limit is not kept.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,13 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import machine
 import psutil
-from program import Program
+from program import Program, rendered
 
-from simulation.site import MARKER
 from simulation.streaming import Streams, clips_of
 
 ROOT = Path(__file__).resolve().parent.parent
-SITE_CONFIG = ROOT / "configs" / "simulation" / "soak.yaml"
 MODALITIES = {"gate": "rgb", "plaza": "rgb", "yard": "nir", "dock": "thermal"}
 KILLED = "gate"
 CLIP_SECONDS = 30
@@ -167,11 +164,9 @@ def main() -> int:
     parser.add_argument("--site", type=Path, default=ROOT / "runs" / "soak" / "site", help="rendered when not there")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "restarts.json")
     options = parser.parse_args()
-    if not (options.site / MARKER).is_file():
-        command = [sys.executable, "-m", "simulation", "site", "--config", str(SITE_CONFIG)]
-        subprocess.run([*command, "--output", str(options.site)], cwd=ROOT, check=True)
+    site = rendered(options.site)
     with tempfile.TemporaryDirectory() as folder:
-        seen = watch(options.site, Path(folder), options.kills)
+        seen = watch(site, Path(folder), options.kills)
     kept, late = judge(seen), [each["back_after_seconds"] for each in seen["kills"]]
     result = {
         "benchmark": "restarts",

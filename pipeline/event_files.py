@@ -81,6 +81,8 @@ def scrub(root: Path, tracklet_ids: Set[str]) -> int:
                 path.unlink()
             elif after != before:
                 write_whole(path, b"".join(after))
+    for path in [each for each in _named if not each.exists()]:
+        del _named[path]
     return removed
 
 

@@ -68,6 +68,16 @@ def first(events: Iterator[dict[str, Any]], kind: str) -> dict[str, Any]:
     return next(each for each in events if each["event"] == kind)
 
 
+def until_four(events: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is told until a camera has four tracklets."""
+    told = []
+    for each in events:
+        told.append(each)
+        if each["event"] == "camera" and each["data"]["tracklets"] == 4:
+            break
+    return told
+
+
 def test_new_tracklets_and_cameras_arrive(gallery: Path) -> None:
     door = open_door(gallery, ServerConfig(port=0))
     with served(gallery, door, device="cpu"), listening(door.address) as events:
@@ -101,11 +111,7 @@ def test_what_may_not_be_seen_is_not_told(gallery: Path) -> None:
             listening(door.address, user="eva", password=PASSWORD) as audited,
         ):
             timer = add_later(gallery, "dock-new", "gate-new")
-            told = []
-            for each in events:
-                told.append(each)
-                if each["event"] == "camera" and each["data"]["tracklets"] == 4:
-                    break
+            told = until_four(events)
             assert [each["id"] for each in told if each["event"] == "tracklet"] == ["gate-new"]
             assert {each["event"] for each in told} == {"tracklet", "camera"}
             assert "dock" not in json.dumps(told)
@@ -138,11 +144,7 @@ def test_rights_that_are_changed_count_for_open_streams(gallery: Path) -> None:
         users["users"]["ann"]["cameras"] = ["gate"]
         (gallery / USERS).write_text(json.dumps(users))
         timer = add_later(gallery, "dock-new", "gate-new")
-        told = []
-        for each in events:
-            told.append(each)
-            if each["event"] == "camera" and each["data"]["tracklets"] == 4:
-                break
+        told = until_four(events)
         assert [each["id"] for each in told if each["event"] == "tracklet"] == ["gate-new"]
         assert "dock-new" not in json.dumps(told)
         timer.join()

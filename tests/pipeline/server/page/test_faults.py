@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from playwright.sync_api import Page, Route, expect
@@ -120,10 +121,7 @@ def test_every_open_case_is_offered_and_no_closed_one(
 def test_what_was_decided_at_once_is_taken_back_as_one(
     site: Served, page: Page, recorded: Recorded, person: int
 ) -> None:
-    def people() -> dict[str, int | None]:
-        with Store.read(site.root) as store:
-            return {each: store.tracklet(each).person_id for each in recorded.people}
-
+    people = partial(site.persons_of, recorded.people)
     before = people()
     chosen = sorted({f"P{number:04d}" for number in before.values() if number})[:3]
     assert len(chosen) == 3

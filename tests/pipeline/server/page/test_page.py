@@ -10,6 +10,7 @@ import zipfile
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -617,10 +618,7 @@ def test_ones_own_appearance_is_left_out_unless_asked_for(
 def test_persons_are_merged_split_rejected_and_taken_back(
     site: Served, page: Page, recorded: Recorded, person: int
 ) -> None:
-    def people() -> dict[str, int | None]:
-        with Store.read(site.root) as store:
-            return {each: store.tracklet(each).person_id for each in recorded.people}
-
+    people = partial(site.persons_of, recorded.people)
     before = people()
     page.goto(f"{site.address}#/persons")
     chosen = [page.locator(".person").nth(each).get_attribute("data-person") for each in (0, 1)]
