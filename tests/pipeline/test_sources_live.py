@@ -250,7 +250,8 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[threading.Event]]:
         end.set()
 
 
-HASTY = StreamSettings(timeout_seconds=0.2, stall_seconds=0.2, backoff_seconds=0.05, backoff_cap_seconds=0.05)
+# A whole second to connect: beside other work, opening a stream takes its time.
+HASTY = StreamSettings(timeout_seconds=1, stall_seconds=0.2, backoff_seconds=0.05, backoff_cap_seconds=0.05)
 
 
 def test_a_connection_that_never_ends_is_left_behind_but_not_many(
