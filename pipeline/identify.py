@@ -8,7 +8,7 @@ is always "probable": nothing here is proof, and what an operator decided is nev
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -64,9 +64,9 @@ class Sighting:
     links: tuple[Link, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class KnownTracklet:
-    """What an `Identifier` remembers of a tracklet.
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What an `Identifier` remembers of a tracklet, beside its embedding.
 
     Attributes:
         tracklet_id: Its name.
@@ -75,7 +75,6 @@ class KnownTracklet:
         start: First box, UTC.
         end: Last box, UTC.
         person_id: Whose it is.
-        embedding: Unit length, float32 (d,).
     """
 
     tracklet_id: str
@@ -84,6 +83,16 @@ class KnownTracklet:
     start: datetime
     end: datetime
     person_id: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownTracklet(Remembered):
+    """A tracklet that has its person.
+
+    Attributes:
+        embedding: Unit length, float32 (d,).
+    """
+
     embedding: NDArray[np.float32]
 
 
@@ -157,7 +166,7 @@ def person_of_name(name: str) -> int:
     return int(digits)
 
 
-def overlap_in_camera(a: Tracklet | KnownTracklet, b: Tracklet | KnownTracklet) -> bool:
+def overlap_in_camera(a: Tracklet | Remembered, b: Tracklet | Remembered) -> bool:
     """Whether one camera saw both at the same moment: then they are two people."""
     return a.camera_id == b.camera_id and a.start <= b.end and b.start <= a.end
 
@@ -312,7 +321,7 @@ class Identifier:
         return sightings
 
     def _links(
-        self, own: KnownTracklet, others: Sequence[KnownTracklet], cosines: Floats, likeness: Floats
+        self, own: Remembered, others: Sequence[Remembered], cosines: Floats, likeness: Floats
     ) -> tuple[Link, ...]:
         order = sorted(range(len(others)), key=lambda i: (-likeness[i], -cosines[i], others[i].tracklet_id))
         return tuple(
@@ -339,22 +348,22 @@ class Identifier:
 
     # --- when more is known ---
 
-    def _anchors(self, recent: set[str]) -> list[KnownTracklet]:
+    def _anchors(self, recent: set[str]) -> list[Remembered]:
         """The last few tracklets, from before the window, of each person; whoever was seen last comes first."""
-        found: dict[int, list[KnownTracklet]] = defaultdict(list)
+        found: dict[int, list[Remembered]] = defaultdict(list)
         for each in reversed(self._memory.all):
             if each.tracklet_id not in recent and len(found[each.person_id]) < self._rules.evidence:
                 found[each.person_id].append(each)
-        anchors: list[KnownTracklet] = []
+        anchors: list[Remembered] = []
         for own in found.values():
             if len(anchors) + len(own) > self._rules.window_tracklets:
                 break
             anchors += own
         return anchors
 
-    def _regrouped(self, members: list[KnownTracklet], anchors: int) -> list[Revision]:
+    def _regrouped(self, members: list[Remembered], anchors: int) -> list[Revision]:
         """Ask of each member whose it is; the first so many are anchors, which stay with their persons."""
-        seen = _seen(members, self._dimension)
+        seen = self._memory.seen_of(members)
         cosines, likeness = self._evidence.likeness(seen, seen)
         circumstances = self._evidence.circumstances(seen, seen)
         self._set_apart(circumstances, [each.tracklet_id for each in members])
@@ -382,10 +391,10 @@ class Identifier:
 
 
 class _Memory:
-    """Known tracklets in order of arrival, and the same as rows of arrays."""
+    """Tracklets in order of arrival, and the same as rows of arrays; embeddings are kept as rows alone."""
 
     def __init__(self, dimension: int) -> None:
-        self.all: list[KnownTracklet] = []
+        self.all: list[Remembered] = []
         self._cameras: dict[str, int] = {}
         self._rows = np.empty((64, 5))  # camera, modality, start, end, person
         self._vectors = np.empty((64, dimension), np.float32)
@@ -402,9 +411,16 @@ class _Memory:
     @property
     def seen(self) -> Seen:
         """All, row by row."""
-        rows = self._rows[: len(self)]
+        return self._seen(slice(len(self)))
+
+    def seen_of(self, some: Sequence[Remembered]) -> Seen:
+        """Some of all, in their order."""
+        return self._seen([self._place[each.tracklet_id] for each in some])
+
+    def _seen(self, places: slice | list[int]) -> Seen:
+        rows = self._rows[places]
         return Seen(rows[:, 0].astype(np.int64), list(self._cameras), rows[:, 1].astype(np.int64), rows[:, 2],
-                    rows[:, 3], self._vectors[: len(self)])  # fmt: skip
+                    rows[:, 3], self._vectors[places])  # fmt: skip
 
     @property
     def latest(self) -> datetime | None:
@@ -422,9 +438,10 @@ class _Memory:
         self._rows[count] = camera, list(Modality).index(known.modality), *times, known.person_id
         self._vectors[count] = known.embedding
         self._place[known.tracklet_id] = count
-        self.all.append(known)
+        own = {field.name: getattr(known, field.name) for field in fields(Remembered)}
+        self.all.append(Remembered(**own))
 
-    def of(self, person_id: int) -> list[KnownTracklet]:
+    def of(self, person_id: int) -> list[Remembered]:
         """Those of one person."""
         return [self.all[i] for i in np.flatnonzero(self.persons == person_id)]
 
@@ -435,7 +452,7 @@ class _Memory:
             self.all[place] = replace(self.all[place], person_id=person_id)
             self._rows[place, 4] = person_id
 
-    def forget(self, names: Callable[[KnownTracklet], bool]) -> None:
+    def forget(self, names: Callable[[Remembered], bool]) -> None:
         """Forget those for which the answer is yes."""
         left = [i for i, each in enumerate(self.all) if not names(each)]
         self._rows[: len(left)], self._vectors[: len(left)] = self._rows[left], self._vectors[left]

@@ -1,5 +1,6 @@
 """Who is who: evidence across modalities, one person in one place at a time, and the same answer after a restart."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -243,3 +244,20 @@ def test_a_usual_travel_time_speaks_for_one_person() -> None:
     assert second(61.0, 0.2) == 1
     assert second(61.0, 0.0) == 2
     assert second(1500.0, 0.2) == 2
+
+
+def test_of_an_embedding_one_copy_is_remembered() -> None:
+    size, count = 2048, 128
+    who = Identifier(CALIBRATION, dimension=size, rules=IdentifyRules(revise_seconds=1))
+    vectors = np.random.default_rng(7).normal(size=(count, size)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    people(who, (tracklet_of("gate-0"), vectors[0].copy()))  # whatever is made once
+    tracemalloc.start()
+    try:
+        for i in range(1, count):
+            people(who, (tracklet_of(f"gate-{i}", at=10.0 * i), vectors[i].copy()))
+        who.look_back(at_once=True)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert vectors.nbytes < kept < 1.5 * vectors.nbytes
