@@ -27,7 +27,7 @@ demo: $(STAMP) ## the whole line on a synthetic site: render it, run the pipelin
 	$(BIN)/python run_pipeline.py evaluate --run runs/demo --truth runs/demo/site --videos
 
 test: $(STAMP) ## the test suite, side by side and then what must be alone, with the coverage floor
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" --numprocesses logical --maxprocesses 8 --dist loadscope --cov --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" --numprocesses logical --maxprocesses 8 --dist loadscope --no-loadscope-reorder --cov --cov-report=
 	$(BIN)/python -m pytest -m alone --cov --cov-append --cov-report=term
 
 check: $(STAMP) ## style, types, import contracts

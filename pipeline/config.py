@@ -1068,9 +1068,10 @@ def _with_field(key: Key, message: str) -> tuple[Key, str]:
 
 
 def _where(key: Key, origins: Origins, default_origin: str) -> str:
-    for length in range(len(key), -1, -1):
-        if key[:length] in origins:
-            return origins[key[:length]]
+    below = [place for place in origins if key and place[: len(key)] == key]
+    for place in (key, *below, *(key[:length] for length in range(len(key) - 1, -1, -1))):
+        if place in origins:
+            return origins[place]
     beside = [origin for place, origin in origins.items() if place[:1] == key[:1]]
     return beside[0] if beside else default_origin
 

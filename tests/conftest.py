@@ -8,6 +8,24 @@ from pathlib import Path
 import pytest
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
+# Modules of which each takes one worker a minute or two: what begins last is what the other workers wait for.
+_LONGEST_FIRST = (
+    "tests/pipeline/server/page/test_page.py",
+    "tests/pipeline/server/test_access.py",
+    "tests/reid/test_train.py",
+    "tests/reid/test_trainer.py",
+    "tests/reid/test_export.py",
+    "tests/pipeline/test_detectors_real.py",
+    "tests/pipeline/test_cli.py",
+    "tests/examples/test_examples.py",
+    "tests/pipeline/server/page/test_faults.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest modules first; all others keep their order."""
+    rank = {name: place for place, name in enumerate(_LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
 
 
 @pytest.fixture(scope="session")

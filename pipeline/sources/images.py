@@ -11,7 +11,7 @@ from pipeline.frame import Frame, Image, TimeSource
 from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.clock import start_of
 from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, has_false_colour
-from pipeline.sources.stills import Still, as_mono, as_rgb, find, read, read_in_order
+from pipeline.sources.stills import Still, as_mono, as_rgb, find, kind_of, read, read_in_order
 from pipeline.start_pattern import StartPattern
 from reid.modality import Modality
 
@@ -103,7 +103,8 @@ class ImageSource:
         if found is None:
             raise SourceError(
                 f"camera {self.camera_id}: none of the {len(stills)} images of {self._pattern} can be read; images "
-                "of 8 or 16 bits are, in grey or colour, and arrays of whole numbers from 0 to 65535",
+                "of 8 or 16 bits are, in grey or colour, and arrays of whole numbers from 0 to 65535"
+                + (f"; {stills[0].path.name} holds {kind}" if (kind := kind_of(stills[0])) else ""),
                 ErrorCode.RECORDING_UNREADABLE,
             )
         first, native = found

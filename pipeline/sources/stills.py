@@ -191,6 +191,12 @@ def _array(path: Path) -> NDArray[Any] | None:
         return None
 
 
+def kind_of(still: Still) -> str:
+    """What a file of an array holds, such as ``float32 (60, 288, 384)``; empty for any other file."""
+    array = _array(still.path) if still.path.suffix.lower() == ARRAY_SUFFIX else None
+    return "" if array is None else f"{array.dtype} {array.shape}"
+
+
 def _is_colour(array: NDArray[Any]) -> bool:
     """Whether an array of three dimensions is one image in colour, rather than several in grey."""
     return array.ndim == 3 and array.shape[2] == 3

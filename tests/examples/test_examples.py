@@ -141,7 +141,7 @@ def test_the_night_search_names_what_is_not_there(tmp_path: Path, folder: str, c
 @pytest.mark.real_data
 def test_the_night_search_runs_on_real_footage(shared_data: Path, tmp_path: Path) -> None:
     """What is checked is that the line holds, not who is found: the weights know only synthetic people."""
-    told = run("examples/footage_search.py", str(shared_data), str(tmp_path / "run"), "--most-frames", "70")
+    told = run("examples/footage_search.py", str(shared_data), str(tmp_path / "run"), "--most-frames", "40")
     assert "in colour at street at 2026-06-01 14:00:" in told
     assert "camp (thermal) at 2026-06-01 22:00:" in told or "not seen again with confidence" in told
 

@@ -224,6 +224,12 @@ def test_a_source_that_the_system_refuses_is_an_error_of_its_line(tmp_path: Path
     assert errors_of(tmp_path, text) == [f"site.yaml:3: cameras.gate.source: {'a' * 300}: File name too long"]
 
 
+def test_an_override_of_an_unknown_section_is_its_own_mistake_and_not_the_files(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALLEST + "tracker: {name: sort}\n")
+    with pytest.raises(UsageError, match=r"^--set: tracker\.lives: unknown key"):
+        load(path, overrides=["tracker.lives.most=9"])
+
+
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     lines = errors_of(tmp_path, "version: 1\ncameras:\n  gate:\n    source: 3\n    modality: ir\nsite: {nam: x}\n")
     assert lines == [

@@ -253,6 +253,12 @@ def test_other_arrays_are_refused_with_what_would_do(tmp_path: Path, array: np.n
         opened(tmp_path / "a.npy", "thermal").probe()
 
 
+def test_the_type_of_an_array_that_will_not_do_is_told(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.full((3, 40, 50), 20.5, np.float32))
+    with pytest.raises(SourceError, match=r"; a\.npy holds float32 \(3, 40, 50\)$"):
+        opened(tmp_path / "a.npy", "thermal").probe()
+
+
 def test_the_pages_of_a_tiff_are_frames(tmp_path: Path) -> None:
     counts = [np.full((40, 50), 7000 + number, np.uint16) for number in range(12)]
     cv2.imwritemulti(str(tmp_path / "a.tiff"), counts)
