@@ -109,6 +109,16 @@ export function problem(error) {
   );
 }
 
+/** What a check of a record or an export found to be otherwise than it was written. */
+export function tampered(title, findings) {
+  return h(
+    "div",
+    { class: "problem" },
+    h("strong", {}, title),
+    findings.map((text) => h("span", {}, text)),
+  );
+}
+
 /** Close the errors that stand there. */
 export function forgetErrors() {
   for (const each of document.querySelectorAll("#toasts .bad")) each.remove();

@@ -2,7 +2,7 @@
 import { api } from "../api.js";
 import { h, replace } from "../dom.js";
 import * as keys from "../keys.js";
-import { button, count, mark, pages, problem } from "../parts.js";
+import { button, count, mark, pages, problem, tampered } from "../parts.js";
 import { href } from "../route.js";
 import { moment } from "../times.js";
 
@@ -31,12 +31,7 @@ export async function show({ root, current }) {
       replace(
         verdict,
         found.findings.length
-          ? h(
-              "div",
-              { class: "problem" },
-              h("strong", {}, "The record was tampered with"),
-              found.findings.map((text) => h("span", {}, text)),
-            )
+          ? tampered("The record was tampered with", found.findings)
           : h(
               "div",
               { class: "panel row wrap verified" },

@@ -18,6 +18,7 @@ import {
   purposeField,
   purposeOf,
   questions,
+  tampered,
   size,
   toast,
 } from "../parts.js";
@@ -316,12 +317,7 @@ function exported(each, may) {
       replace(
         verdict,
         found.findings.length
-          ? h(
-              "div",
-              { class: "problem" },
-              h("strong", {}, "It was changed"),
-              found.findings.map((text) => h("span", {}, text)),
-            )
+          ? tampered("It was changed", found.findings)
           : h(
               "span",
               { class: "row verified" },
