@@ -1,11 +1,12 @@
 """Eight live cameras are indexed while fifty people search the same gallery (synthetic site, random vectors before it).
 
-    python benchmarks/indexing.py [--tracklets 100000] [--seconds 40] [--rounds 3] [--json FILE]
+    python benchmarks/indexing.py [--fps 5] [--together] [--tracklets 100000] [--seconds 40] [--rounds 3] [--json FILE]
 
-The whole program (`run --append --serve`) works on eight cameras of 640 x 360 at 10 frames a second, of the simulated
-site over real RTSP, and adds to a gallery that holds so many tracklets. Half of the time fifty readers search it over
-HTTP, as in benchmarks/server.py; the phases alternate, and what the program indexes in each is compared. Servers of the
-cameras and readers are on this machine too. Exit code 1 when a limit is not kept.
+The whole program (`run --append`) works on eight cameras of 640 x 360 at 10 frames a second, of the simulated site over
+real RTSP, and adds to a gallery that holds so many tracklets; the page is served by a process of its own (`serve`), or,
+with ``--together``, by the run's (`run --serve`). In every second phase fifty readers search over HTTP, as in
+benchmarks/server.py, and what the program indexes in each is compared. Servers of the cameras and readers are on this
+machine too. Exit code 1 when a limit is not kept.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import machine
 import numpy as np
 from program import Program, rendered
 from search import fill_store
-from server import READERS, read, together
+from server import READERS, read, ready, serving, together
 from soak import CLIP_SECONDS, COPIES, MODALITIES
 
 from reid.checkpoint import load
@@ -44,11 +45,14 @@ COUNTED = {
 }
 
 
-def start(folder: Path, urls: dict[str, str]) -> Program:
+def start(folder: Path, urls: dict[str, str], fps: float | None, *, together: bool) -> Program:
     """The program, adding to the filled gallery, and its page."""
-    cameras = {name: {"source": url, "modality": MODALITIES[name.partition("_")[0]]} for name, url in urls.items()}
+    cameras = {
+        name: {"source": url, "modality": MODALITIES[name.partition("_")[0]], "target_fps": fps}
+        for name, url in urls.items()
+    }
     settings = {"cameras": cameras, "output": {"video": False, "contact_sheet": False}}
-    return Program(folder, settings, "--append", "--serve", "127.0.0.1:0")
+    return Program(folder, settings, "--append", *(("--serve", "127.0.0.1:0") if together else ()))
 
 
 @contextmanager
@@ -65,11 +69,10 @@ def counts(program: Program) -> dict[str, float]:
     return {name: sum(program.counts(metric).values()) for name, metric in COUNTED.items()}
 
 
-def measure(program: Program, options: argparse.Namespace) -> dict[str, Any]:
+def measure(program: Program, page: str, options: argparse.Namespace) -> dict[str, Any]:
     """Alone and beside the readers, in turn."""
-    program.until(lambda: bool(program.page and program.counts(COUNTED["frames"])))
     first = argparse.Namespace(**{**vars(options), "seconds": 1.0, "think": 0.1})
-    together((read, program.page, 1, first))  # the index is built by the first search
+    together((read, page, 1, first))  # the index is built by the first search
     time.sleep(WARM_UP_SECONDS)
     alone: list[dict[str, float]] = []
     beside: list[dict[str, float]] = []
@@ -77,8 +80,8 @@ def measure(program: Program, options: argparse.Namespace) -> dict[str, Any]:
     for _ in range(options.rounds):
         with rates(program, alone):
             time.sleep(options.seconds)
-        with rates(program, beside):
-            readers += together((read, program.page, READERS, options))
+        with ready((read, page, READERS, options)) as go, rates(program, beside):
+            readers += go()
     return {"alone_a_second": alone, "beside_readers_a_second": beside, "readers": readers}
 
 
@@ -104,6 +107,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=40.0, help="of a phase")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--think", type=float, default=5.0, help="mean seconds between an answer and the next search")
+    parser.add_argument("--together", action="store_true", help="the page is served by the run's own process")
+    parser.add_argument("--fps", type=float, help="frames a second of a camera that are processed (default all)")
     parser.add_argument("--site", type=Path, default=ROOT / "runs" / "soak" / "site", help="rendered when not there")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "indexing.json")
     options = parser.parse_args()
@@ -113,9 +118,13 @@ def main() -> int:
         folder = Path(name)
         fill_store(folder / "run", options.tracklets, model.dimension, np.random.default_rng(0), model.model_id)
         with Streams(clips_of(site, seconds=CLIP_SECONDS, number=COPIES)) as streams:
-            program = start(folder, streams.urls)
+            program = start(folder, streams.urls, options.fps, together=options.together)
             try:
-                seen = measure(program, options)
+                program.until(lambda: bool(program.counts(COUNTED["frames"])))
+                if options.together:
+                    program.until(lambda: bool(program.page))
+                with nullcontext(program.page) if options.together else serving(folder / "run") as page:
+                    seen = measure(program, page, options)
                 seen["exit_code"] = program.stop()
             finally:
                 if program.child.poll() is None:
@@ -125,8 +134,10 @@ def main() -> int:
     result = {
         "benchmark": "indexing",
         "synthetic": True,
-        "command": f"python benchmarks/indexing.py --tracklets {options.tracklets} --seconds {options.seconds:g} "
-        f"--rounds {options.rounds} --think {options.think:g}",
+        "command": " ".join(["python", "benchmarks/indexing.py", *sys.argv[1:]]),
+        "one_process": options.together,
+        "think_seconds": options.think,
+        "target_fps": options.fps,
         "cameras": len(report["cameras"]),
         "tracklets": options.tracklets,
         "dimension": model.dimension,

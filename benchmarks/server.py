@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -116,7 +118,8 @@ async def _read(address: str, count: int, options: argparse.Namespace) -> dict[s
                 except httpx.HTTPError as error:
                     errors.append(repr(error))
                 took.append(time.perf_counter() - started)
-                await asyncio.sleep(float(rng.exponential(options.think)))
+                left = max(0.0, until - time.monotonic())  # nobody waits for somebody's last thoughts
+                await asyncio.sleep(min(left, float(rng.exponential(options.think))))
 
         await asyncio.gather(*(reader(seed) for seed in range(count)))
     return {
@@ -126,49 +129,64 @@ async def _read(address: str, count: int, options: argparse.Namespace) -> dict[s
     }  # fmt: skip
 
 
-def together(*jobs: tuple[Any, ...]) -> list[dict[str, Any]]:
-    """Each in a process of its own, at once."""
+def _begin(start: Any, job: Any, arguments: tuple[Any, ...], out: Any) -> None:
+    start.wait()
+    job(*arguments, out)
+
+
+@contextmanager
+def ready(*jobs: tuple[Any, ...]) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Each in a process of its own, which has imported all that it needs; the call begins all, and waits for them."""
     context = multiprocessing.get_context("spawn")
+    start = context.Barrier(len(jobs) + 1)
     queues = [context.Queue() for _ in jobs]
     processes = [
-        context.Process(target=job, args=(*rest, queue)) for (job, *rest), queue in zip(jobs, queues, strict=True)
+        context.Process(target=_begin, args=(start, job, tuple(rest), queue), daemon=True)
+        for (job, *rest), queue in zip(jobs, queues, strict=True)
     ]
     for process in processes:
         process.start()
-    found = [queue.get(timeout=900) for queue in queues]
+    while start.n_waiting < len(jobs):
+        time.sleep(0.05)
+
+    def go() -> list[dict[str, Any]]:
+        start.wait()
+        return [queue.get(timeout=900) for queue in queues]
+
+    yield go
     for process in processes:
         process.join()
-    return found
+
+
+def together(*jobs: tuple[Any, ...]) -> list[dict[str, Any]]:
+    """Each in a process of its own, at once."""
+    with ready(*jobs) as go:
+        return go()
+
+
+@contextmanager
+def serving(root: Path) -> Iterator[str]:
+    """`run_pipeline.py serve` of a gallery, as a process of its own; gives its address."""
+    command = [sys.executable, "run_pipeline.py", "serve", "-g", str(root), "--address", "127.0.0.1:0", "-q"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
+        try:
+            yield (server.stdout.readline() if server.stdout else "").strip().rstrip("/")
+        finally:
+            server.terminate()
 
 
 def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Alone, then together."""
     (alone,) = together((write, root, options.dimension, options.seconds / 2))
-    command = [
-        sys.executable,
-        str(ROOT / "run_pipeline.py"),
-        "serve",
-        "-g",
-        str(root),
-        "--address",
-        "127.0.0.1:0",
-        "-q",
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
-        try:
-            address = (server.stdout.readline() if server.stdout else "").strip().rstrip("/")
-            warm = argparse.Namespace(**{**vars(options), "seconds": 1.0, "think": 0.1})
-            started = time.perf_counter()
-            asyncio.run(_read(address, 1, warm))
-            first = round(time.perf_counter() - started, 1)
-            readers, beside = together(
-                (read, address, READERS, options), (write, root, options.dimension, options.seconds)
-            )
-            eager = argparse.Namespace(**{**vars(options), "seconds": options.seconds / 4, "think": 1e-3})
-            (saturated,) = together((read, address, READERS, eager))
-        finally:
-            server.terminate()
+    with serving(root) as address:
+        warm = argparse.Namespace(**{**vars(options), "seconds": 1.0, "think": 0.1})
+        started = time.perf_counter()
+        asyncio.run(_read(address, 1, warm))
+        first = round(time.perf_counter() - started, 1)
+        readers, beside = together((read, address, READERS, options), (write, root, options.dimension, options.seconds))
+        eager = argparse.Namespace(**{**vars(options), "seconds": options.seconds / 4, "think": 1e-3})
+        (saturated,) = together((read, address, READERS, eager))
     return {
         "index_seconds": first,
         "readers": readers,

@@ -158,6 +158,11 @@ def test_readme_says_what_the_last_measurements_of_streams_soak_and_server_say()
         f"who look at an answer for {readers['think_seconds']:.0f} s, wait {readers['p95_ms']:.0f} ms at p95" in readme
     )
     assert f"without a pause {eager['p95_ms'] / 1000:.1f} s" in readme
+    beside = json.loads((ROOT / "benchmarks" / "results" / "indexing.json").read_text(encoding="utf-8"))
+    assert [beside["cameras"], beside["readers"][0]["readers"], beside["one_process"]] == [8, 50, False]
+    assert f"running cameras of {beside['target_fps']:g} frames a second" in readme
+    assert f"50 readers wait {beside['most_p95_ms'] / 1000:.1f} s at p95, where 0.3 s was wanted" in readme
+    assert f"indexing is {100 * beside['indexing_slower_by']:.1f} % slower" in readme
 
 
 def test_the_page_on_search_has_the_figures_of_identity() -> None:
