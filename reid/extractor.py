@@ -16,6 +16,7 @@ from reid.models.xreid import MODALITIES, XReID
 from reid.transforms import Image, Preprocessing, prepare_clip, sample_frames, to_input
 
 _LOG = logging.getLogger(__name__)
+_BATCH_SIZES = (4, 8, 12, 16, 24, 32, 48, 64)  # crops that are computed at once by a processor
 
 
 @runtime_checkable
@@ -174,8 +175,31 @@ class XReIDExtractor:
             frames += len(clip)
         return batches
 
+    def _filling(self, frames: int) -> int:
+        """Frames that a batch is filled up with, as one more clip whose embedding nobody reads.
+
+        oneDNN keeps, for every number of images that it has met, convolutions made for it: 30 MB that a program goes
+        on taking for as long as it meets new ones. A few numbers are enough.
+        """
+        if self._device.type != "cpu":
+            return 0
+        return next((size - frames for size in _BATCH_SIZES if size >= frames), 0)
+
     @torch.inference_mode()
     def _run(
+        self,
+        clips: Sequence[NDArray[np.uint8]],
+        modalities: Sequence[Modality],
+        cameras: Sequence[int],
+        unit_length: bool,
+    ) -> NDArray[np.float32]:
+        count = len(clips)
+        if more := self._filling(sum(map(len, clips))):
+            clips = [*clips, np.zeros((more, *clips[0].shape[1:]), np.uint8)]
+            modalities, cameras = [*modalities, modalities[0]], [*cameras, UNKNOWN]
+        return self._rows(clips, modalities, cameras, unit_length)[:count]
+
+    def _rows(
         self,
         clips: Sequence[NDArray[np.uint8]],
         modalities: Sequence[Modality],

@@ -16,6 +16,7 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -500,7 +501,7 @@ def test_without_a_terminal_progress_is_plain_lines_with_the_rate_of_the_stage(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = iter([100.0, 105.0, 111.0, 200.0])
-    monkeypatch.setattr("pipeline.cli.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("pipeline.cli.time", SimpleNamespace(monotonic=lambda: next(clock)))
     progress = _PlainProgress()
     with caplog.at_level("INFO", logger="pipeline.cli"):
         for done in (1, 50, 111):

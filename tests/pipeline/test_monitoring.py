@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -86,7 +87,7 @@ def test_a_line_that_makes_no_step_any_more_is_not_healthy(tmp_path: Path, monke
     metrics = Metrics(list, tmp_path)
     with served(metrics, "127.0.0.1", 0) as port:
         assert get(port, "/healthz") == (200, '{"status": "starting"}\n')
-        monkeypatch.setattr("pipeline.monitoring.time.monotonic", lambda: now[0])
+        monkeypatch.setattr("pipeline.monitoring.time", SimpleNamespace(monotonic=lambda: now[0]))
         metrics.beat()
         now[0] += 29
         assert get(port, "/healthz")[0] == 200

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -285,7 +286,7 @@ def test_on_the_path_of_every_frame_the_disk_is_looked_at_once_a_second(
     with maintain(tmp_path) as store:
         retention = Retention(store, RetentionRules())
         monkeypatch.setattr(Retention, "look", lambda self: looks.append(now[0]))
-        monkeypatch.setattr("pipeline.retention.time.monotonic", lambda: now[0])
+        monkeypatch.setattr("pipeline.retention.time", SimpleNamespace(monotonic=lambda: now[0]))
         for _ in range(50):  # 25 frames a second
             retention.tick()
             now[0] += 0.04

@@ -50,6 +50,20 @@ def test_a_clip_s_embedding_does_not_depend_on_its_company_or_the_batch_size() -
     np.testing.assert_allclose(together, in_threes, atol=1e-5)
 
 
+def test_a_processor_meets_a_few_numbers_of_crops_only_and_nobody_reads_what_fills_them_up() -> None:
+    mini, met = extractor(), set()
+    mini.model.encoder.register_forward_pre_hook(lambda _, given: met.add(len(given[0])))
+    clips = [clip(pid, Modality.RGB, 1 + pid % 4) for pid in range(33)]
+    alone = np.concatenate([mini.extract([each], [Modality.RGB]) for each in clips])
+    for count in range(1, len(clips) + 1):
+        together = mini.extract(clips[:count], [Modality.RGB] * count)
+        np.testing.assert_allclose(together, alone[:count], atol=1e-5)
+    assert met <= {4, 8, 12, 16, 24, 32, 48, 64}
+    mini.batch_frames = 100  # more than any of these is not filled up
+    assert mini.extract(clips, [Modality.RGB] * 33).shape == alone.shape
+    assert max(met) == sum(1 + pid % 4 for pid in range(33))
+
+
 def test_a_long_clip_is_represented_by_evenly_spaced_crops() -> None:
     long = clip(3, THERMAL, 12)
     model = extractor()

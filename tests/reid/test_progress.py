@@ -1,6 +1,7 @@
 import logging
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +19,7 @@ def test_without_a_terminal_a_line_tells_steps_loss_and_the_time_that_is_left(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("reid.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("reid.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
     with caplog.at_level(logging.INFO), Progress(10, 100, line_every=60) as progress:
         for _ in range(9):
             now[0] += 10  # ten seconds a step

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -44,7 +45,7 @@ def test_however_many_look_it_is_made_once_in_a_while_and_its_age_is_told_as_it_
     gallery: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr("pipeline.server.pictures.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pipeline.server.pictures.time", SimpleNamespace(monotonic=lambda: now[0]))
     pipeline = beside(gallery, frame_of(picture(1), 1))
     client = serve(gallery, pipeline=pipeline)
     first = client.get("/cameras/gate/picture")
