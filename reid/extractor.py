@@ -16,7 +16,7 @@ from reid.models.xreid import MODALITIES, XReID
 from reid.transforms import Image, Preprocessing, prepare_clip, sample_frames, to_input
 
 _LOG = logging.getLogger(__name__)
-_BATCH_SIZES = (4, 8, 12, 16, 24, 32, 48, 64)  # crops that are computed at once by a processor
+_BATCH_SIZES = (*range(2, 13, 2), *range(16, 33, 4), *range(40, 65, 8))  # crops that a processor computes at once
 
 
 @runtime_checkable

@@ -58,7 +58,7 @@ def test_a_processor_meets_a_few_numbers_of_crops_only_and_nobody_reads_what_fil
     for count in range(1, len(clips) + 1):
         together = mini.extract(clips[:count], [Modality.RGB] * count)
         np.testing.assert_allclose(together, alone[:count], atol=1e-5)
-    assert met <= {4, 8, 12, 16, 24, 32, 48, 64}
+    assert len(met) <= 15
     mini.batch_frames = 100  # more than any of these is not filled up
     assert mini.extract(clips, [Modality.RGB] * 33).shape == alone.shape
     assert max(met) == sum(1 + pid % 4 for pid in range(33))
