@@ -26,14 +26,13 @@ import machine
 import numpy as np
 import psutil
 import yaml
+from program import rendered
 
 from simulation.config import load
 from simulation.faults import FaultPlan
-from simulation.site import MARKER
 from simulation.streaming import Serving, Streams, clips_of
 
 ROOT = Path(__file__).resolve().parent.parent
-SITE_CONFIG = ROOT / "configs" / "simulation" / "soak.yaml"
 FAULTS = ROOT / "configs" / "simulation" / "soak_faults.yaml"
 CLIP_SECONDS = 30
 COPIES = 2
@@ -195,10 +194,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "soak", help="where site and results go")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "soak.json")
     options = parser.parse_args()
-    site = options.folder / "site"
-    if not (site / MARKER).is_file():
-        render = [sys.executable, "-m", "simulation", "site", "--config", str(SITE_CONFIG), "--output", str(site)]
-        subprocess.run(render, cwd=ROOT, check=True)
+    rendered(options.folder / "site")
     seen = soak(options.hours, options.folder)
     judged = judge(seen, options.hours)
     cameras = {

@@ -85,6 +85,9 @@ class Remembered:
     person_id: int
 
 
+_REMEMBERED = [field.name for field in fields(Remembered)]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownTracklet(Remembered):
     """A tracklet that has its person.
@@ -438,8 +441,7 @@ class _Memory:
         self._rows[count] = camera, list(Modality).index(known.modality), *times, known.person_id
         self._vectors[count] = known.embedding
         self._place[known.tracklet_id] = count
-        own = {field.name: getattr(known, field.name) for field in fields(Remembered)}
-        self.all.append(Remembered(**own))
+        self.all.append(Remembered(**{name: getattr(known, name) for name in _REMEMBERED}))
 
     def of(self, person_id: int) -> list[Remembered]:
         """Those of one person."""

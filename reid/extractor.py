@@ -178,8 +178,8 @@ class XReIDExtractor:
     def _filling(self, frames: int) -> int:
         """Frames that a batch is filled up with, as one more clip whose embedding nobody reads.
 
-        oneDNN keeps, for every number of images that it has met, convolutions made for it: 30 MB that a program goes
-        on taking for as long as it meets new ones. A few numbers are enough.
+        oneDNN keeps, for every number of images that it has met, convolutions made for it; a program takes more memory
+        for as long as it meets new ones. A few numbers are enough (docs/experiments.md, "pairs and soak").
         """
         if self._device.type != "cpu":
             return 0

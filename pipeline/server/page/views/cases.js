@@ -18,8 +18,8 @@ import {
   purposeField,
   purposeOf,
   questions,
-  tampered,
   size,
+  tampered,
   toast,
 } from "../parts.js";
 import { go, href } from "../route.js";
