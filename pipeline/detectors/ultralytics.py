@@ -93,16 +93,32 @@ def _choose_device(device: str) -> str:
     return "cuda:0" if device == "cuda" else device
 
 
-def _load(weights: Path) -> Any:
+def import_yolo() -> Any:
+    """Ultralytics' class of models, imported so that the rest of the process stays as it was.
+
+    On import Ultralytics replaces `PIL.Image.open`, by one that fails over what is no picture for want of a package
+    (or installs it), and `torch.save`; both are put back.
+    """
+    import torch
+    from PIL import Image
+
     # Ultralytics reads these when it is imported: never go to the network, never install packages.
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
-    from ultralytics.models import YOLO
-
-    logging.getLogger("ultralytics").setLevel(logging.ERROR)
+    opens, saves = Image.open, torch.save
     try:
-        model = YOLO(str(weights), task="detect")
+        from ultralytics.models import YOLO
+    finally:
+        Image.open, torch.save = opens, saves
+    logging.getLogger("ultralytics").setLevel(logging.ERROR)
+    return YOLO
+
+
+def _load(weights: Path) -> Any:
+    yolo = import_yolo()
+    try:
+        model = yolo(str(weights), task="detect")
         _ = model.names
     except Exception as error:  # noqa: BLE001 (the library raises whatever the format's reader raises)
         raise UsageError(f"detector.weights: {weights} cannot be loaded as {_WANTED}: {error}") from None

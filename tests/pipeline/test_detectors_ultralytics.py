@@ -1,12 +1,13 @@
-import os
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image, UnidentifiedImageError
 
 from pipeline.detectors.base import NetworkSettings
-from pipeline.detectors.ultralytics import UltralyticsDetector
+from pipeline.detectors.ultralytics import UltralyticsDetector, import_yolo
 from pipeline.errors import ResourceError, UsageError
 from pipeline.thermal import Windows
 from reid.modality import Modality
@@ -16,10 +17,7 @@ from tests.pipeline.footage import frame_of
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """YOLOv8n as its authors lay it out, with random weights: it runs like any other, and finds nobody."""
-    os.environ.setdefault("YOLO_OFFLINE", "true")
-    from ultralytics.models import YOLO
-
-    model = YOLO("yolov8n.yaml", task="detect", verbose=False)
+    model = import_yolo()("yolov8n.yaml", task="detect", verbose=False)
     model.model.names = {0: "person", **{number: f"thing {number}" for number in range(1, 80)}}
     path = tmp_path_factory.mktemp("weights") / "untrained.pt"
     model.save(path)
@@ -28,6 +26,13 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def made(weights: Path, **settings: object) -> UltralyticsDetector:
     return UltralyticsDetector(weights, settings=NetworkSettings(**settings), windows=Windows())  # type: ignore[arg-type]
+
+
+def test_what_others_use_is_as_it_was(untrained: Path) -> None:
+    made(untrained)
+    assert torch.save.__module__ == "torch.serialization"
+    with pytest.raises(UnidentifiedImageError):  # Ultralytics' own asks for a package
+        Image.open(io.BytesIO(b"no picture"))
 
 
 def test_frames_of_any_modality_and_size_go_through_together(untrained: Path) -> None:
@@ -53,9 +58,7 @@ def test_no_frames_give_no_detections(untrained: Path) -> None:
 
 
 def test_a_model_that_knows_no_people_is_refused(untrained: Path, tmp_path: Path) -> None:
-    from ultralytics.models import YOLO
-
-    model = YOLO(str(untrained))
+    model = import_yolo()(str(untrained))
     model.model.names = {number: f"cat {number}" for number in range(80)}
     path = tmp_path / "cats.pt"
     model.save(path)
