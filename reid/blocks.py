@@ -22,7 +22,8 @@ Mask = NDArray[np.bool_]
 
 _FAISS: Any = faiss  # it changes its constructors at run time, which its types do not say
 
-ROWS = 4096  # of a block
+_BLOCK_BYTES = 1 << 24  # of a block's rows in half precision: each costs some calls, however few it has
+_LEAST_ROWS, _MOST_ROWS = 4096, 16384  # of a block
 # float32 dot products of unit vectors are off by far less than this at any dimension in use.
 FLOAT32_MARGIN = 1e-4
 _LARGEST = 127  # of eight bits
@@ -70,15 +71,26 @@ class _Rounded:
     longest: float
 
 
+def rows_of_a_block(dimension: int) -> int:
+    """How many rows a gallery's blocks have: a power of two."""
+    fit = max(_LEAST_ROWS, min(_MOST_ROWS, _BLOCK_BYTES // (2 * dimension)))
+    return int(2 ** (fit.bit_length() - 1))
+
+
 class Block:
-    """`ROWS` rows of unit length that do not change, numbered from 0."""
+    """Rows of unit length that do not change, numbered from 0."""
 
     def __init__(self, rows: Halves) -> None:
-        """Keep them, (ROWS, d)."""
-        self._dimension = rows.shape[1]
+        """Keep them, (n, d), n a multiple of 512."""
+        self._count, self._dimension = rows.shape
         self._halves = _index(self._dimension, _FAISS.ScalarQuantizer.QT_fp16)
         self._halves.add_sa_codes(np.ascontiguousarray(rows).view(np.uint8))
+        kept = faiss.rev_swig_ptr(self._halves.codes.data(), 2 * len(self) * self._dimension)  # FAISS's own copy
+        self._view: Halves = kept.view(np.float16).reshape(rows.shape)
         self._rounded: _Rounded | None = None
+
+    def __len__(self) -> int:
+        return self._count
 
     @property
     def is_rounded(self) -> bool:
@@ -87,10 +99,10 @@ class Block:
 
     def round(self) -> None:
         """Make the rows in eight bits; searches under way go on without them."""
-        parts = [self._read(begin) for begin in range(0, ROWS, _AT_A_TIME)]
+        parts = [self._read(begin) for begin in range(0, len(self), _AT_A_TIME)]
         most = np.max([np.abs(part).max(axis=0) for part in parts], axis=0)
         scale: Floats = np.maximum(most, 1e-6) / np.float32(_LARGEST)
-        codes = np.empty((ROWS, self._dimension), np.uint8)
+        codes = np.empty((len(self), self._dimension), np.uint8)
         lost = longest = 0.0
         whole = np.empty((_AT_A_TIME, self._dimension), np.float32)
         for number, rows in enumerate(parts):
@@ -115,6 +127,11 @@ class Block:
         found: Floats = self._halves.reconstruct_batch(numbers)
         return found
 
+    def row(self, number: int) -> Halves:
+        """One of them, (d,), to be read only: for few it is quicker to take each than to ask FAISS for all."""
+        found: Halves = self._view[number]
+        return found
+
     def nearest(self, query: Floats, depth: int, allowed: Mask) -> tuple[Floats, Ids]:
         """Cosines and numbers of the best `depth` of those allowed, which must be so many."""
         cosines, numbers = self._halves.search(query, depth, params=_only(allowed))
@@ -130,7 +147,7 @@ class Block:
         whole = np.rint(scaled / step)
         how = None if allowed is None else _only(allowed)
         nearly, numbers = eight.index.search(whole, depth, params=how)
-        best = np.zeros(ROWS, bool)
+        best = np.zeros(len(self), bool)
         best[numbers[0]] = True
         off = eight.lost * _longest(query) + eight.longest * _longest(scaled - step * whole)
         return *self.nearest(query, depth, best), float(nearly[0, -1] * step) + off + FLOAT32_MARGIN
@@ -171,14 +188,15 @@ def candidates(blocks: Sequence[Block], tail: Floats, query: Floats, k: int, mas
         tail: Rows of the places after them, (t, d).
         query: (1, d).
         k: At least 1.
-        masks: Which places are allowed, (ROWS * blocks + t,) each; those of one call are looked for in one pass.
+        masks: Which places are allowed, (rows of all blocks + t,) each; those of one call are looked for in one pass.
     """
     parts: list[list[_Part]] = [[] for _ in masks]
-    for number, block in enumerate(blocks):
-        for known, part in zip(parts, _first_look(block, ROWS * number, query, k + _SPARE, masks), strict=True):
+    sealed = 0
+    for block in blocks:
+        for known, part in zip(parts, _first_look(block, sealed, query, k + _SPARE, masks), strict=True):
             if part.available:
                 known.append(part)
-    sealed = ROWS * len(blocks)
+        sealed += len(block)
     # BLAS would start threads for this, which go on spinning on processors that others need.
     cosines = np.einsum("d,nd->n", query[0], tail)
     found = []
@@ -190,7 +208,7 @@ def candidates(blocks: Sequence[Block], tail: Floats, query: Floats, k: int, mas
 
 def _first_look(block: Block, begin: int, query: Floats, depth: int, masks: Sequence[Mask]) -> list[_Part]:
     """About the best `depth` rows for each mask, fetched together."""
-    parts = [_Part(block, begin, mask[begin : begin + ROWS], depth) for mask in masks]
+    parts = [_Part(block, begin, mask[begin : begin + len(block)], depth) for mask in masks]
     either = parts[0].allowed if len(parts) == 1 else np.logical_or.reduce([part.allowed for part in parts])
     available = int(np.count_nonzero(either))
     if not available:
@@ -205,9 +223,9 @@ def _first_look(block: Block, begin: int, query: Floats, depth: int, masks: Sequ
 def _best_of(block: Block, query: Floats, depth: int, allowed: Mask, available: int) -> tuple[Floats, Ids, float]:
     """About the best `depth` rows, maybe with some that are not allowed, and what no other row's cosine is above."""
     if block.is_rounded and available > _FEW and _DEEP * depth <= available:
-        if available < _MOST_ALLOWED * ROWS:
+        if available < _MOST_ALLOWED * len(block):
             return block.nearly_nearest(query, depth, allowed)
-        spread = 1 if available == ROWS else _MORE * ROWS / available
+        spread = 1 if available == len(block) else _MORE * len(block) / available
         return block.nearly_nearest(query, round(spread * depth), None)
     cosines, numbers = block.nearest(query, available if available <= _FEW else min(depth, available), allowed)
     return cosines, numbers, float(cosines[-1])

@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reid.blocks import ROWS, Block, Floats, Halves, Ids, Mask, candidates, floats, one_thread
+from reid.blocks import Block, Floats, Halves, Ids, Mask, candidates, floats, one_thread, rows_of_a_block
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ _FAISS: Any = faiss  # it changes its constructors at run time, which its types 
 
 UNIT_TOLERANCE = 1e-3
 _DEAD_SHARE = 0.25  # of removed rows, from which on the rest is written anew
+_SPARSE = 8  # numbers an id: a table of ids with larger gaps is not worth its memory
+_FEW_ROWS = 256  # that are taken one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +68,19 @@ class Gallery:
     ordered by id, so the answer does not depend on the order of insertion.
     """
 
-    def __init__(self, dimension: int, *, approximation: Approximation | None = None) -> None:
+    def __init__(
+        self, dimension: int, *, approximation: Approximation | None = None, block_rows: int | None = None
+    ) -> None:
         """Nothing is in it.
 
         Args:
             dimension: Of the embeddings.
             approximation: None is exact at any size.
+            block_rows: That are put away together, a multiple of 512; None is what suits the dimension.
         """
         if dimension < 1:
             raise ValueError(f"dimension must be at least 1, got {dimension}")
+        self._rows = block_rows or rows_of_a_block(dimension)
         self.dimension = dimension
         self._approximation = approximation
         self._lock = threading.RLock()
@@ -84,10 +90,10 @@ class Gallery:
     def _begin(self) -> None:
         self._unrounded: deque[Block] = deque()
         self._blocks: tuple[Block, ...] = ()
-        self._tail: Floats = np.empty((ROWS, self.dimension), np.float32)
+        self._tail: Floats = np.empty((self._rows, self.dimension), np.float32)
         self._sealed = self._count = self._live = 0
-        self._ids: Ids = np.empty(ROWS, np.int64)
-        self._alive: Mask = np.zeros(ROWS, bool)
+        self._ids: Ids = np.empty(self._rows, np.int64)
+        self._alive: Mask = np.zeros(self._rows, bool)
         self._ascending = True
         self._sorted: tuple[Ids, Ids] | None = None
         self._inverted: Any = None
@@ -160,7 +166,7 @@ class Gallery:
             self._alive[places] = False
             self._live -= len(places)
             self._sorted = None
-            if self._count - self._live > max(ROWS, _DEAD_SHARE * self._count):
+            if self._count - self._live > max(self._rows, _DEAD_SHARE * self._count):
                 self._compact()
 
     def vectors(self, ids: ArrayLike) -> Floats:
@@ -241,14 +247,14 @@ class Gallery:
     def _append(self, new: Ids, rows: Halves) -> None:
         at = 0
         while at < len(new):
-            taken = slice(at, at + ROWS - (self._count - self._sealed))
+            taken = slice(at, at + self._rows - (self._count - self._sealed))
             at = taken.stop
             if self._count == self._sealed and at <= len(new) and self._inverted is None:
                 self._note(new[taken])
                 self._seal(rows[taken])
                 continue
             self._extend(new[taken], rows[taken])
-            if self._count - self._sealed == ROWS:
+            if self._count - self._sealed == self._rows:
                 self._seal(None)
 
     def _extend(self, new: Ids, rows: Halves) -> None:
@@ -278,7 +284,7 @@ class Gallery:
             self._unrounded.append(block)
         if whole is None:
             self._tail = np.empty_like(self._tail)
-        self._sealed += ROWS
+        self._sealed += self._rows
         if self._inverted is None and self._approximation and self._sealed >= self._approximation.beyond:
             self._invert(self._approximation)
 
@@ -318,7 +324,7 @@ class Gallery:
         now = self._snapshot()
         inverted.train(self._reconstruct(now, np.sort(sample)))
         for block in self._blocks:
-            inverted.add(block.rows(np.arange(ROWS)))
+            inverted.add(block.rows(np.arange(self._rows)))
         inverted.nprobe = max(1, round(how.probes * lists))
         self._inverted, self._blocks = inverted, ()
         self._unrounded.clear()
@@ -328,8 +334,8 @@ class Gallery:
         now = self._snapshot()
         left = np.flatnonzero(now.alive)
         self._begin()
-        for begin in range(0, len(left), ROWS):
-            part = left[begin : begin + ROWS]
+        for begin in range(0, len(left), self._rows):
+            part = left[begin : begin + self._rows]
             self._append(now.ids[part], self._reconstruct(now, part).astype(np.float16))
 
     def _snapshot(self) -> _Snapshot:
@@ -364,8 +370,10 @@ class Gallery:
         return places
 
     def _mask(self, wanted: Ids) -> Mask:
+        ids, alive = self._ids[: self._count], self._alive[: self._count]
         if len(wanted) > self._count // 8:  # quicker than to look each up
-            return np.isin(self._ids[: self._count], wanted) & self._alive[: self._count]
+            dense = self._ascending and ids[-1] - ids[0] <= _SPARSE * len(ids)
+            return (_are_among(ids, wanted) if dense else np.isin(ids, wanted)) & alive
         places = self._find(wanted)
         mask = np.zeros(self._count, bool)
         mask[places[places >= 0]] = True
@@ -386,7 +394,7 @@ class Gallery:
             how = _FAISS.SearchParametersIVF(sel=selector, nprobe=probes)
             return np.asarray(now.inverted.search(queries, k + 8, params=how)[1])
 
-        near = nearest(rows, now.inverted.nlist if allowed <= ROWS else now.inverted.nprobe)
+        near = nearest(rows, now.inverted.nlist if allowed <= self._rows else now.inverted.nprobe)
         short = np.flatnonzero(np.count_nonzero(near >= 0, axis=1) < min(k, allowed))
         if len(short):
             near[short] = nearest(rows[short], now.inverted.nlist)
@@ -408,10 +416,14 @@ class Gallery:
             if len(older):
                 vectors[older] = now.inverted.reconstruct_batch(places[older])
             return vectors
-        number = places[older] // ROWS
+        number = places[older] // self._rows
+        if len(older) <= _FEW_ROWS:
+            for at, block, place in zip(older.tolist(), number.tolist(), places[older].tolist(), strict=True):
+                vectors[at] = now.blocks[block].row(place - block * self._rows)
+            return vectors
         for block in np.unique(number).tolist():
             own = older[number == block]
-            vectors[own] = now.blocks[block].rows(places[own] - block * ROWS)
+            vectors[own] = now.blocks[block].rows(places[own] - block * self._rows)
         return vectors
 
     def _vectors(self, name: str, vectors: ArrayLike) -> Floats:
@@ -426,8 +438,8 @@ class Gallery:
             return self._vectors(name, rows).astype(np.float16)
         self._check_shape(name, rows)
         with one_thread():
-            for begin in range(0, len(rows), ROWS):
-                self._check_length(name, floats(rows[begin : begin + ROWS]), begin=begin)
+            for begin in range(0, len(rows), self._rows):
+                self._check_length(name, floats(rows[begin : begin + self._rows]), begin=begin)
         return rows
 
     def _check_shape(self, name: str, rows: Floats | Halves) -> None:
@@ -440,6 +452,15 @@ class Gallery:
         if wrong.any():
             row = int(np.argmax(wrong))
             raise ValueError(f"{name} must have rows of length 1, got {length[row]:.6g} in row {begin + row}")
+
+
+def _are_among(ids: Ids, wanted: Ids) -> Mask:
+    """Which ids, ascending and with few gaps, are wanted: as `np.isin`, in a fifth of its time."""
+    first, last = int(ids[0]), int(ids[-1])
+    known = np.zeros(last - first + 1, bool)
+    known[wanted[(wanted >= first) & (wanted <= last)] - first] = True
+    found: Mask = known[ids - first]
+    return found
 
 
 def _ids(name: str, ids: ArrayLike) -> Ids:

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.blocks import ROWS, Block, candidates
+from reid.blocks import Block, candidates, rows_of_a_block
+
+ROWS = 4096
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -88,3 +90,7 @@ def test_random_rows_are_known_by_eight_bits_nearly_as_they_are() -> None:
 def test_rows_come_back_as_they_were_put_in() -> None:
     rows = rows_like("random", np.random.default_rng(5), ROWS, 9)
     assert (Block(rows).rows(np.array([ROWS - 1, 0, 7])) == rows[[ROWS - 1, 0, 7]].astype(np.float32)).all()
+
+
+def test_blocks_of_all_dimensions_are_of_about_one_size() -> None:
+    assert [rows_of_a_block(d) for d in (2, 384, 512, 1024, 1280, 2048, 5000)] == [16384] * 3 + [8192] + [4096] * 3

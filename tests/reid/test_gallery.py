@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from reid.gallery import Approximation, Gallery
 
+ROWS = 4096  # of a block: small, so that there are several of them
 Answer = tuple[list[list[int]], list[list[float]]]
 
 
@@ -190,12 +191,27 @@ def test_adding_nothing_is_nothing() -> None:
     assert gallery.vectors([]).shape == (0, 4)
 
 
+def test_of_dense_and_of_scattered_ids_those_are_found_that_are_allowed() -> None:
+    rng = np.random.default_rng(8)
+    vectors = unit(rng, 600, 8)
+    some = 9_000 + np.sort(rng.permutation(1_500)[:600])
+    left = np.setdiff1d(np.arange(600), np.arange(0, 600, 50))
+    for ids in (some, 1_000 * some):  # every second or third number, and hardly any
+        gallery = Gallery(8)
+        gallery.add(ids, vectors)
+        gallery.remove(ids[::50])
+        allowed = np.concatenate([ids[::2], ids[::3] + 1, [0, 1, ids[-1] + 5, 10**12, -(10**12)]])
+        wanted, _ = brute_force(ids[left].tolist(), vectors[left], vectors[:4], 600, set(allowed.tolist()))
+        found, _ = gallery.search(vectors[:4], 600, allowed)
+        assert found.tolist() == wanted
+
+
 def test_full_blocks_a_tail_and_holes_answer_as_brute_force_does() -> None:
     rng = np.random.default_rng(5)
     ids = rng.permutation(40_000)[:9_500]
     vectors = unit(rng, 9_500, 12)
     vectors[rng.integers(0, 9_500, 4_000)] = vectors[0]  # ties over all blocks
-    gallery = Gallery(12)
+    gallery = Gallery(12, block_rows=ROWS)
     gallery.add(ids[:5_000], vectors[:5_000])
     gallery.add(ids[5_000:], vectors[5_000:])
     gone = rng.permutation(9_500)[:1_000]
@@ -214,7 +230,7 @@ def test_answers_are_the_same_before_and_after_its_blocks_are_quick() -> None:
     rng = np.random.default_rng(11)
     vectors = unit(rng, 9_000, 24)
     vectors[rng.integers(0, 9_000, 2_000)] = vectors[0]
-    gallery, whole = Gallery(24), unit(rng, 3, 24)
+    gallery, whole = Gallery(24, block_rows=ROWS), unit(rng, 3, 24)
     gallery.add(np.arange(9_000), vectors)
     assert not any(block.is_rounded for block in gallery._blocks)  # nobody has searched
     before = gallery.search(whole, 60)
@@ -231,7 +247,7 @@ def test_a_program_that_ends_after_its_first_search_does_not_wait_for_the_blocks
         from reid.gallery import Gallery
         rows = np.eye(8, dtype=np.float16)[np.arange(20 * 4096) % 8]
         Block.round = lambda self: time.sleep(1.0)
-        gallery = Gallery(8)
+        gallery = Gallery(8, block_rows=4096)
         gallery.add(np.arange(len(rows)), rows)
         gallery.search(rows[:1], 1)
         print(time.time())
@@ -243,7 +259,7 @@ def test_a_program_that_ends_after_its_first_search_does_not_wait_for_the_blocks
 def test_many_removals_give_their_memory_back_and_lose_nothing_else() -> None:
     rng = np.random.default_rng(6)
     vectors = unit(rng, 12_000, 8)
-    gallery = Gallery(8)
+    gallery = Gallery(8, block_rows=ROWS)
     gallery.add(np.arange(12_000), vectors)
     gallery.remove(np.arange(0, 12_000, 2))
     assert (len(gallery), len(gallery.ids)) == (6_000, 6_000)
@@ -257,14 +273,14 @@ def test_beyond_the_stated_size_an_inverted_file_answers_and_says_so() -> None:
     people = unit(rng, 300, 16)
     vectors = people[np.arange(9_000) % 300] + rng.normal(size=(9_000, 16)) * 0.02
     vectors = halved(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-    gallery = Gallery(16, approximation=Approximation(beyond=8_000, probes=0.2))
+    gallery = Gallery(16, approximation=Approximation(beyond=8_000, probes=0.2), block_rows=ROWS)
     gallery.add(np.arange(8_000), vectors[:8_000])
     assert gallery.is_exact
     gallery.add(np.arange(8_000, 9_000), vectors[8_000:])
     assert not gallery.is_exact
     queries = vectors[rng.integers(0, 9_000, 40)]
     allowed = np.arange(0, 9_000, 3)
-    exact = Gallery(16)
+    exact = Gallery(16, block_rows=ROWS)
     exact.add(np.arange(9_000), vectors)
     for wanted in (None, allowed):
         found, true = gallery.search(queries, 10, wanted)[0], exact.search(queries, 10, wanted)[0]
@@ -283,7 +299,10 @@ def test_an_inverted_file_finds_k_whenever_k_are_allowed() -> None:
     people = unit(rng, 300, 16)
     vectors = people[np.arange(9_000) % 300] + rng.normal(size=(9_000, 16)) * 0.02
     vectors = halved(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-    gallery, exact = Gallery(16, approximation=Approximation(beyond=8_000, probes=0.02)), Gallery(16)
+    gallery, exact = (
+        Gallery(16, approximation=Approximation(beyond=8_000, probes=0.02), block_rows=ROWS),
+        Gallery(16, block_rows=ROWS),
+    )
     for each in (gallery, exact):
         each.add(np.arange(9_000), vectors)
     assert not gallery.is_exact
@@ -304,7 +323,7 @@ def test_an_approximation_that_makes_no_sense_is_refused(beyond: int, probes: fl
 def test_searches_go_on_while_blocks_fill_and_rows_go() -> None:
     rng = np.random.default_rng(8)
     vectors = unit(rng, 10_000, 8)
-    gallery = Gallery(8)
+    gallery = Gallery(8, block_rows=ROWS)
     gallery.add(np.arange(100), vectors[:100])
     errors: list[BaseException] = []
     done = threading.Event()
@@ -335,7 +354,7 @@ def test_searches_go_on_while_blocks_fill_and_rows_go() -> None:
 def test_threads_add_remove_and_search_at_once_without_a_wrong_answer() -> None:
     rng = np.random.default_rng(2)
     vectors = unit(rng, 400, 8)
-    gallery = Gallery(8)
+    gallery = Gallery(8, block_rows=ROWS)
     errors: list[BaseException] = []
 
     def work(part: int) -> None:
@@ -360,7 +379,7 @@ def test_threads_add_remove_and_search_at_once_without_a_wrong_answer() -> None:
 
 def test_many_who_search_at_once_get_what_each_gets_alone() -> None:
     rng = np.random.default_rng(5)
-    gallery = Gallery(16)
+    gallery = Gallery(16, block_rows=ROWS)
     vectors = unit(rng, 9000, 16)
     gallery.add(np.arange(9000), vectors)
     gallery.remove(np.arange(0, 9000, 7))
@@ -386,7 +405,7 @@ def test_many_who_search_at_once_get_what_each_gets_alone() -> None:
 def test_half_precision_is_taken_as_it_is() -> None:
     rng = np.random.default_rng(6)
     vectors = unit(rng, 9001, 8).astype(np.float16)
-    straight, converted = Gallery(8), Gallery(8)
+    straight, converted = Gallery(8, block_rows=ROWS), Gallery(8, block_rows=ROWS)
     straight.add(np.arange(9001), vectors)
     for part in np.array_split(np.arange(9001), 11):
         converted.add(part, vectors[part].astype(np.float32))
@@ -401,7 +420,10 @@ def test_several_sets_in_one_pass_get_what_each_gets_alone() -> None:
     rng = np.random.default_rng(11)
     vectors = unit(rng, 9_000, 24)
     vectors[rng.integers(0, 9_000, 3_000)] = vectors[0]  # ties
-    for gallery in (Gallery(24), Gallery(24, approximation=Approximation(beyond=8_000, probes=1.0))):
+    for gallery in (
+        Gallery(24, block_rows=ROWS),
+        Gallery(24, approximation=Approximation(beyond=8_000, probes=1.0), block_rows=ROWS),
+    ):
         gallery.add(np.arange(9_000), vectors)
         sets = [np.arange(0, 9_000, 2), np.arange(1, 9_000, 2), np.arange(5), [], [12_345]]
         for k in (1, 20, 200):
@@ -417,7 +439,7 @@ def test_several_sets_in_one_pass_get_what_each_gets_alone() -> None:
 
 def test_an_inverted_file_is_read_only_while_nobody_adds_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """FAISS moves its lists when it grows: a search that reads them meanwhile may read what is no longer there."""
-    gallery = Gallery(8, approximation=Approximation(beyond=4096))
+    gallery = Gallery(8, approximation=Approximation(beyond=4096), block_rows=ROWS)
     rows = np.random.default_rng(0).normal(size=(5000, 8)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     gallery.add(np.arange(5000), rows)
