@@ -85,6 +85,7 @@ class Remembered:
     person_id: int
 
 
+_FORGET_ABOVE = 1.1  # times as many as are to be remembered
 _REMEMBERED = [field.name for field in fields(Remembered)]
 
 
@@ -202,7 +203,8 @@ class Identifier:
         self._evidence = Evidence(evidence) if isinstance(evidence, Calibration) else evidence
         self._dimension = dimension
         self._rules = rules or IdentifyRules()
-        self._memory = _Memory(dimension)
+        # Room for all from the beginning: pages that nothing was written to take no memory, and nothing is copied.
+        self._memory = _Memory(dimension, room=round(_FORGET_ABOVE * self._rules.memory) + 1)
         self._pinned: set[str] = set()
         self._confirmed: set[str] = set()
         self._apart: dict[str, set[str]] = defaultdict(set)
@@ -295,7 +297,7 @@ class Identifier:
 
     def _forget(self) -> None:
         """The oldest, a tenth at a time."""
-        if len(self._memory) <= 1.1 * self._rules.memory:
+        if len(self._memory) <= _FORGET_ABOVE * self._rules.memory:
             return
         old = {each.tracklet_id for each in self._memory.all[: -self._rules.memory]}
         self.forget(old)
@@ -396,11 +398,11 @@ class Identifier:
 class _Memory:
     """Tracklets in order of arrival, and the same as rows of arrays; embeddings are kept as rows alone."""
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, *, room: int) -> None:
         self.all: list[Remembered] = []
         self._cameras: dict[str, int] = {}
-        self._rows = np.empty((64, 5))  # camera, modality, start, end, person
-        self._vectors = np.empty((64, dimension), np.float32)
+        self._rows = np.empty((room, 5))  # camera, modality, start, end, person
+        self._vectors = np.empty((room, dimension), np.float32)
         self._place: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -463,7 +465,7 @@ class _Memory:
 
 
 def _seen(known: Sequence[KnownTracklet], dimension: int) -> Seen:
-    memory = _Memory(dimension)
+    memory = _Memory(dimension, room=len(known))
     for each in known:
         memory.add(each)
     return memory.seen

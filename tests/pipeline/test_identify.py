@@ -248,13 +248,15 @@ def test_a_usual_travel_time_speaks_for_one_person() -> None:
 
 def test_of_an_embedding_one_copy_is_remembered() -> None:
     size, count = 2048, 128
-    who = Identifier(CALIBRATION, dimension=size, rules=IdentifyRules(revise_seconds=1))
+    rules = IdentifyRules(revise_seconds=1, memory=count)
     vectors = np.random.default_rng(7).normal(size=(count, size)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    people(who, (tracklet_of("gate-0"), vectors[0].copy()))  # whatever is made once
+    before = Identifier(CALIBRATION, dimension=size, rules=rules)
+    people(before, (tracklet_of("gate-0"), vectors[0].copy()))  # whatever is made once
     tracemalloc.start()
     try:
-        for i in range(1, count):
+        who = Identifier(CALIBRATION, dimension=size, rules=rules)
+        for i in range(count):
             people(who, (tracklet_of(f"gate-{i}", at=10.0 * i), vectors[i].copy()))
         who.look_back(at_once=True)
         kept, _ = tracemalloc.get_traced_memory()
