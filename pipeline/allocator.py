@@ -6,6 +6,7 @@ from typing import Any
 
 _M_ARENA_MAX = -8  # of malloc.h
 _ARENAS = 2
+_PR_SET_THP_DISABLE = 41  # of linux/prctl.h
 
 
 def _find_trim() -> Callable[[int], int] | None:
@@ -24,6 +25,20 @@ def share_arenas() -> bool:
     """
     limit: Any = getattr(ctypes.CDLL(None), "mallopt", None)
     return callable(limit) and bool(limit(_M_ARENA_MAX, _ARENAS))
+
+
+def avoid_huge_pages() -> bool:
+    """Keep this process to small pages; call it before there is much.
+
+    NumPy asks for huge ones for arrays of 4 MB and more. Their place in the heap keeps that mark when they are gone,
+    and the kernel fills it up again to 2 MB around whatever small thing came to lie there: what was given back to the
+    system comes back.
+
+    Returns:
+        Whether the system has huge pages that can be avoided.
+    """
+    control: Any = getattr(ctypes.CDLL(None), "prctl", None)
+    return callable(control) and control(_PR_SET_THP_DISABLE, *map(ctypes.c_ulong, (1, 0, 0, 0))) == 0
 
 
 def give_back_freed_memory() -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from pipeline.allocator import give_back_freed_memory, share_arenas
+from pipeline.allocator import avoid_huge_pages, give_back_freed_memory, share_arenas
 from pipeline.audit import AUDIT_COPY
 from pipeline.build import (
     build_builders,
@@ -138,6 +138,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
     """
     root, started = config.output.root, time.perf_counter()
     share_arenas()
+    avoid_huge_pages()
     _check_folder(root)
     if options.existing == "refuse":
         _refuse_earlier_run(root)

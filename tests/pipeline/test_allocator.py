@@ -3,6 +3,7 @@
 import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -11,6 +12,11 @@ import pytest
 from pipeline.allocator import give_back_freed_memory
 
 pytestmark = pytest.mark.alone
+
+
+def _numpy_gets_huge_pages() -> bool:
+    said = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return said.is_file() and "[never]" not in said.read_text()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory after free is glibc's matter")
@@ -60,3 +66,24 @@ def test_threads_share_a_few_arenas() -> None:
         heaps[how] = told.stdout.count("<heap nr=")
     assert heaps["all"] > 2
     assert heaps["shared"] <= 2
+
+
+_HUGE_PAGES = """
+import sys
+import numpy as np
+from pipeline.allocator import avoid_huge_pages
+assert sys.argv[1] == "huge" or avoid_huge_pages()
+array = np.ones(1 << 25, np.uint8)
+lines = open("/proc/self/smaps").read().splitlines()
+print(sum(int(line.split()[1]) for line in lines if line.startswith("AnonHugePages")))
+"""
+
+
+@pytest.mark.skipif(not _numpy_gets_huge_pages(), reason="this system gives NumPy no huge pages")
+def test_large_arrays_get_no_huge_pages() -> None:
+    huge = {}
+    for how in ("huge", "small"):
+        told = subprocess.run([sys.executable, "-c", _HUGE_PAGES, how], capture_output=True, text=True, check=True)
+        huge[how] = int(told.stdout)
+    assert huge["huge"] > 0
+    assert huge["small"] == 0
