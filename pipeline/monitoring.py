@@ -49,6 +49,7 @@ class CameraStatus:
         account: Of its source; None of a camera that is not read any more.
         ledger: Of all its frames.
         queued: Frames that wait.
+        held_up: Whether none of its frames can be processed, though they come.
     """
 
     camera_id: str
@@ -57,11 +58,15 @@ class CameraStatus:
     account: SourceAccount | None
     ledger: Ledger
     queued: int
+    held_up: bool = False
 
     @property
     def state(self) -> SourceState:
         """Where it is in its life."""
-        return SourceState.DISABLED if self.account is None else self.account.state
+        if self.account is None:
+            return SourceState.DISABLED
+        held_up = self.held_up and self.account.state is SourceState.RUNNING
+        return SourceState.STALLED if held_up else self.account.state
 
 
 class LatestFrames:
