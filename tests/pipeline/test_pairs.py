@@ -98,6 +98,46 @@ def test_nobody_waits_for_the_clocks_of_live_cameras(tmp_path: Path) -> None:
     assert pairs.report()["gate"]["skew_ms"] is not None
 
 
+def test_a_fault_within_a_pair_reaches_no_camera_and_the_pair_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs: list[Callable[[], ClockFit | None]] = []
+
+    def aside(job: Callable[[], ClockFit | None]) -> Future[ClockFit | None]:
+        jobs.append(job)
+        future: Future[ClockFit | None] = Future()
+        if len(jobs) <= 2:
+            future.set_exception(np.linalg.LinAlgError("whatever the fit met"))
+        else:
+            future.set_result(job())
+        return future
+
+    pairs = Pairs({"gate": SETTINGS}, tmp_path, aside=aside, live={"night"})
+    for _, frame in frames(walkers(45), seconds=45, skew=0.3, drift=0.0):
+        pairs.see(frame, [])
+    report = pairs.report()["gate"]
+    assert report["faults"] == 2
+    assert report["skew_ms"] is not None  # measured by what came after
+    assert caplog.text.count("LinAlgError: whatever the fit met") == 1
+    pairs.change({})
+    pairs.change({"gate": SETTINGS})
+    assert pairs.report()["gate"]["faults"] == 0
+
+
+def test_a_fault_of_a_pair_loses_no_tracklet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> list[Example]:
+        raise ZeroDivisionError
+
+    people = walkers(12)
+    whole = finished(Pairs({"gate": SETTINGS}, tmp_path), people, skew=0.0, drift=0.0, seconds=20)
+    monkeypatch.setattr(Pair, "_confirm", broken)
+    pairs = Pairs({"gate": SETTINGS}, tmp_path)
+    done = finished(pairs, people, skew=0.0, drift=0.0, seconds=20)
+    count = sum(map(len, done.values()))
+    assert count == sum(map(len, whole.values())) > 0
+    assert pairs.report()["gate"]["faults"] == count
+
+
 def test_a_pair_of_recordings_is_the_same_each_time_for_it_compares_clocks_at_once(tmp_path: Path) -> None:
     def aside(_: Callable[[], ClockFit | None]) -> Future[ClockFit | None]:
         raise AssertionError("how much was seen meanwhile would be chance")
