@@ -187,7 +187,8 @@ class Pair:
         Returns:
             The tracklet, and what it confirms.
         """
-        cuts = self._cuts.pop(tracklet.tracklet_id, {})
+        cuts = self._cuts.get(tracklet.tracklet_id, {})
+        self.forget(tracklet.tracklet_id)
         best = max(
             (crop for crop in tracklet.crops if crop.frame_index in cuts), key=lambda crop: crop.quality, default=None
         )
@@ -196,8 +197,10 @@ class Pair:
         return tracklet, self._confirm(tracklet)
 
     def forget(self, tracklet_id: str) -> None:
-        """A tracklet was rejected: it needs no counterpart."""
+        """A tracklet has ended: it needs no counterpart any more, nor do its views that still wait for one."""
         self._cuts.pop(tracklet_id, None)
+        for side in self._sides.values():
+            side.wanted = deque(each for each in side.wanted if each[0] != tracklet_id)
 
     def report(self) -> dict[str, Any]:
         """What was measured, as plain values."""

@@ -3,6 +3,7 @@
 import csv
 import heapq
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -129,10 +130,10 @@ def test_a_fault_of_a_pair_loses_no_tracklet(tmp_path: Path, monkeypatch: pytest
         raise ZeroDivisionError
 
     people = walkers(12)
-    whole = finished(Pairs({"gate": SETTINGS}, tmp_path), people, skew=0.0, drift=0.0, seconds=20)
+    whole = finished(Pairs({"gate": SETTINGS}, tmp_path), people, skew=0.0, drift=0.0, seconds=14)
     monkeypatch.setattr(Pair, "_confirm", broken)
     pairs = Pairs({"gate": SETTINGS}, tmp_path)
-    done = finished(pairs, people, skew=0.0, drift=0.0, seconds=20)
+    done = finished(pairs, people, skew=0.0, drift=0.0, seconds=14)
     count = sum(map(len, done.values()))
     assert count == sum(map(len, whole.values())) > 0
     assert pairs.report()["gate"]["faults"] == count
@@ -190,6 +191,35 @@ def test_memory_of_a_pair_is_bounded() -> None:
         assert len(side.times) <= 1702
         assert len(side.seconds_of) <= 1702
         assert len(side.undecided) <= 802
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_view_that_waits_for_the_other_camera_is_forgotten_with_its_tracklet(kept: bool) -> None:
+    """The night comes half a second late, so that views of the day still wait when their tracklet ends."""
+    people, seconds, late = walkers(20, gap=1.5), 20.0, 5
+    pair, ended, waited = Pair("gate", SETTINGS), 0, 0
+    builder = TrackletBuilder(TrackletRules(min_height_px=20, max_gap_seconds=0.0, min_quality=0.0))
+    night: deque[Frame] = deque()
+    for true, frame in frames(people, seconds=seconds, skew=0.0, drift=0.0):
+        if frame.camera_id == "night":
+            night.append(frame)
+            if len(night) > late:
+                pair.see(night.popleft(), [])
+            continue
+        done = list(builder.update(frame, track(people, "day", frame, true)))
+        pair.see(frame, builder.views_of(frame.index))
+        for item in done:
+            tracklet = item.tracklet if isinstance(item, RejectedTracklet) else item
+            waited += any(name == tracklet.tracklet_id for name, _, _ in pair._sides["day"].wanted)
+            if kept:
+                pair.finish(tracklet)
+            else:
+                pair.forget(tracklet.tracklet_id)
+            ended += 1
+    for frame in night:
+        pair.see(frame, [])
+    assert min(ended, waited) > 5
+    assert pair._cuts.keys() <= {each.tracklet_id for each in builder._open.values()}
 
 
 def track(people: list[Walker], camera: str, frame: Frame, true: float) -> Tracks:
