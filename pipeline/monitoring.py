@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _CAMERA = ("camera", "modality")
 _DEAD_SECONDS = 30.0  # without a step of the line
+_START_SECONDS = 300.0  # until the first one: a large gallery and a cold GPU take long
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class CameraStatus:
         account: Of its source; None of a camera that is not read any more.
         ledger: Of all its frames.
         queued: Frames that wait.
+        held_up: Whether none of its frames can be processed, though they come.
     """
 
     camera_id: str
@@ -57,11 +59,15 @@ class CameraStatus:
     account: SourceAccount | None
     ledger: Ledger
     queued: int
+    held_up: bool = False
 
     @property
     def state(self) -> SourceState:
         """Where it is in its life."""
-        return SourceState.DISABLED if self.account is None else self.account.state
+        if self.account is None:
+            return SourceState.DISABLED
+        held_up = self.held_up and self.account.state is SourceState.RUNNING
+        return SourceState.STALLED if held_up else self.account.state
 
 
 class LatestFrames:
@@ -113,6 +119,7 @@ class Metrics:
         self._cameras = cameras
         self._root = root
         self._beat: float | None = None
+        self._began = time.monotonic()
         self._pairs: frozenset[str] = frozenset()  # those that are told
         self.registry = CollectorRegistry()
         new: dict[str, Any] = {"registry": self.registry}
@@ -153,7 +160,7 @@ class Metrics:
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether the line moves."""
         if self._beat is None:
-            return True, {"status": "starting"}
+            return time.monotonic() - self._began < _START_SECONDS, {"status": "starting"}
         silent = time.monotonic() - self._beat
         return silent < _DEAD_SECONDS, {"status": "running", "seconds_since_last_step": round(silent, 3)}
 

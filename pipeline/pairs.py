@@ -9,9 +9,10 @@ import csv
 import json
 import logging
 from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -186,7 +187,8 @@ class Pair:
         Returns:
             The tracklet, and what it confirms.
         """
-        cuts = self._cuts.pop(tracklet.tracklet_id, {})
+        cuts = self._cuts.get(tracklet.tracklet_id, {})
+        self.forget(tracklet.tracklet_id)
         best = max(
             (crop for crop in tracklet.crops if crop.frame_index in cuts), key=lambda crop: crop.quality, default=None
         )
@@ -195,8 +197,10 @@ class Pair:
         return tracklet, self._confirm(tracklet)
 
     def forget(self, tracklet_id: str) -> None:
-        """A tracklet was rejected: it needs no counterpart."""
+        """A tracklet has ended: it needs no counterpart any more, nor do its views that still wait for one."""
         self._cuts.pop(tracklet_id, None)
+        for side in self._sides.values():
+            side.wanted = deque(each for each in side.wanted if each[0] != tracklet_id)
 
     def report(self) -> dict[str, Any]:
         """What was measured, as plain values."""
@@ -379,6 +383,7 @@ class Pairs:
         self._of_camera: dict[str, Pair] = {}
         self._path = root / EXAMPLES
         self._found: list[Example] = []
+        self._faults: Counter[str] = Counter()  # by pair
         self.change(settings)
 
     def change(self, settings: Mapping[str, PairSettings]) -> None:
@@ -386,15 +391,34 @@ class Pairs:
         self._pairs = {
             name: self._pairs[name]
             if name in self._pairs and self._pairs[name].settings == each
-            else Pair(name, each, aside=self._aside if set(each.cameras) & set(self._live) else None)
+            else self._begun(name, each)
             for name, each in settings.items()
         }
+        for name in self._faults.keys() - settings.keys():
+            del self._faults[name]
         self._of_camera = {camera: pair for pair in self._pairs.values() for camera in pair.settings.cameras}
+
+    def _begun(self, name: str, settings: PairSettings) -> Pair:
+        return Pair(name, settings, aside=self._aside if set(settings.cameras) & set(self._live) else None)
+
+    @contextmanager
+    def _guarding(self, pair: Pair) -> Iterator[None]:
+        """Within, a fault costs the pair what it has measured, and no camera anything."""
+        try:
+            yield
+        except Exception:
+            name = pair.pair_id
+            if not self._faults[name]:
+                logger.exception("pair %s: begins anew; report.json counts how often from now on", name)
+            self._faults[name] += 1
+            self._pairs[name] = begun = self._begun(name, pair.settings)
+            self._of_camera.update(dict.fromkeys(pair.settings.cameras, begun))
 
     def see(self, frame: Frame, views: Iterable[tuple[str, Crop]]) -> None:
         """Take a frame of any camera."""
         if (pair := self._of_camera.get(frame.camera_id)) is not None:
-            pair.see(frame, views)
+            with self._guarding(pair):
+                pair.see(frame, views)
 
     def finish(self, item: Tracklet | RejectedTracklet) -> Tracklet | RejectedTracklet:
         """Give a finished tracklet its counterpart; what it confirms waits for `write`."""
@@ -405,18 +429,20 @@ class Pairs:
         if isinstance(item, RejectedTracklet):
             pair.forget(tracklet.tracklet_id)
             return item
-        tracklet, examples = pair.finish(tracklet)
-        self._found += examples
+        with self._guarding(pair):
+            tracklet, examples = pair.finish(tracklet)
+            self._found += examples
         return tracklet
 
     def flush(self) -> None:
         """The frames have ended."""
-        for pair in self._pairs.values():
-            pair.flush()
+        for pair in list(self._pairs.values()):
+            with self._guarding(pair):
+                pair.flush()
 
     def report(self) -> dict[str, Any]:
-        """What every pair has measured."""
-        return {pair.pair_id: pair.report() for pair in self._pairs.values()}
+        """What every pair has measured, and how often it began anew by a fault."""
+        return {name: pair.report() | {"faults": self._faults[name]} for name, pair in self._pairs.items()}
 
     def write(self, stored: Callable[[str], bool]) -> None:
         """Append what was confirmed of tracklets that are stored; one that names another waits."""

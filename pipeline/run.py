@@ -3,7 +3,6 @@
 import logging
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
@@ -37,7 +36,7 @@ from pipeline.config import Config
 from pipeline.contact_sheet import write_matches
 from pipeline.decision_log import DECISIONS_COPY
 from pipeline.erasure import SET_ASIDE
-from pipeline.errors import PipelineError, StoppedError, UsageError
+from pipeline.errors import ErrorCode, PipelineError, StoppedError, UsageError
 from pipeline.event_files import EXAMPLES
 from pipeline.frame import Frame
 from pipeline.identify import Sighting
@@ -54,7 +53,7 @@ from pipeline.sinks import EventLog, MotWriters, write_report
 from pipeline.sources.base import Source
 from pipeline.store import DATABASE, IDENTITY, LOCK, Store, take_lock
 from pipeline.surveil import Line, TrackedFrame, surveil
-from pipeline.tally import UNPROCESSED, Tally, account_of
+from pipeline.tally import HELD_UP, UNPROCESSED, Tally, account_of
 from pipeline.thermal import ThermalWindow, Windows
 from pipeline.tracklets import TrackletBuilder
 from pipeline.videos import Drawing, write_videos
@@ -74,7 +73,9 @@ RESULTS = (
 )  # fmt: skip
 _REPORT_SECONDS = 60.0  # between two reports of a run that goes on
 _TRIM_SECONDS = 10.0  # between two returns of freed memory
-_FAULTS_IN_A_ROW = 3  # and a camera is given up
+_FAULTS_IN_A_ROW = 3  # and a recording is given up; a live camera is held up
+_HELD_UP_SECONDS = 1.0  # until one of its frames is tried, at first; twice as long after each try that fails
+_HELD_UP_CAP_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +345,32 @@ class _Prepared:
 
 
 @dataclass(slots=True)
+class _Faults:
+    """Of one camera, since a frame of it was processed.
+
+    Attributes:
+        in_a_row: Frames that could not be processed.
+        tries: Of a live camera that is held up, 0 until it is.
+        until: Its frames are dropped until then, on the clock of ``time.monotonic``.
+        since: When that began.
+    """
+
+    in_a_row: int = 0
+    tries: int = 0
+    until: float = float("-inf")
+    since: float = 0.0
+
+    def hold_up(self, now: float) -> bool:
+        """Wait, longer each time; False while it waits already, as for other frames of the same batch."""
+        if now < self.until:
+            return False
+        self.since = self.since if self.tries else now
+        self.until = now + min(_HELD_UP_SECONDS * 2.0 ** min(self.tries, 30), _HELD_UP_CAP_SECONDS)
+        self.tries += 1
+        return True
+
+
+@dataclass(slots=True)
 class _Run:
     """A run in progress; it watches the line, keeps what comes out, and changes the cameras when told to."""
 
@@ -365,7 +392,7 @@ class _Run:
     losses: Losses
     preparing: Future[_Prepared] | None = None  # a new config, until all that it needs is built
     finished: frozenset[str] = frozenset()  # recordings whose open tracklets are finished
-    faults: Counter[str] = field(default_factory=Counter)  # in a row, by camera
+    faults: dict[str, _Faults] = field(default_factory=dict)  # by camera
     processed: int = 0
     expected: int | None = None
     reported_at: float = field(default_factory=time.monotonic)
@@ -399,7 +426,7 @@ class _Run:
         """Write, count, and give the frame back."""
         frame = item.frame
         self.latest.leave(frame)
-        self.faults.pop(frame.camera_id, None)
+        self._well_again(frame.camera_id)
         if frame.camera_id not in self.live and self.mot is not None:
             self.mot.write(frame.camera_id, frame.index, item.tracks, item.detections)
         age = self.intake.done(frame)
@@ -411,17 +438,45 @@ class _Run:
         self.options.on_progress("tracking", self.processed, self.expected)
 
     def failed(self, frame: Frame, error: Exception) -> None:
-        """Count the frame; give its camera up when that was not the first time."""
+        """Count the frame; when that was not the first time, a live camera is held up, a recording given up."""
         camera_id = frame.camera_id
         self.intake.drop(frame, UNPROCESSED)
-        self.faults[camera_id] += 1
-        logger.error("camera %s: frame %d cannot be processed", camera_id, frame.index, exc_info=error)
-        if self.faults[camera_id] == _FAULTS_IN_A_ROW and camera_id in self.intake.sources():
-            self.intake.fail(
-                camera_id,
-                f"camera {camera_id}: given up after {_FAULTS_IN_A_ROW} frames in a row that could not be processed: "
-                f"{type(error).__name__}: {error}",
-            )
+        faults = self.faults.setdefault(camera_id, _Faults())
+        faults.in_a_row += 1
+        level = logging.ERROR if faults.in_a_row <= _FAULTS_IN_A_ROW else logging.DEBUG
+        logger.log(level, "camera %s: frame %d cannot be processed", camera_id, frame.index, exc_info=error)
+        source = self.intake.sources().get(camera_id)
+        if faults.in_a_row < _FAULTS_IN_A_ROW or source is None:
+            return
+        why = f"{_FAULTS_IN_A_ROW} frames in a row that could not be processed: {type(error).__name__}: {error}"
+        if source.live:
+            self._hold_up(source, faults, why)
+        elif faults.in_a_row == _FAULTS_IN_A_ROW:
+            self.intake.fail(camera_id, f"camera {camera_id}: given up after {why}")
+
+    def _hold_up(self, source: Source, faults: _Faults, why: str) -> None:
+        """What fails, most likely the detector that all cameras share, may work again, and this camera with it."""
+        if not faults.hold_up(time.monotonic()):
+            return
+        said = f"camera {source.camera_id}: held up after {why}"
+        source.account.trouble(said, ErrorCode.SOURCE_FAULT)
+        if faults.tries == 1:
+            self.tally.held_up.add(source.camera_id)
+            logger.error(
+                "%s; its frames are dropped, but for a try after %g s, later every %g s, until one succeeds",
+                said, _HELD_UP_SECONDS, _HELD_UP_CAP_SECONDS,
+            )  # fmt: skip
+
+    def _well_again(self, camera_id: str) -> None:
+        """A frame was processed."""
+        faults = self._forget_faults(camera_id)
+        if faults is not None and faults.tries:
+            seconds = time.monotonic() - faults.since
+            logger.info("camera %s: its frames are processed again, after %.1f s", camera_id, seconds)
+
+    def _forget_faults(self, camera_id: str) -> _Faults | None:
+        self.tally.held_up.discard(camera_id)
+        return self.faults.pop(camera_id, None)
 
     def took(self, stage: str, seconds: float) -> None:
         """Count the time of a stage."""
@@ -465,6 +520,7 @@ class _Run:
                 self._close(ready.what)
             self._finish_recordings()
             self._keep_house()
+            batch = self._without_held_up(batch)
             wanted = batch[:left]
             for frame in batch[len(wanted) :]:
                 self.intake.drop(frame, SHUTDOWN)
@@ -472,6 +528,20 @@ class _Run:
             yield wanted
             if ready is not None:
                 self._take_over(ready)
+
+    def _without_held_up(self, batch: Sequence[Frame]) -> list[Frame]:
+        """Those of cameras that are not held up; one of each that is due for a try."""
+        now, tried, kept = time.monotonic(), set[str](), []
+        for frame in batch:
+            faults = self.faults.get(frame.camera_id)
+            if faults is None or not faults.tries:
+                kept.append(frame)
+            elif faults.until <= now and frame.camera_id not in tried:
+                tried.add(frame.camera_id)
+                kept.append(frame)
+            else:
+                self.intake.drop(frame, HELD_UP)
+        return kept
 
     def _keep_house(self) -> None:
         """What is due now and then, also where nobody comes."""
@@ -525,7 +595,7 @@ class _Run:
         for camera_id in ready.what.closed:
             self.live.discard(camera_id)
             self.latest.forget(camera_id)
-            self.faults.pop(camera_id, None)
+            self._forget_faults(camera_id)
         for camera_id in ready.what.removed:
             self.windows.forget(camera_id)
         self._open(ready)

@@ -59,6 +59,7 @@ class Tally:
         """
         self.without_video: dict[str, str] = {}
         self.pairs: Mapping[str, Any] = {}
+        self.held_up: set[str] = set()  # cameras of which no frame can be processed
         self._intake = intake
         self._sources: dict[str, Source] = {}
         self._ages: dict[str, Ages] = {}
@@ -119,6 +120,7 @@ class Tally:
                 account=source.account.snapshot() if camera_id in reading else None,
                 ledger=ledgers.get(camera_id, _NOTHING),
                 queued=queued.get(camera_id, 0),
+                held_up=camera_id in self.held_up,
             )
             for camera_id, source in list(self._sources.items())
         ]
@@ -204,7 +206,8 @@ def incomplete_sources(report: dict[str, Any]) -> list[str]:
             lines.append(f"{camera['error']} ({camera['frames_processed']} frames were processed and kept)")
         if camera.get("frames_skipped") and "reconnects" not in camera:
             lines.append(_skipped_frames(camera_id, camera))
-        if unprocessed := camera.get("frames_dropped", {}).get(UNPROCESSED):
+        dropped = camera.get("frames_dropped", {})
+        if unprocessed := dropped.get(UNPROCESSED, 0) + dropped.get(HELD_UP, 0):
             lines.append(f"camera {camera_id}: {unprocessed} frames could not be processed; the log says why")
         if camera.get("video_error"):
             lines.append(f"camera {camera_id}: no annotated video: {camera['video_error']}; all else was kept")
@@ -212,6 +215,7 @@ def incomplete_sources(report: dict[str, Any]) -> list[str]:
 
 
 UNPROCESSED = "unprocessed"  # the cause of frames on which a stage failed
+HELD_UP = "held_up"  # and of those of a live camera that came soon after several such
 
 
 def _skipped_frames(camera_id: str, camera: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ class SourceState(StrEnum):
 
     STARTING = "starting"  # nothing came yet
     RUNNING = "running"
-    STALLED = "stalled"  # connected, but no frame for longer than it should take
+    STALLED = "stalled"  # connected, but no frame for longer than it should take, or none that can be processed
     RECONNECTING = "reconnecting"
     FAILED = "failed"  # it will give no more, though it should
     ENDED = "ended"

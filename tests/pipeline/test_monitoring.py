@@ -96,6 +96,19 @@ def test_a_line_that_makes_no_step_any_more_is_not_healthy(tmp_path: Path, monke
         assert get(port, "/")[0] == 404
 
 
+def test_a_run_that_hangs_while_it_begins_is_not_healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("pipeline.monitoring.time", SimpleNamespace(monotonic=lambda: now[0]))
+    metrics = Metrics(list, tmp_path)
+    with served(metrics, "127.0.0.1", 0) as port:
+        now[0] += 299
+        assert get(port, "/healthz") == (200, '{"status": "starting"}\n')
+        now[0] += 2
+        assert get(port, "/healthz") == (503, '{"status": "starting"}\n')
+        metrics.beat()
+        assert get(port, "/healthz")[0] == 200
+
+
 def test_a_port_that_is_taken_is_an_error_and_leaving_frees_it_and_ends_all_threads(tmp_path: Path) -> None:
     metrics = Metrics(list, tmp_path)
     with served(metrics, "127.0.0.1", 0) as port:

@@ -3,6 +3,7 @@
 import csv
 import heapq
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -98,6 +99,46 @@ def test_nobody_waits_for_the_clocks_of_live_cameras(tmp_path: Path) -> None:
     assert pairs.report()["gate"]["skew_ms"] is not None
 
 
+def test_a_fault_within_a_pair_reaches_no_camera_and_the_pair_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs: list[Callable[[], ClockFit | None]] = []
+
+    def aside(job: Callable[[], ClockFit | None]) -> Future[ClockFit | None]:
+        jobs.append(job)
+        future: Future[ClockFit | None] = Future()
+        if len(jobs) <= 2:
+            future.set_exception(np.linalg.LinAlgError("whatever the fit met"))
+        else:
+            future.set_result(job())
+        return future
+
+    pairs = Pairs({"gate": SETTINGS}, tmp_path, aside=aside, live={"night"})
+    for _, frame in frames(walkers(45), seconds=45, skew=0.3, drift=0.0):
+        pairs.see(frame, [])
+    report = pairs.report()["gate"]
+    assert report["faults"] == 2
+    assert report["skew_ms"] is not None  # measured by what came after
+    assert caplog.text.count("LinAlgError: whatever the fit met") == 1
+    pairs.change({})
+    pairs.change({"gate": SETTINGS})
+    assert pairs.report()["gate"]["faults"] == 0
+
+
+def test_a_fault_of_a_pair_loses_no_tracklet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> list[Example]:
+        raise ZeroDivisionError
+
+    people = walkers(12)
+    whole = finished(Pairs({"gate": SETTINGS}, tmp_path), people, skew=0.0, drift=0.0, seconds=14)
+    monkeypatch.setattr(Pair, "_confirm", broken)
+    pairs = Pairs({"gate": SETTINGS}, tmp_path)
+    done = finished(pairs, people, skew=0.0, drift=0.0, seconds=14)
+    count = sum(map(len, done.values()))
+    assert count == sum(map(len, whole.values())) > 0
+    assert pairs.report()["gate"]["faults"] == count
+
+
 def test_a_pair_of_recordings_is_the_same_each_time_for_it_compares_clocks_at_once(tmp_path: Path) -> None:
     def aside(_: Callable[[], ClockFit | None]) -> Future[ClockFit | None]:
         raise AssertionError("how much was seen meanwhile would be chance")
@@ -150,6 +191,35 @@ def test_memory_of_a_pair_is_bounded() -> None:
         assert len(side.times) <= 1702
         assert len(side.seconds_of) <= 1702
         assert len(side.undecided) <= 802
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_view_that_waits_for_the_other_camera_is_forgotten_with_its_tracklet(kept: bool) -> None:
+    """The night comes half a second late, so that views of the day still wait when their tracklet ends."""
+    people, seconds, late = walkers(20, gap=1.5), 20.0, 5
+    pair, ended, waited = Pair("gate", SETTINGS), 0, 0
+    builder = TrackletBuilder(TrackletRules(min_height_px=20, max_gap_seconds=0.0, min_quality=0.0))
+    night: deque[Frame] = deque()
+    for true, frame in frames(people, seconds=seconds, skew=0.0, drift=0.0):
+        if frame.camera_id == "night":
+            night.append(frame)
+            if len(night) > late:
+                pair.see(night.popleft(), [])
+            continue
+        done = list(builder.update(frame, track(people, "day", frame, true)))
+        pair.see(frame, builder.views_of(frame.index))
+        for item in done:
+            tracklet = item.tracklet if isinstance(item, RejectedTracklet) else item
+            waited += any(name == tracklet.tracklet_id for name, _, _ in pair._sides["day"].wanted)
+            if kept:
+                pair.finish(tracklet)
+            else:
+                pair.forget(tracklet.tracklet_id)
+            ended += 1
+    for frame in night:
+        pair.see(frame, [])
+    assert min(ended, waited) > 5
+    assert pair._cuts.keys() <= {each.tracklet_id for each in builder._open.values()}
 
 
 def track(people: list[Walker], camera: str, frame: Frame, true: float) -> Tracks:

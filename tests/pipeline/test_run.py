@@ -1,5 +1,6 @@
 """A run takes over a new config while it goes on: nothing of the old one is lost, and nothing of it stays."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,9 +29,10 @@ from pipeline.losses import Losses
 from pipeline.monitoring import LatestFrames, Metrics
 from pipeline.pairs import Pairs
 from pipeline.prefetch import Intake, aside
-from pipeline.run import RunOptions, _Run
+from pipeline.run import RunOptions, _Faults, _Run
 from pipeline.sinks import EventLog, MotWriters
 from pipeline.skew import ClockFit
+from pipeline.sources.base import SourceState
 from pipeline.store import TrackletFilter
 from pipeline.tally import Tally
 from reid.modality import Modality
@@ -51,6 +53,31 @@ class OnePerson:
         return [Detections(np.array([[10, 10, 40, 90]], np.float32), np.array([0.9], np.float32)) for _ in frames]
 
     def forget(self, camera_id: str) -> None: ...
+
+
+class BrokenBetween(OnePerson):
+    """Fails from its tenth call on for so many seconds."""
+
+    together = True
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.calls = 0
+        self.failed_calls = 0
+        self.works_again_at = float("inf")
+
+    @property
+    def works(self) -> bool:
+        return self.calls < 10 or time.monotonic() > self.works_again_at
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        self.calls += 1
+        if self.calls == 10:
+            self.works_again_at = time.monotonic() + self.seconds
+        if not self.works:
+            self.failed_calls += 1
+            raise RuntimeError("CUDA out of memory")
+        return super().detect(frames)
 
 
 class SameVector:
@@ -126,6 +153,67 @@ def test_a_config_with_a_source_that_the_system_refuses_is_refused_and_cameras_g
         going.process([camera("gate")])
         assert going.config is old
     assert "File name too long" in caplog.text
+
+
+def test_live_cameras_outlast_a_detector_that_fails_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pipeline.run._HELD_UP_SECONDS", 0.1)
+    monkeypatch.setattr("pipeline.run._HELD_UP_CAP_SECONDS", 0.2)
+    caplog.set_level("INFO")
+    names, detector, told = ("gate", "yard"), BrokenBetween(1.5), list[tuple[bool, list[str]]]()
+    again = dict.fromkeys(names, 0)
+
+    def should_stop() -> bool:
+        ledgers = going.intake.ledgers()
+        if going.tally.held_up == set(names):
+            told.append((going.metrics.readiness()[0], [each.state.value for each in going.tally.statuses()]))
+            again.update({name: ledgers[name].processed for name in names})
+        return bool(told) and all(ledgers[name].processed > again[name] + 5 for name in names)
+
+    two = config(tmp_path, {name: {} for name in names})
+    with begun(two, RunOptions(should_stop=should_stop), detector=detector) as going:
+        going.process([camera(name) for name in names])
+        report = going.write_report("stopped")
+        assert not going.faults
+        assert not going.tally.held_up
+    assert set(map(str, told)) == {"(False, ['stalled', 'stalled'])"}
+    assert detector.failed_calls < 50  # 150 frames came, each of which would be one or two
+    for name in names:
+        found = report["cameras"][name]
+        assert found["frames_decoded"] == found["frames_processed"] + sum(found["frames_dropped"].values())
+        assert found["frames_dropped"]["unprocessed"] >= 3
+        assert found["frames_dropped"]["held_up"] > 10
+        assert found["error"].endswith("RuntimeError: CUDA out of memory")
+        assert caplog.text.count(f"camera {name}: held up after 3 frames in a row") == 1
+        assert caplog.text.count(f"camera {name}: its frames are processed again") == 1
+        assert len(re.findall(rf"ERROR .*camera {name}: frame \d+ cannot be processed", caplog.text)) == 3
+
+
+def test_a_recording_that_cannot_be_processed_is_given_up_as_before(tmp_path: Path) -> None:
+    np.save(tmp_path / "film.npy", np.full((400, 32, 48), 7000, np.uint16))
+    only = config(tmp_path / "out", {"film": {"source": str(tmp_path / "film.npy"), "modality": "thermal"}})
+    (tmp_path / "out").mkdir()
+    with begun(only, RunOptions(), detector=BrokenBetween(60.0)) as going:
+        going.process(build_sources(only))
+        (status,) = going.tally.statuses()
+    assert status.state is SourceState.FAILED
+    assert status.account is not None
+    assert "given up after 3 frames in a row" in str(status.account.error)
+    assert status.ledger.processed > 0
+    assert set(status.ledger.dropped) == {"unprocessed", "failed"}
+    assert status.ledger.on_the_way == 0
+
+
+def test_waits_of_a_camera_that_is_held_up_double_up_to_a_cap() -> None:
+    faults, now, waits = _Faults(), 100.0, []
+    for _ in range(6):
+        assert faults.hold_up(now)
+        assert not faults.hold_up(now)  # another frame of the same batch
+        waits.append(faults.until - now)
+        now = faults.until
+    assert waits == [1, 2, 4, 8, 10, 10]
+    assert faults.since == 100.0
 
 
 def test_what_a_disk_does_while_a_new_config_is_looked_at_is_no_end_of_the_run(tmp_path: Path) -> None:
