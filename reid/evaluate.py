@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from reid.calibration import Calibration, Curve, Reliability, fit_curve, reliabi
 from reid.datasets.crops import read_crop
 from reid.datasets.known import DATASETS, Dataset
 from reid.datasets.split import DatasetError, Direction, TrackletSplit, every_direction
+from reid.distributed import DeviceError
 from reid.extractor import XReIDExtractor
 from reid.metrics import CameraRule, RetrievalMetrics, evaluate
 from reid.modality import Modality
@@ -419,7 +421,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="also draw queries beside their top ten")
     parser.add_argument("--sheet-queries", type=_positive, default=6, metavar="N", help="a direction, in the sheet")
     parser.add_argument("--sheet-wrong", action="store_true", help="only queries whose first answer is wrong")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     return parser
 
@@ -448,15 +450,40 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     """``key=value`` of the command line, values as YAML has them.
 
     Raises:
-        DatasetError: When one has no ``=``.
+        DatasetError: When one has no ``=``, or its value is not YAML.
     """
     parsed: dict[str, Any] = {}
     for pair in pairs:
         key, found, value = pair.partition("=")
         if not found:
             raise DatasetError(f"--option {pair}: must be key=value")
-        parsed[key] = yaml.safe_load(value)
+        try:
+            parsed[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            problem = str(error).splitlines()[0]
+            raise DatasetError(f"--option {pair}: the value is not YAML, put it in quotes: {problem}") from error
     return parsed
+
+
+def _device(text: str) -> str:
+    """``cpu``, or a GPU that is there."""
+    if text != "cpu" and not re.fullmatch(r"cuda(:\d+)?", text):
+        raise DeviceError(f"--device {text}: must be cpu, cuda or cuda:N")
+    if text != "cpu" and int(text.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"--device {text}: no such GPU; PyTorch sees {torch.cuda.device_count()}")
+    return text
+
+
+def _check_writable(path: Path | None) -> None:
+    """Before the evaluation, whose figures would be lost."""
+    if path is not None and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
+        raise DatasetError(f"--json {path}: must be a file that can be written, in a folder that exists")
+
+
+def disk_failed(error: OSError) -> int:
+    """Say so; the exit code of a disk or device that fails."""
+    sys.stderr.write(f"{error.filename or 'disk'}: {error.strerror or error}\n")
+    return 5
 
 
 def _reranking(text: str | None) -> Reranking | None:
@@ -477,14 +504,17 @@ def main(arguments: list[str] | None = None) -> int:
         dataset = open_under(protocol, options.dataset, options.root, parse_options(options.option))
         split_name = options.split or ("test" if "test" in dataset.splits else "val")
         reranking = _reranking(options.rerank)
-        extractor = checkpoint.load(options.weights, device=options.device)
+        _check_writable(options.json)
+        extractor = checkpoint.load(options.weights, device=_device(options.device))
         sheet = None
         if options.sheet:
             sheet = Sheet(options.sheet, queries=options.sheet_queries, only_wrong=options.sheet_wrong)
         found = evaluate_split(extractor, dataset, split_name, protocol, reranking=reranking, sheet=sheet)
-    except (checkpoint.CheckpointError, DatasetError) as error:
+    except (checkpoint.CheckpointError, DatasetError, DeviceError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except OSError as error:
+        return disk_failed(error)
     what = f"{split_name}: {dataset.split(split_name)}"
     sys.stdout.write(
         f"{extractor.model_id} on {dataset.name}, {what}\n{_described(found)}\n{as_table(found.directions)}\n"
@@ -504,7 +534,10 @@ def main(arguments: list[str] | None = None) -> int:
             "camera_rule": found.protocol.camera_rule,
             **found.as_plain(),
         }
-        options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        try:
+            options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            return disk_failed(error)
     return 0
 
 

@@ -37,7 +37,7 @@ from reid.ablations import DIRECTIONS, REAL_DATASETS, TABLES, Row, published, pu
 from reid.comparison import as_markdown, summarise
 from reid.datasets.known import DATASETS, Dataset, open_dataset
 from reid.datasets.split import DatasetError
-from reid.evaluate import parse_options
+from reid.evaluate import disk_failed, parse_options
 from reid.protocols import PROTOCOLS
 from reid.provenance import commit, environment, manifest
 from reid.training_config import ConfigError, TrainConfig, config_of
@@ -430,7 +430,7 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command: 0 when every row is finished, 1 when one failed, 2 when it cannot be asked for so."""
+    """Run the command: 0 when every row is finished, 1 when one failed, 2 when it cannot be asked, 5 for the disk."""
     options = _parser().parse_args(arguments)
     try:
         request = Request(
@@ -449,6 +449,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, DatasetError, ReproduceError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except OSError as error:
+        return disk_failed(error)
     sys.stdout.write(as_markdown(record))
     return int(any(run["status"] != "finished" for run in record["runs"]))
 

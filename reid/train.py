@@ -39,6 +39,7 @@ from reid.evaluate import (
     Results,
     as_plain,
     as_table,
+    disk_failed,
     embed_split,
     evaluate_directions,
     fit_calibration,
@@ -478,6 +479,8 @@ def main(arguments: list[str] | None = None) -> int:
     except _REFUSED as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except OSError as error:
+        return disk_failed(error)
     except Interrupted as error:
         sys.stderr.write(f"{error}; go on with the same command and --resume\n")
         return 130

@@ -267,12 +267,32 @@ def test_the_command_prints_and_writes_everything(root, weights, tmp_path, capsy
         (["--option", "layout"], "--option layout: must be key=value"),
         (["--protocol", "bupt_legacy"], "legacy_drop_last"),
         (["--split", "test"], "no tracklet of split 'test'"),
+        (["--option", "min_frames=["], r"--option min_frames=\[: the value is not YAML"),
         (["--sheet", "sheet.jpg"], "a ranking sheet must be a .png"),
+        (["--json", "/nonexistent/x.json"], "--json /nonexistent/x.json: must be a file that can be written"),
+        (["--device", "foo"], "--device foo: must be cpu, cuda or cuda:N"),
+        (["--device", "cuda:99"], "--device cuda:99: no such GPU; PyTorch sees"),
     ],
 )
-def test_what_cannot_be_evaluated_ends_the_command_with_2(root, weights, capsys, arguments, message) -> None:
+def test_what_cannot_be_evaluated_ends_the_command_with_2(
+    root, weights, capsys, monkeypatch, arguments, message
+) -> None:
+    def too_late(*_: object, **__: object) -> None:
+        raise AssertionError("was refused after the work")
+
+    monkeypatch.setattr(evaluate, "embed_split", too_late)
     assert evaluate.main(["--weights", str(weights), "--root", str(root), "--device", "cpu", *arguments]) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_disk_that_fails_under_the_figures_ends_the_command_with_5(root, weights, capsys) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    arguments = ["--weights", str(weights), "--root", str(root), "--device", "cpu", "--json", "/dev/full"]
+    assert evaluate.main(arguments) == 5
+    shown = capsys.readouterr()
+    assert "No space left on device" in shown.err
+    assert "nir->rgb" in shown.out
 
 
 def test_an_image_that_cannot_be_read_is_named(root: Path, weights: Path, tmp_path: Path, capsys) -> None:

@@ -180,6 +180,7 @@ def test_sizes_of_the_project_are_valid_for_every_row(root: Path, tmp_path: Path
         (["--dataset", "market"], "data set must be one of"),
         (["--set", "epochs=many"], "epochs: Input should be a valid integer"),
         (["--option", "colour=1"], "colour"),
+        (["--option", "min_frames=["], "--option min_frames=[: the value is not YAML"),
         (["--split", "val"], "no split 'val'"),
     ],
 )
@@ -190,6 +191,14 @@ def test_what_cannot_be_asked_for_ends_the_command_before_anything_is_trained(
     assert reproduce.main([*base, *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_cannot_be_made_ends_the_command_with_5(root: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").touch()
+    output = str(tmp_path / "file" / "out")
+    base = ["--table", "3", "--dataset", "hitsz_vcm", "--root", str(root), "--size", "xreid-tiny"]
+    assert reproduce.main([*base, "--output", output]) == 5
+    assert capsys.readouterr().err == f"{output}: Not a directory\n"
 
 
 def test_a_size_file_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -137,6 +137,19 @@ def test_pretrained_weights_that_are_not_there_end_the_command(
     assert "put a CLIP checkpoint there" in capsys.readouterr().err
 
 
+def test_a_value_that_is_no_yaml_is_a_usage_error_and_a_folder_that_cannot_be_made_one_of_the_disk(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(training_settings()))
+    (tmp_path / "file").touch()
+    base = ["--config", str(path), "--root", str(root), "--output"]
+    assert train.main([*base, str(tmp_path / "o"), "--option", "min_frames=["]) == 2
+    assert "--option min_frames=[: the value is not YAML" in capsys.readouterr().err
+    assert train.main([*base, str(tmp_path / "file" / "o")]) == 5
+    assert "file/o: Not a directory" in capsys.readouterr().err
+
+
 def test_the_configuration_of_the_embedded_weights_is_valid_and_can_be_changed() -> None:
     plain = read_config(TINY)
     changed = read_config(TINY, ["optimiser.lr=5e-1", "epochs=2", "loss.cmcl=0.0"])
