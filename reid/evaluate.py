@@ -501,7 +501,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         protocol = protocol_of(options)
-        dataset = open_under(protocol, options.dataset, options.root, parse_options(options.option))
+        asked = parse_options(options.option)
+        dataset = open_under(protocol, options.dataset, options.root, asked)
+        if protocol.min_frames is not None and "min_frames" in asked:
+            protocol = dataclasses.replace(protocol, min_frames=asked["min_frames"])
         split_name = options.split or ("test" if "test" in dataset.splits else "val")
         reranking = _reranking(options.rerank)
         _check_writable(options.json)
@@ -546,6 +549,8 @@ def _described(found: Evaluation) -> str:
     parts = [f"camera rule {p.camera_rule}", f"clips {p.clips} of {p.frames} frames"]
     if p.legacy_drop_last:
         parts.append("without the visible tracklets beyond a multiple of 64")
+    if p.min_frames:
+        parts.append(f"tracklets of {p.min_frames} frames or more")
     if found.reranking:
         r = found.reranking
         parts.append(f"k-reciprocal re-ranking (k1 {r.k1}, k2 {r.k2}, λ {r.original})")

@@ -25,12 +25,15 @@ class EvaluationProtocol:
         frames: T; None takes that of the weights.
         legacy_drop_last: Open BUPTCampus as its own test loader does, which loses the visible tracklets beyond a
             multiple of 64: 512 and 522 valid queries, where there are 540 and 536.
+        min_frames: Leave shorter tracklets out, unless an option of the data set says otherwise; None takes the data
+            set's own.
     """
 
     camera_rule: CameraRule | None = None
     clips: Clips = "weights"
     frames: int | None = None
     legacy_drop_last: bool = False
+    min_frames: int | None = None
 
 
 # Whose figures each of them makes; sources in ``reid/published.yaml``.
@@ -42,7 +45,7 @@ PROTOCOLS: dict[str, EvaluationProtocol] = {
     "bupt": EvaluationProtocol(CameraRule.NONE, "uniform"),
     "bupt_legacy": EvaluationProtocol(CameraRule.NONE, "uniform", legacy_drop_last=True),
     "bupt_m3_reid": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "chunk_first", 6),
-    "bupt_xreid": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "dense"),
+    "bupt_xreid": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "dense", min_frames=2),
 }
 
 
@@ -78,4 +81,6 @@ def open_under(protocol: EvaluationProtocol, name: str, root: Path, options: Map
     Raises:
         DatasetError: As ``open_dataset``; also where the protocol asks for what the data set cannot do.
     """
-    return open_dataset(name, root, {**options, "legacy_drop_last": True} if protocol.legacy_drop_last else options)
+    least = {} if protocol.min_frames is None else {"min_frames": protocol.min_frames}
+    last = {"legacy_drop_last": True} if protocol.legacy_drop_last else {}
+    return open_dataset(name, root, {**least, **options, **last})

@@ -31,7 +31,7 @@ class BuptCampusOptions(BaseModel):
     """How the lists are read.
 
     Attributes:
-        min_frames: Shorter tracklets are left out; 2 drops those of one frame, as M3-ReID and X-ReID do.
+        min_frames: Shorter tracklets are left out; 2 drops those of one frame, as X-ReID's loader does.
         auxiliary: Train on ``train_auxiliary.txt`` too: persons seen by a single camera (AuxNet).
         fake_ir: Train on the near-infrared that a GAN made of the visible tracklets, too (AuxNet).
         legacy_drop_last: Evaluate without the visible tracklets beyond a multiple of 64, which the official loader

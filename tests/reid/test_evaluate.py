@@ -233,6 +233,12 @@ def test_protocols_name_what_is_in_circulation_and_the_legacy_one_asks_the_data_
     assert not open_under(PROTOCOLS["bupt"], "bupt_campus", root, {}).options.legacy_drop_last
 
 
+@pytest.mark.parametrize(("protocol", "least"), [("bupt_xreid", 2), ("bupt_m3_reid", 1), ("bupt", 1)])
+def test_x_reid_s_protocol_leaves_out_tracklets_of_one_frame_as_its_loader_does(root, protocol, least) -> None:
+    assert open_under(PROTOCOLS[protocol], "bupt_campus", root, {}).options.min_frames == least
+    assert open_under(PROTOCOLS[protocol], "bupt_campus", root, {"min_frames": 3}).options.min_frames == 3
+
+
 def test_the_command_prints_and_writes_everything(root, weights, tmp_path, capsys) -> None:
     arguments = [
         "--weights", str(weights), "--root", str(root), "--device", "cpu", "--json", str(tmp_path / "x.json"),
@@ -246,7 +252,7 @@ def test_the_command_prints_and_writes_everything(root, weights, tmp_path, capsy
     assert "ECE" in shown
     record = json.loads((tmp_path / "x.json").read_text())
     assert record["protocol"] == {
-        "camera_rule": "none", "clips": "dense", "frames": 3, "legacy_drop_last": False,
+        "camera_rule": "none", "clips": "dense", "frames": 3, "legacy_drop_last": False, "min_frames": None,
         "reranking": {"k1": 3, "k2": 2, "original": 0.5},
     }  # fmt: skip
     assert record["directions"]["nir->rgb"]["valid_queries"] == 6
