@@ -12,7 +12,7 @@ from reid.datasets.known import Dataset, open_dataset
 from reid.metrics import CameraRule
 from reid.transforms import sample_frames
 
-Clips = Literal["weights", "chunk_first", "chunk_random", "uniform", "dense"]
+Clips = Literal["weights", "chunk_first", "chunk_random", "uniform", "uniform_repeated", "dense"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ PROTOCOLS: dict[str, EvaluationProtocol] = {
     "vcm": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "chunk_first"),
     "vcm_6_frames": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "chunk_first", 6),
     "vcm_dense": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "dense"),
-    "bupt": EvaluationProtocol(CameraRule.NONE, "uniform"),
-    "bupt_legacy": EvaluationProtocol(CameraRule.NONE, "uniform", legacy_drop_last=True),
+    "bupt": EvaluationProtocol(CameraRule.NONE, "uniform_repeated"),
+    "bupt_legacy": EvaluationProtocol(CameraRule.NONE, "uniform_repeated", legacy_drop_last=True),
     "bupt_m3_reid": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "chunk_first", 6),
     "bupt_xreid": EvaluationProtocol(CameraRule.SAME_ID_SAME_CAM, "dense", min_frames=2),
 }
@@ -55,9 +55,10 @@ def clip_positions(count: int, frames: int, clips: Clips, *, seed: int = 0) -> l
     Args:
         count: n.
         frames: T.
-        clips: ``uniform`` and ``chunk_first`` are one clip, see ``reid.transforms.sample_frames``; ``chunk_random`` is
-            one with a random frame of each chunk; ``dense`` are consecutive clips of T frames that do not overlap, the
-            last filled up by going round its own frames (the released ``eval_all.py``).
+        clips: ``uniform`` and ``chunk_first`` are one clip, see ``reid.transforms.sample_frames``; ``uniform_repeated``
+            is floor(i n / T) for n < T too, which weighs frames unevenly in the mean (BUPTCampus's own loader);
+            ``chunk_random`` is one with a random frame of each chunk; ``dense`` are consecutive clips of T frames that
+            do not overlap, the last filled up by going round its own frames (the released ``eval_all.py``).
         seed: Of ``chunk_random``.
 
     Returns:
@@ -70,6 +71,8 @@ def clip_positions(count: int, frames: int, clips: Clips, *, seed: int = 0) -> l
         size = -(-count // frames)
         offset = np.random.default_rng(seed).integers(size, size=frames)
         return [np.minimum(np.arange(frames, dtype=np.int64) * size + offset, count - 1)]
+    if clips == "uniform_repeated":
+        return [np.arange(frames, dtype=np.int64) * count // frames]
     if clips == "weights":
         raise ValueError("'weights' stands for what the weights say; ask for that by its name")
     return [sample_frames(count, frames, sampling=clips)]

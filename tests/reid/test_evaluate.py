@@ -76,6 +76,9 @@ def crowd(persons: int = 40, noise: float = 0.35) -> tuple[np.ndarray, TrackletS
         (24, 6, "chunk_first", [[0, 4, 8, 12, 16, 20]]),
         (3, 5, "chunk_first", [[0, 1, 2, 2, 2]]),
         (24, 10, "uniform", [[0, 2, 4, 7, 9, 12, 14, 16, 19, 21]]),
+        (24, 10, "uniform_repeated", [[0, 2, 4, 7, 9, 12, 14, 16, 19, 21]]),
+        (3, 10, "uniform_repeated", [[0, 0, 0, 0, 1, 1, 1, 2, 2, 2]]),
+        (3, 10, "uniform", [[0, 1, 2]]),
         (7, 3, "dense", [[0, 1, 2], [3, 4, 5], [6, 6, 6]]),
         (5, 3, "dense", [[0, 1, 2], [3, 4, 3]]),
         (2, 5, "dense", [[0, 1, 0, 1, 0]]),
@@ -231,6 +234,11 @@ def test_protocols_name_what_is_in_circulation_and_the_legacy_one_asks_the_data_
         open_under(PROTOCOLS["bupt_legacy"], "folder", root, {})
     assert open_under(PROTOCOLS["bupt_legacy"], "bupt_campus", root, {"min_frames": 2}).options.legacy_drop_last
     assert not open_under(PROTOCOLS["bupt"], "bupt_campus", root, {}).options.legacy_drop_last
+
+
+def test_protocols_of_buptcampus_repeat_the_frames_of_short_tracklets_as_its_loader_does() -> None:
+    for name in ("bupt", "bupt_legacy"):
+        assert clip_positions(3, 10, PROTOCOLS[name].clips)[0].tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize(("protocol", "least"), [("bupt_xreid", 2), ("bupt_m3_reid", 1), ("bupt", 1)])
