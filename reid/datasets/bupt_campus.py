@@ -191,11 +191,12 @@ class BuptCampus:
     @cached_property
     def _training(self) -> dict[str, TrackletSplit]:
         listed = self._listed("train")
+        train, held = hold_out(self._read(listed, LISTS["train"]), self.options.val_identities)
         if self.options.fake_ir:
-            listed += [Listed(each.pid, "FakeIR", each.camera, each.tracklet, each.where)
-                       for each in listed if each.modality == "RGB"]  # fmt: skip
-        everyone = self._read(listed, LISTS["train"])
-        train, held = hold_out(everyone, self.options.val_identities)
+            trained = set(train.pids.tolist())  # what is made up is nobody's query or gallery
+            made_up = [Listed(each.pid, "FakeIR", each.camera, each.tracklet, each.where) for each in listed
+                       if each.modality == "RGB" and self.lists.numbers[each.pid] in trained]  # fmt: skip
+            train = _joined(train, self._of(made_up))
         if self.options.auxiliary:
             train = _joined(train, self._auxiliary)
         return {"train": train, "val": held}
