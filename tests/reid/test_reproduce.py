@@ -89,12 +89,29 @@ def test_every_run_keeps_what_it_was_made_with_and_no_path_of_this_machine(reque
         assert yaml.safe_load((folder / "row.yaml").read_text())["seed"] == 1
         assert run["config"]["epochs"] == 1
         assert run["log"][0]["epoch"] == 1
-        assert run["commit"]
+        assert len(run["commits"]) == 1
         assert run["protocol"]["camera_rule"] == "same_id_same_cam"
         assert run["figures"]["nir->rgb"]["valid_queries"] == 4
     text = (request.output / "table3.json").read_text() + (request.output / "table3.md").read_text()
     assert str(root) not in text
     assert str(request.output) not in text
+
+
+def test_a_run_that_goes_on_with_another_commit_has_both_and_a_dirty_tree_is_told(
+    request_for, monkeypatch, capsys
+) -> None:
+    request = request_for()
+    monkeypatch.setattr(reproduce, "commit", lambda: "aaa")
+    reproduce.reproduce(request, call=Here(refuse="cpc-"))
+    assert "WARNING" not in capsys.readouterr().err
+    monkeypatch.setattr(reproduce, "commit", lambda: "bbb-dirty")
+    record = reproduce.reproduce(request, call=Here())
+    assert "WARNING: uncommitted changes: cpc-" in capsys.readouterr().err
+    assert [run["commits"] for run in record["runs"]] == [["aaa"], ["aaa", "bbb-dirty"], ["aaa"]]
+    text = (request.output / "table3.md").read_text()
+    assert "- Commits: aaa, bbb-dirty.\n" in text
+    assert "- **Made with uncommitted changes**, which no commit has: + CPC, seed 1.\n" in text
+    assert "- Gone on with another commit than begun with: + CPC, seed 1 (aaa, bbb-dirty).\n" in text
 
 
 def test_a_row_that_fails_is_told_kept_in_the_table_and_tried_again(request_for) -> None:
