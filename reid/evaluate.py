@@ -40,6 +40,10 @@ from reid.reranking import Reranking, rerank
 from reid.transforms import Preprocessing, prepare_clip
 
 Results = dict[str, RetrievalMetrics]
+CALIBRATION_NOTE = (
+    "weights: as they carry it. reid.train fits it to the persons of its validation split; on that split this is no "
+    "test of it. refitted: each half of the persons judged by the curve of the other half"
+)
 _TRACKLETS_AT_ONCE = 256  # whose crops are in memory together
 
 
@@ -228,7 +232,8 @@ def calibration_error(
 
     ``weights`` are the curves that the weights carry, as a user gets them. ``refitted`` are curves fitted on one half
     of the persons of this split and tested on the other half, and the other way round: what a calibration on a site's
-    own people would reach. No curve is tested on persons that it was fitted to. A pair without a curve is left out.
+    own people would reach; none of them is tested on persons that it was fitted to. ``weights`` are, where the split is
+    the one that ``reid.train`` validated on: see ``CALIBRATION_NOTE``. A pair without a curve is left out.
     """
     found: dict[str, dict[str, Reliability]] = {}
     known = set(calibration) if calibration else set()
@@ -288,6 +293,7 @@ class Evaluation:
                 pair: {of: dataclasses.asdict(each) for of, each in kinds.items()}
                 for pair, kinds in self.calibration.items()
             },
+            "calibration_note": CALIBRATION_NOTE,
         }
 
 
@@ -395,7 +401,7 @@ def calibration_table(found: Mapping[str, Mapping[str, Reliability]]) -> str:
                 f"{pair:16}{name:12}{r.error:9.4f}{r.error_of_likely:10.4f}{r.log_loss:10.4f}"
                 f"{r.log_loss_of_rate:9.4f}{r.pairs:10d}{r.same:8d}"
             )
-    return "\n".join(lines)
+    return "\n".join([*lines, CALIBRATION_NOTE])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -258,6 +258,7 @@ def test_the_command_prints_and_writes_everything(root, weights, tmp_path, capsy
     assert "protocol: camera rule none, clips dense of 3 frames, k-reciprocal re-ranking (k1 3, k2 2, λ 0.5)" in shown
     assert "nir->rgb, Rank-1 / mAP by camera: query down, gallery across" in shown
     assert "ECE" in shown
+    assert "on that split this is no test of it" in shown
     record = json.loads((tmp_path / "x.json").read_text())
     assert record["protocol"] == {
         "camera_rule": "none", "clips": "dense", "frames": 3, "legacy_drop_last": False, "min_frames": None,
@@ -267,6 +268,7 @@ def test_the_command_prints_and_writes_everything(root, weights, tmp_path, capsy
     assert f"{100 * record['directions']['nir->rgb']['rank5']:.1f}" in shown
     assert {each["query"] for each in record["camera_pairs"]["nir->rgb"]} == {"nir/yard"}
     assert set(record["calibration"]["rgb-nir"]) == {"weights", "refitted"}
+    assert record["calibration_note"] == evaluate.CALIBRATION_NOTE
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.format == "PNG"
         assert sheet.height > 12 * 168  # two queries in each of six directions
