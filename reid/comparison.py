@@ -178,4 +178,21 @@ def _note_lines(record: Mapping[str, Any], table: Table) -> list[str]:
     for _, label, row in published_rows(table):
         if "note" in row:
             notes.append(f"- {label}: {published()['misprints'][row['note']]}.")
-    return [*notes, f"- Size: {record['size']['why']}"]
+    return [*notes, f"- Size: {record['size']['why']}", *_commit_lines(record)]
+
+
+def _commit_lines(record: Mapping[str, Any]) -> list[str]:
+    """The commits of the trainings, and which training has more than one or code that no commit has."""
+    of_runs = {f"{run['row']}, seed {run['seed']}": _commits(run) for run in record["runs"]}
+    every = list(dict.fromkeys(each for commits in of_runs.values() for each in commits))
+    lines = [f"- Commits: {', '.join(every)}."] if every else []
+    dirty = [name for name, commits in of_runs.items() if any(each.endswith("-dirty") for each in commits)]
+    if dirty:
+        lines.append(f"- **Made with uncommitted changes**, which no commit has: {'; '.join(dirty)}.")
+    parted = [f"{name} ({', '.join(commits)})" for name, commits in of_runs.items() if len(commits) > 1]
+    return lines + ([f"- Gone on with another commit than begun with: {'; '.join(parted)}."] if parted else [])
+
+
+def _commits(run: Mapping[str, Any]) -> list[str]:
+    """In order; records of before 2026-11-27 have the last one only."""
+    return list(run.get("commits", [run["commit"]] if "commit" in run else []))

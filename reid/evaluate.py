@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from reid.calibration import Calibration, Curve, Reliability, fit_curve, reliabi
 from reid.datasets.crops import read_crop
 from reid.datasets.known import DATASETS, Dataset
 from reid.datasets.split import DatasetError, Direction, TrackletSplit, every_direction
+from reid.distributed import DeviceError
 from reid.extractor import XReIDExtractor
 from reid.metrics import CameraRule, RetrievalMetrics, evaluate
 from reid.modality import Modality
@@ -38,6 +40,10 @@ from reid.reranking import Reranking, rerank
 from reid.transforms import Preprocessing, prepare_clip
 
 Results = dict[str, RetrievalMetrics]
+CALIBRATION_NOTE = (
+    "weights: as they carry it. reid.train fits it to the persons of its validation split; on that split this is no "
+    "test of it. refitted: each half of the persons judged by the curve of the other half"
+)
 _TRACKLETS_AT_ONCE = 256  # whose crops are in memory together
 
 
@@ -226,7 +232,8 @@ def calibration_error(
 
     ``weights`` are the curves that the weights carry, as a user gets them. ``refitted`` are curves fitted on one half
     of the persons of this split and tested on the other half, and the other way round: what a calibration on a site's
-    own people would reach. No curve is tested on persons that it was fitted to. A pair without a curve is left out.
+    own people would reach; none of them is tested on persons that it was fitted to. ``weights`` are, where the split is
+    the one that ``reid.train`` validated on: see ``CALIBRATION_NOTE``. A pair without a curve is left out.
     """
     found: dict[str, dict[str, Reliability]] = {}
     known = set(calibration) if calibration else set()
@@ -286,6 +293,7 @@ class Evaluation:
                 pair: {of: dataclasses.asdict(each) for of, each in kinds.items()}
                 for pair, kinds in self.calibration.items()
             },
+            "calibration_note": CALIBRATION_NOTE,
         }
 
 
@@ -393,7 +401,7 @@ def calibration_table(found: Mapping[str, Mapping[str, Reliability]]) -> str:
                 f"{pair:16}{name:12}{r.error:9.4f}{r.error_of_likely:10.4f}{r.log_loss:10.4f}"
                 f"{r.log_loss_of_rate:9.4f}{r.pairs:10d}{r.same:8d}"
             )
-    return "\n".join(lines)
+    return "\n".join([*lines, CALIBRATION_NOTE])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -419,7 +427,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="also draw queries beside their top ten")
     parser.add_argument("--sheet-queries", type=_positive, default=6, metavar="N", help="a direction, in the sheet")
     parser.add_argument("--sheet-wrong", action="store_true", help="only queries whose first answer is wrong")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     return parser
 
@@ -448,15 +456,40 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     """``key=value`` of the command line, values as YAML has them.
 
     Raises:
-        DatasetError: When one has no ``=``.
+        DatasetError: When one has no ``=``, or its value is not YAML.
     """
     parsed: dict[str, Any] = {}
     for pair in pairs:
         key, found, value = pair.partition("=")
         if not found:
             raise DatasetError(f"--option {pair}: must be key=value")
-        parsed[key] = yaml.safe_load(value)
+        try:
+            parsed[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            problem = str(error).splitlines()[0]
+            raise DatasetError(f"--option {pair}: the value is not YAML, put it in quotes: {problem}") from error
     return parsed
+
+
+def _device(text: str) -> str:
+    """``cpu``, or a GPU that is there."""
+    if text != "cpu" and not re.fullmatch(r"cuda(:\d+)?", text):
+        raise DeviceError(f"--device {text}: must be cpu, cuda or cuda:N")
+    if text != "cpu" and int(text.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"--device {text}: no such GPU; PyTorch sees {torch.cuda.device_count()}")
+    return text
+
+
+def _check_writable(path: Path | None) -> None:
+    """Before the evaluation, whose figures would be lost."""
+    if path is not None and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
+        raise DatasetError(f"--json {path}: must be a file that can be written, in a folder that exists")
+
+
+def disk_failed(error: OSError) -> int:
+    """Say so; the exit code of a disk or device that fails."""
+    sys.stderr.write(f"{error.filename or 'disk'}: {error.strerror or error}\n")
+    return 5
 
 
 def _reranking(text: str | None) -> Reranking | None:
@@ -474,17 +507,23 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         protocol = protocol_of(options)
-        dataset = open_under(protocol, options.dataset, options.root, parse_options(options.option))
+        asked = parse_options(options.option)
+        dataset = open_under(protocol, options.dataset, options.root, asked)
+        if protocol.min_frames is not None and "min_frames" in asked:
+            protocol = dataclasses.replace(protocol, min_frames=asked["min_frames"])
         split_name = options.split or ("test" if "test" in dataset.splits else "val")
         reranking = _reranking(options.rerank)
-        extractor = checkpoint.load(options.weights, device=options.device)
+        _check_writable(options.json)
+        extractor = checkpoint.load(options.weights, device=_device(options.device))
         sheet = None
         if options.sheet:
             sheet = Sheet(options.sheet, queries=options.sheet_queries, only_wrong=options.sheet_wrong)
         found = evaluate_split(extractor, dataset, split_name, protocol, reranking=reranking, sheet=sheet)
-    except (checkpoint.CheckpointError, DatasetError) as error:
+    except (checkpoint.CheckpointError, DatasetError, DeviceError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except OSError as error:
+        return disk_failed(error)
     what = f"{split_name}: {dataset.split(split_name)}"
     sys.stdout.write(
         f"{extractor.model_id} on {dataset.name}, {what}\n{_described(found)}\n{as_table(found.directions)}\n"
@@ -504,7 +543,10 @@ def main(arguments: list[str] | None = None) -> int:
             "camera_rule": found.protocol.camera_rule,
             **found.as_plain(),
         }
-        options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        try:
+            options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            return disk_failed(error)
     return 0
 
 
@@ -513,6 +555,8 @@ def _described(found: Evaluation) -> str:
     parts = [f"camera rule {p.camera_rule}", f"clips {p.clips} of {p.frames} frames"]
     if p.legacy_drop_last:
         parts.append("without the visible tracklets beyond a multiple of 64")
+    if p.min_frames:
+        parts.append(f"tracklets of {p.min_frames} frames or more")
     if found.reranking:
         r = found.reranking
         parts.append(f"k-reciprocal re-ranking (k1 {r.k1}, k2 {r.k2}, λ {r.original})")

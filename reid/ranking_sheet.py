@@ -33,11 +33,19 @@ class Sheet:
         path: A ``.png``.
         queries: Rows a direction.
         only_wrong: Draw only queries whose first answer is wrong.
+
+    Raises:
+        DatasetError: When the path is no ``.png`` in a folder that exists.
     """
 
     path: Path
     queries: int = 6
     only_wrong: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the path: before the evaluation, whose figures would be lost."""
+        if self.path.suffix.lower() != ".png" or not self.path.parent.is_dir():
+            raise DatasetError(f"{self.path}: a ranking sheet must be a .png in a folder that exists")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,10 +80,8 @@ def write_sheet(
         camera_rule: What is taken out of the gallery, per query.
 
     Raises:
-        DatasetError: When the path is no ``.png`` in a folder that exists, or an image cannot be read.
+        DatasetError: When an image cannot be read.
     """
-    if sheet.path.suffix.lower() != ".png" or not sheet.path.parent.is_dir():
-        raise DatasetError(f"{sheet.path}: a ranking sheet must be a .png in a folder that exists")
     chosen = {
         name: _choose(_rows(split, each, similarities[name], camera_rule), sheet) for name, each in directions.items()
     }

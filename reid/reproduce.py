@@ -4,8 +4,9 @@
 
 Each row is a preset of ``reid.presets`` (and, in the sweeps, one more switch) at one size, trained once a seed and
 evaluated on the test split after its last epoch. ``DIR/runs/<row>-<digest>-seed<n>`` keeps the configuration, the log,
-the losses, the weights and the figures of one training; a training that is finished there is not repeated, one that was
-interrupted goes on. ``DIR/table3.json`` and ``DIR/table3.md`` are written anew after every training. A training that
+the losses, the weights, the figures and all commits (it was begun or gone on with) of one training; a training that is
+finished there is not repeated, one that was interrupted goes on.
+``DIR/table3.json`` and ``DIR/table3.md`` are written anew after every training. A training that
 fails is told as failed, in the table too, and tried again by the next call.
 
 Tables: ``main`` (Tab. 1 and 2), ``3``, ``4``, ``5``, ``fig4``, ``fig5``, and ``plus``, which is not in the paper: the
@@ -37,7 +38,7 @@ from reid.ablations import DIRECTIONS, REAL_DATASETS, TABLES, Row, published, pu
 from reid.comparison import as_markdown, summarise
 from reid.datasets.known import DATASETS, Dataset, open_dataset
 from reid.datasets.split import DatasetError
-from reid.evaluate import parse_options
+from reid.evaluate import disk_failed, parse_options
 from reid.protocols import PROTOCOLS
 from reid.provenance import commit, environment, manifest
 from reid.training_config import ConfigError, TrainConfig, config_of
@@ -208,7 +209,7 @@ def perform(run: Run, request: Request, call: Call) -> None:
         (run.folder / "failed.json").unlink(missing_ok=True)
         config = run.folder / "row.yaml"
         config.write_text(yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
-        (run.folder / "commit.txt").write_text(f"{commit() or 'unknown'}\n", encoding="utf-8")
+        _note_commit(run)
         began = time.monotonic()
         for step, arguments in _steps(run, request, config):
             code = call(arguments, run.folder / "log.txt")
@@ -217,6 +218,20 @@ def perform(run: Run, request: Request, call: Call) -> None:
                 return
         _write_json(run.folder / "seconds.json", {"seconds": round(time.monotonic() - began, 1)})
         (run.folder / "evaluation.part.json").replace(run.folder / "evaluation.json")
+
+
+def _note_commit(run: Run) -> None:
+    """Add the commit of the code behind those that this run was begun and gone on with."""
+    path, now = run.folder / "commit.txt", commit() or "unknown"
+    if now.endswith("-dirty"):
+        _tell(f"WARNING: uncommitted changes: {run.folder.name} is made with code that no commit has ({now})")
+    if _commits(path)[-1:] != [now]:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{now}\n")
+
+
+def _commits(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split() if path.exists() else []
 
 
 def _steps(run: Run, request: Request, config: Path) -> list[tuple[str, list[str]]]:
@@ -283,7 +298,7 @@ def result_of(run: Run, size: Size) -> dict[str, Any]:
     lines = (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return record | {
         "status": "finished",
-        "commit": (run.folder / "commit.txt").read_text(encoding="utf-8").strip(),
+        "commits": _commits(run.folder / "commit.txt"),
         **_read_json(run.folder / "seconds.json"),
         "model": evaluation["model"],
         "protocol": evaluation["protocol"],
@@ -430,7 +445,7 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command: 0 when every row is finished, 1 when one failed, 2 when it cannot be asked for so."""
+    """Run the command: 0 when every row is finished, 1 when one failed, 2 when it cannot be asked, 5 for the disk."""
     options = _parser().parse_args(arguments)
     try:
         request = Request(
@@ -449,6 +464,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, DatasetError, ReproduceError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except OSError as error:
+        return disk_failed(error)
     sys.stdout.write(as_markdown(record))
     return int(any(run["status"] != "finished" for run in record["runs"]))
 

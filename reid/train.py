@@ -20,7 +20,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +39,7 @@ from reid.evaluate import (
     Results,
     as_plain,
     as_table,
+    disk_failed,
     embed_split,
     evaluate_directions,
     fit_calibration,
@@ -54,7 +55,8 @@ from reid.training_config import ConfigError, TrainConfig, config_of, difference
 from reid.training_state import Interrupted, MetricsLog, StateError, StopSignal, load_state, save_state
 
 _LOG = logging.getLogger(__name__)
-_OURS = ("state.pt", "metrics.jsonl", "checkpoint.safetensors", "config.yaml", "result.json", "tensorboard")
+_WEIGHTS = "checkpoint.safetensors"
+_OURS = ("state.pt", "metrics.jsonl", _WEIGHTS, "config.yaml", "result.json", "tensorboard")
 
 _REFUSED = (ConfigError, DatasetError, DeviceError, EncoderWeightsError, checkpoint.CheckpointError, StateError)
 
@@ -130,13 +132,17 @@ def train(
         dataset = open_dataset(config.data.name, root, config.data.options)
         splits = read_splits(dataset, config)
         _LOG.info("training: %s; validation: %s", splits.train, splits.validation or "none")
+        about = {"name": config.data.name, **manifest(splits.train, root)}
+        ended = from_first(_ended(output, config, about) if processes.is_first and existing == "resume" else None)
+        if ended is not None:
+            return ended
         state = from_first(_prepare_folder(output, config, existing) if processes.is_first else None)
         data, validation = _open(dataset, splits, config, processes)
         made_with = {
             "config_sha256": config.digest(),
             "processes": processes.world,
             "environment": environment(processes.device),
-            "data": {"name": config.data.name, **manifest(splits.train, root)},
+            "data": about,
         }
         run = Run(Trainer(config, data, processes), validation, output, made_with)
         if state:
@@ -147,11 +153,40 @@ def train(
         return results
 
 
+def _ended(output: Path, config: TrainConfig, data: Mapping[str, Any]) -> Results | None:
+    """The figures of a training that came to its end and whose state was deleted since; None where there is none."""
+    path = output / "result.json"
+    if (output / "state.pt").exists() or not path.exists():
+        return None
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        before, lists, epochs = result["config"], result["data"]["sha256"], list(result["epochs"])
+        changed = differences(before, config.model_dump(mode="json"))
+        results = _last_results(epochs)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StateError(f"{path}: not the result of a training: {error!r}; replace it with --overwrite") from error
+    if changed:
+        raise StateError(f"{path}: is of a training with other settings: " + "; ".join(changed))
+    if lists != data["sha256"]:
+        raise StateError(f"{path}: is of a training on other data: the lists of the training split have changed")
+    _LOG.info("%s: is of a training that came to its end; nothing is left to do", path)
+    return results
+
+
+def _was_killed_in_its_first_epoch(output: Path, config: TrainConfig) -> bool:
+    """Whether weights without a state are those of this training's first epoch, which gives the same ones again."""
+    log, settings = output / "metrics.jsonl", output / "config.yaml"
+    if not (log.exists() and settings.exists()) or len(log.read_bytes().splitlines()) > 1:
+        return False
+    before = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    return isinstance(before, dict) and not differences(before, config.model_dump(mode="json"))
+
+
 def _prepare_folder(output: Path, config: TrainConfig, existing: Existing) -> dict[str, Any] | None:
     """The state to go on from, if any; the folder is made, and what is to be overwritten removed."""
     path = output / "state.pt"
     state = load_state(path) if existing == "resume" and path.exists() else None
-    there = [name for name in ("state.pt", "metrics.jsonl") if (output / name).exists()]
+    there = [name for name in ("state.pt", "metrics.jsonl", "result.json", _WEIGHTS) if (output / name).exists()]
     if state:
         changed = differences(json.loads(state["config"]), config.model_dump(mode="json"))
         if changed:
@@ -159,6 +194,11 @@ def _prepare_folder(output: Path, config: TrainConfig, existing: Existing) -> di
     elif there and existing == "refuse":
         raise ConfigError(
             f"{output}: holds a training already ({there[0]}); go on with --resume, or replace it with --overwrite"
+        )
+    elif existing == "resume" and _WEIGHTS in there and not _was_killed_in_its_first_epoch(output, config):
+        raise StateError(
+            f"{output}: holds {_WEIGHTS}, but no state.pt to go on from; keep them elsewhere, or replace them with"
+            " --overwrite"
         )
     output.mkdir(parents=True, exist_ok=True)
     for old in [] if state else [output / name for name in _OURS]:
@@ -236,7 +276,7 @@ class Run:
         self._seconds = state["seconds"]
         if self._is_first:
             self._log = MetricsLog(self._output / "metrics.jsonl", size=state["metrics_bytes"])
-            self._results = _last_results(self._log)
+            self._results = _last_results(self._log.read())
         _LOG.info("going on after step %d of %d", self.trainer.steps, self.config.steps)
 
     def go(self, stop: StopSignal) -> Results:
@@ -354,7 +394,7 @@ class Run:
                 calibration=calibration,
                 training=training,
             )
-            checkpoint.save(self._output / "checkpoint.safetensors", trainer.model, card, half=config.half_on_disk)
+            checkpoint.save(self._output / _WEIGHTS, trainer.model, card, half=config.half_on_disk)
             self._log.append(record)
         parts = ", ".join(f"{name} {value:.3f}" for name, value in self._sums.items())
         _LOG.info("epoch %d/%d, %.0f s: %s", epoch, config.epochs, self._seconds, parts)
@@ -392,9 +432,8 @@ class Run:
         temporary.replace(self._output / "result.json")
 
 
-def _last_results(log: MetricsLog) -> Results:
+def _last_results(lines: Sequence[Mapping[str, Any]]) -> Results:
     """Of the last line, where it has figures."""
-    lines = log.read()
     found = lines[-1].get("validation", {}) if lines else {}
     return {direction: RetrievalMetrics(**figures) for direction, figures in found.items()}
 
@@ -440,6 +479,8 @@ def main(arguments: list[str] | None = None) -> int:
     except _REFUSED as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except OSError as error:
+        return disk_failed(error)
     except Interrupted as error:
         sys.stderr.write(f"{error}; go on with the same command and --resume\n")
         return 130

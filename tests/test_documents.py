@@ -1,9 +1,12 @@
 """What README and the docs say is what the tree and the results say."""
 
 import json
+import math
 import re
 from collections import Counter
 from pathlib import Path
+
+from reid.protocols import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pipeline", "reid", "trackers", "simulation")
@@ -198,3 +201,40 @@ def test_the_page_on_search_has_the_figures_of_the_threshold() -> None:
     assert f"where {found['default']} gives {100 * low['pair_precision']:.1f} %" in page
     assert {f"{100 * each['pair_recall']:.1f}" for each in (low, high)} == {"75.0"}
     assert "both find 75.0 %" in page
+
+
+def test_the_page_on_experiments_has_the_losses_of_table_3() -> None:
+    page = " ".join((ROOT / "docs" / "experiments.md").read_text(encoding="utf-8").split())
+    record = json.loads((ROOT / "benchmarks" / "results" / "table3.json").read_text(encoding="utf-8"))
+    losses = [(run["row"], run["log"][0]["loss"], run["log"][-1]["loss"]) for run in record["runs"]]
+    first, last = ([each[at]["identity_projected"] for each in losses] for at in (1, 2))
+    assert f"from {min(first):.3f}-{max(first):.3f} in the first epoch" in page
+    assert f"to {min(last):.3f}-{max(last):.3f} in the last, above ln 240 = {math.log(240):.3f}" in page
+    cpc = [(begun["cpcl"], ended["cpcl"]) for row, begun, ended in losses if row == "+ CPC"]
+    told = ["{:.2f}, {:.2f} and {:.2f}".format(*each) for each in zip(*cpc, strict=True)]
+    assert f"CPCL goes from {told[0]} to {told[1]} in the three seeds of + CPC" in page
+    mii = [(begun, ended) for row, begun, ended in losses if row == "+ MII"]
+    assert all(ended["cpcl"] > begun["cpcl"] for begun, ended in mii)
+    falls = {name: [begun[name] - ended[name] for begun, ended in mii] for name in ("total", "cmcl")}
+    spans = {name: f"{min(each):.1f} to {max(each):.1f}" for name, each in falls.items()}
+    assert f"whose total falls by {spans['total']}, of which CMCL is {spans['cmcl']}" in page
+    for table in ("table3", "table5", "table_plus"):
+        runs = json.loads((ROOT / "benchmarks" / "results" / f"{table}.json").read_text(encoding="utf-8"))["runs"]
+        assert all(each["mAP"] == each["mINP"] for run in runs for each in run["figures"].values())
+
+
+def test_the_model_card_says_what_the_training_was_made_of() -> None:
+    card = " ".join((ROOT / "docs" / "model_card.md").read_text(encoding="utf-8").split())
+    record = json.loads((ROOT / "benchmarks" / "results" / "train_xreid_tiny.json").read_text(encoding="utf-8"))
+    config, last = record["config"], record["epochs"][-1]["loss"]
+    assert f"in {config['batch']['still_epochs']} of {config['epochs']} epochs a clip is one frame" in card
+    loss = config["loss"]
+    assert f"CMCL has the weight {loss['cmcl']}, CPCL {loss['cpcl']} and identity {loss['identity']}," in card
+    assert f"attributes ({loss['attributes']:g}) and alignment ({loss['alignment']:g})" in card
+    assert f"attributes are {last['attributes']:.2f} of a loss of {last['total']:.2f}" in card
+    assert f"CPCL {last['cpcl']:.2f}, CMCL {last['cmcl']:.3f}" in card
+
+
+def test_readme_counts_the_protocols_of_published_figures() -> None:
+    assert len(PROTOCOLS) - 1 == 7  # without that of the weights themselves
+    assert "evaluation by seven published protocols" in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -31,7 +31,7 @@ class BuptCampusOptions(BaseModel):
     """How the lists are read.
 
     Attributes:
-        min_frames: Shorter tracklets are left out; 2 drops those of one frame, as M3-ReID and X-ReID do.
+        min_frames: Shorter tracklets are left out; 2 drops those of one frame, as X-ReID's loader does.
         auxiliary: Train on ``train_auxiliary.txt`` too: persons seen by a single camera (AuxNet).
         fake_ir: Train on the near-infrared that a GAN made of the visible tracklets, too (AuxNet).
         legacy_drop_last: Evaluate without the visible tracklets beyond a multiple of 64, which the official loader
@@ -191,11 +191,12 @@ class BuptCampus:
     @cached_property
     def _training(self) -> dict[str, TrackletSplit]:
         listed = self._listed("train")
+        train, held = hold_out(self._read(listed, LISTS["train"]), self.options.val_identities)
         if self.options.fake_ir:
-            listed += [Listed(each.pid, "FakeIR", each.camera, each.tracklet, each.where)
-                       for each in listed if each.modality == "RGB"]  # fmt: skip
-        everyone = self._read(listed, LISTS["train"])
-        train, held = hold_out(everyone, self.options.val_identities)
+            trained = set(train.pids.tolist())  # what is made up is nobody's query or gallery
+            made_up = [Listed(each.pid, "FakeIR", each.camera, each.tracklet, each.where) for each in listed
+                       if each.modality == "RGB" and self.lists.numbers[each.pid] in trained]  # fmt: skip
+            train = _joined(train, self._of(made_up))
         if self.options.auxiliary:
             train = _joined(train, self._auxiliary)
         return {"train": train, "val": held}

@@ -34,7 +34,8 @@ class HitszVcmOptions(BaseModel):
     Attributes:
         min_frames: Shorter tracklets are left out; 12 in all published loaders, which leaves 9,751 of the 11,061
             tracklets to train on.
-        legacy_last_query_line: Of a ``query_IDX.txt`` of several lines use the last one only, as the old loaders do.
+        legacy_last_query_line: Of a ``query_IDX.txt`` of several lines use the last one only, as the old loaders do;
+            the infrared tracklets of the other lines are then in the gallery.
         val_identities: Persons of the training split that are held out as the split ``val``.
     """
 
@@ -166,7 +167,8 @@ class HitszVcm:
 
     def _check_roles(self, split: TrackletSplit, is_query: NDArray[np.bool_]) -> None:
         infrared = np.array([modality is Modality.NIR for modality in split.modalities], np.bool_)
-        odd = np.flatnonzero(infrared != is_query)
+        last_line = self.options.legacy_last_query_line  # leaves infrared tracklets unlisted
+        odd = np.flatnonzero(is_query & ~infrared if last_line else infrared != is_query)
         if len(odd):
             raise DatasetError(
                 f"{self.root / INFO / 'query_IDX.txt'}: must list the infrared tracklets and no other, but"

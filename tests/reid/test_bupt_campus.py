@@ -85,6 +85,17 @@ def test_auxiliary_persons_and_made_up_infrared_are_trained_on_when_asked_for(ro
     assert str(opened(root).split("auxiliary")) == "1 persons, 2 tracklets (1 rgb, 1 nir)"
 
 
+def test_persons_held_out_are_looked_at_in_real_infrared_only(root: Path) -> None:
+    dataset = opened(root, fake_ir=True, val_identities=1)
+    held, train = dataset.split("val"), dataset.split("train")
+    assert len(held)
+    assert {frames[0].parent.parent.name for frames in held.paths} == {"RGB", "IR"}
+    fakes = [row for row, frames in enumerate(train.paths) if frames[0].parent.parent.name == "FakeIR"]
+    assert fakes
+    assert set(train.pids[fakes].tolist()) == set(train.pids.tolist())
+    assert not set(train.pids.tolist()) & set(held.pids.tolist())
+
+
 def test_the_lossy_loader_drops_visible_tracklets_beyond_a_multiple_of_64(tmp_path: Path) -> None:
     pids = [str(pid) for pid in range(1, 71)]
     tracklets = [each for pid in pids for camera in ("W4", "G25") for each in pair(pid, camera, frames=1)]

@@ -76,6 +76,9 @@ def crowd(persons: int = 40, noise: float = 0.35) -> tuple[np.ndarray, TrackletS
         (24, 6, "chunk_first", [[0, 4, 8, 12, 16, 20]]),
         (3, 5, "chunk_first", [[0, 1, 2, 2, 2]]),
         (24, 10, "uniform", [[0, 2, 4, 7, 9, 12, 14, 16, 19, 21]]),
+        (24, 10, "uniform_repeated", [[0, 2, 4, 7, 9, 12, 14, 16, 19, 21]]),
+        (3, 10, "uniform_repeated", [[0, 0, 0, 0, 1, 1, 1, 2, 2, 2]]),
+        (3, 10, "uniform", [[0, 1, 2]]),
         (7, 3, "dense", [[0, 1, 2], [3, 4, 5], [6, 6, 6]]),
         (5, 3, "dense", [[0, 1, 2], [3, 4, 3]]),
         (2, 5, "dense", [[0, 1, 0, 1, 0]]),
@@ -233,6 +236,17 @@ def test_protocols_name_what_is_in_circulation_and_the_legacy_one_asks_the_data_
     assert not open_under(PROTOCOLS["bupt"], "bupt_campus", root, {}).options.legacy_drop_last
 
 
+def test_protocols_of_buptcampus_repeat_the_frames_of_short_tracklets_as_its_loader_does() -> None:
+    for name in ("bupt", "bupt_legacy"):
+        assert clip_positions(3, 10, PROTOCOLS[name].clips)[0].tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize(("protocol", "least"), [("bupt_xreid", 2), ("bupt_m3_reid", 1), ("bupt", 1)])
+def test_x_reid_s_protocol_leaves_out_tracklets_of_one_frame_as_its_loader_does(root, protocol, least) -> None:
+    assert open_under(PROTOCOLS[protocol], "bupt_campus", root, {}).options.min_frames == least
+    assert open_under(PROTOCOLS[protocol], "bupt_campus", root, {"min_frames": 3}).options.min_frames == 3
+
+
 def test_the_command_prints_and_writes_everything(root, weights, tmp_path, capsys) -> None:
     arguments = [
         "--weights", str(weights), "--root", str(root), "--device", "cpu", "--json", str(tmp_path / "x.json"),
@@ -244,15 +258,17 @@ def test_the_command_prints_and_writes_everything(root, weights, tmp_path, capsy
     assert "protocol: camera rule none, clips dense of 3 frames, k-reciprocal re-ranking (k1 3, k2 2, λ 0.5)" in shown
     assert "nir->rgb, Rank-1 / mAP by camera: query down, gallery across" in shown
     assert "ECE" in shown
+    assert "on that split this is no test of it" in shown
     record = json.loads((tmp_path / "x.json").read_text())
     assert record["protocol"] == {
-        "camera_rule": "none", "clips": "dense", "frames": 3, "legacy_drop_last": False,
+        "camera_rule": "none", "clips": "dense", "frames": 3, "legacy_drop_last": False, "min_frames": None,
         "reranking": {"k1": 3, "k2": 2, "original": 0.5},
     }  # fmt: skip
     assert record["directions"]["nir->rgb"]["valid_queries"] == 6
     assert f"{100 * record['directions']['nir->rgb']['rank5']:.1f}" in shown
     assert {each["query"] for each in record["camera_pairs"]["nir->rgb"]} == {"nir/yard"}
     assert set(record["calibration"]["rgb-nir"]) == {"weights", "refitted"}
+    assert record["calibration_note"] == evaluate.CALIBRATION_NOTE
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.format == "PNG"
         assert sheet.height > 12 * 168  # two queries in each of six directions
@@ -267,12 +283,32 @@ def test_the_command_prints_and_writes_everything(root, weights, tmp_path, capsy
         (["--option", "layout"], "--option layout: must be key=value"),
         (["--protocol", "bupt_legacy"], "legacy_drop_last"),
         (["--split", "test"], "no tracklet of split 'test'"),
+        (["--option", "min_frames=["], r"--option min_frames=\[: the value is not YAML"),
         (["--sheet", "sheet.jpg"], "a ranking sheet must be a .png"),
+        (["--json", "/nonexistent/x.json"], "--json /nonexistent/x.json: must be a file that can be written"),
+        (["--device", "foo"], "--device foo: must be cpu, cuda or cuda:N"),
+        (["--device", "cuda:99"], "--device cuda:99: no such GPU; PyTorch sees"),
     ],
 )
-def test_what_cannot_be_evaluated_ends_the_command_with_2(root, weights, capsys, arguments, message) -> None:
+def test_what_cannot_be_evaluated_ends_the_command_with_2(
+    root, weights, capsys, monkeypatch, arguments, message
+) -> None:
+    def too_late(*_: object, **__: object) -> None:
+        raise AssertionError("was refused after the work")
+
+    monkeypatch.setattr(evaluate, "embed_split", too_late)
     assert evaluate.main(["--weights", str(weights), "--root", str(root), "--device", "cpu", *arguments]) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_disk_that_fails_under_the_figures_ends_the_command_with_5(root, weights, capsys) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    arguments = ["--weights", str(weights), "--root", str(root), "--device", "cpu", "--json", "/dev/full"]
+    assert evaluate.main(arguments) == 5
+    shown = capsys.readouterr()
+    assert "No space left on device" in shown.err
+    assert "nir->rgb" in shown.out
 
 
 def test_an_image_that_cannot_be_read_is_named(root: Path, weights: Path, tmp_path: Path, capsys) -> None:

@@ -92,8 +92,16 @@ def test_a_tracklet_of_one_frame_becomes_a_clip(tmp_path: Path) -> None:
 def test_queries_of_several_lines_are_all_read_or_the_last_line_as_old_loaders_do(tmp_path: Path) -> None:
     root = VcmRoot(vcm_persons(1), vcm_persons(7, 8), queries=["1 2", "5 6"]).write(tmp_path)
     assert opened(root).directions("test")["nir->rgb"].query.tolist() == [0, 1, 4, 5]
+    legacy = opened(root, legacy_last_query_line=True).directions("test")
+    i2v, v2i = legacy["nir->rgb"], legacy["rgb->nir"]
+    assert (i2v.query.tolist(), i2v.gallery.tolist()) == ([4, 5], [0, 1, 2, 3, 6, 7])  # what is not listed is gallery
+    assert (v2i.query.tolist(), v2i.gallery.tolist()) == (i2v.gallery.tolist(), i2v.query.tolist())
+    fewer = VcmRoot(vcm_persons(1), vcm_persons(7, 8), queries=["1 2"]).write(tmp_path / "fewer")
     with pytest.raises(DatasetError, match="must list the infrared tracklets and no other, but 2 are not so"):
-        opened(root, legacy_last_query_line=True).directions("test")
+        opened(fewer).directions("test")
+    wrong = VcmRoot(vcm_persons(1), vcm_persons(7), queries=["1 2", "2 3"]).write(tmp_path / "wrong")
+    with pytest.raises(DatasetError, match="but 1 are not so"):
+        opened(wrong, legacy_last_query_line=True).directions("test")
     longer = VcmRoot(vcm_persons(1), vcm_persons(7), queries=["1", "1 2"]).write(tmp_path / "other")
     assert opened(longer, legacy_last_query_line=True).directions("test")["nir->rgb"].query.tolist() == [0, 1]
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -89,12 +90,29 @@ def test_every_run_keeps_what_it_was_made_with_and_no_path_of_this_machine(reque
         assert yaml.safe_load((folder / "row.yaml").read_text())["seed"] == 1
         assert run["config"]["epochs"] == 1
         assert run["log"][0]["epoch"] == 1
-        assert run["commit"]
+        assert len(run["commits"]) == 1
         assert run["protocol"]["camera_rule"] == "same_id_same_cam"
         assert run["figures"]["nir->rgb"]["valid_queries"] == 4
     text = (request.output / "table3.json").read_text() + (request.output / "table3.md").read_text()
     assert str(root) not in text
     assert str(request.output) not in text
+
+
+def test_a_run_that_goes_on_with_another_commit_has_both_and_a_dirty_tree_is_told(
+    request_for, monkeypatch, capsys
+) -> None:
+    request = request_for()
+    monkeypatch.setattr(reproduce, "commit", lambda: "aaa")
+    reproduce.reproduce(request, call=Here(refuse="cpc-"))
+    assert "WARNING" not in capsys.readouterr().err
+    monkeypatch.setattr(reproduce, "commit", lambda: "bbb-dirty")
+    record = reproduce.reproduce(request, call=Here())
+    assert "WARNING: uncommitted changes: cpc-" in capsys.readouterr().err
+    assert [run["commits"] for run in record["runs"]] == [["aaa"], ["aaa", "bbb-dirty"], ["aaa"]]
+    text = (request.output / "table3.md").read_text()
+    assert "- Commits: aaa, bbb-dirty.\n" in text
+    assert "- **Made with uncommitted changes**, which no commit has: + CPC, seed 1.\n" in text
+    assert "- Gone on with another commit than begun with: + CPC, seed 1 (aaa, bbb-dirty).\n" in text
 
 
 def test_a_row_that_fails_is_told_kept_in_the_table_and_tried_again(request_for) -> None:
@@ -110,17 +128,45 @@ def test_a_row_that_fails_is_told_kept_in_the_table_and_tried_again(request_for)
     assert len(again.commands) == 2
 
 
-def test_rows_differ_by_the_papers_switches_and_in_nothing_else(request_for) -> None:
-    request = request_for()
-    baseline, cpc, mii = (config_for(request, row, 1).model_dump() for row in TABLES["3"].rows)
-    assert baseline["loss"] != cpc["loss"]
-    assert cpc["model"]["interactions"] == ()
-    assert mii["model"]["interactions"] == ("short", "long")
-    for row in (baseline, cpc):
-        for section in ("batch", "optimiser", "augmentation", "preprocessing", "epochs", "iterations", "seed", "data"):
-            assert row[section] == mii[section]
-        assert row["model"]["encoder"] == mii["model"]["encoder"]
-    assert mii["model"]["encoder"]["width"] == 16
+# What the rows of a table may differ in, with all values that occur: every other setting is the same in all rows.
+SWITCHES = {
+    "3": {
+        "model.interactions": {(), ("short", "long")},
+        "model.retrieval": {("cls", "projected"), ("cls", "projected", "fused")},
+        "loss.cmcl": {0.0, 1.0},
+        "loss.update": {"same_modality", "cross_modality"},
+        "loss.cpcl_against": {"own", "both"},
+    },
+    "4": {
+        "loss.cpcl": {0.0, 1.0},
+        "loss.update": {"same_modality", "cross_modality"},
+        "loss.cpcl_against": {"own", "both"},
+    },
+    "5": {
+        "model.interactions": {(), ("short",), ("long",), ("short", "long")},
+        "model.retrieval": {("cls", "projected"), ("cls", "projected", "fused")},
+        "loss.cmcl": {0.0, 1.0},
+    },
+}
+
+
+def leaves(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+@pytest.mark.parametrize("table", SWITCHES)
+def test_rows_differ_by_the_papers_switches_and_in_nothing_else(request_for, table: str) -> None:
+    request = request_for(table)
+    rows = [leaves(config_for(request, row, 1).model_dump()) for row in TABLES[table].rows]
+    assert len({frozenset(row) for row in rows}) == 1
+    found = {key: {row[key] for row in rows} for key in rows[0] if any(row[key] != rows[0][key] for row in rows)}
+    names = found.pop("name")
+    assert len(names) == len(rows)
+    assert found == SWITCHES[table]
+    assert rows[0]["model.encoder.width"] == 16
 
 
 def test_a_row_s_switches_do_not_reach_the_rows_behind_it(request_for) -> None:
@@ -180,6 +226,7 @@ def test_sizes_of_the_project_are_valid_for_every_row(root: Path, tmp_path: Path
         (["--dataset", "market"], "data set must be one of"),
         (["--set", "epochs=many"], "epochs: Input should be a valid integer"),
         (["--option", "colour=1"], "colour"),
+        (["--option", "min_frames=["], "--option min_frames=[: the value is not YAML"),
         (["--split", "val"], "no split 'val'"),
     ],
 )
@@ -190,6 +237,14 @@ def test_what_cannot_be_asked_for_ends_the_command_before_anything_is_trained(
     assert reproduce.main([*base, *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_cannot_be_made_ends_the_command_with_5(root: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").touch()
+    output = str(tmp_path / "file" / "out")
+    base = ["--table", "3", "--dataset", "hitsz_vcm", "--root", str(root), "--size", "xreid-tiny"]
+    assert reproduce.main([*base, "--output", output]) == 5
+    assert capsys.readouterr().err == f"{output}: Not a directory\n"
 
 
 def test_a_size_file_that_is_none_is_refused(tmp_path: Path) -> None:

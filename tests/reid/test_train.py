@@ -3,6 +3,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,6 +135,19 @@ def test_pretrained_weights_that_are_not_there_end_the_command(
     arguments = ["--config", str(path), "--root", str(root), "--output", str(tmp_path / "o")]
     assert train.main([*arguments, "--set", "pretrained=gone.pt"]) == 2
     assert "put a CLIP checkpoint there" in capsys.readouterr().err
+
+
+def test_a_value_that_is_no_yaml_is_a_usage_error_and_a_folder_that_cannot_be_made_one_of_the_disk(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(training_settings()))
+    (tmp_path / "file").touch()
+    base = ["--config", str(path), "--root", str(root), "--output"]
+    assert train.main([*base, str(tmp_path / "o"), "--option", "min_frames=["]) == 2
+    assert "--option min_frames=[: the value is not YAML" in capsys.readouterr().err
+    assert train.main([*base, str(tmp_path / "file" / "o")]) == 5
+    assert "file/o: Not a directory" in capsys.readouterr().err
 
 
 def test_the_configuration_of_the_embedded_weights_is_valid_and_can_be_changed() -> None:
@@ -384,6 +398,51 @@ def test_a_finished_training_is_not_repeated_and_another_does_not_replace_it_una
     results = train.train(root, unbroken, config, existing="resume")
     assert (unbroken / "metrics.jsonl").read_bytes() == before
     assert results["rgb->nir"].rank1 == lines_of(unbroken)[-1]["validation"]["rgb->nir"]["rank1"]
+
+
+def test_a_finished_training_whose_state_was_deleted_loses_nothing(root: Path, unbroken: Path, tmp_path: Path) -> None:
+    output, config = tmp_path / "run", training_config(**SHORT)
+    shutil.copytree(unbroken, output)
+    (output / "state.pt").unlink()
+    before = {path.name: path.read_bytes() for path in output.iterdir() if path.is_file()}
+    results = train.train(root, output, config, existing="resume")
+    assert results["rgb->nir"].rank1 == lines_of(output)[-1]["validation"]["rgb->nir"]["rank1"]
+    other = training_config(**{**SHORT, "seed": 2})
+    with pytest.raises(StateError, match=r"result\.json: is of a training with other settings: seed: 1, now 2$"):
+        train.train(root, output, other, existing="resume")
+    with pytest.raises(StateError, match=r"result\.json: .* the lists of the training split have changed"):
+        train.train(write_folder(tmp_path / "fewer", train=7), output, config, existing="resume")
+    assert {path.name: path.read_bytes() for path in output.iterdir() if path.is_file()} == before
+
+
+def test_weights_without_a_state_are_not_trained_over_unasked(root: Path, unbroken: Path, tmp_path: Path) -> None:
+    config = training_config(**SHORT)
+    (tmp_path / "checkpoint.safetensors").write_bytes((unbroken / "checkpoint.safetensors").read_bytes())
+    with pytest.raises(StateError, match=r"holds checkpoint\.safetensors, but no state\.pt to go on from"):
+        train.train(root, tmp_path, config, existing="resume")
+    with pytest.raises(ConfigError, match="holds a training already"):
+        train.train(root, tmp_path, config)
+    for name in ("metrics.jsonl", "config.yaml"):  # four epochs of it, in which the state was lost
+        (tmp_path / name).write_bytes((unbroken / name).read_bytes())
+    with pytest.raises(StateError, match="no state"):
+        train.train(root, tmp_path, config, existing="resume")
+    assert weights_of(tmp_path).keys() == weights_of(unbroken).keys()
+
+
+def test_a_training_killed_before_its_first_state_begins_again(
+    root: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dying(*_: object) -> None:
+        raise Killed
+
+    config = training_config(**{**SHORT, "state": {"every_steps": None}})
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "save_state", dying)
+        with pytest.raises(Killed):
+            train.train(root, tmp_path, config)
+    assert (tmp_path / "checkpoint.safetensors").exists()
+    train.train(root, tmp_path, config, existing="resume")
+    assert_same_training(tmp_path, unbroken)
 
 
 def test_a_training_does_not_go_on_with_other_settings_or_other_data(
