@@ -74,7 +74,7 @@ class _Rounded:
 def rows_of_a_block(dimension: int) -> int:
     """How many rows a gallery's blocks have: a power of two."""
     fit = max(_LEAST_ROWS, min(_MOST_ROWS, _BLOCK_BYTES // (2 * dimension)))
-    return int(2 ** (fit.bit_length() - 1))
+    return 1 << (fit.bit_length() - 1)
 
 
 class Block:
@@ -82,7 +82,7 @@ class Block:
 
     def __init__(self, rows: Halves) -> None:
         """Keep them, (n, d), n a multiple of 512."""
-        self._count, self._dimension = rows.shape
+        self._count, self._dimension = int(rows.shape[0]), int(rows.shape[1])
         self._halves = _index(self._dimension, _FAISS.ScalarQuantizer.QT_fp16)
         self._halves.add_sa_codes(np.ascontiguousarray(rows).view(np.uint8))
         kept = faiss.rev_swig_ptr(self._halves.codes.data(), 2 * len(self) * self._dimension)  # FAISS's own copy
