@@ -33,11 +33,12 @@ REMOVED = "removed"  # its camera left the config
 SHUTDOWN = "shutdown"
 
 _TICK_SECONDS = 0.25  # an idle intake gives an empty batch so often
+_FULL_SECONDS = 1.0  # that recordings have for the next frame of a batch: a read that hangs keeps nobody from stopping
 _RECENT_BATCHES = 16  # whose slowest says how long a frame takes
 _RESERVE = 0.2  # of the staleness, for what takes longer than anything did before
 _BATCH_SHARE = 0.25  # of the staleness that one batch may take
 _LIVE_FRAMES = 256  # kept of a stream at most, however small they are
-_JOIN_SECONDS = 3.0
+_JOIN_SECONDS = 2.0  # that all sources together have to let go, once; each promises to need one
 _MOST_LAG_SECONDS = 60.0  # between arrival and decoding; more is a step of this machine's clock
 
 
@@ -108,6 +109,7 @@ class _Channel:
     ended: bool = False
     closed_for: str | None = None  # the cause for which whatever still comes is dropped
     interrupted: bool = False  # closed before its source had ended
+    left_behind: bool = False  # its source did not let go in time; nobody waits for it any more
     thread: Thread | None = None
 
     @property
@@ -152,6 +154,7 @@ class Intake:
         self._costs: deque[float] = deque(maxlen=_RECENT_BATCHES)
         self._answered_at = 0.0
         self._done = 0  # of this batch
+        self._ends_at: float | None = None  # once it closes: when nobody waits for a source any more
         self._changed = Condition()
 
     def __enter__(self) -> Self:
@@ -194,7 +197,7 @@ class Intake:
         channel.source.close()
 
     def close(self) -> None:
-        """End all threads; whatever is on the way is dropped. A second call does nothing."""
+        """End all threads; whatever is on the way is dropped. A second call waits for nobody once more."""
         with self._changed:
             channels = [*self._channels.values(), *self._leaving]
             for channel in channels:
@@ -204,11 +207,13 @@ class Intake:
             self._out.clear()
         for channel in channels:
             channel.source.close()
-        until = time.monotonic() + _JOIN_SECONDS
+        if self._ends_at is None:
+            self._ends_at = time.monotonic() + _JOIN_SECONDS
         for channel in channels:
-            if channel.thread is not None:
-                channel.thread.join(max(0.0, until - time.monotonic()))
-                if channel.thread.is_alive():
+            if channel.thread is not None and not channel.left_behind:
+                channel.thread.join(max(0.0, self._ends_at - time.monotonic()))
+                channel.left_behind = channel.thread.is_alive()
+                if channel.left_behind:
                     logger.error("camera %s: its source does not let go; left behind", channel.source.camera_id)
 
     def batches(self, *, most: int, max_wait_seconds: float) -> Iterator[list[Frame]]:
@@ -217,7 +222,7 @@ class Intake:
         Args:
             most: Frames of a batch at most; of live streams fewer, where so many would take too long.
             max_wait_seconds: A batch with a frame in it waits no longer for more while there is a live stream; without
-                one, it waits until it is full.
+                one, it waits until it is full, unless nothing at all comes for a second.
         """
         while True:
             batch = self._next_batch(most, max_wait_seconds)
@@ -355,7 +360,7 @@ class Intake:
 
     def _next_batch(self, most: int, max_wait_seconds: float) -> list[Frame] | None:
         begun = self._clock()
-        first: float | None = None
+        first = last = None
         batch: list[Frame] = []
         with self._changed:
             while True:
@@ -363,17 +368,21 @@ class Intake:
                 live = any(channel.live and not channel.ended for channel in channels)
                 size = self._batch_size(most) if live else most
                 while len(batch) < size and (frame := self._take(size, max_wait_seconds)) is not None:
-                    first = self._clock() if first is None else first
+                    last = self._clock()
+                    first = last if first is None else first
                     batch.append(frame)
                 if len(batch) >= size:
                     return batch
                 if all(channel.ended and not channel.frames for channel in channels):
                     return batch or None
-                until = begun + _TICK_SECONDS if first is None else first + max_wait_seconds
+                if first is None or last is None:
+                    until = begun + _TICK_SECONDS
+                else:
+                    until = first + max_wait_seconds if live else last + _FULL_SECONDS
                 left = until - self._clock()
-                if left <= 0 and (first is None or live):
+                if left <= 0:
                     return batch
-                self._changed.wait(left if left > 0 else _TICK_SECONDS)
+                self._changed.wait(min(left, _TICK_SECONDS))
 
     def _batch_size(self, most: int) -> int:
         """So many frames that one batch takes no large share of the staleness that any live camera allows."""

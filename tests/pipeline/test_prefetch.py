@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from pipeline import prefetch
 from pipeline.frame import Frame
 from pipeline.prefetch import OVERFLOW, REMOVED, SHUTDOWN, STALE, TARGET_FPS, Intake, Ledger, Policy, side_by_side
 from pipeline.sources.base import Source, SourceAccount, SourceInfo, SourceState
@@ -137,6 +138,66 @@ def test_a_consumer_that_raises_while_everything_is_full_leaves_no_thread_and_an
     assert time.monotonic() - started < 2
     check_exact(intake.ledgers())
     assert {cause for ledger in intake.ledgers().values() for cause in ledger.dropped} == {SHUTDOWN}
+
+
+class Hung(Recording):
+    """A recording whose disk stops answering after some frames, for so many seconds; closing it changes nothing."""
+
+    hangs_at: int = 3
+    lets_go: threading.Event
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in super().__iter__():
+            if frame.index == self.hangs_at:
+                self.lets_go.wait(20)
+            yield frame
+
+
+def hung(camera_id: str, count: int = 40) -> Hung:
+    source = Hung(camera_id, count)
+    source.lets_go = threading.Event()
+    return source
+
+
+def test_a_source_that_does_not_let_go_is_waited_for_once_however_often_the_intake_is_closed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(prefetch, "_JOIN_SECONDS", 0.4)
+    sources = [hung("yard"), hung("hall")]
+    with Intake() as intake:
+        for source in sources:
+            intake.add(source)
+        while set(intake.queued().values()) != {3}:  # then both hang
+            time.sleep(0.01)
+        started = time.monotonic()
+        intake.close()
+        intake.close()
+    assert 0.35 < time.monotonic() - started < 0.7
+    assert sorted(caplog.messages) == [
+        f"camera {each}: its source does not let go; left behind" for each in ("hall", "yard")
+    ]
+    for source in sources:
+        source.lets_go.set()
+    while decoders():
+        time.sleep(0.01)
+    check_exact(intake.ledgers())
+
+
+def test_a_recording_whose_read_hangs_within_a_batch_lets_its_consumer_look_whether_to_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prefetch, "_JOIN_SECONDS", 0.2)
+    source = hung("yard")
+    threading.Timer(5.0, source.lets_go.set).start()
+    started = time.monotonic()
+    with Intake() as intake:
+        intake.add(source)
+        batch = next(intake.batches(most=8, max_wait_seconds=0.01))
+        assert [frame.index for frame in batch] == [0, 1, 2]
+    assert time.monotonic() - started < 3
+    source.lets_go.set()
+    while decoders():
+        time.sleep(0.01)
 
 
 def test_memory_is_bounded_by_the_depth() -> None:
