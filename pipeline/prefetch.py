@@ -1,10 +1,10 @@
 """Hand-over: frames of all cameras, decoded ahead in one thread a source; it looks like an iterator of batches.
 
-Recordings wait to be read: none of their frames is dropped, and they are merged in order of ``pts_seconds``. Live
-streams do not wait for one another: what has come goes, each camera in its turn, and a frame that would be too old once
-it is processed is dropped. Each frame that a source gave out is processed, dropped for a cause, or on the way; after
-`Intake.close` none is on the way. A source that breaks ends alone, and leaving the ``with`` ends all threads, also when
-the consumer raised.
+Recordings wait to be read: none of their frames is dropped, and they are merged in order of ``pts_seconds``, but for
+one whose disk gives nothing for too long, until it has caught up. Live streams do not wait for one another: what has
+come goes, each camera in its turn, and a frame that would be too old once it is processed is dropped. Each frame that a
+source gave out is processed, dropped for a cause, or on the way; after `Intake.close` none is on the way. A source that
+breaks ends alone, and leaving the ``with`` ends all threads, also when the consumer raised.
 """
 
 import logging
@@ -19,6 +19,7 @@ from threading import Condition, Thread
 from types import TracebackType
 from typing import Self, TypeVar
 
+from pipeline.errors import ErrorCode
 from pipeline.frame import Frame
 from pipeline.sources.base import Source, SourceState
 
@@ -51,11 +52,14 @@ class Policy:
         target_fps: Frames a second of a live stream that are wanted; None for all.
         together: Recordings with the same name here are merged by their capture times, and not each from its start;
             None for one that goes alone.
+        stall_seconds: That other recordings wait for the next frame of a recording; then they go on without it, but
+            those that go together with it.
     """
 
     max_staleness_seconds: float = 1.0
     target_fps: float | None = None
     together: str | None = None
+    stall_seconds: float = 10.0
 
     def most_age(self, takes: float) -> float:
         """How old a frame may be, seconds, when what is begun with it now takes so long."""
@@ -106,6 +110,8 @@ class _Channel:
     processed: int = 0
     turn: int = 0  # when it was served last, in turns of the intake
     offset: float | None = None  # of a recording: seconds from the first start of those that go together
+    missed_at: float | None = None  # of a recording: since when its next frame is waited for; None while there is one
+    behind: bool = False  # a recording that stalled, until it has caught up: the others hardly wait for it
     ended: bool = False
     closed_for: str | None = None  # the cause for which whatever still comes is dropped
     interrupted: bool = False  # closed before its source had ended
@@ -115,6 +121,16 @@ class _Channel:
     @property
     def live(self) -> bool:
         return self.source.live
+
+    @property
+    def next_seconds(self) -> float:
+        """When its next frame was taken, on the time by which recordings are merged."""
+        return self.frames[0][1].pts_seconds + (self.offset or 0.0)
+
+    @property
+    def missing(self) -> bool:
+        """Whether it has more, but not now."""
+        return not self.frames and not self.ended
 
     def drop_oldest(self, cause: str) -> None:
         self.frames.popleft()
@@ -151,6 +167,7 @@ class Intake:
         self._out: dict[int, tuple[_Channel, float, Frame]] = {}  # by id(frame): given out, not answered for
         self._turn = 0
         self._begins: dict[str, datetime] = {}  # of recordings that go together
+        self._reached = 0.0  # by recordings: the latest next_seconds of what was given out
         self._costs: deque[float] = deque(maxlen=_RECENT_BATCHES)
         self._answered_at = 0.0
         self._done = 0  # of this batch
@@ -355,6 +372,10 @@ class Intake:
                 channel.source.account.drop(channel.closed_for)
                 return False
             channel.frames.append((arrived, frame))
+            channel.missed_at = None
+            if not channel.live and channel.source.account.state is SourceState.STALLED:
+                channel.source.account.enter(SourceState.RUNNING)
+                logger.warning("camera %s: it can be read again", channel.source.camera_id)
             self._changed.notify_all()
             return True
 
@@ -409,6 +430,9 @@ class Intake:
         for channel in [chosen] if chosen.live else self._channels.values():
             if channel.live == chosen.live:
                 channel.turn = self._turn
+        if not chosen.live:
+            chosen.behind &= chosen.next_seconds < self._reached
+            self._reached = max(self._reached, chosen.next_seconds)
         arrived, frame = chosen.frames.popleft()
         self._out[id(frame)] = (chosen, arrived, frame)
         self._changed.notify_all()
@@ -428,18 +452,33 @@ class Intake:
         return waiting
 
     def _ready_recorded(self) -> list[_Channel]:
-        """The recording whose next frame is the earliest; none unless the next frame of each is known."""
-        waiting = []
-        for channel in self._channels.values():
-            if not channel.live and channel.frames:
-                waiting.append(channel)
-            elif not channel.live and not channel.ended:
-                return []
+        """The recording whose next frame is the earliest; none unless the next frame of each is known.
+
+        Only those that go together with it wait for one that stalled; the others hardly do, until it has caught up.
+        """
+        recorded = [channel for channel in self._channels.values() if not channel.live]
+        missing = [channel for channel in recorded if channel.missing]
+        waited = [self._go_on_without(channel) for channel in missing]  # for all of them at once
+        if not all(waited):
+            return []
+        apart = {channel.policy.together for channel in missing} - {None}
+        waiting = [each for each in recorded if each.frames and each.policy.together not in apart]
         self._align([channel for channel in waiting if channel.offset is None])
-        first = min(
-            waiting, key=lambda channel: channel.frames[0][1].pts_seconds + (channel.offset or 0.0), default=None
-        )
+        first = min(waiting, key=lambda channel: channel.next_seconds, default=None)
         return [] if first is None else [first]
+
+    def _go_on_without(self, channel: _Channel) -> bool:
+        """Whether the next frame of a recording was waited for long enough; one that is behind has little time."""
+        now, limit = self._clock(), channel.policy.stall_seconds
+        channel.missed_at = now if channel.missed_at is None else channel.missed_at
+        waited, account = now - channel.missed_at, channel.source.account
+        if waited >= limit:
+            channel.behind = True
+        if waited >= limit and account.enter(SourceState.STALLED):
+            message = f"camera {channel.source.camera_id}: nothing could be read for {limit:g} s"
+            account.trouble(message, ErrorCode.RECORDING_STALLED)
+            logger.warning("%s [%s]; other recordings go on without it", message, ErrorCode.RECORDING_STALLED)
+        return channel.behind and waited >= min(limit, _TICK_SECONDS)
 
     def _align(self, new: Sequence[_Channel]) -> None:
         for channel in new:
