@@ -294,8 +294,8 @@ def bottleneck(failed: dict[str, Any] | None) -> str:
         others = psutil.cpu_count() * (1 - failed["machine_idle"]) - failed["program_cores"]
         return (
             f"the processor: the program had {failed['program_cores']:.1f} of {psutil.cpu_count()} hyperthreads, of "
-            f"which its line took {busy:.1f} at most, as its waits for a processor are counted, and decoding most of the "
-            f"rest; servers and other programs {others:.1f}"
+            f"which its line took {busy:.1f} at most, as its waits for a processor are counted, and decoding most of "
+            f"the rest; servers and other programs {others:.1f}"
         )
     if busy > 0.85:
         return f"the line, which is one thread: {stage} took {failed['line_busy'][stage]:.0%} of the time"
