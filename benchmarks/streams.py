@@ -290,14 +290,15 @@ def bottleneck(failed: dict[str, Any] | None) -> str:
         return f"nothing up to {MOST_STREAMS}"
     busy = sum(failed["line_busy"].values())
     stage = max(failed["line_busy"], key=lambda each: failed["line_busy"][each])
-    if busy > 0.85:
-        return f"the line, which is one thread: {stage} took {failed['line_busy'][stage]:.0%} of the time"
-    if failed["machine_idle"] < 0.1:
+    if failed["machine_idle"] < 0.1:  # asked first: a line that waits for a processor is busy by the clock, too
         others = psutil.cpu_count() * (1 - failed["machine_idle"]) - failed["program_cores"]
         return (
             f"the processor: the program had {failed['program_cores']:.1f} of {psutil.cpu_count()} hyperthreads, of "
-            f"which its line used {busy:.1f} and decoding most of the rest; servers and other programs {others:.1f}"
+            f"which its line took {busy:.1f} at most, as its waits for a processor are counted, and decoding most of "
+            f"the rest; servers and other programs {others:.1f}"
         )
+    if busy > 0.85:
+        return f"the line, which is one thread: {stage} took {failed['line_busy'][stage]:.0%} of the time"
     return "neither processor nor line: frames came late"
 
 

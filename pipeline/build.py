@@ -62,7 +62,10 @@ def build_sources(config: Config, cameras: Collection[str] | None = None) -> lis
 def policy_of(camera: CameraConfig) -> Policy:
     """How a camera's frames are handed over."""
     return Policy(
-        max_staleness_seconds=camera.max_staleness_ms / 1000, target_fps=camera.target_fps, together=camera.pair_id
+        max_staleness_seconds=camera.max_staleness_ms / 1000,
+        target_fps=camera.target_fps,
+        together=camera.pair_id,
+        stall_seconds=camera.stream.stall_seconds,
     )
 
 

@@ -178,7 +178,8 @@ class StreamConfig(Section):
     Attributes:
         transport: Of RTSP.
         timeout_seconds: From connecting to the first frame.
-        stall_seconds: Without a frame for so long, the connection is given up and made anew.
+        stall_seconds: Without a frame for so long, the connection is given up and made anew. The only key here that is
+            for recordings too: the others wait so long for the next frame of one.
         backoff_seconds: First wait before connecting again; doubles with every failure.
         backoff_cap_seconds: It never waits longer.
         max_clock_error_seconds: A camera's own clock that is further from this machine's is not believed.
@@ -223,7 +224,7 @@ class CameraConfig(Section):
         pair_id: Shared by two cameras of different modality that stand at one place and look the same way.
         target_fps: Of a live stream, frames a second that are processed; None for all.
         max_staleness_ms: Of a live stream, frames older than this are dropped rather than processed.
-        stream: Only for live streams.
+        stream: Only for live streams, but for ``stall_seconds``.
         zones: Named parts of the view, each of at least three corners, x and y as shares of width and height.
         thermal: Only for thermal cameras.
         ground: The floor, of a camera that never moves.
@@ -254,8 +255,9 @@ class CameraConfig(Section):
 
     @model_validator(mode="after")
     def _check_live(self) -> Self:
+        meant = {"stream": StreamConfig(stall_seconds=self.stream.stall_seconds)}
         for name in _LIVE_KEYS:
-            if not self.live and getattr(self, name) != type(self).model_fields[name].default:
+            if not self.live and getattr(self, name) != meant.get(name, type(self).model_fields[name].default):
                 raise ValueError(f"{name}: is for live streams only; of a recording, every frame is processed")
         if (self.start is not None or self.start_pattern is not None) and self.live:
             raise ValueError("start: is for recordings only; a live stream's frames are stamped as they come")

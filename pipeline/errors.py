@@ -24,6 +24,7 @@ class ErrorCode(StrEnum):
     RECORDING_NOT_FOUND = "RECORDING_NOT_FOUND"
     RECORDING_UNREADABLE = "RECORDING_UNREADABLE"
     RECORDING_TRUNCATED = "RECORDING_TRUNCATED"
+    RECORDING_STALLED = "RECORDING_STALLED"  # its disk gave nothing for too long; read on once it does
     IMAGE_TOO_SMALL = "IMAGE_TOO_SMALL"
     FALSE_COLOUR = "FALSE_COLOUR"  # a thermal camera that sends a palette instead of counts
     SOURCE_FAULT = "SOURCE_FAULT"  # anything that has no code of its own

@@ -1,10 +1,10 @@
 """Hand-over: frames of all cameras, decoded ahead in one thread a source; it looks like an iterator of batches.
 
-Recordings wait to be read: none of their frames is dropped, and they are merged in order of ``pts_seconds``. Live
-streams do not wait for one another: what has come goes, each camera in its turn, and a frame that would be too old once
-it is processed is dropped. Each frame that a source gave out is processed, dropped for a cause, or on the way; after
-`Intake.close` none is on the way. A source that breaks ends alone, and leaving the ``with`` ends all threads, also when
-the consumer raised.
+Recordings wait to be read: none of their frames is dropped, and they are merged in order of ``pts_seconds``, but for
+one whose disk gives nothing for too long, until it has caught up. Live streams do not wait for one another: what has
+come goes, each camera in its turn, and a frame that would be too old once it is processed is dropped. Each frame that a
+source gave out is processed, dropped for a cause, or on the way; after `Intake.close` none is on the way. A source that
+breaks ends alone, and leaving the ``with`` ends all threads, also when the consumer raised.
 """
 
 import logging
@@ -19,6 +19,7 @@ from threading import Condition, Thread
 from types import TracebackType
 from typing import Self, TypeVar
 
+from pipeline.errors import ErrorCode
 from pipeline.frame import Frame
 from pipeline.sources.base import Source, SourceState
 
@@ -33,11 +34,12 @@ REMOVED = "removed"  # its camera left the config
 SHUTDOWN = "shutdown"
 
 _TICK_SECONDS = 0.25  # an idle intake gives an empty batch so often
+_FULL_SECONDS = 1.0  # that recordings have for the next frame of a batch: a read that hangs keeps nobody from stopping
 _RECENT_BATCHES = 16  # whose slowest says how long a frame takes
 _RESERVE = 0.2  # of the staleness, for what takes longer than anything did before
 _BATCH_SHARE = 0.25  # of the staleness that one batch may take
 _LIVE_FRAMES = 256  # kept of a stream at most, however small they are
-_JOIN_SECONDS = 3.0
+_JOIN_SECONDS = 2.0  # that all sources together have to let go, once; each promises to need one
 _MOST_LAG_SECONDS = 60.0  # between arrival and decoding; more is a step of this machine's clock
 
 
@@ -50,11 +52,14 @@ class Policy:
         target_fps: Frames a second of a live stream that are wanted; None for all.
         together: Recordings with the same name here are merged by their capture times, and not each from its start;
             None for one that goes alone.
+        stall_seconds: That other recordings wait for the next frame of a recording; then they go on without it, but
+            those that go together with it.
     """
 
     max_staleness_seconds: float = 1.0
     target_fps: float | None = None
     together: str | None = None
+    stall_seconds: float = 10.0
 
     def most_age(self, takes: float) -> float:
         """How old a frame may be, seconds, when what is begun with it now takes so long."""
@@ -105,14 +110,27 @@ class _Channel:
     processed: int = 0
     turn: int = 0  # when it was served last, in turns of the intake
     offset: float | None = None  # of a recording: seconds from the first start of those that go together
+    missed_at: float | None = None  # of a recording: since when its next frame is waited for; None while there is one
+    behind: bool = False  # a recording that stalled, until it has caught up: the others hardly wait for it
     ended: bool = False
     closed_for: str | None = None  # the cause for which whatever still comes is dropped
     interrupted: bool = False  # closed before its source had ended
+    left_behind: bool = False  # its source did not let go in time; nobody waits for it any more
     thread: Thread | None = None
 
     @property
     def live(self) -> bool:
         return self.source.live
+
+    @property
+    def next_seconds(self) -> float:
+        """When its next frame was taken, on the time by which recordings are merged."""
+        return self.frames[0][1].pts_seconds + (self.offset or 0.0)
+
+    @property
+    def missing(self) -> bool:
+        """Whether it has more, but not now."""
+        return not self.frames and not self.ended
 
     def drop_oldest(self, cause: str) -> None:
         self.frames.popleft()
@@ -149,9 +167,11 @@ class Intake:
         self._out: dict[int, tuple[_Channel, float, Frame]] = {}  # by id(frame): given out, not answered for
         self._turn = 0
         self._begins: dict[str, datetime] = {}  # of recordings that go together
+        self._reached = 0.0  # by recordings: the latest next_seconds of what was given out
         self._costs: deque[float] = deque(maxlen=_RECENT_BATCHES)
         self._answered_at = 0.0
         self._done = 0  # of this batch
+        self._ends_at: float | None = None  # once it closes: when nobody waits for a source any more
         self._changed = Condition()
 
     def __enter__(self) -> Self:
@@ -194,7 +214,7 @@ class Intake:
         channel.source.close()
 
     def close(self) -> None:
-        """End all threads; whatever is on the way is dropped. A second call does nothing."""
+        """End all threads; whatever is on the way is dropped. A second call waits for nobody once more."""
         with self._changed:
             channels = [*self._channels.values(), *self._leaving]
             for channel in channels:
@@ -204,11 +224,13 @@ class Intake:
             self._out.clear()
         for channel in channels:
             channel.source.close()
-        until = time.monotonic() + _JOIN_SECONDS
+        if self._ends_at is None:
+            self._ends_at = time.monotonic() + _JOIN_SECONDS
         for channel in channels:
-            if channel.thread is not None:
-                channel.thread.join(max(0.0, until - time.monotonic()))
-                if channel.thread.is_alive():
+            if channel.thread is not None and not channel.left_behind:
+                channel.thread.join(max(0.0, self._ends_at - time.monotonic()))
+                channel.left_behind = channel.thread.is_alive()
+                if channel.left_behind:
                     logger.error("camera %s: its source does not let go; left behind", channel.source.camera_id)
 
     def batches(self, *, most: int, max_wait_seconds: float) -> Iterator[list[Frame]]:
@@ -217,7 +239,7 @@ class Intake:
         Args:
             most: Frames of a batch at most; of live streams fewer, where so many would take too long.
             max_wait_seconds: A batch with a frame in it waits no longer for more while there is a live stream; without
-                one, it waits until it is full.
+                one, it waits until it is full, unless nothing at all comes for a second.
         """
         while True:
             batch = self._next_batch(most, max_wait_seconds)
@@ -350,12 +372,16 @@ class Intake:
                 channel.source.account.drop(channel.closed_for)
                 return False
             channel.frames.append((arrived, frame))
+            channel.missed_at = None
+            if not channel.live and channel.source.account.state is SourceState.STALLED:
+                channel.source.account.enter(SourceState.RUNNING)
+                logger.warning("camera %s: it can be read again", channel.source.camera_id)
             self._changed.notify_all()
             return True
 
     def _next_batch(self, most: int, max_wait_seconds: float) -> list[Frame] | None:
         begun = self._clock()
-        first: float | None = None
+        first = last = None
         batch: list[Frame] = []
         with self._changed:
             while True:
@@ -363,17 +389,21 @@ class Intake:
                 live = any(channel.live and not channel.ended for channel in channels)
                 size = self._batch_size(most) if live else most
                 while len(batch) < size and (frame := self._take(size, max_wait_seconds)) is not None:
-                    first = self._clock() if first is None else first
+                    last = self._clock()
+                    first = last if first is None else first
                     batch.append(frame)
                 if len(batch) >= size:
                     return batch
                 if all(channel.ended and not channel.frames for channel in channels):
                     return batch or None
-                until = begun + _TICK_SECONDS if first is None else first + max_wait_seconds
+                if first is None or last is None:
+                    until = begun + _TICK_SECONDS
+                else:
+                    until = first + max_wait_seconds if live else last + _FULL_SECONDS
                 left = until - self._clock()
-                if left <= 0 and (first is None or live):
+                if left <= 0:
                     return batch
-                self._changed.wait(left if left > 0 else _TICK_SECONDS)
+                self._changed.wait(min(left, _TICK_SECONDS))
 
     def _batch_size(self, most: int) -> int:
         """So many frames that one batch takes no large share of the staleness that any live camera allows."""
@@ -400,6 +430,9 @@ class Intake:
         for channel in [chosen] if chosen.live else self._channels.values():
             if channel.live == chosen.live:
                 channel.turn = self._turn
+        if not chosen.live:
+            chosen.behind &= chosen.next_seconds < self._reached
+            self._reached = max(self._reached, chosen.next_seconds)
         arrived, frame = chosen.frames.popleft()
         self._out[id(frame)] = (chosen, arrived, frame)
         self._changed.notify_all()
@@ -419,18 +452,33 @@ class Intake:
         return waiting
 
     def _ready_recorded(self) -> list[_Channel]:
-        """The recording whose next frame is the earliest; none unless the next frame of each is known."""
-        waiting = []
-        for channel in self._channels.values():
-            if not channel.live and channel.frames:
-                waiting.append(channel)
-            elif not channel.live and not channel.ended:
-                return []
+        """The recording whose next frame is the earliest; none unless the next frame of each is known.
+
+        Only those that go together with it wait for one that stalled; the others hardly do, until it has caught up.
+        """
+        recorded = [channel for channel in self._channels.values() if not channel.live]
+        missing = [channel for channel in recorded if channel.missing]
+        waited = [self._go_on_without(channel) for channel in missing]  # for all of them at once
+        if not all(waited):
+            return []
+        apart = {channel.policy.together for channel in missing} - {None}
+        waiting = [each for each in recorded if each.frames and each.policy.together not in apart]
         self._align([channel for channel in waiting if channel.offset is None])
-        first = min(
-            waiting, key=lambda channel: channel.frames[0][1].pts_seconds + (channel.offset or 0.0), default=None
-        )
+        first = min(waiting, key=lambda channel: channel.next_seconds, default=None)
         return [] if first is None else [first]
+
+    def _go_on_without(self, channel: _Channel) -> bool:
+        """Whether the next frame of a recording was waited for long enough; one that is behind has little time."""
+        now, limit = self._clock(), channel.policy.stall_seconds
+        channel.missed_at = now if channel.missed_at is None else channel.missed_at
+        waited, account = now - channel.missed_at, channel.source.account
+        if waited >= limit:
+            channel.behind = True
+        if waited >= limit and account.enter(SourceState.STALLED):
+            message = f"camera {channel.source.camera_id}: nothing could be read for {limit:g} s"
+            account.trouble(message, ErrorCode.RECORDING_STALLED)
+            logger.warning("%s [%s]; other recordings go on without it", message, ErrorCode.RECORDING_STALLED)
+        return channel.behind and waited >= min(limit, _TICK_SECONDS)
 
     def _align(self, new: Sequence[_Channel]) -> None:
         for channel in new:

@@ -22,11 +22,11 @@ _MOST_EXAMPLES = 3  # of each cause, for the message
 
 
 class SourceState(StrEnum):
-    """Where a source is in its life. A recording only starts, runs and ends or fails."""
+    """Where a source is in its life. A recording starts, runs, may stall, and ends or fails."""
 
     STARTING = "starting"  # nothing came yet
     RUNNING = "running"
-    STALLED = "stalled"  # connected, but no frame for longer than it should take, or none that can be processed
+    STALLED = "stalled"  # connected or open, but no frame for longer than it should take, or none that can be processed
     RECONNECTING = "reconnecting"
     FAILED = "failed"  # it will give no more, though it should
     ENDED = "ended"

@@ -50,7 +50,7 @@ _ACCELERATORS = {"cuda": "/dev/nvidia0", "vaapi": "/dev/dri/renderD128", "videot
 _OF_THE_NETWORK = (ConnectionError, TimeoutError, av.error.ExitError, av.error.HTTPError, av.error.HTTPClientError)
 _TRYING = Lock()  # accelerators: many connections begin at once, and one line in the log is enough
 _MOST_PACKETS = 256
-_MOST_BEHIND_SECONDS = 2.0  # of undecoded packets; then all are dropped up to the next key frame
+_MOST_BEHIND_SECONDS = 2.0  # of undecoded packets without a key frame; then all are dropped up to the next one
 _CODES: tuple[tuple[type[Exception], ErrorCode, str], ...] = (
     (av.error.BlockingIOError, ErrorCode.DEVICE_BUSY, "another program uses it"),
     (av.error.HTTPUnauthorizedError, ErrorCode.STREAM_AUTH_FAILED, "wrong or missing user name or password"),
@@ -89,6 +89,8 @@ class StreamSettings:
         backoff_cap_seconds: Longest wait.
         max_clock_error_seconds: Of the camera's clock; one that is further off is not believed.
         hardware: Whether a GPU may decode.
+        max_behind_seconds: Once packets wait so long to be decoded, those before the newest key frame are left out:
+            their pictures would come too late.
         ca_file: Certificates that an encrypted stream's is checked against; None encrypts without knowing whom to.
     """
 
@@ -99,6 +101,7 @@ class StreamSettings:
     backoff_cap_seconds: float = 30.0
     max_clock_error_seconds: float = 5.0
     hardware: bool = True
+    max_behind_seconds: float = 0.5
     ca_file: Path | None = None
 
 
@@ -258,22 +261,38 @@ class Connection:
                 time.sleep(_NOT_READY_SECONDS)
 
     def _keep(self, item: Received) -> None:
-        """Hand a packet over. Of a queue that only grows, everything up to the next key frame is dropped."""
+        """Hand a packet over; where decoding does not keep up, some are dropped."""
         self._came, self._heard = True, item.arrival.monotonic
         with self._changed:
-            late = self._received and item.arrival.monotonic - self._received[0].arrival.monotonic
-            if late and (late > _MOST_BEHIND_SECONDS or len(self._received) >= _MOST_PACKETS):
-                self._lost += len(self._received)
-                self._received.clear()
-                self._behind = True
+            if self._received:
+                self._make_up(item)
             if self._behind and not item.packet.is_keyframe:
                 self._lost += 1
                 return
-            if self._behind and item.lost_at is None:
-                item = replace(item, lost_at=item.number - 1)  # those shown before it may be made from dropped ones
+            self._received.append(_after_a_gap(item) if self._behind else item)
             self._behind = False
-            self._received.append(item)
             self._changed.notify_all()
+
+    def _make_up(self, item: Received) -> None:
+        """Drop what waits too long before a packet that came: up to the newest key frame, which costs nothing else.
+
+        Where there is none, decoding may still catch up; once it is far behind, all are dropped up to the next.
+        """
+        late, limit = item.arrival.monotonic - self._received[0].arrival.monotonic, self._settings.max_behind_seconds
+        is_full = len(self._received) >= _MOST_PACKETS
+        if late <= limit and not is_full:
+            return
+        keys = [place for place, each in enumerate(self._received) if each.packet.is_keyframe]
+        is_far = is_full or late > max(limit, _MOST_BEHIND_SECONDS)
+        if item.packet.is_keyframe or (is_far and not any(keys)):
+            self._lost += len(self._received)
+            self._received.clear()
+            self._behind = True
+        elif any(keys):
+            for _ in range(keys[-1]):
+                self._received.popleft()
+            self._lost += keys[-1]
+            self._received[0] = _after_a_gap(self._received[0])
 
     def _end(self, error: SourceError | None) -> None:
         with self._changed:
@@ -378,6 +397,11 @@ class Connection:
         except OSError:
             pass
         return None
+
+
+def _after_a_gap(key: Received) -> Received:
+    """A key frame before which packets were dropped: pictures that are shown before it may be made from those."""
+    return key if key.lost_at is not None else replace(key, lost_at=key.number - 1)
 
 
 def _meaning(error: Exception) -> tuple[ErrorCode, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from pipeline.address import NETWORK_SCHEMES, scheme_of, without_secrets
-from pipeline.config import CameraConfig, StreamConfig
+from pipeline.config import CameraConfig
 from pipeline.errors import ErrorCode, SourceError
 from pipeline.sources.base import Source
 from pipeline.sources.connection import StreamSettings
@@ -25,7 +25,7 @@ def open_source(camera_id: str, camera: CameraConfig) -> Source:
     """
     uri = camera.source.removeprefix("file://")
     if camera.live:
-        return LiveSource(camera_id, uri, camera.modality, settings=_stream_settings(camera.stream))
+        return LiveSource(camera_id, uri, camera.modality, settings=_stream_settings(camera))
     if "://" in uri:
         raise SourceError(
             f"camera {camera_id}: {without_secrets(uri)}: {scheme_of(uri)} is not one of "
@@ -57,5 +57,10 @@ def open_source(camera_id: str, camera: CameraConfig) -> Source:
     return VideoSource(camera_id, path, camera.modality, start=camera.start, pattern=pattern, zone=zone)
 
 
-def _stream_settings(stream: StreamConfig) -> StreamSettings:
-    return StreamSettings(**stream.model_dump(exclude={"hardware"}), hardware=stream.hardware == "auto")
+def _stream_settings(camera: CameraConfig) -> StreamSettings:
+    stream = camera.stream
+    return StreamSettings(
+        **stream.model_dump(exclude={"hardware"}),
+        hardware=stream.hardware == "auto",
+        max_behind_seconds=camera.max_staleness_ms / 2000,  # so old a frame may be however long the line takes
+    )

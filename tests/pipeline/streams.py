@@ -27,7 +27,8 @@ from simulation.clips import Clip, encode
 from simulation.streaming import need_gstreamer, python_with_gstreamer
 
 FPS = 10
-QUICK = StreamSettings(timeout_seconds=2.0, stall_seconds=1.5, backoff_seconds=0.05, backoff_cap_seconds=0.3)
+QUICK = StreamSettings(timeout_seconds=2.0, stall_seconds=1.5, backoff_seconds=0.05, backoff_cap_seconds=0.3,
+                       max_behind_seconds=2.0)  # fmt: skip
 
 
 def require_gstreamer() -> None:
@@ -165,12 +166,17 @@ def transport_stream(frames: int, *, sizes: Sequence[tuple[int, int]], bframes: 
 
 
 @contextmanager
-def stream_server(data: bytes) -> Iterator[int]:
-    """Sends each client the same over HTTP, and hangs up."""
+def stream_server(data: bytes, *, seconds: float = 0.0) -> Iterator[int]:
+    """Sends each client the same over HTTP, evenly over some time, and hangs up."""
 
     def answer(client: socket.socket) -> None:
         client.recv(4096)
-        client.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: video/mp2t\r\n\r\n" + data)
+        client.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: video/mp2t\r\n\r\n")
+        pieces = max(1, round(seconds / 0.02))
+        size = -(-len(data) // pieces)
+        for number in range(pieces):
+            client.sendall(data[number * size : (number + 1) * size])
+            time.sleep(seconds / pieces)
         client.close()
 
     with tcp_server(answer) as port:

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from pipeline.build import build_trackers
+from pipeline.build import build_trackers, policy_of
 from pipeline.config import Config, TrackerConfig, from_sources
 from pipeline.errors import UsageError
 from trackers.algorithms import TRACKERS
@@ -68,3 +68,10 @@ def test_a_homography_that_maps_no_plane_is_laid_to_its_camera() -> None:
     """By the config already, so that ``validate`` and a reload say it too."""
     with pytest.raises(UsageError, match=r"cameras\.yard\.ground: homography must be finite and invertible"):
         config("cameras.yard.ground.homography=[[1, 0, 0], [2, 0, 0], [0, 0, 1]]")
+
+
+def test_how_long_others_wait_for_a_camera_is_a_matter_of_the_config_of_recordings_too() -> None:
+    cameras = from_sources(["yard=a.mp4,stream.stall_seconds=45", "gate=b.mp4", "hall=rtsp://a/b"]).cameras
+    assert {name: policy_of(camera).stall_seconds for name, camera in cameras.items()} == {
+        "yard": 45.0, "gate": 10.0, "hall": 10.0,
+    }  # fmt: skip

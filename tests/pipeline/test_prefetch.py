@@ -3,12 +3,14 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
+from pipeline import prefetch
+from pipeline.errors import ErrorCode
 from pipeline.frame import Frame
 from pipeline.prefetch import OVERFLOW, REMOVED, SHUTDOWN, STALE, TARGET_FPS, Intake, Ledger, Policy, side_by_side
 from pipeline.sources.base import Source, SourceAccount, SourceInfo, SourceState
@@ -137,6 +139,122 @@ def test_a_consumer_that_raises_while_everything_is_full_leaves_no_thread_and_an
     assert time.monotonic() - started < 2
     check_exact(intake.ledgers())
     assert {cause for ledger in intake.ledgers().values() for cause in ledger.dropped} == {SHUTDOWN}
+
+
+class Hung(Recording):
+    """A recording whose disk stops answering after some frames, for so many seconds; closing it changes nothing."""
+
+    hangs_at: int = 3
+    lets_go: threading.Event
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in super().__iter__():
+            if frame.index == self.hangs_at:
+                self.lets_go.wait(20)
+            yield frame
+
+
+def hung(camera_id: str, count: int = 40) -> Hung:
+    source = Hung(camera_id, count)
+    source.lets_go = threading.Event()
+    return source
+
+
+def test_a_source_that_does_not_let_go_is_waited_for_once_however_often_the_intake_is_closed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(prefetch, "_JOIN_SECONDS", 0.4)
+    sources = [hung("yard"), hung("hall")]
+    with Intake() as intake:
+        for source in sources:
+            intake.add(source)
+        while set(intake.queued().values()) != {3}:  # then both hang
+            time.sleep(0.01)
+        started = time.monotonic()
+        intake.close()
+        intake.close()
+    assert 0.35 < time.monotonic() - started < 0.7
+    assert sorted(caplog.messages) == [
+        f"camera {each}: its source does not let go; left behind" for each in ("hall", "yard")
+    ]
+    for source in sources:
+        source.lets_go.set()
+    while decoders():
+        time.sleep(0.01)
+    check_exact(intake.ledgers())
+
+
+def test_a_recording_whose_read_hangs_within_a_batch_lets_its_consumer_look_whether_to_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prefetch, "_JOIN_SECONDS", 0.2)
+    source = hung("yard")
+    threading.Timer(5.0, source.lets_go.set).start()
+    started = time.monotonic()
+    with Intake() as intake:
+        intake.add(source)
+        batch = next(intake.batches(most=8, max_wait_seconds=0.01))
+        assert [frame.index for frame in batch] == [0, 1, 2]
+    assert time.monotonic() - started < 3
+    source.lets_go.set()
+    while decoders():
+        time.sleep(0.01)
+
+
+def consume(intake: Intake, *, until: Callable[[list[Frame]], bool]) -> tuple[list[Frame], float]:
+    """Frames of recordings until one wants no more, and the longest time without any."""
+    seen: list[Frame] = []
+    last, longest = time.monotonic(), 0.0
+    for batch in intake.batches(most=1, max_wait_seconds=0.01):
+        for frame in batch:
+            intake.done(frame)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        seen += batch
+        if until(seen):
+            break
+    return seen, longest
+
+
+def indices(frames: Sequence[Frame], camera_id: str) -> list[int]:
+    return [frame.index for frame in frames if frame.camera_id == camera_id]
+
+
+def test_the_others_go_on_without_a_recording_whose_disk_hangs_and_with_it_once_it_is_back() -> None:
+    source, policy = hung("nfs"), Policy(stall_seconds=0.3)
+    with Intake(depth=2) as intake:
+        intake.add(Recording("good", 40), policy)
+        intake.add(source, policy)
+        first, longest = consume(intake, until=lambda seen: len(indices(seen, "good")) == 25)
+        assert 0.25 < longest < 2
+        assert indices(first, "nfs") == [0, 1, 2]  # and in order of time until then
+        assert [frame.pts_seconds for frame in first] == sorted(frame.pts_seconds for frame in first)
+        stalled = intake.sources()["nfs"].account.snapshot()
+        assert (stalled.state, stalled.error_code) == (SourceState.STALLED, ErrorCode.RECORDING_STALLED)
+        source.lets_go.set()
+        while stalled.state is SourceState.STALLED:
+            stalled = source.account.snapshot()
+        assert stalled.state is SourceState.RUNNING
+        rest, _ = consume(intake, until=lambda seen: False)
+        assert source.account.state is SourceState.ENDED
+    assert indices(first + rest, "good") == indices(first + rest, "nfs") == list(range(40))
+    caught_up = [frame for frame in rest if frame.index >= 27]
+    assert [frame.pts_seconds for frame in caught_up] == sorted(frame.pts_seconds for frame in caught_up)
+    assert not any(ledger.dropped for ledger in intake.ledgers().values())
+
+
+def test_nobody_waits_for_a_recording_that_trickles_behind_the_others_and_its_partner_does() -> None:
+    slow = Recording("nfs", 40, seconds_a_frame=0.4)
+    with Intake(depth=2) as intake:
+        intake.add(Recording("good", 200), Policy(stall_seconds=0.2))
+        for source in (slow, Recording("partner", 40)):
+            intake.add(source, Policy(stall_seconds=0.2, together="gate"))
+        seen, longest = consume(intake, until=lambda seen: len(indices(seen, "good")) == 200)
+        last = {each: max(indices(seen, each), default=-1) for each in ("nfs", "partner")}
+        assert longest < 0.35  # once; then never again
+        assert last["partner"] <= last["nfs"] + 1
+        more, _ = consume(intake, until=lambda seen: len(indices(seen, "nfs")) == 3)
+        assert max(indices(more, "partner")) <= max(indices(more, "nfs")) + 1
+    check_exact(intake.ledgers())
 
 
 def test_memory_is_bounded_by_the_depth() -> None:

@@ -7,7 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,46 @@ def test_who_does_not_keep_up_gets_the_newest_frames_and_is_told_what_was_left_o
     assert number_in(late.image) == number_in(first.image) + lost + 1
     assert source.account.decoded == 2
     assert source.account.state is SourceState.ENDED
+
+
+def test_whoever_decodes_too_slowly_is_given_frames_that_are_young_enough() -> None:
+    """80 frames a second, of which 40 can be decoded: what has waited is left out before it is decoded."""
+    ages, limit = [], 0.2
+    with mjpeg_server([numbered(number) for number in range(1000)], fps=80) as port:
+        settings = replace(QUICK, max_behind_seconds=limit)
+        source = LiveSource("gate", f"http://127.0.0.1:{port}/video.mjpg", Modality.RGB, settings=settings)
+        until = time.monotonic() + 3
+        for frame in source:
+            time.sleep(0.025)
+            assert frame.arrived_at is not None
+            ages.append((datetime.now(UTC) - frame.arrived_at).total_seconds())
+            assert number_in(frame.image) == frame.index
+            if time.monotonic() > until:
+                source.close()
+    assert len(ages) > 30
+    assert np.mean(np.array(ages) < limit + 0.2) > 0.9
+    assert source.account.skipped["decoder_behind"] > 30
+
+
+def test_whoever_falls_behind_goes_on_at_the_newest_key_frame_that_came() -> None:
+    """There is one every half a second; what was shown before it is left out, and nothing of it is damaged."""
+    with stream_server(transport_stream(60, sizes=[(160, 96)], bframes=2), seconds=6.0) as port:
+        settings = replace(QUICK, max_behind_seconds=0.5)
+        source = LiveSource("gate", f"http://127.0.0.1:{port}/video.ts", Modality.RGB, settings=settings)
+        frames = iter(source)
+        given = list(islice(frames, 5))
+        time.sleep(1.6)
+        given += islice(frames, 20)
+        source.close()
+        assert list(frames) == []
+    numbers = [number_in(frame.image) for frame in given]
+    assert source.account.skipped["decoder_behind"] >= 5
+    since = numbers[int(np.argmax(np.diff(numbers))) + 1 :]  # before the gap is what the decoder still held
+    assert since == list(range(since[0], since[0] + len(since)))
+    assert len(since) >= 15
+    assert since[0] % 5 == 0
+    assert numbers[-1] == given[-1].index  # of which all are accounted for
+    assert set(source.account.skipped) <= {"decoder_behind", "connection_ended"}
 
 
 def test_where_the_resolution_changes_all_that_came_is_given_out_or_counted() -> None:
