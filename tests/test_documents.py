@@ -127,8 +127,15 @@ def test_readme_says_what_the_last_measurements_of_streams_soak_and_server_say()
     }
     starts = [found[name]["start"]["seconds"] for name in ("search_100000", "search_1000000")]
     assert f"started in {starts[0]:.1f} s; 1,000,000 with a former index, in {starts[1]:.1f} s" in readme
-    assert found["streams"]["streams"]["streams_held"] == 4
-    assert "holds four 1080p streams" in readme
+    streams = found["streams"]
+    assert streams["streams"]["streams_held"] == 3
+    assert streams["streams"]["stopped_by"].startswith("the processor")
+    assert (
+        "holds three 1080p streams of 10 frames a second, servers included, and its processor is what stops it"
+        in readme
+    )
+    cost, live = streams["cost"]["ratio"]["wall"], streams["live_cost"]["ratio"]["processor"]
+    assert f"take {cost:.2f} times what bare decoding takes, of a live stream {live:.2f} times the processor" in readme
     soak = found["soak"]
     broken = [limit for limit, kept in soak["kept"].items() if not kept]
     assert broken == ["memory grows by less than 1 MB a minute"]  # and both pages say so
