@@ -28,7 +28,7 @@ def share_arenas() -> bool:
 
 
 def avoid_huge_pages() -> bool:
-    """Keep this process to small pages; call it before there is much.
+    """Keep this process, and those that it starts, to small pages; call it before there is much.
 
     NumPy asks for huge ones for arrays of 4 MB and more. Their place in the heap keeps that mark when they are gone,
     and the kernel fills it up again to 2 MB around whatever small thing came to lie there: what was given back to the
