@@ -15,7 +15,7 @@ from pipeline.persons import Persons
 from pipeline.sinks import rfc3339
 from pipeline.store import PersonState, Store
 from reid.modality import Modality
-from tests.pipeline.factories import NOON
+from tests.pipeline.factories import NOON, sighting_of, tracklet_of
 from tests.pipeline.server.page.conftest import PATIENCE_MS, Recorded, Served, serving
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -58,6 +58,35 @@ def test_a_page_that_stands_open_outlives_a_restart_of_the_server(
         page.get_by_role("button", name="Search", exact=True).click()
         expect(page.locator(".answer").first).to_be_visible()
         expect(page.locator(".live")).to_have_text("live")
+
+
+def show_tab(page: Page, *, shown: bool) -> None:
+    """As the browser tells a page that its tab was left, or come back to."""
+    page.evaluate(
+        """hidden => {
+          Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        not shown,
+    )
+
+
+def test_a_tab_that_nobody_sees_holds_no_connection_and_is_told_later_what_it_missed(
+    site: Served, page: Page, recorded: Recorded, person: int
+) -> None:
+    page.goto(f"{site.address}#/search?like=tracklet.{recorded.of(person, Modality.RGB)[0]}&asked=1")
+    expect(page.locator(".answer").first).to_be_visible()
+    expect(page.locator(".live")).to_have_text("live")
+    show_tab(page, shown=False)
+    expect(page.locator(".live")).to_have_text("not live")
+    with Store.read(site.root) as store:
+        known = store.tracklets()[0]
+        model, vector, calibration = store.model_id, store.embeddings([known.row])[0], store.calibration
+    with Store.open(site.root, model_id=model, dimension=len(vector), calibration=calibration) as store:
+        store.add(sighting_of(tracklet_of("gate-01NEW", at=100.0), person=1, vector=vector))
+    show_tab(page, shown=True)
+    expect(page.locator(".live")).to_have_text("live")
+    expect(page.get_by_text("New people were seen since this search.")).to_be_visible()
 
 
 def test_a_late_answer_is_not_shown_for_another_question(

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image as PilImage
 from playwright.sync_api import Browser, Page, expect
 
 from pipeline.audit import Actor
@@ -682,6 +683,27 @@ def test_a_grey_picture_is_not_guessed_at_but_asked_about(
     expect(page.get_by_role("alert")).to_contain_text("may be nir, thermal or rgb")
     page.get_by_role("button", name="NIR").click()
     expect(page.locator(".example .badge.nir")).to_be_visible()
+
+
+def test_an_upload_is_corrected_and_shown_in_another_tab(
+    looked_at: Served, page: Page, recorded: Recorded, person: int, tmp_path: Path
+) -> None:
+    with PilImage.open(recorded.crop_of(recorded.of(person, Modality.NIR)[0])) as crop:
+        crop.transpose(PilImage.Transpose.ROTATE_90).save(tmp_path / "wide.png")
+    page.goto(looked_at.address)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose a picture").click()
+    chooser.value.set_files(tmp_path / "wide.png")
+    page.get_by_role("button", name="NIR").click()
+    expect(page.locator(".example .badge.nir")).to_be_visible()
+    page.get_by_text("Not right?").click()
+    page.get_by_label("The picture shows").select_option("thermal")
+    expect(page.locator(".example .badge.thermal")).to_be_visible()
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.locator(".example .badge.thermal")).to_be_visible()
+    other.goto(re.sub(r"query\.q-.", "query.q-_", page.url))
+    expect(other.locator(".example")).to_contain_text("No longer kept")
 
 
 def test_new_tracklets_come_without_a_reload_with_what_the_paired_camera_saw(site: Served, page: Page) -> None:
