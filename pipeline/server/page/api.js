@@ -4,6 +4,7 @@ const BASE = new URL("api/v1/", document.baseURI);
 let csrf = "";
 let user = null;
 let purposeRequired = false;
+let limited = false; // to some cameras
 let onLoggedOut = () => {};
 
 /** An error as RFC 9457 tells it. */
@@ -19,10 +20,14 @@ export function useSession(session) {
   csrf = session?.csrf ?? "";
   user = session?.user ?? null;
   purposeRequired = session?.purpose_required ?? false;
+  limited = Boolean(session?.cameras);
 }
 
 /** Whether nothing is decided at this site without saying what for. */
 export const needsPurpose = () => purposeRequired;
+/** Whether persons may be merged and split: who sees some cameras only does not know all that they are. */
+export const seesAllCameras = () => !limited;
+
 export function whenLoggedOut(listener) {
   onLoggedOut = listener;
 }

@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -95,7 +96,8 @@ def test_what_a_page_asks_for_by_itself_does_not_keep_a_session(
     client.login("ann")
     now = time.monotonic()
     for minutes in (6, 12):
-        monkeypatch.setattr("pipeline.server.sessions.time.monotonic", lambda later=now + 60 * minutes: later)
+        clock = SimpleNamespace(monotonic=lambda later=now + 60 * minutes: later)
+        monkeypatch.setattr("pipeline.server.sessions.time", clock)
         last = client.get("/site", headers=headers).status_code
     assert last == status
 
