@@ -1,5 +1,6 @@
 """The page and the command line give the same JSON for the same question, and both are audited."""
 
+import asyncio
 import io
 import json
 import struct
@@ -19,6 +20,7 @@ from pipeline.recovery import open_store as opened_by_a_run
 from pipeline.server.problems import ProblemError
 from pipeline.server.queries import Queries
 from pipeline.server.roles import Role
+from pipeline.server.searching import SearchDesk
 from pipeline.store import Store
 from reid.calibration import Calibration, Curve
 from reid.modality import Modality
@@ -147,6 +149,21 @@ def test_a_query_belongs_to_the_one_who_brought_it(run: Path, serve: Serve) -> N
     client.login("bob")
     assert client.get(f"/queries/{name}/crop").status_code == 404
     assert client.post("/search", {"examples": [{"query_id": name}]}).status_code == 404
+
+
+def test_few_pictures_wait_for_the_one_thread_of_the_model(gallery: Path) -> None:
+    desk, go_on = SearchDesk(gallery, threads=1, device="cpu"), threading.Event()
+
+    async def ask() -> None:
+        waiting = [asyncio.create_task(desk.models.run(go_on.wait)) for _ in range(16)]
+        await asyncio.sleep(0)
+        with pytest.raises(ProblemError, match="too many"):
+            await desk.models.run(go_on.wait)
+        go_on.set()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(ask())
+    desk.close()
 
 
 def test_nobody_pushes_out_what_another_has_brought() -> None:

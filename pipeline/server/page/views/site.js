@@ -93,7 +93,7 @@ export async function show({ root, may, current }) {
       draw();
     }
   }
-  const timer = setInterval(again, AGAIN);
+  const timer = setInterval(() => document.hidden || again(), AGAIN);
   if (site.pipeline.here) look(cameras, current);
   return {
     dispose: () => {

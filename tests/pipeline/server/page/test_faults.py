@@ -113,7 +113,7 @@ def test_a_page_that_nobody_touches_logs_out_and_shows_nothing(
         expect(page.get_by_role("article").first).to_be_visible()
         page.clock.run_for(5_000)
         asked.clear()
-        page.clock.run_for(80_000)  # the disk is looked at every 15 s
+        page.clock.run_for(150_000)  # the disk is looked at every 15 s
         until(page, lambda: len([url for url, _ in asked if url.endswith("/site")]) >= 5)
         polled = [by_itself for url, by_itself in asked if url.endswith("/site")]
         assert (polled[0], polled[-1]) == (False, True)
