@@ -57,7 +57,7 @@ export const utc = (when) => `${new Date(when).toISOString().slice(0, 19).replac
 export function moment(when, { withDay = false, short = false, class: name = null } = {}) {
   const text = withDay ? `${short ? forms.date.format(new Date(when)) : shortDay(when)}, ${clock(when)}` : clock(when);
   const called = h("span", { class: "zone" }, zoneAt(when));
-  return h("time", { datetime: new Date(when).toISOString(), title: utc(when), class: name }, text, " ", called);
+  return h("time", { datetime: new Date(when).toISOString(), title: utc(when), class: name }, text, "\u00a0", called);
 }
 
 /** Seconds as 4.2 s, 3 min 5 s, 2 h 10 min. */

@@ -689,7 +689,8 @@ def test_a_grey_picture_is_not_guessed_at_but_asked_about(
 AUTUMN = ("2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-10-25T02:30:00Z")
 TIMES = """async (moments) => {
   const times = await import("./times.js");
-  return moments.map((at) => [times.moment(at, { withDay: true }).textContent, times.hourOf(at)]);
+  const text = (at) => times.moment(at, { withDay: true }).textContent.replace("\\u00a0", " ");
+  return moments.map((at) => [text(at), times.hourOf(at)]);
 }"""
 
 
