@@ -75,7 +75,7 @@ function player(recording, finish, first) {
     value: first,
     "aria-label": "Moment of the recording",
   });
-  const time = h("output", { class: "nowrap" });
+  const time = h("output", {});
   const placing = h("button", { type: "button", on: { click: () => box.place() } }, icon("box"), "Place a box");
   let shown = false; // whether the picture is that of the moment
   const tell = (now) => {
@@ -125,7 +125,7 @@ function player(recording, finish, first) {
   const step = (by, text) => h("button", { type: "button", on: { click: () => seek(Number(at.value) + by) } }, text);
   seek(first);
   return [
-    h("div", { class: "row" }, badge(recording.modality), h("span", { class: "grow" }), time),
+    h("div", { class: "row wrap" }, badge(recording.modality), h("span", { class: "grow" }), time),
     frame,
     at,
     h(
