@@ -157,9 +157,11 @@ def test_few_pictures_wait_for_the_one_thread_of_the_model(gallery: Path) -> Non
     async def ask() -> None:
         waiting = [asyncio.create_task(desk.models.run(go_on.wait)) for _ in range(16)]
         await asyncio.sleep(0)
-        with pytest.raises(ProblemError, match="too many"):
-            await desk.models.run(go_on.wait)
-        go_on.set()
+        try:
+            with pytest.raises(ProblemError, match="too many"):
+                await asyncio.wait_for(desk.models.run(go_on.wait), 5)
+        finally:
+            go_on.set()
         await asyncio.gather(*waiting)
 
     asyncio.run(ask())
