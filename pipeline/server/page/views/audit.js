@@ -96,6 +96,8 @@ export async function show({ root, current }) {
   return {};
 }
 
+const called = (action) => action[0].toUpperCase() + action.slice(1).replaceAll("_", " ");
+
 function row(each) {
   return h(
     "tr",
@@ -103,7 +105,7 @@ function row(each) {
     h("td", { class: "number" }, each.number),
     h("td", { class: "nowrap" }, moment(each.at, { withDay: true })),
     h("td", {}, each.actor),
-    h("td", { class: "nowrap" }, h("strong", {}, ACTIONS[each.action] ?? each.action.replaceAll("_", " "))),
+    h("td", { class: "nowrap" }, h("strong", {}, ACTIONS[each.action] ?? called(each.action))),
     h("td", {}, each.case_id ? h("a", { href: href("cases", each.case_id) }, each.case_id) : ""),
     h("td", {}, each.purpose ?? ""),
     h(
