@@ -87,8 +87,8 @@ class RunOptions:
         max_frames: Stop after so many frames of all cameras; None for all.
         should_stop: Asked before every batch of frames; when it says yes, open tracklets are finished, no more pictures
             are drawn, and the run ends well.
-        new_config: Asked as often; gives the config to go on with when there is a new one, None otherwise. A
-            `PipelineError` or `OSError` of it is told, and the run goes on with what it has.
+        new_config: Asked as often; gives the config to go on with when there is a new one, None otherwise. Any
+            error of it is told, and the run goes on with what it has.
         beside: Entered once the gallery is open, and left before it closes: a server in this process; it is given what
             it tells of.
         on_progress: Told the stage (tracking, drawing), its frames done so far, and how many are expected in all (None
@@ -577,8 +577,11 @@ class _Run:
                 return None
             preparing, self.preparing = self.preparing, None
             return preparing.result()
-        except (PipelineError, OSError) as error:
-            logger.error("the new config is refused, and the old one stays:\n%s", error)
+        except Exception as error:
+            foreseen = isinstance(error, (PipelineError, OSError))
+            logger.error(
+                "the new config is refused, and the old one stays:\n%s", error, exc_info=None if foreseen else error
+            )
             self.metrics.reloads.labels("refused").inc()
             return None
 

@@ -30,10 +30,11 @@ from reid.modality import Modality
 
 logger = logging.getLogger(__name__)
 
-_DURATION_TAG = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
+_DURATION_TAG = re.compile(r"(\d{1,9}):(\d{1,9}):(\d{1,9}(?:\.\d+)?)")
 _ONLY_THIS_FILE = {"protocol_whitelist": "file"}  # a playlist in a video's clothes reaches no network
 _TABLES = FrameTables()  # of this process: sources live for one question, recordings for many
 _WORTH_SEEKING_SECONDS = 2.0
+_MOST_SECONDS = 366 * 86400.0  # that a recording lasts: a container that says more, or less than nothing, is damaged
 _USUAL_FPS = 25.0  # FFmpeg's own assumption
 _TAIL_SECONDS = 0.5  # of what a container promises: rounding, and a last frame that is shown for longer
 
@@ -189,6 +190,7 @@ class VideoSource:
         resolution_wh = (stream.width, stream.height)
         check_size(self.camera_id, self._path, resolution_wh)
         duration = container.duration / av.time_base if container.duration else 0.0
+        duration = duration if 0 < duration < _MOST_SECONDS else 0.0
         start, time_source = self._starting(container.metadata.get("creation_time"), duration)
         rate = stream.average_rate or stream.guessed_rate
         if not _has_times(stream):

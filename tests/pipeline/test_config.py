@@ -341,6 +341,12 @@ def test_times_become_utc() -> None:
             parse_time(wrong)
 
 
+def test_times_in_names_are_of_the_sites_zone_unless_a_camera_says_another() -> None:
+    config = from_sources(["gate=a.mp4", "yard=b.mp4,start_timezone=UTC"], overrides=["site.timezone=Europe/Berlin"])
+    assert [camera.start_timezone for camera in config.cameras.values()] == ["Europe/Berlin", "UTC"]
+    assert Config.model_validate(config.model_dump(mode="json", exclude_unset=True)).cameras == config.cameras
+
+
 def keys_of(value: object, prefix: str = "") -> set[str]:
     if isinstance(value, BaseModel):
         pairs = [(name, getattr(value, name)) for name in type(value).model_fields]
@@ -453,6 +459,9 @@ def test_no_form_of_a_config_tells_a_secret() -> None:
         ("a.mp4,stream.transport=udp", "stream: is for live streams only"),
         ("rtsp://a/b,fps=10", "set target_fps"),
         ('rtsp://a/b,start_pattern="%s"', "start: is for recordings only"),
+        ("a.mp4,start=0001-01-01T00:00:00+10:00", "start: must be a time that UTC has too"),
+        ("a.mp4,start=1826-06-01T08:00:00Z", "start: must be between 1900 and 2200, got 1826"),
+        ("frames,fps=0.000001", "fps: input should be greater than or equal to 0.00001"),
         ("rtsp://a/b,stream.backoff_seconds=50", r"must not exceed backoff_cap_seconds \(30\)"),
         ("a.mp4,start_pattern='%Y'", "start_pattern: year, month, day, hour and minute are needed"),
         ('a.mp4,start=2026-06-01T08:00:00Z,start_pattern="%s"', "start_pattern: start is given too"),

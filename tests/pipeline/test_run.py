@@ -219,10 +219,15 @@ def test_waits_of_a_camera_that_is_held_up_double_up_to_a_cap() -> None:
     assert faults.since == 100.0
 
 
-def test_what_a_disk_does_while_a_new_config_is_looked_at_is_no_end_of_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError(116, "Stale file handle"), OverflowError("date value out of range"), MemoryError()]
+)
+def test_whatever_happens_while_a_new_config_is_looked_at_is_no_end_of_the_run(
+    tmp_path: Path, error: Exception
+) -> None:
     def broken() -> Config | None:
         if going.processed > 3 and not reloads(going, "refused"):
-            raise OSError(116, "Stale file handle")
+            raise error
         return None
 
     old = config(tmp_path, {"gate": {}})

@@ -226,6 +226,31 @@ def test_a_gap_in_the_times_is_counted_and_kept(tmp_path: Path) -> None:
     assert source.account.clock.gaps == 1
 
 
+@pytest.mark.parametrize("leap", [2**45, -(2**45)])
+def test_a_time_that_leaps_by_thousands_of_years_is_damaged_and_time_goes_on(tmp_path: Path, leap: int) -> None:
+    """Within a millisecond, for so far away a float knows no less."""
+    ticks = (0, 10, 20, 30 + leap, 40 + leap, 50 + leap) if leap > 0 else (leap, 0, 10, 20, 30, 40)
+    source = VideoSource("gate", write_raw(tmp_path / "raw.nut", ticks), Modality.RGB)
+    np.testing.assert_allclose([frame.pts_seconds for frame in source], np.arange(6) / 10, atol=1e-3)
+    assert source.account.clock.jumps == 1
+    assert source.account.state is SourceState.ENDED
+
+
+@pytest.mark.parametrize("milliseconds", [1e15, -1e12, float("inf"), float("nan")])
+def test_a_matroska_that_says_how_long_it_is_and_cannot_be_has_the_files_date(
+    tmp_path: Path, milliseconds: float
+) -> None:
+    path = tmp_path / "a.mkv"
+    content = bytearray(write_matroska(path))
+    at = content.find(b"\x44\x89\x88") + 3  # Duration, 8 bytes
+    content[at : at + 8] = struct.pack(">d", milliseconds)
+    path.write_bytes(content)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    source = VideoSource("gate", path, Modality.RGB)
+    assert source.probe().start.timestamp() == 1_700_000_000
+    assert len(list(source)) == 20
+
+
 def test_a_truncated_video_gives_what_it_has_and_has_failed(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (20, 64, 96, 3), dtype=np.uint8)
     whole = write_video(tmp_path / "a.mp4", list(noise))
