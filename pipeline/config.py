@@ -65,6 +65,10 @@ def _parse_timezone(value: Any) -> Any:
     return value
 
 
+def _device_by_number(value: Any) -> Any:
+    return str(value) if type(value) is int and value >= 0 else value
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -234,7 +238,9 @@ class CameraConfig(Section):
         ground: The floor, of a camera that never moves.
     """
 
-    source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] = Field(repr=False)
+    source: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1), BeforeValidator(_device_by_number)
+    ] = Field(repr=False)
     modality: Annotated[Modality, Field(strict=False)]
     start: Moment | None = None
     start_pattern: str | None = None

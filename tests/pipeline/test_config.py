@@ -231,10 +231,10 @@ def test_an_override_of_an_unknown_section_is_its_own_mistake_and_not_the_files(
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
-    lines = errors_of(tmp_path, "version: 1\ncameras:\n  gate:\n    source: 3\n    modality: ir\nsite: {nam: x}\n")
+    lines = errors_of(tmp_path, "version: 1\ncameras:\n  gate:\n    source: 1.5\n    modality: ir\nsite: {nam: x}\n")
     assert lines == [
         "site.yaml:6: site.nam: unknown key; did you mean name?",
-        "site.yaml:4: cameras.gate.source: expected text, got 3",
+        "site.yaml:4: cameras.gate.source: expected text, got 1.5",
         "site.yaml:5: cameras.gate.modality: 'ir' is not one of rgb, nir, thermal; did you mean nir?",
         "site.yaml:1: reid: is required: reid.weights is a checkpoint file, or xreid-tiny for the embedded one",
     ]
@@ -345,6 +345,15 @@ def test_times_in_names_are_of_the_sites_zone_unless_a_camera_says_another() -> 
     config = from_sources(["gate=a.mp4", "yard=b.mp4,start_timezone=UTC"], overrides=["site.timezone=Europe/Berlin"])
     assert [camera.start_timezone for camera in config.cameras.values()] == ["Europe/Berlin", "UTC"]
     assert Config.model_validate(config.model_dump(mode="json", exclude_unset=True)).cameras == config.cameras
+
+
+def test_a_device_may_be_told_by_its_number(tmp_path: Path) -> None:
+    text = "version: 1\nreid: {{weights: xreid-tiny}}\ncameras: {{gate: {{source: {}, modality: rgb}}}}\n"
+    camera = load(write(tmp_path, text.format(0))).cameras["gate"]
+    assert (camera.source, camera.live) == ("0", True)
+    for wrong in ("-1", "true", "1.5"):
+        with pytest.raises(UsageError, match=r"cameras\.gate\.source: expected text"):
+            load(write(tmp_path, text.format(wrong)))
 
 
 def keys_of(value: object, prefix: str = "") -> set[str]:
