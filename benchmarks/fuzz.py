@@ -3,7 +3,7 @@
 Thousands of mutated MP4, Matroska, MPEG-TS, PNG, TIFF, JPEG and NPY files, and of session descriptions (SDP) that an
 RTSP server sends, go through the sources as a run reads them, in processes with limits of memory and time:
 
-    python benchmarks/fuzz.py --cases 2800
+    python benchmarks/fuzz.py --cases 6400
 """
 
 import argparse
@@ -381,7 +381,7 @@ def _next_line(process: "subprocess.Popen[bytes]", seconds: float) -> dict[str, 
 def main() -> int:
     """Fuzz all kinds and write the JSON; 1 when a limit is not kept."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=2800, help="of all kinds together")
+    parser.add_argument("--cases", type=int, default=6400, help="of all kinds together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--child", nargs=3, metavar=("KIND", "FIRST", "STOP"), help=argparse.SUPPRESS)

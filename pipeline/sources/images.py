@@ -170,8 +170,8 @@ class ImageSource:
     def _tell_sizes(self, first: Still, info: SourceInfo) -> None:
         width, height = info.resolution_wh
         logger.warning(
-            "camera %s: more of its pictures than not are of another size than %s, %dx%d, and are skipped; leave that one "
-            "out, or make pictures of each size a camera", self.camera_id, first, width, height,
+            "camera %s: more of its pictures than not are of another size than %s, %dx%d, and are skipped; leave that "
+            "one out, or make pictures of each size a camera", self.camera_id, first, width, height,
         )  # fmt: skip
 
     def _converted(self, native: Image) -> Image:
@@ -180,7 +180,7 @@ class ImageSource:
         if native.dtype == np.uint16 and (bits := bits_in_use(native)) > self._bits:
             if self._bits or bits < 16:
                 logger.warning(
-                    "camera %s: its pictures of 16 bits have levels of %d bits, and are made 8 bits by those from here on",
+                    "camera %s: its pictures of 16 bits have levels of %d bits, and are made 8 bits by these now",
                     self.camera_id, bits,
                 )  # fmt: skip
             self._bits = bits

@@ -149,8 +149,8 @@ def _numbered(pattern: Path) -> tuple[list[Still], str]:
     if len(span) > _MOST_PAGES:
         return [], (
             f"{pattern}: its {len(numbers)} files are numbered from {span[0]} to {span[-1]}, and each number is a "
-            f"frame, of which at most {_MOST_PAGES} are taken; numbers that are times, or leave out so many, are read one "
-            f"after the other by a glob: {head}*{tail}"
+            f"frame, of which at most {_MOST_PAGES} are taken; numbers that are times, or leave out so many, are read "
+            f"one after the other by a glob: {head}*{tail}"
         )
     return [Still(number - span[0], pattern.with_name(pattern.name % number)) for number in span], ""
 

@@ -160,7 +160,7 @@ def test_a_dark_beginning_of_deep_pictures_is_not_kept_for_their_depth(
     levels = [np.full((40, 40), level, np.uint16) for level in (3000, 60000, 3000)]
     frames = list(opened(write_images(tmp_path / "day", levels)))
     assert [int(frame.image.max()) for frame in frames] == [3000 >> 4, 60000 >> 8, 3000 >> 8]
-    assert caplog.text.count("have levels of 16 bits, and are made 8 bits by those from here on") == 1
+    assert caplog.text.count("have levels of 16 bits, and are made 8 bits by these now") == 1
 
 
 def test_colour_files_of_infrared_cameras_become_grey(tmp_path: Path) -> None:
