@@ -184,7 +184,7 @@ class StreamConfig(Section):
 
     Attributes:
         transport: Of RTSP.
-        timeout_seconds: From connecting to the first frame.
+        timeout_seconds: From connecting to the first frame; while packets come and no key frame, up to a minute.
         stall_seconds: Without a frame for so long, the connection is given up and made anew. The only key here that is
             for recordings too: the others wait so long for the next frame of one.
         backoff_seconds: First wait before connecting again; doubles with every failure.

@@ -252,7 +252,7 @@ def test_a_matroska_that_says_how_long_it_is_and_cannot_be_has_the_files_date(
 
 
 def write_between_keys(path: Path, *, pixels: str, size_wh: tuple[int, int] = (96, 64)) -> Path:
-    """A segment cut right behind a key frame, of which there is one every twelve seconds: 119 pictures, a key, 20 more."""
+    """A segment cut right behind a key frame, of which one comes every twelve seconds: 119 pictures, a key, 20 more."""
     with av.open(path, "w", format="mpegts") as container:
         stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast", "bf": "0"})
         stream.width, stream.height, stream.pix_fmt = *size_wh, pixels
