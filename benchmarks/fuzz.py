@@ -3,7 +3,7 @@
 Thousands of mutated MP4, Matroska, MPEG-TS, PNG, TIFF, JPEG and NPY files, and of session descriptions (SDP) that an
 RTSP server sends, go through the sources as a run reads them, in processes with limits of memory and time:
 
-    python benchmarks/fuzz.py --cases 6300
+    python benchmarks/fuzz.py --cases 8000
 """
 
 import argparse
@@ -312,8 +312,8 @@ class Findings:
 
 
 def shares(cases: int) -> dict[str, int]:
-    """How many cases each kind has: containers of video three times as many, for FFmpeg's pools fill that slowly."""
-    weights = [3 if kind in VIDEOS else 1 for kind in KINDS]
+    """How many cases each kind has: containers of video five times as many, for FFmpeg's pools fill that slowly."""
+    weights = [5 if kind in VIDEOS else 1 for kind in KINDS]
     ends = [cases * sum(weights[: position + 1]) // sum(weights) for position in range(len(KINDS))]
     return {kind: end - begin for kind, begin, end in zip(KINDS, [0, *ends], ends, strict=False)}
 
@@ -388,7 +388,7 @@ def _next_line(process: "subprocess.Popen[bytes]", seconds: float) -> dict[str, 
 def main() -> int:
     """Fuzz all kinds and write the JSON; 1 when a limit is not kept."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=6300, help="of all kinds together")
+    parser.add_argument("--cases", type=int, default=8000, help="of all kinds together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--child", nargs=3, metavar=("KIND", "FIRST", "STOP"), help=argparse.SUPPRESS)
