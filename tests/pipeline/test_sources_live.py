@@ -664,6 +664,30 @@ def test_a_password_lets_in_and_a_wrong_one_is_told() -> None:
         assert probe_error(f"rtsp://admin:s3cret@{place}x").code is ErrorCode.STREAM_NOT_FOUND
 
 
+def test_a_stream_over_udp_is_read_as_one_over_tcp() -> None:
+    require_gstreamer()
+    settings = replace(QUICK, transport="udp", timeout_seconds=5.0, stall_seconds=3.0)
+    with Streams({"gate": clip(50)}, Serving()) as streams, watching(streams.urls["gate"], settings=settings) as watch:
+        watch.until(lambda: len(watch.frames) >= 30)
+        assert psutil.Process().net_connections("udp")
+        account = watch.source.account
+        assert (account.connects, account.error) == (1, None)
+    steps = np.diff(watch.numbers) % 50
+    assert np.mean(steps == 1) > 0.9  # over loopback, where hardly a datagram is lost
+    np.testing.assert_allclose(np.diff([frame.pts_seconds for frame in watch.frames]), 0.1 * steps, atol=0.02)
+
+
+@pytest.mark.parametrize(("algorithm", "lets_in"), [("MD5", True), ("SHA-256", False)])
+def test_a_digest_that_ffmpeg_does_not_have_is_told_beside_a_wrong_password(algorithm: str, lets_in: bool) -> None:
+    with mjpeg_server([numbered(n) for n in range(30)], digest=("admin", "p@ss#1", algorithm)) as port:
+        url = f"http://admin:p%40ss%231@127.0.0.1:{port}/video.mjpg"
+        if lets_in:
+            assert LiveSource("gate", url, Modality.RGB, settings=QUICK).probe().resolution_wh == (160, 96)
+        error = probe_error(url.replace("%231", "%232" if lets_in else "%231"))
+        assert error.code is ErrorCode.STREAM_AUTH_FAILED
+        assert "or a digest other than MD5" in str(error)
+
+
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:
     """A certificate that signs itself, alone and with its key."""
     key, alone, both = (folder / f"{name}.{suffix}" for suffix in ("key", "pem", "both"))
