@@ -373,6 +373,12 @@ def verify_bundle(path: Path) -> BundleVerdict:
     return BundleVerdict(files, digest, tuple(findings), notes)
 
 
+def tracklets_in(path: Path) -> tuple[str, ...]:
+    """What a zip that verifies shows, as its manifest has it."""
+    with zipfile.ZipFile(path) as zipped:
+        return tuple(json.loads(zipped.read(MANIFEST))["case"]["items"])
+
+
 def _compare(zipped: zipfile.ZipFile) -> tuple[list[str], int]:
     """What differs from the manifest, and how many files were compared."""
     names = [each.filename for each in zipped.infolist()]
