@@ -149,14 +149,14 @@ class Audit:
         """
         if self._purpose_required and not (actor.purpose or actor.case_id):
             raise UsageError(
-                "this site asks why: give --purpose TEXT or --case ID, and --title TEXT to a case that is opened"
+                "this site asks why: give a purpose or a case, and a title to a case that is opened"
                 " (storage.purpose_required is true)"
             )
         if actor.case_id is not None:
             with self._store.reading() as db:
                 known = [name for (name,) in db.execute("SELECT case_id FROM cases ORDER BY case_id")]
             if actor.case_id not in known:
-                raise UsageError(f"--case {actor.case_id!r} is not one of {', '.join(known) or 'no cases yet'}")
+                raise UsageError(f"case {actor.case_id!r} is not one of {', '.join(known) or 'no cases yet'}")
 
     def record(self, actor: Actor, action: str, details: Mapping[str, Any], *, subjects: Sequence[str] = ()) -> int:
         """Add a row; it is durable when this returns.

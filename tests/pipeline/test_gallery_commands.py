@@ -175,7 +175,7 @@ def test_a_site_may_ask_why(typed: Commands, gallery: Path) -> None:
     typed("gallery", "reindex", "--weights", "xreid-tiny", "--device", "cpu", code=2)
     assert "this site asks why" in typed.err
     typed("case", "open", "C-1", code=2)
-    assert "--title TEXT" in typed.err
+    assert "a title to a case that is opened" in typed.err
     assert typed("case", "list") == []
     assert typed("audit", "show") == []
     typed("case", "open", "C-1", "--title", "lost child")
