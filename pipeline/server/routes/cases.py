@@ -1,13 +1,17 @@
 """Cases, what they hold, and the evidence that is exported of them."""
 
+import logging
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from pipeline.cases import Cases
 from pipeline.errors import UsageError
+from pipeline.server import media
+from pipeline.server.guard import is_head
 from pipeline.server.lists import cursor_of, place_of
 from pipeline.server.problems import ProblemError, not_found
 from pipeline.server.routes.asking import (
@@ -26,14 +30,15 @@ from pipeline.server.showing import case_details, cases_page, require_case
 from pipeline.server.sight import visible_tracklet
 from pipeline.store import Store
 
+logger = logging.getLogger(__name__)
 router = APIRouter(tags=["cases"])
 
 
 @router.get("/cases", response_model=Page[Case])
 async def cases(desk: TheDesk, caller: CaseReader, limit: Limit = 50, cursor: CursorText = None) -> dict[str, Any]:
     """All cases, by name, each with those of its tracklets that I may see."""
-    place = place_of(cursor, int)
-    return await desk.workers.use(lambda store: cases_page(store, caller, skip=place[0] if place else 0, limit=limit))
+    place = place_of(cursor, str)
+    return await desk.workers.use(lambda store: cases_page(store, caller, after=place[0] if place else "", limit=limit))
 
 
 @router.post("/cases", response_model=CaseDetails, status_code=201)
@@ -76,7 +81,7 @@ async def hold(desk: TheDesk, caller: Investigator, case_id: CaseId, asked: Hold
 
 @router.delete("/cases/{case_id}/items/{tracklet_id}", status_code=204)
 async def release(desk: TheDesk, caller: Investigator, case_id: CaseId, tracklet_id: TrackletId) -> None:
-    """Take a tracklet out of a case."""
+    """Take a tracklet out of an open case."""
 
     def job(store: Store) -> dict[str, Any]:
         require_case(store, case_id)
@@ -86,7 +91,7 @@ async def release(desk: TheDesk, caller: Investigator, case_id: CaseId, tracklet
         Cases(store, desk.audit(store)).release(case_id, [tracklet_id], desk.actor(caller, case_id=case_id))
         return {}
 
-    await desk.writer.use(job)
+    await _unless_closed(desk, job)
 
 
 @router.post("/cases/{case_id}/close", response_model=CaseDetails)
@@ -111,10 +116,9 @@ async def export(desk: TheDesk, caller: Investigator, case_id: CaseId, asked: Ne
 @router.get("/exports", response_model=Page[Export])
 async def exports(desk: TheDesk, caller: CaseReader, limit: Limit = 50, cursor: CursorText = None) -> dict[str, Any]:
     """What was exported, newest first, of cameras that I may see."""
-    place = place_of(cursor, int)
-    skip = place[0] if place else 0
-    found = (await desk.workers.run(lambda: desk.exports.all(caller)))[skip : skip + limit + 1]
-    return {"items": found[:limit], "next": cursor_of(skip + limit) if len(found) > limit else None}
+    place = place_of(cursor, str)
+    found = await desk.workers.run(lambda: desk.exports.all(caller, before=place[0] if place else None))
+    return {"items": found[:limit], "next": cursor_of(found[limit - 1]["export_id"]) if len(found) > limit else None}
 
 
 @router.get("/exports/{export_id}", response_model=Export)
@@ -131,13 +135,17 @@ async def one_export(desk: TheDesk, caller: CaseReader, export_id: ExportId) -> 
         206: {"content": {"application/zip": {}}, "description": "the part that Range asks for"},
     },
 )
-async def export_file(desk: TheDesk, caller: Investigator, export_id: ExportId) -> Response:
+async def export_file(desk: TheDesk, caller: Investigator, request: Request, export_id: ExportId) -> Response:
     """The zip."""
-    return FileResponse(
-        desk.exports.file(caller, export_id),
-        media_type="application/zip",
-        filename=desk.exports.file_name(caller, export_id),
-    )
+    path, name = desk.exports.file(caller, export_id), desk.exports.file_name(caller, export_id)
+    answer = media.file(request, path, "application/zip", name=name)
+    if not is_head(request) and answer.status_code != HTTPStatus.NOT_MODIFIED:
+        address = request.client.host if request.client else "?"
+        logger.info("%s downloads export %s from %s", caller.user, export_id, address)
+        asked = request.headers.get("range")
+        details = {"export": export_id, "range": asked, "address": address}
+        await desk.recorder.record(desk.actor(caller), "download", details, ())
+    return answer
 
 
 @router.get("/exports/{export_id}/verify", response_model=ExportVerdict)

@@ -53,6 +53,10 @@ def test_links_are_confirmed_and_rejected(gallery: Path, serve: Serve) -> None:
     assert rejected.status_code == 201
     assert client.get("/tracklets/yard-bob").json()["person"] == "P0005"
     assert [each["state"] for each in client.get("/links?state=rejected").json()["items"]] == ["rejected"]
+    assert client.post("/persons/reject", both).status_code == 201
+    below = client.post("/decisions/1/undo", {})
+    assert (below.status_code, "a later decision" in below.json()["detail"]) == (409, True)
+    assert client.post("/decisions/3/undo", {}).status_code == 201
     split = client.post("/persons/split", {"tracklets": ["dock-ann"]})
     assert split.status_code == 201
     assert client.get("/persons/P0001").json()["tracklets"] == 1
@@ -69,6 +73,8 @@ def test_what_cannot_be_decided_is_a_conflict_and_changes_nothing(gallery: Path,
         ("/persons/split", {"tracklets": []}, 422),
         ("/persons/confirm", {"tracklet_id": "gate-eve", "to_tracklet_id": "gate-ann"}, 409),
         ("/persons/reject", {"tracklet_id": "gate-mouse", "to_tracklet_id": "gate-ann"}, 409),
+        ("/persons/confirm", {"tracklet_id": "gate-ann", "to_tracklet_id": "gate-ann"}, 422),
+        ("/persons/reject", {"tracklet_id": "gate-ann", "to_tracklet_id": "gate-ann"}, 422),
         ("/persons/merge", {"into": "P0001", "other": "P0002", "case_id": "none"}, 409),
         ("/decisions/99/undo", {}, 404),
     ):
