@@ -72,6 +72,7 @@ RESULTS = (
     CASES_COPY, DECISIONS_COPY, AUDIT_COPY, "audit-of-*.jsonl", RESERVE, SET_ASIDE,
 )  # fmt: skip
 _REPORT_SECONDS = 60.0  # between two reports of a run that goes on
+_LAST_LOOK_SECONDS = 2.0  # after a signal: what took longer leaves the last look back to the next run
 _TRIM_SECONDS = 10.0  # between two returns of freed memory
 _FAULTS_IN_A_ROW = 3  # and a recording is given up; a live camera is held up
 _HELD_UP_SECONDS = 1.0  # until one of its frames is tried, at first; twice as long after each try that fails
@@ -401,6 +402,7 @@ class _Run:
     faults: dict[str, _Faults] = field(default_factory=dict)  # by camera
     processed: int = 0
     expected: int | None = None
+    stopped_at: float | None = None  # by a signal
     reported_at: float = field(default_factory=time.monotonic)
     trimmed_at: float = field(default_factory=time.monotonic)
 
@@ -420,7 +422,10 @@ class _Run:
             self.pairs.write(self.store.has)
             self._look_back()
             self.metrics.gallery_tracklets.inc(sum(isinstance(item, Sighting) for item in found))
-        self._look_back(finally_=True)
+        if self.stopped_at is None or time.monotonic() - self.stopped_at < _LAST_LOOK_SECONDS:
+            self._look_back(finally_=True)
+        else:
+            logger.info("ending took long: the last look back is left to the next run")
         self._count_gallery()
         self.intake.close()
         self.pairs.flush()
@@ -519,7 +524,9 @@ class _Run:
         most = detector.batch if self.line.detector.together else 1  # each frame's age is looked at just before
         for batch in self.intake.batches(most=most, max_wait_seconds=detector.max_wait_ms / 1000):
             self.metrics.beat()
-            if self.options.should_stop() or left == 0:
+            stopped = self.options.should_stop()
+            if stopped or left == 0:
+                self.stopped_at = time.monotonic() if stopped else None
                 self.intake.close()  # the open tracklets need the processor now
                 return
             ready = self._new_config()

@@ -209,6 +209,25 @@ def test_a_recording_that_cannot_be_processed_is_given_up_as_before(tmp_path: Pa
     assert status.ledger.on_the_way == 0
 
 
+@pytest.mark.parametrize(("seconds", "looks"), [(60.0, [True]), (0.0, [])])
+def test_a_last_look_back_is_left_to_the_next_run_where_ending_took_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, looks: list[bool]
+) -> None:
+    monkeypatch.setattr("pipeline.run._LAST_LOOK_SECONDS", seconds)
+    last: list[bool] = []
+
+    def look_back(*, finally_: bool = False) -> int:
+        last.extend([finally_] * finally_)
+        return 0
+
+    options = RunOptions(should_stop=lambda: going.processed > 15)
+    with begun(config(tmp_path, {"gate": {}}), options, detector=OnePerson()) as going:
+        monkeypatch.setattr(going.reviser, "look_back", look_back)
+        going.process([camera("gate")])
+        assert going.store.counts().accepted == 1
+    assert last == looks
+
+
 def test_a_run_that_draws_its_videos_is_in_good_health(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now, told = [1000.0], list[tuple[str, int, int | None]]()
     monkeypatch.setattr("pipeline.monitoring.time", SimpleNamespace(monotonic=lambda: now[0]))
