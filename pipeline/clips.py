@@ -19,6 +19,8 @@ from trackers.structures import Detections
 MIN_CROP_WH = (8, 16)
 _CROP_PADDING = 0.03
 _UPRIGHT = 1.2
+_MOST_OF_PERSON = 512  # pixels of a side: models see less than that
+_MOST_OF_SCENE = 1920  # in which people are looked for
 _LAST_SECONDS = 1.0  # for which the last frame of a recording counts as shown
 
 
@@ -32,6 +34,7 @@ class Query:
         camera_id: None where no camera of the site is known to have seen it.
         start: None where that is not known.
         end: None where that is not known.
+        people: How many were found in the image, of whom the largest was taken; None where nobody looked.
     """
 
     description: str
@@ -39,6 +42,7 @@ class Query:
     camera_id: str | None = None
     start: datetime | None = None
     end: datetime | None = None
+    people: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,8 @@ def clip_from_image(
     """One crop from an image file.
 
     The rule: with ``whole``, or when the image is upright (at least 1.2 times as high as wide), the whole image is
-    taken for one person. Otherwise ``detect`` finds people and the largest box is taken.
+    taken for one person. Otherwise ``detect`` finds people and the largest box is taken. What is larger than a model
+    makes use of is made smaller first: a crop to 512 pixels a side, an image with people to find to 1920.
 
     Args:
         path: Any format that OpenCV reads.
@@ -90,9 +95,11 @@ def clip_from_image(
     Raises:
         UsageError: When the file is no image, is too small, its modality is not obvious, or nobody is found in it.
     """
-    image, modality = _read_image(path, modality)
-    height, width = image.shape[:2]
-    if whole or height >= _UPRIGHT * width:
+    stored = _decoded(path)
+    height, width = stored.shape[:2]
+    whole = whole or height >= _UPRIGHT * width
+    image, modality = _as_frame(path, _shrunk(stored, _MOST_OF_PERSON if whole else _MOST_OF_SCENE), modality)
+    if whole:
         return [image], Query(f"{path} (whole image)", modality)
     if detect is None:
         raise UsageError(
@@ -107,9 +114,9 @@ def clip_from_image(
     crop = cut_out(frame, largest, padding=_CROP_PADDING)
     if crop is None:
         raise UsageError(f"{path}: the person found lies outside the image")
-    return [crop], Query(
-        f"{path} (largest of {len(boxes)} people, box {largest.round().astype(int).tolist()})", modality
-    )
+    box = (largest * (width / image.shape[1])).round().astype(int).tolist()
+    description = f"{path} (largest of {len(boxes)} people, box {box})"
+    return [_shrunk(crop, _MOST_OF_PERSON)], Query(description, modality, people=len(boxes))
 
 
 def clip_from_video(
@@ -180,7 +187,8 @@ def frame_shown(frames: Iterable[Frame], at: datetime | float) -> Frame | None:
     return shown if behind <= _LAST_SECONDS else None
 
 
-def _read_image(path: Path, modality: Modality | None) -> tuple[Image, Modality]:
+def _decoded(path: Path) -> Image:
+    """An image file as OpenCV reads it."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     data = np.fromfile(path, np.uint8)
@@ -192,6 +200,21 @@ def _read_image(path: Path, modality: Modality | None) -> tuple[Image, Modality]
             f"{path}: {image.shape[1]}x{image.shape[0]} pixels are too few for a person;"
             f" at least {MIN_CROP_WH[0]}x{MIN_CROP_WH[1]} are needed"
         )
+    return cast("Image", image)
+
+
+def _shrunk(image: Image, most: int) -> Image:
+    """With sides of at most so many pixels, but never fewer than a person has."""
+    height, width = image.shape[:2]
+    scale = most / max(height, width)
+    if scale >= 1:
+        return image
+    size = max(MIN_CROP_WH[0], round(scale * width)), max(MIN_CROP_WH[1], round(scale * height))
+    return cast("Image", cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+def _as_frame(path: Path, image: Image, modality: Modality | None) -> tuple[Image, Modality]:
+    """RGB, or one channel of what is infrared; the modality is what it obviously is where nobody says it."""
     rgb = image[..., :3][..., ::-1] if image.ndim == 3 else None
     is_colour = rgb is not None and not (np.ptp(rgb.astype(np.int32), axis=2) <= 2).all()
     modality = modality or _obvious_modality(path, image.dtype == np.uint16, is_colour)
@@ -200,7 +223,7 @@ def _read_image(path: Path, modality: Modality | None) -> tuple[Image, Modality]
             raise UsageError(f"{path}: an rgb image must have 8 bits, got 16")
         whole = rgb if rgb is not None else np.repeat(image[..., None], 3, axis=2)
         return np.ascontiguousarray(whole, dtype=np.uint8), modality
-    return as_mono(cast("Image", image)), modality
+    return as_mono(image), modality
 
 
 def _obvious_modality(path: Path, is_16_bit: bool, is_colour: bool) -> Modality:

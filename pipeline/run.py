@@ -87,8 +87,8 @@ class RunOptions:
         max_frames: Stop after so many frames of all cameras; None for all.
         should_stop: Asked before every batch of frames; when it says yes, open tracklets are finished, no more pictures
             are drawn, and the run ends well.
-        new_config: Asked as often; gives the config to go on with when there is a new one, None otherwise. A
-            `PipelineError` or `OSError` of it is told, and the run goes on with what it has.
+        new_config: Asked as often; gives the config to go on with when there is a new one, None otherwise. Any
+            error of it is told, and the run goes on with what it has.
         beside: Entered once the gallery is open, and left before it closes: a server in this process; it is given what
             it tells of.
         on_progress: Told the stage (tracking, drawing), its frames done so far, and how many are expected in all (None
@@ -212,7 +212,9 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         config = going.config
         with _told(going):
             if config.output.video:
-                tally.without_video = write_videos(config, store, _drawing(tally, options, after_row=rows_before))
+                tally.without_video = write_videos(
+                    config, store, _drawing(tally, options, metrics, after_row=rows_before)
+                )
             if config.output.contact_sheet:
                 write_matches(root / "matches.png", store, store.calibration, timezone=config.site.zone)
         return going.write_report("stopped" if options.should_stop() else "done")
@@ -305,12 +307,16 @@ def _remove_results(root: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _drawing(tally: Tally, options: RunOptions, *, after_row: int) -> Drawing:
+def _drawing(tally: Tally, options: RunOptions, metrics: Metrics, *, after_row: int) -> Drawing:
+    def on_progress(done: int, total: int) -> None:
+        metrics.beat()
+        options.on_progress("drawing", done, total)
+
     return Drawing(
         frames=tally.recorded_frames(),
         after_row=after_row,
         should_stop=options.should_stop,
-        on_progress=partial(options.on_progress, "drawing"),
+        on_progress=on_progress,
     )
 
 
@@ -406,6 +412,7 @@ class _Run:
         self._count_gallery()
         self.write_report()  # from now on it is this run's
         for found in surveil(self._batches(), self.line, self):
+            self.metrics.beat()
             for item in self.retention.keep(found):
                 with self.losses.counting("events"):
                     self.retention.with_room(partial(self.events.write, item))
@@ -577,8 +584,11 @@ class _Run:
                 return None
             preparing, self.preparing = self.preparing, None
             return preparing.result()
-        except (PipelineError, OSError) as error:
-            logger.error("the new config is refused, and the old one stays:\n%s", error)
+        except Exception as error:
+            foreseen = isinstance(error, (PipelineError, OSError))
+            logger.error(
+                "the new config is refused, and the old one stays:\n%s", error, exc_info=None if foreseen else error
+            )
             self.metrics.reloads.labels("refused").inc()
             return None
 

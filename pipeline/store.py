@@ -73,6 +73,7 @@ __all__ = [
     "check_names",
     "crop_path",
     "has_records",
+    "is_being_filled",
     "read_crop",
     "take_lock",
 ]
@@ -442,3 +443,15 @@ def take_lock(path: Path) -> IO[bytes]:
         file.close()
         raise ResourceError(f"{path.parent}: another process is writing to this gallery") from error
     return file
+
+
+def is_being_filled(root: Path) -> bool:
+    """Whether a process holds a gallery's writer's lock; where it is free, to look takes it for a moment, shared."""
+    try:
+        with (root / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -32,6 +32,7 @@ class Background:
         self._deviation = np.full(first.shape[:2], 1.5 * _LEAST_DEVIATION, np.float32)
         self._age = np.zeros(first.shape[:2], np.float32)  # seconds for which a pixel has been foreground
         self._seconds = 0.0
+        self._compared: tuple[Floats, Floats] | None = None  # the latest image, and its difference to the mean as it is
         self._sensitivity = sensitivity
         self._absorb_seconds = absorb_seconds
         self._shadows = shadows and first.shape[2] == 3
@@ -41,7 +42,7 @@ class Background:
 
         A uniform change of brightness (drift of a thermal camera, exposure) is taken out; cast shadows are set to 0.
         """
-        largest = _largest_difference(image, self._mean)
+        largest = self._difference(image)
         threshold = np.float32(self._sensitivity) * np.maximum(self._deviation, np.float32(_LEAST_DEVIATION))
         contrast = cast("Floats", largest / threshold)
         if self._shadows:
@@ -55,9 +56,11 @@ class Background:
         if covered.mean() > _MOST_FOREGROUND:
             self._mean[:] = image
             self._age[:] = 0
+            self._compared = None
             return
         share = max(1 - float(np.exp(-step_seconds / _LEARN_SECONDS)), step_seconds / (self._seconds + step_seconds))
-        size = _largest_difference(image, self._mean)
+        size = self._difference(image)
+        self._compared = None
         free = (~covered).astype(np.uint8)
         cv2.accumulateWeighted(image, self._mean, share, mask=free)
         cv2.accumulateWeighted(size, self._deviation, share, mask=free)
@@ -88,7 +91,14 @@ class Background:
         self._take_over(image, whole)
         return True
 
+    def _difference(self, image: Floats) -> Floats:
+        """Of an image that is asked about twice, as long as the mean stays, it is computed once."""
+        if self._compared is None or self._compared[0] is not image:
+            self._compared = image, _largest_difference(image, self._mean)
+        return self._compared[1]
+
     def _take_over(self, image: Floats, where: NDArray[np.bool_]) -> None:
+        self._compared = None
         self._mean[where] = image[where]
         self._deviation[where] = 1.5 * _LEAST_DEVIATION
         self._age[where] = 0
@@ -105,10 +115,11 @@ class Background:
 
 def _largest_difference(image: Floats, mean: Floats) -> Floats:
     """Over the channels, after a uniform change of brightness is taken out; (h, w)."""
-    difference = image - mean
-    offset = np.median(difference[::8, ::8].reshape(-1, image.shape[2]), axis=0).astype(np.float32)
-    channels = [np.abs(difference[:, :, channel] - offset[channel]) for channel in range(image.shape[2])]
-    return reduce(np.maximum, channels)
+    channels = []
+    for plane in cv2.split(cv2.subtract(image, mean)):
+        offset = np.float32(np.median(plane[::8, ::8]))
+        channels.append(np.abs(np.subtract(plane, offset, out=plane), out=plane))
+    return cast("Floats", reduce(lambda one, other: np.maximum(one, other, out=one), channels))
 
 
 def _edges(image: Floats) -> Floats:

@@ -28,8 +28,10 @@ from pipeline.server.workers import Workers
 from pipeline.store import Store
 
 LOCAL_USER = "local"
+BACKGROUND = "X-Background"  # header of what a page asks for while nobody touches it
 _READERS = 3
 _DECODERS, _MOST_TO_DECODE = 2, 16
+_WIDER = 10
 
 
 @dataclass(slots=True)
@@ -52,7 +54,8 @@ class Desk:
     pipeline: Beside | None = None
     secure: bool = False
     sessions: Sessions = field(init=False)
-    logins: RateLimit = field(init=False)
+    logins: RateLimit = field(init=False)  # that failed, by address
+    logins_as: RateLimit = field(init=False)  # by name: wide, for else anybody could lock somebody out
     actions: RateLimit = field(init=False)
     workers: Workers = field(init=False)
     decoders: Workers = field(init=False)  # of recordings and evidence: files that take long to read
@@ -70,7 +73,9 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.sessions = Sessions(self.settings)
-        self.logins = RateLimit(self.settings.logins_per_minute, "attempts to log in")
+        tried = "attempts to log in"
+        self.logins = RateLimit(self.settings.logins_per_minute, tried)
+        self.logins_as = RateLimit(_WIDER * self.settings.logins_per_minute, f"{tried} under this name")
         self.actions = RateLimit(self.settings.actions_per_minute, "searches, uploads and changes by one user")
         self.workers = Workers(self.root, threads=_READERS)
         self.decoders = Workers(self.root, threads=_DECODERS, name="decode", most_waiting=_MOST_TO_DECODE)
@@ -116,10 +121,14 @@ class Desk:
         return ZoneInfo("UTC") if config is None else config.site.zone
 
     def caller_of(self, request: Request, *, asks: bool = True) -> Caller | None:
-        """Who asks, or listens since; None when nobody has logged in who must, or the session is over."""
+        """Who asks, or listens since; None when nobody has logged in who must, or the session is over.
+
+        What a page asks for by itself keeps no session: it says so, and of pictures the browser does.
+        """
         if self.users is None:
             return Caller(LOCAL_USER, Role.ADMIN, None, self._local_csrf)
-        return self.sessions.caller_of(request.cookies.get(COOKIE, ""), self.users, asks=asks)
+        by_itself = BACKGROUND in request.headers or request.headers.get("sec-fetch-dest") in ("image", "video")
+        return self.sessions.caller_of(request.cookies.get(COOKIE, ""), self.users, asks=asks and not by_itself)
 
     def actor(self, caller: Caller, *, case_id: str | None = None, purpose: str | None = None) -> Actor:
         """Who does something, for the audit; where nobody logs in, the user of this process."""

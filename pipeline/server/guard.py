@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from pipeline.server.problems import ProblemError, of_http
 
@@ -36,6 +37,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
 }
+_OF_PROXIES = frozenset({"forwarded", "via", "x-real-ip"})
+_HEAD = "head"  # in the scope of what is answered as GET
 _SECURE = {"Strict-Transport-Security": "max-age=31536000"}
 
 
@@ -66,6 +69,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if scope["method"] == "HEAD":
+            scope, receive, send = {**scope, "method": "GET", _HEAD: True}, _left, _without_body(send)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -88,13 +93,14 @@ class Guard:
     def _check_peer(self, scope: Scope, headers: dict[str, str]) -> None:
         """Only the stated proxy may connect, and only its word on the caller's address is believed.
 
-        Without a stated one, whoever was forwarded is refused: behind an unknown proxy everybody looks local.
+        Without a stated one, who was forwarded is refused: behind an unknown proxy everybody looks local. One that
+        says nothing of itself cannot be told from a browser.
         """
-        forwarded = headers.get("x-forwarded-for")
         if self._proxy is None:
-            if forwarded is not None or "forwarded" in headers:
+            if any(name in _OF_PROXIES or name.startswith("x-forwarded-") for name in headers):
                 raise ProblemError(HTTPStatus.FORBIDDEN, "a proxy must be named as server.trusted_proxy")
             return
+        forwarded = headers.get("x-forwarded-for")
         if (scope.get("client") or ("", 0))[0] != self._proxy:
             raise ProblemError(HTTPStatus.FORBIDDEN, "only the reverse proxy may connect")
         if forwarded:
@@ -133,6 +139,27 @@ class Guard:
         body = await _whole(receive, most)
         check_depth(body)
         return _given(body, receive)
+
+
+def is_head(request: Request) -> bool:
+    """Whether only the headers of the answer are wanted."""
+    return _HEAD in request.scope
+
+
+def _without_body(send: Send) -> Send:
+    """Only the headers are sent, and at once: the body of some has no end."""
+
+    async def send_start(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return send_start
+
+
+async def _left() -> Message:
+    """Who wants only headers sends nothing, and waits for nothing after them."""
+    return {"type": "http.disconnect"}
 
 
 def _too_large(most: int) -> ProblemError:

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,8 @@ class _Event:
     data: dict[str, Any]
 
     def text(self) -> str:
-        name = f"id: {self.data['tracklet_id']}\n" if self.kind == "tracklet" else ""
+        last = self.data.get("tracklet_id") if self.kind in ("begin", "tracklet") else None
+        name = f"id: {last}\n" if last else ""
         return f"{name}event: {self.kind}\ndata: {json.dumps(self.data, ensure_ascii=False)}\n\n"
 
 
@@ -65,15 +67,20 @@ class Hub:
         self._change = -1
         self._cameras: dict[str, dict[str, Any]] = {}
 
-    def stream(self, request: Request, caller: Caller) -> StreamingResponse:
+    def stream(self, request: Request, caller: Caller, after: str | None = None) -> StreamingResponse:
         """Tell somebody what happens, until they leave or lose the right to know.
+
+        Args:
+            request: Its ``Last-Event-ID`` counts before ``after``.
+            caller: Who listens.
+            after: The tracklet that they were told last.
 
         Raises:
             ProblemError: 503, when too many listen.
         """
         if len(self._listeners) >= _MOST_LISTENERS and len(self._of(caller)) < _MOST_OF_ONE:
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "too many listen already", headers={"Retry-After": "30"})
-        seen = request.headers.get("last-event-id", "")[:200]
+        seen = request.headers.get("last-event-id", after or "")[:200]
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(self._told(request, caller, seen), media_type="text/event-stream", headers=headers)
 
@@ -102,6 +109,8 @@ class Hub:
             for missed in await self._missed(seen):
                 if self._renew(listener, request) and listener.wants(missed):
                     yield missed.text()
+            if self._renew(listener, request):
+                yield (await self._desk.workers.use(partial(_beginning, listener.caller))).text()
             while not await request.is_disconnected() and self._renew(listener, request):
                 try:
                     async with asyncio.timeout(_ALIVE_SECONDS):
@@ -179,6 +188,16 @@ class Hub:
             for each in store.by_rows(range(row + 1, store.last_row + 1))
             if each.rejected is None
         ]
+
+
+def _beginning(caller: Caller, store: Store) -> _Event:
+    """From here on all is told. Carries the newest tracklet that they may see, from which they can go on later."""
+    among = "" if caller.cameras is None else " WHERE camera_id IN (SELECT value FROM json_each(?))"
+    values = [] if caller.cameras is None else [json.dumps(sorted(caller.cameras))]
+    newest = f"SELECT tracklet_id FROM tracklets WHERE row = (SELECT MAX(row) FROM tracklets{among})"  # noqa: S608
+    with store.reading() as db:
+        found = db.execute(newest, values).fetchone() if caller.may(Permission.LOOK) else None
+    return _Event("begin", None, {"tracklet_id": found[0] if found else None})
 
 
 def _tell(listener: _Listener, event: _Event | None) -> None:

@@ -3,15 +3,17 @@
 import hashlib
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 
 import cv2
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 
 from pipeline.drawing import to_rgb8
 from pipeline.frame import Image
-from pipeline.server.problems import not_found
+from pipeline.server.guard import is_head
+from pipeline.server.problems import ProblemError, not_found
 from pipeline.store import read_crop
 from reid.modality import Modality
 
@@ -31,25 +33,50 @@ def picture(request: Request, data: bytes, kind: str, *, headers: Mapping[str, s
     asked = request.headers.get("range")
     if asked is None or request.headers.get("if-range", tag) != tag:
         return Response(data, media_type=kind, headers=told)
-    part = _part(asked, len(data))
-    if part is None:  # not a range that anybody understands is ignored, as RFC 9110 has it
+    part = _part(asked, len(data), told)
+    if part is None:
         return Response(data, media_type=kind, headers=told)
     first, last = part
-    if first >= len(data) or first > last:
-        return Response(status_code=416, headers={**told, "Content-Range": f"bytes */{len(data)}"})
     told["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
     return Response(data[first : last + 1], 206, media_type=kind, headers=told)
 
 
-def _part(asked: str, length: int) -> tuple[int, int] | None:
-    """First and last byte of one range; None when it is none, or several."""
+def file(request: Request, path: Path, kind: str, *, name: str) -> Response:
+    """As `picture`, of a file that is large and is not written again once it is there."""
+    found = path.stat()
+    tag = f'"{found.st_mtime_ns:x}-{found.st_size:x}"'
+    told = {"ETag": tag, "Cache-Control": _CACHE, "Accept-Ranges": "bytes"}
+    if tag in (request.headers.get("if-none-match") or ""):
+        return Response(status_code=304, headers=told)
+    asked = request.headers.get("range")
+    if asked is not None and (request.headers.get("if-range", tag) != tag or _part(asked, found.st_size, told) is None):
+        request.scope["headers"] = [each for each in request.scope["headers"] if each[0] != b"range"]
+    if is_head(request):
+        told["Content-Length"] = str(found.st_size)
+        return Response(media_type=kind, headers=told)
+    return FileResponse(path, media_type=kind, filename=name, headers=told)
+
+
+def _part(asked: str, length: int, told: Mapping[str, str]) -> tuple[int, int] | None:
+    """First and last byte of one range; None when it is none that is understood, or several: that is then ignored.
+
+    Raises:
+        ProblemError: 416, when there is nothing in it.
+    """
     found = _RANGE.fullmatch(asked.strip())
     if found is None or found[0] == "bytes=-" or max(map(len, found.groups())) > 18:
         return None
     if not found[1]:
         wanted = int(found[2])
-        return (max(0, length - wanted), length - 1) if wanted else (length, length - 1)
-    return int(found[1]), min(int(found[2]) if found[2] else length - 1, length - 1)
+        first, last = (max(0, length - wanted), length - 1) if wanted else (length, length - 1)
+    else:
+        first, last = int(found[1]), min(int(found[2]) if found[2] else length - 1, length - 1)
+    if first >= length or first > last:
+        headers = {**told, "Content-Range": f"bytes */{length}"}
+        raise ProblemError(
+            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"the range holds none of the {length} bytes", headers=headers
+        )
+    return first, last
 
 
 def crop_picture(path: Path, modality: Modality, *, native: bool) -> tuple[bytes, str]:

@@ -4,7 +4,7 @@ import re
 import secrets
 import tempfile
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from pipeline.server.desk import Desk
 
 _MINUTES = 30
-_MOST_KEPT = 500
 _MOST_BYTES = 256_000_000
+_MOST_BYTES_OF_ONE = 64_000_000  # user: nobody pushes out what another has brought
+_OWN_BYTES = 128_000  # of each beside its pictures: so their number has a bound too
 _DARK = 60.0  # mean grey level of a colour picture, below which it is called night
 _FEW_PIXELS, _LOW = 48, 96  # heights
 _BLURRED, _SOFT = 0.75, 0.6  # effect of blur
@@ -69,7 +70,7 @@ class Kept:
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size = sum(each.nbytes for each in self.clip)
+        self.size = _OWN_BYTES + sum(each.nbytes for each in self.clip)
 
     def jpeg(self) -> bytes:
         """The picture, for the eye."""
@@ -98,9 +99,18 @@ class Queries:
         with self._lock:
             self._forget_old()
             self._kept[made.query_id] = made
-            while len(self._kept) > _MOST_KEPT or sum(each.size for each in self._kept.values()) > _MOST_BYTES:
-                self._kept.popitem(last=False)
+            self._make_room()
         return made
+
+    def _make_room(self) -> None:
+        """Forget the oldest of whoever has too much, or of whoever has most where all have too much together."""
+        sizes: Counter[str] = Counter()
+        for each in self._kept.values():
+            sizes[each.owner] += each.size
+        while sizes.total() > _MOST_BYTES or max(sizes.values()) > _MOST_BYTES_OF_ONE:
+            most = max(sizes, key=sizes.__getitem__)
+            oldest = next(each for each in self._kept.values() if each.owner == most)
+            sizes[most] -= self._kept.pop(oldest.query_id).size
 
     def get(self, query_id: str, owner: str) -> Kept:
         """One of somebody's.
@@ -265,6 +275,7 @@ def _told(kept: Kept) -> dict[str, Any]:
         "camera_id": query.camera_id,
         "start": None if query.start is None else rfc3339(query.start),
         "end": None if query.end is None else rfc3339(query.end),
+        "people": query.people,
         "quality": kept.quality,
         "crop": f"/api/v1/queries/{kept.query_id}/crop",
         "expires": rfc3339(kept.expires),

@@ -108,7 +108,7 @@ class Camera(Reply):
     rejected: int
     first: Moment | None
     last: Moment | None
-    state: Annotated[str | None, Field(description="of the pipeline in this process, or its last report; else null")]
+    state: Annotated[str | None, Field(description="of the run, now or at its end; null when nobody knows")]
     error: str | None
     error_code: str | None
     frames: FrameAccount | None
@@ -266,6 +266,7 @@ class Preview(Reply):
     camera_id: str | None
     start: Moment | None
     end: Moment | None
+    people: Annotated[int | None, Field(description="found in an upload, the largest was taken; null if taken whole")]
     quality: QueryQuality
     crop: Annotated[str, Field(description="where its picture is")]
     expires: Moment
@@ -536,8 +537,9 @@ class Disk(Reply):
 class Pipeline(Reply):
     """The run in this process, or what the last one reported."""
 
-    running: Annotated[bool, Field(description="whether it runs in this process")]
-    healthy: bool | None
+    running: Annotated[bool, Field(description="whether a run fills the gallery at this moment, here or elsewhere")]
+    here: Annotated[bool, Field(description="whether it runs in this process, which then shows what cameras show")]
+    healthy: Annotated[bool | None, Field(description="whether it moves, or has reported of late")]
     seconds_since_last_step: float | None
     started: Moment | None
     reported: Annotated[Moment | None, Field(description="when the report that this is from was written")]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from reid.extractor import Extractor
 
 _ATTEMPTS = 3  # of a search during which something was erased
+_MOST_TO_EMBED = 16  # pictures that wait
 
 
 class SearchDesk:
@@ -41,7 +42,7 @@ class SearchDesk:
             device: For embedding pictures.
         """
         self.workers = Workers(root, threads=threads, name="search")
-        self.models = Workers(root, threads=1, name="embed")
+        self.models = Workers(root, threads=1, name="embed", most_waiting=_MOST_TO_EMBED)
         self._root = root
         self._device = device
         self._lock = threading.Lock()

@@ -119,8 +119,19 @@ class RateLimit:
             while len(self._counted) > _MOST_WATCHED:
                 self._counted.popitem(last=False)
 
-    def forget(self, *keys: str) -> None:
-        """What was counted under these does not count any more."""
+    def withdraw(self, key: str) -> None:
+        """The last one that was counted under it does not count."""
         with self._lock:
-            for key in keys:
-                self._counted.pop(key, None)
+            if counted := self._counted.get(key):
+                counted.pop()
+
+    def forget(self, key: str) -> None:
+        """What was counted under it does not count any more."""
+        with self._lock:
+            self._counted.pop(key, None)
+
+    def count(self, key: str) -> int:
+        """How many there were under it within the last minute."""
+        now = time.monotonic()
+        with self._lock:
+            return sum(now - at < 60 for at in self._counted.get(key, []))

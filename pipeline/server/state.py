@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.bundle import software_version
@@ -17,9 +18,10 @@ from pipeline.server.desk import Desk
 from pipeline.server.recordings import has_recording
 from pipeline.server.roles import Permission
 from pipeline.sinks import rfc3339
-from pipeline.store import Store
+from pipeline.store import Store, is_being_filled
 
 REPORT = "report.json"
+_FRESH_SECONDS = 150.0  # a run that goes on writes its report every 60 s
 
 
 def cameras_of(desk: Desk, store: Store, visible: frozenset[str] | None) -> list[dict[str, Any]]:
@@ -28,7 +30,7 @@ def cameras_of(desk: Desk, store: Store, visible: frozenset[str] | None) -> list
     known = desk.counting.cameras(store)
     names = sorted({*known, *(config.cameras if config else ())})
     live = {} if desk.pipeline is None else {each.camera_id: each for each in desk.pipeline.cameras()}
-    told = _reported(desk) if desk.pipeline is None else {}
+    told = _reported(desk, _report(desk)) if desk.pipeline is None else {}
     return [
         _camera(name, known.get(name), config) | _state(live.get(name), told.get(name))
         for name in names
@@ -100,9 +102,24 @@ def _report(desk: Desk) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _reported(desk: Desk) -> Mapping[str, Mapping[str, Any]]:
-    cameras = _report(desk).get("cameras")
-    return cameras if isinstance(cameras, dict) else {}
+def _reported(desk: Desk, report: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Each camera, as it is or was at the end; without its state where the report does not tell that any more."""
+    cameras = report.get("cameras")
+    if not isinstance(cameras, dict):
+        return {}
+    cameras = {name: each for name, each in cameras.items() if isinstance(each, dict)}
+    if report.get("ended") != "running" or (_is_fresh(report) and is_being_filled(desk.root)):
+        return cameras
+    return {name: {**each, "state": None} for name, each in cameras.items()}
+
+
+def _is_fresh(report: Mapping[str, Any]) -> bool:
+    """Whether what goes on was told of late."""
+    try:
+        written = datetime.fromisoformat(report["written"])
+        return abs((datetime.now(UTC) - written).total_seconds()) <= _FRESH_SECONDS
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def site_of(desk: Desk, store: Store, caller: Caller) -> dict[str, Any]:
@@ -140,19 +157,32 @@ def _counts(store: Store, caller: Caller) -> dict[str, Any]:
 
 def _pipeline(desk: Desk) -> dict[str, Any]:
     if desk.pipeline is None:
-        report = _report(desk)
-        return {
-            "running": False,
-            "healthy": None,
-            "seconds_since_last_step": None,
-            "started": report.get("started"),
-            "reported": report.get("written"),
-        }
+        return _pipeline_elsewhere(desk)
     healthy, said = desk.pipeline.health()
     return {
         "running": True,
+        "here": True,
         "healthy": healthy,
         "seconds_since_last_step": said.get("seconds_since_last_step"),
         "started": rfc3339(desk.pipeline.started),
         "reported": None,
     }
+
+
+def _pipeline_elsewhere(desk: Desk) -> dict[str, Any]:
+    """A run that was killed says for ever that it goes on: but the system let go of its lock."""
+    report = _report(desk)
+    running = report.get("ended") == "running" and is_being_filled(desk.root)
+    return {
+        "running": running,
+        "here": False,
+        "healthy": _is_fresh(report) if running else None,
+        "seconds_since_last_step": None,
+        "started": _text(report, "started"),
+        "reported": _text(report, "written"),
+    }
+
+
+def _text(report: Mapping[str, Any], name: str) -> str | None:
+    found = report.get(name)
+    return found if isinstance(found, str) else None

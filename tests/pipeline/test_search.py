@@ -207,6 +207,32 @@ def test_the_largest_person_of_a_wide_image_is_taken(tmp_path: Path) -> None:
     assert whole.shape == (100, 160, 3)
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "kept"), [(2000, 1500, (512, 384)), (1200, 12, (512, 8)), (512, 300, (512, 300))]
+)
+def test_a_person_is_taken_no_larger_than_models_make_use_of(
+    tmp_path: Path, height: int, width: int, kept: tuple[int, int]
+) -> None:
+    (crop,), query = clip_from_image(write(tmp_path / "a.png", red(height, width)), None)
+    assert (crop.shape, query.people) == ((*kept, 3), None)
+    assert crop[0, 0].tolist() == [220, 0, 0]
+
+
+def test_people_are_looked_for_in_a_large_image_made_smaller_and_told_in_its_own_pixels(tmp_path: Path) -> None:
+    seen = []
+
+    def one_person(frame: Frame) -> Detections:
+        seen.append(frame.image.shape)
+        return Detections(np.array([[100, 10, 500, 890]], np.float32), np.array([0.9], np.float32))
+
+    path = write(tmp_path / "a.png", red(1800, 3840))
+    (crop,), query = clip_from_image(path, None, detect=one_person)
+    assert seen == [(900, 1920, 3)]
+    assert crop.shape[0] == 512
+    assert query.people == 1
+    assert "box [200, 20, 1000, 1780]" in query.description
+
+
 def test_a_wide_image_without_a_person_or_a_detector_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", red(100, 160))
     with pytest.raises(UsageError, match="nobody found"):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -311,6 +312,59 @@ def test_a_connection_that_never_ends_is_left_behind_but_not_many(
         assert len([each for each in caplog.messages if each.endswith("[STREAM_HUNG]")]) == 3
         hanging[0].set()
         watch.until(lambda: watch.frames)
+
+
+def between_keys(seconds: int) -> list[bytes]:
+    """What a relay sends, a piece a picture, from behind a key frame on to a second behind the next one."""
+    pieces: list[bytearray] = []
+
+    class Pieces(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            pieces[-1].extend(bytes(data))
+            return len(data)
+
+    with av.open(Pieces(), "w", format="mpegts", options={"flush_packets": "1", "pat_period": "0.1"}) as container:  # type: ignore[call-overload]
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        keys = f"keyint={10 * seconds}:min-keyint={10 * seconds}:scenecut=0:bframes=0:repeat-headers=1"
+        stream.options = {"preset": "ultrafast", "x264-params": keys}
+        packets = []
+        for number in range(10 * seconds + 10):
+            picture = av.VideoFrame.from_ndarray(numbered(number), format="rgb24")
+            picture.pts, picture.time_base = number, Fraction(1, 10)
+            packets += stream.encode(picture)
+        for packet in [*packets, *stream.encode(None)]:
+            pieces.append(bytearray())
+            container.mux(packet)
+    return [bytes(each) for each in pieces[1:]]
+
+
+@pytest.mark.parametrize(("patience", "comes"), [(60.0, True), (1.8, False)])
+def test_a_relay_that_begins_long_before_a_key_frame_is_waited_for_while_its_packets_come(
+    patience: float, comes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_KEY_SECONDS", patience)
+    monkeypatch.setattr(live, "_GRACE_SECONDS", 0.1)
+
+    def send(client: socket.socket) -> None:
+        client.recv(4096)
+        client.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: video/mp2t\r\n\r\n")
+        for piece in pieces:
+            client.sendall(piece)
+            time.sleep(0.025)  # four times as fast as it was filmed
+
+    pieces, settings = between_keys(10), replace(QUICK, timeout_seconds=1.5)
+    with tcp_server(send) as port, watching(f"http://127.0.0.1:{port}/a.ts", settings=settings) as watch:
+        account = watch.source.account
+        watch.until(lambda: watch.frames or account.failed_connects)
+        assert account.failed_connects == (not comes)
+        if comes:
+            assert watch.numbers[0] == 100
+        else:
+            assert "no frame within 1.8 s, though packets come: no key frame" in str(account.error)
 
 
 def test_http_refusals_have_codes() -> None:

@@ -4,6 +4,7 @@ const BASE = new URL("api/v1/", document.baseURI);
 let csrf = "";
 let user = null;
 let purposeRequired = false;
+let limited = false; // to some cameras
 let onLoggedOut = () => {};
 
 /** An error as RFC 9457 tells it. */
@@ -19,10 +20,14 @@ export function useSession(session) {
   csrf = session?.csrf ?? "";
   user = session?.user ?? null;
   purposeRequired = session?.purpose_required ?? false;
+  limited = Boolean(session?.cameras);
 }
 
 /** Whether nothing is decided at this site without saying what for. */
 export const needsPurpose = () => purposeRequired;
+/** Whether persons may be merged and split: who sees some cameras only does not know all that they are. */
+export const seesAllCameras = () => !limited;
+
 export function whenLoggedOut(listener) {
   onLoggedOut = listener;
 }
@@ -64,8 +69,36 @@ async function renewed() {
   return false;
 }
 
+// What the page asks for by itself keeps no session from ending: only somebody who touches it uses it.
+const UNTOUCHED = 60_000; // ms
+let touched = Date.now();
+let asked = 0; // when something was asked for that counts as use
+
+for (const kind of ["pointerdown", "keydown", "wheel", "touchmove"]) {
+  addEventListener(
+    kind,
+    () => {
+      touched = Date.now();
+      if (csrf && touched - asked > UNTOUCHED) isLoggedIn(); // pictures alone do not count: say that one is here
+    },
+    { capture: true, passive: true },
+  );
+}
+
+/** Whether the session goes on; when it does not, the page is left. */
+export async function isLoggedIn() {
+  const error = await get("session").then(
+    () => null,
+    (problem) => problem,
+  );
+  if (error?.status === 401) onLoggedOut();
+  return !error;
+}
+
 async function sent(method, path, { params, json, form, signal } = {}) {
   const headers = { Accept: "application/json" };
+  if (Date.now() - touched > UNTOUCHED) headers["X-Background"] = "1";
+  else asked = Date.now();
   if (method !== "GET") headers["X-CSRF-Token"] = csrf;
   if (json !== undefined) headers["Content-Type"] = "application/json";
   try {
@@ -158,7 +191,7 @@ export const media = {
   counterpart: (tracklet, camera) => address(`tracklets/${id(tracklet)}/counterparts/${id(camera)}`),
   clip: (tracklet, { box }) => address(`tracklets/${id(tracklet)}/clip`, { box }),
   frame: (camera, params) => address(`cameras/${id(camera)}/frame`, params),
-  live: () => address("events"),
+  live: (after) => address("events", { after }),
 };
 
 /** All pages of a list, up to so many; `more` says whether some were left out. */

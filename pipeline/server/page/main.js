@@ -6,7 +6,7 @@ import * as keys from "./keys.js";
 import * as live from "./live.js";
 import { ask, attempt, forgetErrors, problem, waiting } from "./parts.js";
 import { go, href, listen, where } from "./route.js";
-import { useZone, zoneName } from "./times.js";
+import { siteZone, switchZone, useZone, zoneName } from "./times.js";
 
 const VIEWS = {
   search: { text: "Search", icon: "search", key: "s", needs: "search", load: () => import("./views/search.js") },
@@ -28,9 +28,9 @@ let early = null; // what the first view asked the server for before it was know
 
 const OF_ALL_CAMERAS = new Set(["audit", "config"]); // cannot be told in part
 
-const may = (permission) =>
-  !permission ||
-  (Boolean(session?.permissions.includes(permission)) && !(OF_ALL_CAMERAS.has(permission) && session.cameras));
+/** Whether the role allows it; `ofAll`: it is done or told for all cameras, or not at all. */
+const may = (permission, { ofAll = OF_ALL_CAMERAS.has(permission) } = {}) =>
+  !permission || (Boolean(session?.permissions.includes(permission)) && !(ofAll && session.cameras));
 
 async function start() {
   whenLoggedOut(() => {
@@ -170,7 +170,7 @@ function drawBar() {
     h("span", { class: "brand" }, h("img", { src: "icon.svg", alt: "" }), h("span", {}, session?.site ?? "Site")),
     h("span", { class: "grow" }),
     session ? h("span", { class: "live", id: "live", dataset: { state: live.liveState() } }) : null,
-    session ? h("span", { class: "muted small wide-only" }, zoneName()) : null,
+    session ? zoneSwitch() : null,
     session && !session.local
       ? h("span", { class: "small wide-only" }, session.user, h("span", { class: "muted" }, ` · ${session.role}`))
       : null,
@@ -191,6 +191,30 @@ function drawBar() {
       : null,
   );
   drawLive(live.liveState());
+}
+
+/** Whose clock times are shown by; where that is not UTC it can be. */
+function zoneSwitch() {
+  const local = zoneName() === siteZone();
+  if (siteZone() === "UTC") return h("span", { class: "muted small" }, "UTC");
+  const change = () => {
+    switchZone();
+    drawBar();
+    document.querySelector(".zone-switch").focus();
+    say(`Times in ${zoneName()}`);
+    show({ again: true });
+  };
+  return h(
+    "button",
+    {
+      type: "button",
+      class: "plain small zone-switch",
+      title: local ? "Show times in UTC" : `Show times by the site's clock, ${siteZone()}`,
+      "aria-pressed": String(!local),
+      on: { click: change },
+    },
+    local ? [h("span", { class: "wide-only" }, zoneName()), h("span", { class: "phone-only" }, "local")] : "UTC",
+  );
 }
 
 function drawLive(state) {

@@ -72,13 +72,13 @@ export function tracklet(each, { onPick = null, picked = false, from = null, laz
     h(
       "span",
       { class: "words" },
-      h("span", { class: "where" }, h("strong", {}, each.camera_id)),
       h(
         "span",
-        { class: "small muted" },
-        moment(each.start, { withDay: true, short: true }),
-        ` · ${duration(each.seconds)}`,
+        { class: "where" },
+        h("strong", {}, each.camera_id),
+        h("span", { class: "small muted nowrap" }, duration(each.seconds)),
       ),
+      h("span", { class: "small muted" }, moment(each.start, { withDay: true, short: true })),
     ),
   ];
   const given = { class: `card small-card pick${picked ? " picked" : ""}`, "data-tracklet": each.tracklet_id };

@@ -1,18 +1,29 @@
-// Times as the site's clock shows them; UTC stands beside each in its title.
+// Times as the site's clock shows them, or in UTC for whoever switches to it; each says which.
 import { h } from "./dom.js";
 
-let zone = "UTC";
+let site = "UTC";
+let zone = "UTC"; // that is shown
 let forms = {};
 
 /** Take the site's time zone for all that is shown from now on. */
 export function useZone(name) {
-  zone = name || "UTC";
+  site = name || "UTC";
+  use(site);
+}
+
+/** Show UTC, or the site's clock again. */
+export const switchZone = () => use(zone === site ? "UTC" : site);
+
+function use(name) {
+  zone = name;
   const form = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: zone, ...options });
   forms = {
     clock: form({ hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }),
     short: form({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
     day: form({ weekday: "short", day: "numeric", month: "short", year: "numeric" }),
     date: form({ day: "numeric", month: "short" }),
+    zone: form({ timeZoneName: "short" }),
+    hour: new Intl.DateTimeFormat("en-GB", { timeZone: site, hour: "2-digit", hourCycle: "h23" }),
     shortDay: form({ weekday: "short", day: "numeric", month: "short" }),
     parts: form({
       year: "numeric",
@@ -28,16 +39,25 @@ export function useZone(name) {
 useZone("UTC");
 
 export const zoneName = () => zone;
+export const siteZone = () => site;
+/** Whose clock the fields for times mean. */
+export const clockName = () => (zone === site && site !== "UTC" ? "by the site's clock" : "in UTC");
+/** What a zone is called at a moment: the hour that comes twice in autumn is told apart by it. */
+export const zoneAt = (when) =>
+  forms.zone.formatToParts(new Date(when)).find((part) => part.type === "timeZoneName").value;
+/** The hour of the site's wall clock. */
+export const wallHour = (when) => Number(forms.hour.format(new Date(when)));
 export const clock = (when) => forms.clock.format(new Date(when));
 export const shortClock = (when) => forms.short.format(new Date(when));
 export const day = (when) => forms.day.format(new Date(when));
 export const shortDay = (when) => forms.shortDay.format(new Date(when));
 export const utc = (when) => `${new Date(when).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 
-/** A time element: local to read, UTC to hover over. */
+/** A time element with its zone: local to read, UTC to hover over or to switch to. */
 export function moment(when, { withDay = false, short = false, class: name = null } = {}) {
   const text = withDay ? `${short ? forms.date.format(new Date(when)) : shortDay(when)}, ${clock(when)}` : clock(when);
-  return h("time", { datetime: new Date(when).toISOString(), title: utc(when), class: name }, text);
+  const called = h("span", { class: "zone" }, zoneAt(when));
+  return h("time", { datetime: new Date(when).toISOString(), title: utc(when), class: name }, text, "\u00a0", called);
 }
 
 /** Seconds as 4.2 s, 3 min 5 s, 2 h 10 min. */
@@ -72,8 +92,9 @@ export function toField(when) {
   return new Date(new Date(when).getTime() + aheadMinutes(when) * 60000).toISOString().slice(0, 16);
 }
 
-/** The hour a moment lies in, by the site's clock: a key that sorts, and how to call it. */
+/** The hour a moment lies in, by the clock that is shown: a key that sorts, and how to call it. */
 export function hourOf(when) {
-  const local = new Date(new Date(when).getTime() + aheadMinutes(when) * 60000).toISOString().slice(0, 13);
-  return { key: local, text: `${shortDay(when)}, ${local.slice(11)}:00` };
+  const ahead = aheadMinutes(when) * 60000;
+  const begin = Math.floor((new Date(when).getTime() + ahead) / 3_600_000) * 3_600_000 - ahead;
+  return { key: new Date(begin).toISOString(), text: `${shortDay(begin)}, ${shortClock(begin)} ${zoneAt(begin)}` };
 }

@@ -1,13 +1,17 @@
 """Cases, what they hold, and the evidence that is exported of them."""
 
+import logging
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from pipeline.cases import Cases
 from pipeline.errors import UsageError
+from pipeline.server import media
+from pipeline.server.guard import is_head
 from pipeline.server.lists import cursor_of, place_of
 from pipeline.server.problems import ProblemError, not_found
 from pipeline.server.routes.asking import (
@@ -26,6 +30,7 @@ from pipeline.server.showing import case_details, cases_page, require_case
 from pipeline.server.sight import visible_tracklet
 from pipeline.store import Store
 
+logger = logging.getLogger(__name__)
 router = APIRouter(tags=["cases"])
 
 
@@ -130,13 +135,17 @@ async def one_export(desk: TheDesk, caller: CaseReader, export_id: ExportId) -> 
         206: {"content": {"application/zip": {}}, "description": "the part that Range asks for"},
     },
 )
-async def export_file(desk: TheDesk, caller: Investigator, export_id: ExportId) -> Response:
+async def export_file(desk: TheDesk, caller: Investigator, request: Request, export_id: ExportId) -> Response:
     """The zip."""
-    return FileResponse(
-        desk.exports.file(caller, export_id),
-        media_type="application/zip",
-        filename=desk.exports.file_name(caller, export_id),
-    )
+    path, name = desk.exports.file(caller, export_id), desk.exports.file_name(caller, export_id)
+    answer = media.file(request, path, "application/zip", name=name)
+    if not is_head(request) and answer.status_code != HTTPStatus.NOT_MODIFIED:
+        address = request.client.host if request.client else "?"
+        logger.info("%s downloads export %s from %s", caller.user, export_id, address)
+        asked = request.headers.get("range")
+        details = {"export": export_id, "range": asked, "address": address}
+        await desk.recorder.record(desk.actor(caller), "download", details, ())
+    return answer
 
 
 @router.get("/exports/{export_id}/verify", response_model=ExportVerdict)

@@ -11,7 +11,7 @@ from pipeline.bundle import software_version
 from pipeline.config import schema as config_schema
 from pipeline.replies import audit_row_reply, audit_verdict_reply
 from pipeline.server.lists import cursor_of, place_of
-from pipeline.server.routes.asking import AtSite, Auditor, ConfigReader, CursorText, Limit, TheDesk
+from pipeline.server.routes.asking import AtSite, Auditor, ConfigReader, CursorText, Limit, TheDesk, TrackletId
 from pipeline.server.schemas import AuditRow, AuditVerdict, Configuration, Health, Page, Site
 from pipeline.server.state import site_of
 from pipeline.store import Store
@@ -81,10 +81,16 @@ async def schema_of_config(desk: TheDesk, caller: ConfigReader) -> dict[str, Any
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}, "description": "server-sent events, until you leave"}},
 )
-async def events(desk: TheDesk, caller: AtSite, request: Request) -> StreamingResponse:
-    """What happens, as server-sent events: `tracklet` (needs the right to look), `camera` and `gallery`.
+async def events(
+    desk: TheDesk,
+    caller: AtSite,
+    request: Request,
+    after: Annotated[TrackletId | None, Query(description="as Last-Event-ID, which counts before it")] = None,
+) -> StreamingResponse:
+    """What happens, as server-sent events: `begin`, `tracklet` (needs the right to look), `camera` and `gallery`.
 
-    `tracklet` carries a tracklet, `camera` a camera, `gallery` counts; each as their own routes give them. A reader who
-    was cut off goes on where it was by ``Last-Event-ID``.
+    `tracklet` carries a tracklet, `camera` a camera, `gallery` counts; each as their own routes give them. `begin` says
+    that from here on all is told, and its id is the newest tracklet. A reader who was cut off goes on where it was by
+    ``Last-Event-ID`` or `after`.
     """
-    return desk.hub.stream(request, caller)
+    return desk.hub.stream(request, caller, after)

@@ -76,8 +76,37 @@ def test_a_case_exports_as_a_zip_that_verifies(run: Path, serve: Serve, tmp_path
     with zipfile.ZipFile(path) as zipped:
         manifest = json.loads(zipped.read("manifest.json"))
     assert manifest["purpose"] == "for the court"
-    last = client.get("/audit").json()["items"][0]
+    *downloads, last = client.get("/audit?limit=3").json()["items"]
+    for each, asked in zip(downloads, ("bytes=0-3", None), strict=True):
+        assert (each["action"], each["details"]["range"]) == ("download", asked)
+        assert (each["details"]["export"], each["details"]["address"]) == (told["export_id"], "testclient")
     assert (last["action"], last["details"]["sha256"]) == ("evidence", told["sha256"])
+
+
+def test_a_zip_is_sent_in_parts_and_only_to_who_has_it_not(gallery: Path, serve: Serve) -> None:
+    client = serve(gallery)
+    told = export(client, clips=False)
+    url, size = told["url"], told["bytes"]
+    whole = client.raw.get(url)
+    count = client.get("/site").json()["audit_rows"]
+    for asked in ("lines=1-2", "bytes=abc", "abc", "bytes=0-1,5-6"):  # not understood: ignored, as by clips
+        answer = client.raw.get(url, headers={"Range": asked})
+        assert (answer.status_code, answer.content) == (200, whole.content)
+    changed = client.raw.get(url, headers={"Range": "bytes=0-9", "If-Range": '"other"'})
+    assert (changed.status_code, len(changed.content)) == (200, size)
+    assert client.get("/site").json()["audit_rows"] == count + 5
+    for asked in ("bytes=9-5", f"bytes={size}-", "bytes=-0"):
+        answer = client.raw.get(url, headers={"Range": asked})
+        assert (answer.status_code, answer.headers["content-range"]) == (416, f"bytes */{size}")
+        assert answer.headers["content-type"] == "application/problem+json"
+    tail = client.raw.get(url, headers={"Range": "bytes=-5", "If-Range": whole.headers["etag"]})
+    assert (tail.status_code, tail.content) == (206, whole.content[-5:])
+    count = client.get("/site").json()["audit_rows"]
+    again = client.raw.get(url, headers={"If-None-Match": whole.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    head = client.raw.head(url)
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(size))
+    assert client.get("/site").json()["audit_rows"] == count  # nothing was handed out
 
 
 def test_a_zip_that_was_changed_on_disk_is_found(gallery: Path, serve: Serve) -> None:

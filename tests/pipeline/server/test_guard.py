@@ -109,8 +109,26 @@ def test_no_path_leads_out_of_the_gallery(gallery: Path, serve: Serve, path: str
 
 def test_who_was_forwarded_by_an_unknown_proxy_is_refused(gallery: Path, serve: Serve) -> None:
     client = serve(gallery)
-    for header in ("X-Forwarded-For", "Forwarded"):
+    for header in ("X-Forwarded-For", "X-Forwarded-Proto", "x-forwarded-whatever", "Forwarded", "Via", "X-Real-IP"):
         assert client.get("/session", headers={header: "10.0.0.9"}).status_code == 403
+    assert client.get("/session").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/main.js", *(API + each for each in ("/tracklets", "/tracklets/gate-ann/crops/best", "/tracklets/none",
+                                                "/nothing", "/events", "/openapi.json", "/search"))],
+)  # fmt: skip
+def test_head_is_get_without_a_body(gallery: Path, serve: Serve, path: str) -> None:
+    client = serve(gallery)
+    head = client.raw.head(path)
+    assert head.content == b""
+    if path.endswith("/events"):  # a GET has no end
+        assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        return
+    answer = client.raw.get(path)
+    assert head.status_code == answer.status_code
+    assert head.headers == answer.headers
 
 
 def test_errors_are_problems_and_tell_no_secret(gallery: Path, serve: Serve) -> None:

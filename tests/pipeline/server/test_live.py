@@ -25,12 +25,14 @@ pytestmark = pytest.mark.alone
 
 
 @contextmanager
-def listening(address: str, headers: dict[str, str] | None = None, **login: str) -> Iterator[Iterator[dict[str, Any]]]:
+def listening(
+    address: str, headers: dict[str, str] | None = None, params: dict[str, str] | None = None, **login: str
+) -> Iterator[Iterator[dict[str, Any]]]:
     """Events of the stream, as they come."""
     with httpx.Client(base_url=f"{address}{API.removeprefix('/')}", timeout=SECONDS) as client:
         if login:
             assert client.post("/session", json=login).status_code == 201
-        with client.stream("GET", "/events", headers=headers or {}) as answer:
+        with client.stream("GET", "/events", headers=headers or {}, params=params or {}) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             lines = answer.iter_lines()
             next(lines)  # the server has taken us in
@@ -98,6 +100,23 @@ def test_who_was_cut_off_goes_on_where_they_were(gallery: Path) -> None:
             assert [first(events, "tracklet")["id"] for _ in range(3)] == ["dock-kim", "gate-new", "gate-newer"]
         with listening(door.address, {"Last-Event-ID": "gate-new"}) as events:
             assert first(events, "tracklet")["id"] == "gate-newer"
+        with listening(door.address, params={"after": "gate-new"}) as events:
+            assert first(events, "tracklet")["id"] == "gate-newer"
+
+
+def test_what_one_goes_on_from_is_told_at_the_beginning(gallery: Path) -> None:
+    add_users(gallery, ("ann", Role.VIEWER, ["gate"]), ("eva", Role.AUDITOR, None), ("bob", Role.VIEWER, ["lobby"]))
+    door = open_door(gallery, ServerConfig(port=0))
+    told = {}
+    with served(gallery, door, device="cpu"):
+        for name in ("ann", "eva", "bob"):
+            with listening(door.address, user=name, password=PASSWORD) as events:
+                told[name] = first(events, "begin")
+        add_later(gallery, "gate-new", after=0).join()
+        seen = {"Last-Event-ID": told["ann"]["id"]}
+        with listening(door.address, seen, user="ann", password=PASSWORD) as events:
+            assert [next(events).get("id") for _ in range(2)] == ["gate-new", "gate-mouse2"]
+    assert [told[name].get("id") for name in ("ann", "eva", "bob")] == ["gate-mouse", None, None]
 
 
 def test_what_may_not_be_seen_is_not_told(gallery: Path) -> None:
@@ -113,7 +132,7 @@ def test_what_may_not_be_seen_is_not_told(gallery: Path) -> None:
             timer = add_later(gallery, "dock-new", "gate-new")
             told = until_four(events)
             assert [each["id"] for each in told if each["event"] == "tracklet"] == ["gate-new"]
-            assert {each["event"] for each in told} == {"tracklet", "camera"}
+            assert {each["event"] for each in told} == {"begin", "tracklet", "camera"}
             assert "dock" not in json.dumps(told)
             kinds = []
             for each in audited:

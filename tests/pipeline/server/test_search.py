@@ -1,10 +1,12 @@
 """The page and the command line give the same JSON for the same question, and both are audited."""
 
+import asyncio
 import io
 import json
 import struct
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -13,8 +15,12 @@ import pytest
 
 from pipeline.audit import Audit
 from pipeline.cli import main
+from pipeline.clips import Query
 from pipeline.recovery import open_store as opened_by_a_run
+from pipeline.server.problems import ProblemError
+from pipeline.server.queries import Queries
 from pipeline.server.roles import Role
+from pipeline.server.searching import SearchDesk
 from pipeline.store import Store
 from reid.calibration import Calibration, Curve
 from reid.modality import Modality
@@ -143,6 +149,39 @@ def test_a_query_belongs_to_the_one_who_brought_it(run: Path, serve: Serve) -> N
     client.login("bob")
     assert client.get(f"/queries/{name}/crop").status_code == 404
     assert client.post("/search", {"examples": [{"query_id": name}]}).status_code == 404
+
+
+def test_few_pictures_wait_for_the_one_thread_of_the_model(gallery: Path) -> None:
+    desk, go_on = SearchDesk(gallery, threads=1, device="cpu"), threading.Event()
+
+    async def ask() -> None:
+        waiting = [asyncio.create_task(desk.models.run(go_on.wait)) for _ in range(16)]
+        await asyncio.sleep(0)
+        with pytest.raises(ProblemError, match="too many"):
+            await desk.models.run(go_on.wait)
+        go_on.set()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(ask())
+    desk.close()
+
+
+def test_nobody_pushes_out_what_another_has_brought() -> None:
+    queries, query = Queries(), Query("a picture", Modality.RGB)
+
+    def keep(owner: str, side: int) -> str:
+        return queries.keep(owner, [np.zeros((side, side, 3), np.uint8)], query, {}).query_id
+
+    own, others = keep("ann", 100), [keep("bob", 2500) for _ in range(10)]  # 19 MB each
+    assert queries.get(own, "ann").owner == "ann"
+    kept = []
+    for each in others:
+        with suppress(ProblemError):
+            kept.append(queries.get(each, "bob").query_id)
+    assert kept == others[-3:]
+    for number in range(12):
+        keep(f"user{number}", 4000)  # 48 MB each: more than there is room for in all
+    assert queries.get(own, "ann").owner == "ann"
 
 
 def test_who_may_see_one_camera_searches_a_gallery_of_that_camera(gallery: Path, serve: Serve) -> None:

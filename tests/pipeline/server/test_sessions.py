@@ -1,14 +1,18 @@
 """Logging in, and everything that ends a session."""
 
+import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from pipeline.audit import Audit
 from pipeline.config import ServerConfig
 from pipeline.server.roles import Role
 from pipeline.server.sessions import Sessions
 from pipeline.server.users import USERS, Users
+from pipeline.store import Store
 from tests.pipeline.server.client import API, PASSWORD
 from tests.pipeline.server.conftest import Serve, add_users
 
@@ -81,6 +85,23 @@ def test_who_only_listens_does_not_keep_a_session(ann: Path) -> None:
     assert sessions.caller_of(token, users, asks=False) is None
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({}, 200), ({"X-Background": "1"}, 401), ({"Sec-Fetch-Dest": "image"}, 401), ({"Sec-Fetch-Dest": "empty"}, 200)],
+)
+def test_what_a_page_asks_for_by_itself_does_not_keep_a_session(
+    ann: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], status: int
+) -> None:
+    client = serve(ann, users=True, idle_minutes=10)
+    client.login("ann")
+    now = time.monotonic()
+    for minutes in (6, 12):
+        clock = SimpleNamespace(monotonic=lambda later=now + 60 * minutes: later)
+        monkeypatch.setattr("pipeline.server.sessions.time", clock)
+        last = client.get("/site", headers=headers).status_code
+    assert last == status
+
+
 def test_passwords_cannot_be_tried_for_long(ann: Path, serve: Serve) -> None:
     client = serve(ann, users=True, logins_per_minute=3)
     for _ in range(3):
@@ -91,11 +112,62 @@ def test_passwords_cannot_be_tried_for_long(ann: Path, serve: Serve) -> None:
     assert client.login("somebody else").status_code == 429  # from the same address
 
 
-def test_the_right_password_forgets_what_was_mistyped(ann: Path, serve: Serve) -> None:
+def test_who_has_an_account_cannot_try_those_of_others_for_longer(ann: Path, serve: Serve) -> None:
+    add_users(ann, ("bob", Role.VIEWER, None))
     client = serve(ann, users=True, logins_per_minute=3)
-    for _ in range(3):
+    told = []
+    for name in ("eve", "kim", "zoe", "ann"):
+        told.append(client.login("bob").status_code)
+        told.append(client.login(name, "wrong password").status_code)
+    assert told == [201, 401, 201, 401, 201, 401, 429, 429]
+
+
+def test_nobody_is_locked_out_by_what_comes_from_elsewhere(ann: Path, serve: Serve) -> None:
+    """But a name cannot be tried from everywhere without an end either."""
+    client = serve(ann, users=True, logins_per_minute=3, trusted_proxy="testclient")
+
+    def login(address: str, password: str) -> int:
+        headers = {"X-Forwarded-For": address}
+        asked = {"user": "ann", "password": password}
+        return client.raw.post(f"{API}/session", json=asked, headers=headers).status_code
+
+    assert [login("10.0.0.1", "wrong password") for _ in range(4)] == [401, 401, 401, 429]
+    assert login("10.0.0.2", PASSWORD) == 201
+    tried = [login(f"10.0.1.{at}", "wrong password") for at in range(31)]
+    assert tried == [401] * 30 + [429]
+
+
+def test_the_right_password_does_not_count(ann: Path, serve: Serve) -> None:
+    client = serve(ann, users=True, logins_per_minute=3)
+    for _ in range(2):
         assert client.login("ann", "wrong password").status_code == 401
-        assert client.login("ann").status_code == 201
+        assert [client.login("ann").status_code for _ in range(4)] == [201] * 4
+
+
+def test_who_logs_in_or_fails_to_is_logged_and_in_the_audit(
+    ann: Path, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    client = serve(ann, users=True)
+    client.login("ann", "wrong password")
+    client.login("hunter2hunter2", "ann")  # the password in the wrong field
+    client.login("ann")
+    client.delete("/session")
+    with Store.read(ann) as store:
+        rows = [(each.actor, each.action, each.details) for each in Audit(store).rows()][-4:]
+        assert Audit(store).verify().findings == ()
+    address = {"address": "testclient"}
+    assert rows == [
+        ("ann", "login_failed", address),
+        ("unknown", "login_failed", address),
+        ("ann", "login", address),
+        ("ann", "logout", address),
+    ]
+    assert "login failed: user ann, from testclient, which makes 1 within a minute" in caplog.text
+    assert "login failed: user unknown, from testclient, which makes 2 within a minute" in caplog.text
+    assert "ann logged in from testclient" in caplog.text
+    assert "ann logged out from testclient" in caplog.text
+    assert "hunter2" not in caplog.text + json.dumps(rows)
 
 
 def test_a_user_does_so_much_a_minute_and_may_still_look_and_leave(ann: Path, serve: Serve) -> None:

@@ -92,9 +92,6 @@ def test_a_clip_is_given_in_parts(gallery: Path, serve: Serve) -> None:
         ("bytes=10-", 206, whole.content[10:]),
         ("bytes=-5", 206, whole.content[-5:]),
         (f"bytes=5-{10 * size}", 206, whole.content[5:]),
-        (f"bytes={size}-", 416, b""),
-        ("bytes=9-5", 416, b""),
-        ("bytes=-0", 416, b""),
         ("bytes=-", 200, whole.content),
         ("lines=1-2", 200, whole.content),
         ("bytes=0-1,5-6", 200, whole.content),
@@ -102,6 +99,10 @@ def test_a_clip_is_given_in_parts(gallery: Path, serve: Serve) -> None:
     ):
         part = client.get("/tracklets/gate-ann/clip", headers={"Range": asked})
         assert (part.status_code, part.content) == (status, content), asked
+    for asked in (f"bytes={size}-", "bytes=9-5", "bytes=-0"):
+        part = client.get("/tracklets/gate-ann/clip", headers={"Range": asked})
+        assert (part.status_code, part.headers["content-range"]) == (416, f"bytes */{size}")
+        assert part.headers["content-type"] == "application/problem+json"
     changed = client.get("/tracklets/gate-ann/clip", headers={"Range": "bytes=0-9", "If-Range": '"other"'})
     assert changed.status_code == 200
 

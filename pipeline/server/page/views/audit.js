@@ -15,6 +15,10 @@ const ACTIONS = {
   case_close: "Case closed",
   export: "Export",
   evidence: "Export",
+  download: "Download",
+  login: "Logged in",
+  login_failed: "Login failed",
+  logout: "Logged out",
 };
 
 export async function show({ root, current }) {

@@ -109,6 +109,7 @@ async function showOne({ root, id, may, current, again }) {
   const details = await api.case(id);
   if (!current()) return undefined;
   const writable = may("evidence") && !details.closed;
+  const mayEnd = may("evidence", { ofAll: true });
   const exports = h("div", {});
   let timer = null;
 
@@ -161,7 +162,7 @@ async function showOne({ root, id, may, current, again }) {
     details.exports = await Promise.all(
       details.exports.map((each) =>
         each.state === "running"
-          ? api.exported(each.export_id).catch((error) => ({ ...each, state: "failed", error: error.detail }))
+          ? api.exported(each.export_id).catch((error) => (isOver(error) ? failed(each, error) : each))
           : each,
       ),
     );
@@ -177,8 +178,8 @@ async function showOne({ root, id, may, current, again }) {
       h("h1", {}, id),
       details.closed ? mark("closed") : mark("open", "good"),
       h("span", { class: "grow" }),
-      may("evidence") && details.closed ? button(null, "Open again", reopen) : null,
-      may("evidence") && !details.closed ? button(null, "Close case", close, { class: "plain" }) : null,
+      mayEnd && details.closed ? button(null, "Open again", reopen) : null,
+      mayEnd && !details.closed ? button(null, "Close case", close, { class: "plain" }) : null,
       h(
         "p",
         { class: "under" },
@@ -291,6 +292,10 @@ function item({ tracklet, added, added_by: by, note }, release, mayLook) {
       : null,
   );
 }
+
+/** What is not there is not written any more; a server that does not answer now may do so the next time. */
+const isOver = ({ status }) => status === 404 || status === 410;
+const failed = (each, error) => ({ ...each, state: "failed", error: error.detail });
 
 function askExport() {
   return ask("Export the case", (finish) => {

@@ -2,7 +2,7 @@
 import { h } from "../dom.js";
 import { icon } from "../icons.js";
 import { badge, menu, modalities, shortModality } from "../parts.js";
-import { fromField, shortClock, shortDay, toField } from "../times.js";
+import { clockName, fromField, shortClock, shortDay, toField, zoneAt } from "../times.js";
 
 const NIGHT = "20:00-06:00";
 const DAY = "06:00-20:00";
@@ -133,7 +133,7 @@ function chip(name, value, build, clear) {
 }
 
 function spanText({ start, end }) {
-  const text = (when) => `${shortDay(when)} ${shortClock(when)}`;
+  const text = (when) => `${shortDay(when)} ${shortClock(when)} ${zoneAt(when)}`;
   if (start && end) return `${text(start)} – ${text(end)}`;
   return start ? `from ${text(start)}` : end ? `to ${text(end)}` : "";
 }
@@ -172,7 +172,7 @@ function timeForm(filters, set, close) {
       close();
       set({ start: fromField(from.value), end: fromField(to.value) });
     },
-    h("label", { class: "field" }, h("span", {}, "From, by the site's clock"), from),
+    h("label", { class: "field" }, h("span", {}, `From, ${clockName()}`), from),
     h("label", { class: "field" }, h("span", {}, "To"), to),
   );
 }

@@ -3,7 +3,7 @@ import { api, media } from "../api.js";
 import { h, replace, svg } from "../dom.js";
 import { icon } from "../icons.js";
 import { ask, badge, problem, waiting } from "../parts.js";
-import { clock, day } from "../times.js";
+import { clock, day, zoneAt } from "../times.js";
 
 const LEAST = { width: 8, height: 16 }; // pixels of the frame; smaller is refused by the server
 const INTO_VIEW = 1; // seconds after somebody was seen first: the frame to begin with shows them
@@ -103,7 +103,7 @@ function player(recording, finish, first) {
   const seek = (seconds) => {
     at.value = Math.min(Math.max(seconds, 0), last);
     const when = new Date(new Date(recording.start).getTime() + 1000 * at.value);
-    time.textContent = `${day(when)}, ${clock(when)}`;
+    time.textContent = `${day(when)}, ${clock(when)} ${zoneAt(when)}`;
     at.setAttribute("aria-valuetext", clock(when));
     ready(false);
     image.src = media.frame(recording.camera_id, { seconds: Number(at.value).toFixed(3) });

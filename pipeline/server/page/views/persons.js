@@ -39,6 +39,7 @@ export async function show(given) {
 async function showAll({ root, params, may, current, again }) {
   const state = params.get("state") ?? "";
   const chosen = new Set();
+  const mayMerge = may("decide", { ofAll: true });
   const [first, decisions] = await Promise.all([
     api.persons({ state: state || null, limit: PAGE }),
     may("decide") ? api.decisions({ limit: 12 }).catch(() => null) : null,
@@ -47,7 +48,7 @@ async function showAll({ root, params, may, current, again }) {
   const list = h("ul", { class: "grid", "aria-label": "Persons" });
   const acts = h("div", { class: "actions" });
   const append = (items) =>
-    list.append(...items.map((each) => h("li", {}, personCard(each, chosen, may("decide") ? mark_ : null))));
+    list.append(...items.map((each) => h("li", {}, personCard(each, chosen, mayMerge ? mark_ : null))));
   const next = (cursor) => api.persons({ state: state || null, limit: PAGE, cursor });
   function mark_(name) {
     if (chosen.has(name)) chosen.delete(name);
@@ -140,7 +141,7 @@ async function showAll({ root, params, may, current, again }) {
       keys: ["v"],
       text: "Choose",
       run: () => {
-        if (focused() && may("decide")) mark_(focused());
+        if (focused() && mayMerge) mark_(focused());
       },
     },
     { keys: ["m"], text: "Merge the chosen", run: merge },
@@ -233,7 +234,7 @@ async function showOne({ root, id, may, current, again }) {
             may("decide") && names.length > 1
               ? button("check", "Confirm", confirm, { title: "They show this person (c)" })
               : null,
-            may("decide")
+            may("decide", { ofAll: true })
               ? button("split", "Split off", split, {
                   class: "danger",
                   title: "They show somebody else (x)",
@@ -346,7 +347,7 @@ async function showOne({ root, id, may, current, again }) {
       keys: ["x"],
       text: "Split the chosen off",
       run: () => {
-        if (may("decide")) split();
+        if (may("decide", { ofAll: true })) split();
       },
     },
     {

@@ -7,7 +7,11 @@ import { href } from "../route.js";
 import { moment } from "../times.js";
 import { textOf } from "./asked.js";
 
-const KEPT = "preview "; // in the session's storage: an upload cannot be described anew
+const GONE = new Problem({
+  title: "No longer kept",
+  detail: "Uploads are kept for some minutes only. Drop the picture again.",
+  status: 404,
+});
 const seen = new Map(); // example as text -> preview, or the error instead of it
 const files = new Map(); // query id -> the file it was made of
 
@@ -15,35 +19,20 @@ const files = new Map(); // query id -> the file it was made of
 export async function previewOf(example) {
   const key = textOf(example);
   if (!seen.has(key)) {
-    const found = example.query_id ? kept(example.query_id) : api.preview(example);
     seen.set(
       key,
-      found.catch((error) => {
+      api.preview(example).catch((error) => {
         seen.delete(key);
-        return { error };
+        return { error: example.query_id && error.status === 404 ? GONE : error };
       }),
     );
   }
   return seen.get(key);
 }
 
-async function kept(name) {
-  const text = sessionStorage.getItem(KEPT + name);
-  const preview = text && JSON.parse(text);
-  if (!preview || Date.parse(preview.expires) < Date.now()) {
-    throw new Problem({
-      title: "No longer kept",
-      detail: "Uploads are kept for some minutes only. Drop the picture again.",
-      status: 404,
-    });
-  }
-  return preview;
-}
-
 /** Upload a picture; gives the example. Modality and `whole` are asked for where the picture does not tell. */
 export async function upload(file, given = {}) {
   const preview = await api.upload(file, given);
-  sessionStorage.setItem(KEPT + preview.query_id, JSON.stringify(preview));
   const example = { query_id: preview.query_id };
   seen.set(textOf(example), Promise.resolve(preview));
   files.set(preview.query_id, { file, given: { modality: preview.modality, whole: preview.people === null } });

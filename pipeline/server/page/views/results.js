@@ -161,9 +161,10 @@ function card(each, state, toggle) {
       h("div", { class: "where" }, h("strong", {}, each.camera_id), badge(each.modality)),
       h(
         "div",
-        { class: "small" },
-        moment(each.start, { withDay: true }),
-        h("span", { class: "muted" }, ` · ${duration(seconds)}`),
+        { class: "row wrap tight small" },
+        moment(each.start, { withDay: true, short: true }),
+        h("span", { class: "grow" }),
+        h("span", { class: "muted nowrap" }, duration(seconds)),
       ),
       chance(each.probability),
       h(

@@ -45,8 +45,9 @@ export async function show({ root, may, current }) {
       tiles,
       pipelineTile(site.pipeline),
       tile(
-        site.cameras.filter((each) => each.state === "running").length || site.cameras.length,
-        site.cameras.some((each) => each.state === "running") ? `of ${site.cameras.length} cameras running` : "cameras",
+        ...(site.pipeline.running
+          ? [site.cameras.filter((each) => each.state === "running").length, `of ${site.cameras.length} cameras running`]
+          : [site.cameras.length, "cameras"]),
       ),
       tile(
         site.tracklets.toLocaleString("en-GB"),
@@ -57,7 +58,7 @@ export async function show({ root, may, current }) {
       diskTile(site.disk),
     );
   const drawCamera = (camera) => {
-    const fresh = card(camera, may("look") ? pictureOf(camera, site.pipeline.running) : null);
+    const fresh = card(camera, may("look") ? pictureOf(camera, site.pipeline.here) : null, site.pipeline.reported);
     const old = cameras.querySelector(`[data-camera="${CSS.escape(camera.camera_id)}"]`);
     if (!old) return cameras.append(fresh);
     const picture = old.querySelector(".picture");
@@ -72,17 +73,19 @@ export async function show({ root, may, current }) {
   };
   draw();
 
+  let soon = null;
+  function againSoon() {
+    clearTimeout(soon);
+    soon = setTimeout(again, SOON);
+  }
   const silence = [
     hear("camera", (camera) => {
       site.cameras = site.cameras.map((each) => (each.camera_id === camera.camera_id ? camera : each));
       draw();
     }),
-    hear("gallery", () => {
-      clearTimeout(soon);
-      soon = setTimeout(again, SOON);
-    }),
+    hear("gallery", againSoon),
+    hear("begin", againSoon), // what happened before is not told
   ];
-  let soon = null;
   async function again() {
     const fresh = await api.site().catch(() => null); // the bar says that the connection is lost
     if (fresh && current()) {
@@ -90,8 +93,8 @@ export async function show({ root, may, current }) {
       draw();
     }
   }
-  const timer = setInterval(again, AGAIN);
-  if (site.pipeline.running) look(cameras, current);
+  const timer = setInterval(() => document.hidden || again(), AGAIN);
+  if (site.pipeline.here) look(cameras, current);
   return {
     dispose: () => {
       for (const end of silence) end();
@@ -104,28 +107,16 @@ export async function show({ root, may, current }) {
 const tile = (value, name, extra = null) =>
   h("div", { class: "tile" }, h("div", { class: "value" }, value), h("div", { class: "name" }, name), extra);
 
-function pipelineTile(pipeline) {
-  if (!pipeline.running)
-    return tile(
-      "Not running",
-      pipeline.reported
-        ? ["last report ", moment(pipeline.reported, { withDay: true })]
-        : "no pipeline in this process",
-    );
-  const step = pipeline.seconds_since_last_step;
-  return h(
-    "div",
-    { class: "tile" },
-    h("div", { class: "value" }, pipeline.healthy === false ? mark("Stuck", "bad") : "Running"),
-    h(
-      "div",
-      { class: "name" },
-      pipeline.healthy === false && step !== null
-        ? `no step for ${duration(step)}`
-        : pipeline.started
-          ? ["since ", moment(pipeline.started, { withDay: true })]
-          : "",
-    ),
+function pipelineTile({ running, here, healthy, seconds_since_last_step: step, started, reported }) {
+  const at = (when) => moment(when, { withDay: true });
+  if (!running) return tile("Not running", reported ? ["last report ", at(reported)] : "no run has reported yet");
+  const bad = healthy === false;
+  const since = started ? ["since ", at(started)] : "";
+  if (here) return tile(bad ? mark("Stuck", "bad") : "Running", bad && step !== null ? `no step for ${duration(step)}` : since);
+  return tile(
+    bad ? mark("Silent", "bad") : "Running",
+    bad ? ["no report since ", at(reported)] : since,
+    bad ? null : h("div", { class: "name" }, "as of ", at(reported)),
   );
 }
 
@@ -143,7 +134,7 @@ function diskTile(disk) {
   );
 }
 
-function card(camera, picture) {
+function card(camera, picture, reported) {
   const fact = (name, value) => (value === null ? null : [h("dt", {}, name), h("dd", {}, value)]);
   const { frames } = camera;
   return h(
@@ -158,6 +149,7 @@ function card(camera, picture) {
       h("span", { class: "grow" }),
       camera.state ? mark(camera.state, STATES[camera.state] ?? "") : mark("state unknown"),
     ),
+    !camera.state && reported ? h("p", { class: "small muted" }, "as of ", moment(reported, { withDay: true })) : null,
     camera.error
       ? h("p", { class: "problem" }, camera.error_code ? h("strong", {}, camera.error_code) : null, camera.error)
       : null,

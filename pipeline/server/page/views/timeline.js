@@ -6,7 +6,19 @@ import * as keys from "../keys.js";
 import { hear } from "../live.js";
 import { attempt, badge, bestOf, count, crop, menu, modalityText } from "../parts.js";
 import { go, href } from "../route.js";
-import { clock, day, duration, fromField, hourOf, moment, shortClock, shortDay, toField } from "../times.js";
+import {
+  clock,
+  clockName,
+  day,
+  duration,
+  fromField,
+  moment,
+  shortClock,
+  shortDay,
+  toField,
+  wallHour,
+  zoneAt,
+} from "../times.js";
 import { searchFor } from "./asked.js";
 
 const LANE = 46;
@@ -401,9 +413,11 @@ function spanOf(params, extent) {
 function spanText([from, to]) {
   const inDays = to - from > 172_800_000;
   if (inDays) return `${shortDay(from)} – ${day(to)}`;
+  const [begin, end] = [from, to].map((at) => `${shortClock(at)}${zoneAt(from) === zoneAt(to) ? "" : ` ${zoneAt(at)}`}`);
+  const zone = zoneAt(from) === zoneAt(to) ? ` ${zoneAt(to)}` : "";
   return shortDay(from) === shortDay(to)
-    ? `${day(from)}, ${shortClock(from)} – ${shortClock(to)}`
-    : `${shortDay(from)} ${shortClock(from)} – ${shortDay(to)} ${shortClock(to)}`;
+    ? `${day(from)}, ${begin} – ${end}${zone}`
+    : `${shortDay(from)} ${begin} – ${shortDay(to)} ${end}${zone}`;
 }
 
 function spanForm(span, apply) {
@@ -422,7 +436,7 @@ function spanForm(span, apply) {
   return h(
     "form",
     { class: "stack", on: { submit: run } },
-    h("label", { class: "field" }, h("span", {}, "From, by the site's clock"), from),
+    h("label", { class: "field" }, h("span", {}, `From, ${clockName()}`), from),
     h("label", { class: "field" }, h("span", {}, "To"), to),
     h("button", { type: "submit", class: "main" }, "Show"),
   );
@@ -511,6 +525,7 @@ function ticks({ from, to, left, right }, x, height) {
   const most = Math.max(Math.floor((right - left) / 92), 1);
   const step = STEPS.find((each) => (to - from) / each <= most) ?? STEPS.at(-1);
   const offset = Date.parse(`${toField(from)}Z`) - Math.floor(from / 60000) * 60000; // local less UTC
+  const zoned = (at, text) => (zoneAt(from) === zoneAt(to) ? text : `${text} ${zoneAt(at)}`);
   const found = [];
   for (let at = Math.ceil((from + offset) / step) * step - offset; at <= to; at += step) {
     const place = x(new Date(at).toISOString());
@@ -519,10 +534,10 @@ function ticks({ from, to, left, right }, x, height) {
       step >= 86_400_000
         ? shortDay(at)
         : step < 60_000
-          ? clock(at)
+          ? zoned(at, clock(at))
           : shortClock(at) === "00:00"
             ? shortDay(at)
-            : shortClock(at);
+            : zoned(at, shortClock(at));
     found.push(
       svg("line", { class: "tick", x1: place, x2: place, y1: HEAD - 6, y2: height }),
       svg("text", { x: place + 4, y: HEAD - 12 }, text),
@@ -536,7 +551,7 @@ function nights({ from, to, left, right }, x, height) {
   const found = [];
   const step = 3_600_000;
   const isNight = (at) => {
-    const hour = Number(hourOf(at).key.slice(11));
+    const hour = wallHour(at);
     return hour >= 20 || hour < 6;
   };
   for (let at = Math.floor(from / step) * step; at < to; at += step) {

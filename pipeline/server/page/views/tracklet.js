@@ -5,7 +5,7 @@ import { icon } from "../icons.js";
 import * as keys from "../keys.js";
 import { badge, bestOf, button, chance, count, crop, mark, modalityText, nameOf, toast } from "../parts.js";
 import { go, href } from "../route.js";
-import { clock, day, duration, moment, utc } from "../times.js";
+import { clock, day, duration, moment, utc, zoneAt } from "../times.js";
 import { searchFor } from "./asked.js";
 import { addToCase, confirmLink, rejectLink } from "./verdicts.js";
 
@@ -61,7 +61,7 @@ export async function show({ root, id, params, may, current, session, again }) {
             icon("back"),
           )
         : null,
-      h("h1", {}, `${details.camera_id}, ${clock(details.start)}`),
+      h("h1", {}, `${details.camera_id}, ${clock(details.start)} `, h("span", { class: "zone" }, zoneAt(details.start))),
       badge(details.modality),
       details.person
         ? h(
@@ -395,7 +395,7 @@ function facts(details) {
       { class: "facts" },
       fact("Tracklet", h("code", {}, details.tracklet_id)),
       fact("Seen", [
-        `${clock(details.start)} – ${clock(details.end)}, `,
+        `${clock(details.start)} – ${clock(details.end)} ${zoneAt(details.end)}, `,
         h("span", { class: "muted" }, `${utc(details.start)}`),
       ]),
       fact("Time from", details.time_source.replaceAll("_", " ")),

@@ -1,5 +1,5 @@
 // What an operator decides about tracklets, from whatever view: these are one person; these belong into a case.
-import { all, api, needsPurpose } from "../api.js";
+import { all, api, needsPurpose, seesAllCameras } from "../api.js";
 import { h, replace } from "../dom.js";
 import {
   ask,
@@ -83,6 +83,10 @@ export async function confirmTogether(names, why = {}, then = () => {}) {
   const found = await attempt(() => Promise.all(names.map((name) => api.tracklet(name))));
   if (!found) return null;
   const persons = [...new Set(found.map((each) => each.person))];
+  if (persons.length > 1 && !seesAllCameras()) {
+    toast(`They were given to ${persons.join(" and ")}, and to merge persons needs the right to all cameras.`);
+    return null;
+  }
   const left = stepsOf(found, persons);
   const made = [];
   const done = await ask("These show one person", (finish) => {

@@ -2,20 +2,25 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from playwright.sync_api import Page, Route, expect
 
 from pipeline.audit import Actor
 from pipeline.cases import Cases
 from pipeline.persons import Persons
+from pipeline.server.roles import Role
+from pipeline.server.users import USERS, Users
 from pipeline.sinks import rfc3339
 from pipeline.store import PersonState, Store
 from reid.modality import Modality
-from tests.pipeline.factories import NOON
+from tests.pipeline.factories import NOON, sighting_of, tracklet_of
 from tests.pipeline.server.page.conftest import PATIENCE_MS, Recorded, Served, serving
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -58,6 +63,66 @@ def test_a_page_that_stands_open_outlives_a_restart_of_the_server(
         page.get_by_role("button", name="Search", exact=True).click()
         expect(page.locator(".answer").first).to_be_visible()
         expect(page.locator(".live")).to_have_text("live")
+
+
+def show_tab(page: Page, *, shown: bool) -> None:
+    """As the browser tells a page that its tab was left, or come back to."""
+    page.evaluate(
+        """hidden => {
+          Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        not shown,
+    )
+
+
+def test_a_tab_that_nobody_sees_holds_no_connection_and_is_told_later_what_it_missed(
+    site: Served, page: Page, recorded: Recorded, person: int
+) -> None:
+    page.goto(f"{site.address}#/search?like=tracklet.{recorded.of(person, Modality.RGB)[0]}&asked=1")
+    expect(page.locator(".answer").first).to_be_visible()
+    expect(page.locator(".live")).to_have_text("live")
+    show_tab(page, shown=False)
+    expect(page.locator(".live")).to_have_text("not live")
+    with Store.read(site.root) as store:
+        known = store.tracklets()[0]
+        model, vector, calibration = store.model_id, store.embeddings([known.row])[0], store.calibration
+    with Store.open(site.root, model_id=model, dimension=len(vector), calibration=calibration) as store:
+        store.add(sighting_of(tracklet_of("gate-01NEW", at=100.0), person=1, vector=vector))
+    show_tab(page, shown=True)
+    expect(page.locator(".live")).to_have_text("live")
+    expect(page.get_by_text("New people were seen since this search.")).to_be_visible()
+
+
+def test_a_page_that_nobody_touches_logs_out_and_shows_nothing(
+    page: Page, recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.server.live._ALIVE_SECONDS", 0.5)
+    later = [0.0]
+    monkeypatch.setattr("pipeline.server.sessions.time", SimpleNamespace(monotonic=lambda: time.monotonic() + later[0]))
+    root = Path(shutil.copytree(recorded.root, tmp_path / "run"))
+    Users(root / USERS).add("vera", Role.VIEWER, None, "correct horse battery")
+    page.clock.install()
+    asked: list[tuple[str, bool]] = []
+    page.on("request", lambda each: asked.append((each.url, "x-background" in each.headers)))
+    with serving(root) as site:
+        page.goto(f"{site.address}#/site")
+        page.get_by_label("Name").fill("vera")
+        page.get_by_label("Password").fill("correct horse battery")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("article").first).to_be_visible()
+        page.clock.run_for(5_000)
+        asked.clear()
+        page.clock.run_for(150_000)  # the disk is looked at every 15 s
+        until(page, lambda: len([url for url, _ in asked if url.endswith("/site")]) >= 5)
+        polled = [by_itself for url, by_itself in asked if url.endswith("/site")]
+        assert (polled[0], polled[-1]) == (False, True)
+        asked.clear()
+        page.mouse.click(2, 2)
+        until(page, lambda: any(url.endswith("/session") and not by_itself for url, by_itself in asked))
+        later[0] = 2 * 3600.0
+        until(page, lambda: page.clock.run_for(1_000) or page.get_by_label("Password").is_visible())
+        expect(page.get_by_role("article")).to_have_count(0)
 
 
 def test_a_late_answer_is_not_shown_for_another_question(
@@ -271,3 +336,53 @@ def test_an_error_while_a_view_is_shown_anew_is_told(site: Served, page: Page, r
     page.route("**/api/v1/persons/P*", refuse)
     reject.click()
     expect(page.locator("main").get_by_role("alert")).to_contain_text("not now")
+
+
+def test_an_export_goes_on_where_the_network_does_not_for_a_moment(
+    site: Served, page: Page, recorded: Recorded, person: int
+) -> None:
+    with Store.edit(site.root) as store:
+        Cases(store).open("c1", "", Actor("anna"))
+        Cases(store).hold("c1", recorded.of(person)[:1], Actor("anna"))
+    page.goto(f"{site.address}#/cases/c1")
+    waiting = held(page, "**/api/v1/exports/*")
+    page.get_by_role("button", name="Export").click()
+    page.get_by_label("with clips").uncheck()
+    page.get_by_role("dialog").get_by_role("button", name="Export").click()
+    for count in (1, 2):
+        until(page, lambda count=count: len(waiting) == count)  # type: ignore[misc]
+        waiting[-1].abort()
+    expect(page.locator(".exported")).to_contain_text("being written")
+    page.unroute("**/api/v1/exports/*")
+    expect(page.locator(".exported").get_by_role("link", name="Download")).to_be_visible()
+
+
+def test_what_needs_all_cameras_is_offered_only_to_who_sees_them_all(
+    page: Page, recorded: Recorded, person: int, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(recorded.root, tmp_path / "run"))
+    names = recorded.of(person, Modality.RGB)
+    with Store.edit(root) as store:
+        number = store.tracklet(names[0]).person_id
+        for name in ("c1", "c2"):
+            Cases(store).open(name, "", Actor("anna"))
+            Cases(store).hold(name, names[:1], Actor("anna"))
+        Cases(store).close("c2", Actor("anna"))
+    Users(root / USERS).add("olga", Role.OPERATOR, ["gate"], "correct horse battery")
+    with serving(root) as site:
+        page.goto(f"{site.address}#/cases/c1")
+        page.get_by_label("Name").fill("olga")
+        page.get_by_label("Password").fill("correct horse battery")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Export")).to_be_enabled()
+        expect(page.get_by_role("button", name="Close case")).to_have_count(0)
+        page.goto(f"{site.address}#/cases/c2")
+        expect(page.get_by_role("heading", name="c2")).to_be_visible()
+        expect(page.get_by_role("button", name="Open again")).to_have_count(0)
+        page.goto(f"{site.address}#/persons")
+        expect(page.locator(".person").first).to_be_visible()
+        expect(page.locator(".choosing")).to_have_count(0)
+        page.goto(f"{site.address}#/persons/P{number:04d}")
+        page.locator(".pick").first.click()
+        expect(page.get_by_role("button", name="Add to case")).to_be_visible()
+        expect(page.get_by_role("button", name="Split off")).to_have_count(0)

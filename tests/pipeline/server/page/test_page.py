@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image as PilImage
 from playwright.sync_api import Browser, Page, expect
 
 from pipeline.audit import Actor
@@ -424,7 +425,7 @@ def test_the_site_view_shows_what_each_camera_shows_and_which_of_it_is_old(
         page.goto(f"{site.address}#/site")
         shown = page.get_by_role("article", name="Camera gate")
         expect(shown.get_by_role("img", name="Latest picture of gate")).to_be_visible()
-        expect(shown.locator(".taken time")).to_have_text("16:00:00")  # of 14:00 UTC, by the site's clock
+        expect(shown.locator(".taken time")).to_have_text("16:00:00 CEST")  # of 14:00 UTC, by the site's clock
         expect(shown.locator(".old")).to_have_count(0)
         down = page.get_by_role("article", name="Camera dock")
         down.scroll_into_view_if_needed()
@@ -682,6 +683,57 @@ def test_a_grey_picture_is_not_guessed_at_but_asked_about(
     expect(page.get_by_role("alert")).to_contain_text("may be nir, thermal or rgb")
     page.get_by_role("button", name="NIR").click()
     expect(page.locator(".example .badge.nir")).to_be_visible()
+
+
+# Three moments of the night in which Berlin's clock is put back from three to two, and one of the day before.
+AUTUMN = ("2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-10-25T02:30:00Z")
+TIMES = """async (moments) => {
+  const times = await import("./times.js");
+  const text = (at) => times.moment(at, { withDay: true }).textContent.replace("\\u00a0", " ");
+  return moments.map((at) => [text(at), times.hourOf(at)]);
+}"""
+
+
+def test_times_say_their_zone_and_can_be_shown_in_utc_on_a_phone(looked_at: Served, browser: Browser) -> None:
+    with looking(browser, width=390, height=844) as page:
+        page.goto(looked_at.address)
+        shown = page.locator(".pick time").first
+        expect(shown).to_contain_text("CEST")
+        local = [each[0] for each in page.evaluate(TIMES, AUTUMN)]
+        assert local == [
+            "Sat 24 Oct, 14:00:00 CEST", "Sun 25 Oct, 02:30:00 CEST", "Sun 25 Oct, 02:30:00 CET",
+            "Sun 25 Oct, 03:30:00 CET",
+        ]  # fmt: skip
+        hours = [each[1] for each in page.evaluate(TIMES, AUTUMN)]
+        assert [each["text"] for each in hours][1:3] == ["Sun 25 Oct, 02:00 CEST", "Sun 25 Oct, 02:00 CET"]
+        assert sorted(each["key"] for each in hours) == [each["key"] for each in hours]
+        assert len({each["key"] for each in hours}) == 4
+        utc = shown.get_attribute("title") or ""
+        page.get_by_role("button", name="local").click()
+        expect(shown).to_contain_text(re.search(r"[\d:]{8} UTC", utc)[0])  # type: ignore[index]
+        page.get_by_role("button", name="UTC").click()
+        expect(shown).to_contain_text("CEST")
+
+
+def test_an_upload_is_corrected_and_shown_in_another_tab(
+    looked_at: Served, page: Page, recorded: Recorded, person: int, tmp_path: Path
+) -> None:
+    with PilImage.open(recorded.crop_of(recorded.of(person, Modality.NIR)[0])) as crop:
+        crop.transpose(PilImage.Transpose.ROTATE_90).save(tmp_path / "wide.png")
+    page.goto(looked_at.address)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose a picture").click()
+    chooser.value.set_files(tmp_path / "wide.png")
+    page.get_by_role("button", name="NIR").click()
+    expect(page.locator(".example .badge.nir")).to_be_visible()
+    page.get_by_text("Not right?").click()
+    page.get_by_label("The picture shows").select_option("thermal")
+    expect(page.locator(".example .badge.thermal")).to_be_visible()
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.locator(".example .badge.thermal")).to_be_visible()
+    other.goto(re.sub(r"query\.q-.", "query.q-_", page.url))
+    expect(other.locator(".example")).to_contain_text("No longer kept")
 
 
 def test_new_tracklets_come_without_a_reload_with_what_the_paired_camera_saw(site: Served, page: Page) -> None:
