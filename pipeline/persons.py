@@ -81,6 +81,21 @@ class Decision:
     undone_by: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose and about whom a decision is.
+
+    Attributes:
+        actor: Who made it.
+        kind: Of it, or of what it took back.
+        rows: Of all tracklets that it moved, or between which it changed a link.
+    """
+
+    actor: str
+    kind: str
+    rows: frozenset[int]
+
+
 class _Effects:
     """Changes values, and notes each before and after, by row: names are left out so that erasing is easy."""
 
@@ -340,10 +355,22 @@ class Persons:
 
         return self._decide("undo", actor, change, details={"decision": decision_id}, undoes=decision_id)
 
-    def has_decision(self, decision_id: int) -> bool:
-        """Whether there is such a decision."""
+    def scope(self, decision_id: int) -> Scope | None:
+        """Whose and about whom a decision is; None when there is no such decision."""
         with self._store.reading() as db:
-            return db.execute("SELECT 1 FROM decisions WHERE decision_id = ?", [decision_id]).fetchone() is not None
+            found = db.execute(
+                "WITH RECURSIVE chain (number, actor, kind, effects) AS ("
+                " SELECT decision_id, actor, kind, effects FROM decisions WHERE decision_id = ?"
+                " UNION ALL SELECT d.decision_id, d.actor, d.kind, d.effects FROM decisions d, chain"
+                " WHERE d.undone_by = chain.number AND chain.kind = 'undo')"
+                " SELECT actor, kind, effects FROM chain ORDER BY number DESC",
+                [decision_id],
+            ).fetchall()
+        if not found:
+            return None
+        done = json.loads(found[0][2])
+        rows = {row for row, *_ in done["tracklets"]} | {row for entry in done["links"] for row in entry[:2]}
+        return Scope(found[0][0], found[-1][1], frozenset(rows))
 
     def decisions(self, *, after: int = 0) -> list[Decision]:
         """All, oldest first, or those behind one."""
