@@ -20,7 +20,7 @@ from bisect import bisect_left
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -70,7 +70,7 @@ class Sent:
 class Watched(pairs.Pair):
     """Notes each decision and whether the clocks had been compared."""
 
-    decisions: list[tuple[float, float | None, bool]] = []
+    decisions: ClassVar[list[tuple[float, float | None, bool]]] = []
 
     def see(self, *args: Any) -> list[tuple[float, float | None]]:
         made = super().see(*args)

@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,6 +37,7 @@ MERGED = "merge_gallery"
 _AGED = "audit_aged"
 _OF_OTHERS = "audit-of-"
 NAMES_TAKEN = "names"  # in the details of an erasure: how many it took out of the audit
+_LARGEST = 2**63 - 1  # number that a row can have
 _TOKEN = re.compile("subject:[0-9a-f]{32}")
 _COLUMNS = ("number", "at_us", "actor", "action", "case_id", "purpose", "details", "previous", "hash")
 
@@ -148,14 +149,14 @@ class Audit:
         """
         if self._purpose_required and not (actor.purpose or actor.case_id):
             raise UsageError(
-                "this site asks why: give --purpose TEXT or --case ID, and --title TEXT to a case that is opened"
+                "this site asks why: give a purpose or a case, and a title to a case that is opened"
                 " (storage.purpose_required is true)"
             )
         if actor.case_id is not None:
             with self._store.reading() as db:
                 known = [name for (name,) in db.execute("SELECT case_id FROM cases ORDER BY case_id")]
             if actor.case_id not in known:
-                raise UsageError(f"--case {actor.case_id!r} is not one of {', '.join(known) or 'no cases yet'}")
+                raise UsageError(f"case {actor.case_id!r} is not one of {', '.join(known) or 'no cases yet'}")
 
     def record(self, actor: Actor, action: str, details: Mapping[str, Any], *, subjects: Sequence[str] = ()) -> int:
         """Add a row; it is durable when this returns.
@@ -188,7 +189,7 @@ class Audit:
         tokens = {subject: _token(db, subject) for subject in sorted(set(subjects), key=len, reverse=True)}
         last = db.execute("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
         number, previous = (last[0] + 1, last[1]) if last else _start(db)
-        text = json.dumps(_replaced(dict(details), tokens), sort_keys=True, ensure_ascii=False)
+        text = json.dumps(_with_texts(dict(details), _hiding(tokens)), sort_keys=True, ensure_ascii=False)
         values = [number, to_us(datetime.now(UTC)), actor.name, action, actor.case_id, actor.purpose, text, previous]
         db.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [*values, _hash(values)])
         return int(number)
@@ -217,21 +218,19 @@ class Audit:
         The chain goes on: the hash of the last row that went is kept, in the database and in a row of the audit.
         """
         with self._store.reading() as db:
-            rows = db.execute("SELECT number, at_us, hash, details, LENGTH(details) + 300 FROM audit ORDER BY number")
-            found = rows.fetchall()
-        total, gone = sum(row[4] for row in found), []
-        for row in found:
+            rows = db.execute("SELECT number, at_us, hash, LENGTH(details) + 300 FROM audit ORDER BY number").fetchall()
+        total, gone = sum(row[3] for row in rows), []
+        for row in rows:
             too_old = before is not None and row[1] < to_us(before)
             if not too_old and (most_bytes is None or total <= most_bytes):
                 break
-            total -= row[4]
+            total -= row[3]
             gone.append(row)
         if not gone:
             return 0
         last, digest = gone[-1][0], gone[-1][2]
-        text = "\n".join(row[3] for row in gone)
         with self._store.writing() as db:
-            tokens = [token for (token,) in db.execute("SELECT token FROM audit_subjects") if token in text]
+            tokens = _tokens_in(text for (text,) in db.execute("SELECT details FROM audit WHERE number <= ?", [last]))
             db.executemany("DELETE FROM audit_subjects WHERE token = ?", [(token,) for token in tokens])
             db.execute("DELETE FROM audit WHERE number <= ?", [last])
             db.execute("INSERT OR REPLACE INTO meta VALUES ('audit_start', ?)", [f"{last + 1}:{digest}"])
@@ -239,28 +238,72 @@ class Audit:
         self.copy()
         return len(gone)
 
+    def head(self) -> tuple[int, str]:
+        """Number and hash of the last row, as `verify` has them, without looking at any other."""
+        with self._store.reading() as db, snapshot(db):
+            last = db.execute("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
+            first, previous = _start(db)
+        return (int(last[0]), str(last[1])) if last else (first - 1, previous)
+
     def rows(
-        self, *, limit: int | None = None, before: int | None = None, naming: Collection[str] | None = None
+        self,
+        *,
+        limit: int | None = None,
+        before: int | None = None,
+        only: Collection[int] | None = None,
+        naming: Collection[str] | None = None,
     ) -> list[AuditRow]:
         """The last rows (before a number), oldest first.
 
         Args:
             limit: At most so many.
             before: Only those before this one.
+            only: Only those of these numbers; None is all.
             naming: Only these tracklets are named: of others the token stands there. None is all.
         """
         with self._store.reading() as db:
             found = db.execute(
-                "SELECT * FROM audit WHERE ?1 IS NULL OR number < ?1 ORDER BY number DESC LIMIT ?2",
-                [before, -1 if limit is None else limit],
+                "SELECT * FROM audit WHERE number < ?1"
+                " AND (?2 IS NULL OR number IN (SELECT value FROM json_each(?2))) ORDER BY number DESC LIMIT ?3",
+                [
+                    _LARGEST if before is None else before,
+                    None if only is None else json.dumps(sorted(only)),
+                    -1 if limit is None else limit,
+                ],
             )
-            subjects = db.execute("SELECT token, subject FROM audit_subjects").fetchall()
-            names = {token: name for token, name in subjects if naming is None or name in naming}
             rows = found.fetchall()
-            return [
-                AuditRow(number, from_us(at), actor, action, case, purpose, _replaced(json.loads(text), names), digest)
-                for number, at, actor, action, case, purpose, text, _, digest in reversed(rows)
-            ]
+            names = _names_behind(db, _tokens_in(row[6] for row in rows))
+        if naming is not None:
+            names = {token: name for token, name in names.items() if name in naming}
+        resolved = _resolving(names)
+        return [
+            AuditRow(number, from_us(at), actor, action, case, purpose, _with_texts(json.loads(text), resolved), digest)
+            for number, at, actor, action, case, purpose, text, _, digest in reversed(rows)
+        ]
+
+    def numbers_near(self, case_id: str, subjects: Collection[str], *, decisions: Collection[str]) -> list[int]:
+        """Numbers of all rows that may be about a case, and of few others.
+
+        Args:
+            case_id: Rows for it, or that have it in their details.
+            subjects: Searches for no case that name one of these tracklets.
+            decisions: All rows of these actions.
+        """
+        with self._store.reading() as db:
+            tokens = {
+                token
+                for (token,) in db.execute(
+                    "SELECT token FROM audit_subjects WHERE subject IN (SELECT value FROM json_each(?))",
+                    [json.dumps(sorted(subjects))],
+                )
+            }
+            rows = db.execute(
+                "SELECT number, action = 'search' AND case_id IS NULL AND NOT INSTR(details, ?2), details FROM audit"
+                " WHERE case_id = ?1 OR INSTR(details, ?2) OR action IN (SELECT value FROM json_each(?3))"
+                " OR (action = 'search' AND case_id IS NULL) ORDER BY number",
+                [case_id, json.dumps(case_id), json.dumps(sorted(decisions))],
+            )
+            return [number for number, if_named, text in rows if not if_named or tokens & _tokens_in([text])]
 
     def verify(self, *, head: tuple[int, str] | None = None) -> Verdict:
         """Look for any edit, deletion, insertion, reorder or truncation.
@@ -275,7 +318,8 @@ class Audit:
             first, previous = _start(db)
         ageings = _ageings(rows)
         said = next((each for each in ageings if (each.until + 1, each.hash) == (first, previous)), None)
-        findings += [*_broken_links(rows, first, previous), *_bad_subjects(subjects, rows)]
+        told = _tokens_in(row[6] for row in rows)
+        findings += [*_broken_links(rows, first, previous), *_bad_subjects(subjects, told)]
         notes = []
         if said is not None:
             notes.append(f"rows up to {said.until} aged away: row {said.number} of {from_us(said.at_us)} says so")
@@ -283,7 +327,7 @@ class Audit:
             findings.append(f"the audit begins with row {first}, but no row says that those before it aged away")
         pairs = (
             self._compare_copy(rows, copied, (first, previous), said),
-            _missing_names(subjects, rows),
+            _missing_names(subjects, rows, told),
             _compare_head(rows, head, (first, previous), ageings),
             _compare_others(self._store.root, rows),
         )
@@ -426,18 +470,47 @@ def _token(db: sqlite3.Connection, subject: str) -> str:
     return token
 
 
-def _replaced(value: Any, names: Mapping[str, str]) -> Any:
-    """The same with every name within every text replaced."""
+def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """The same with every text within it changed, keys too."""
     if isinstance(value, Mapping):
-        return {_replaced(key, names): _replaced(each, names) for key, each in value.items()}
+        return {change(key): _with_texts(each, change) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_replaced(each, names) for each in value]
-    if isinstance(value, str):
-        if value in names:
-            return names[value]
-        for name, other in names.items():
-            value = value.replace(name, other)
-    return value
+        return [_with_texts(each, change) for each in value]
+    return change(value) if isinstance(value, str) else value
+
+
+def _hiding(tokens: Mapping[str, str]) -> Callable[[str], str]:
+    """Puts tokens in the place of names (longest first), wherever they stand in a text."""
+    shortest = min(map(len, tokens), default=0)
+    names = "|".join(map(re.escape, tokens))
+
+    def hidden(text: str) -> str:
+        if text in tokens:
+            return tokens[text]
+        if not tokens or len(text) < shortest:
+            return text
+        return re.sub(names, lambda found: tokens[found[0]], text)
+
+    return hidden
+
+
+def _resolving(names: Mapping[str, str]) -> Callable[[str], str]:
+    """Puts names in the place of their tokens."""
+    return lambda text: _TOKEN.sub(lambda found: names.get(found[0], found[0]), text)
+
+
+def _tokens_in(texts: Iterable[Any]) -> set[str]:
+    return {token for text in texts for token in _TOKEN.findall(str(text))}
+
+
+def _names_behind(db: sqlite3.Connection, tokens: Set[str]) -> dict[str, str]:
+    """Of tokens, as far as nobody was erased."""
+    return dict(
+        db.execute(
+            "SELECT token, subject FROM audit_subjects WHERE token IN (SELECT value FROM json_each(?))",
+            [json.dumps(sorted(tokens))],
+        ).fetchall()
+    )
 
 
 def _broken_links(rows: Sequence[tuple[Any, ...]], first: int, previous: str) -> Iterator[str]:
@@ -453,18 +526,17 @@ def _broken_links(rows: Sequence[tuple[Any, ...]], first: int, previous: str) ->
         previous = digest
 
 
-def _bad_subjects(subjects: Sequence[tuple[str, str, str]], rows: Sequence[tuple[Any, ...]]) -> Iterator[str]:
-    text = "\n".join(str(row[6]) for row in rows)
+def _bad_subjects(subjects: Sequence[tuple[str, str, str]], told: Set[str]) -> Iterator[str]:
     for token, salt, subject in subjects:
-        if token != f"subject:{hashlib.sha256(f'{salt}{subject}'.encode()).hexdigest()[:32]}" or token not in text:
+        if token != f"subject:{hashlib.sha256(f'{salt}{subject}'.encode()).hexdigest()[:32]}" or token not in told:
             yield f"the name behind {token} was edited"
 
 
 def _missing_names(
-    subjects: Sequence[tuple[str, str, str]], rows: Sequence[tuple[Any, ...]]
+    subjects: Sequence[tuple[str, str, str]], rows: Sequence[tuple[Any, ...]], told: Set[str]
 ) -> tuple[list[str], list[str]]:
     """Findings and notes on tokens without a name: no more than the erasures say that they took."""
-    nameless = {token for row in rows for token in _TOKEN.findall(str(row[6]))} - {token for token, _, _ in subjects}
+    nameless = told - {token for token, _, _ in subjects}
     taken = [_details(row).get(NAMES_TAKEN) for row in rows if row[3] == "erase"]
     if not nameless:
         return [], []

@@ -1,5 +1,6 @@
 """From config to objects: the only place where names in a config meet classes."""
 
+import logging
 import re
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from pipeline.address import without_secrets
 from pipeline.config import CameraConfig, Config, DetectorConfig, GroundConfig, PairConfig, ThermalConfig
 from pipeline.detectors.base import Detector, NetworkSettings
 from pipeline.errors import PipelineError, ResourceError, SourceError, UsageError
@@ -34,6 +36,8 @@ from trackers.ground import GroundPlane
 if TYPE_CHECKING:  # torch takes seconds to import: only commands that embed should wait for it
     from reid.extractor import XReIDExtractor
 
+logger = logging.getLogger(__name__)
+
 _ZERO_CELSIUS = 273.15  # kelvin
 
 
@@ -54,6 +58,10 @@ def build_sources(config: Config, cameras: Collection[str] | None = None) -> lis
             sources.append(source)
         except SourceError as error:
             errors.append(str(error))
+        except Exception as error:
+            shown = without_secrets(config.cameras[camera_id].source)
+            logger.debug("camera %s", camera_id, exc_info=error)
+            errors.append(f"camera {camera_id}: {shown} cannot be read: {type(error).__name__}: {error}")
     if errors:
         raise SourceError("\n".join(errors))
     return sources

@@ -253,17 +253,18 @@ class _Writing:
         of no other.
         """
         decided = _Decided.of(self.store, names)
-        numbers = {
+        near = self.audit.numbers_near(case_id, names, decisions=_DECISIONS)
+        numbers = [
             row.number
-            for row in self.audit.rows()
+            for row in self.audit.rows(only=near)
             if (
                 case_id in (row.case_id, row.details.get("case"))
                 or decided.touches(row, names)
                 or (row.action == "search" and row.case_id is None and names & _texts(row.details))
             )
             and (self.options.cameras is None or self._may_be_told(row, decided, self.options.cameras))
-        }
-        return [audit_row_reply(each) for each in self.audit.rows(naming=names) if each.number in numbers]
+        ]
+        return [audit_row_reply(each) for each in self.audit.rows(only=numbers, naming=names)]
 
     def _may_be_told(self, row: AuditRow, decided: "_Decided", cameras: Set[str]) -> bool:
         """Whether a row names no camera but these, nor anybody or anything seen by others; titles are told to all."""
@@ -306,7 +307,7 @@ class _Writing:
             },
             "blurred": self.options.blur_others,
             "cameras": None if self.options.cameras is None else sorted(self.options.cameras),
-            "audit_head": list(self.audit.verify().head),
+            "audit_head": list(self.audit.head()),
         }
 
 
@@ -370,6 +371,12 @@ def verify_bundle(path: Path) -> BundleVerdict:
         return BundleVerdict(0, digest, (f"not a whole zip: {error or type(error).__name__}",), ())
     notes = ("the hash of the whole zip stands in the audit of the gallery that it came from (action evidence)",)
     return BundleVerdict(files, digest, tuple(findings), notes)
+
+
+def tracklets_in(path: Path) -> tuple[str, ...]:
+    """What a zip that verifies shows, as its manifest has it."""
+    with zipfile.ZipFile(path) as zipped:
+        return tuple(json.loads(zipped.read(MANIFEST))["case"]["items"])
 
 
 def _compare(zipped: zipfile.ZipFile) -> tuple[list[str], int]:

@@ -112,9 +112,14 @@ class Cases:
         self.write_copy()
 
     def release(self, case_id: str, tracklet_ids: Sequence[str], actor: Actor) -> None:
-        """Take tracklets out of a case."""
+        """Take tracklets out of an open case; what a closed one held is its record.
+
+        Raises:
+            UsageError: When there is no open case of this name, or no such tracklet.
+        """
         with self._store.writing() as db:
             rows = [self._store.tracklet(each).row for each in tracklet_ids]
+            self._require_open(case_id)
             db.executemany(
                 "DELETE FROM case_items WHERE case_id = ? AND tracklet_row = ?", [(case_id, row) for row in rows]
             )

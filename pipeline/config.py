@@ -53,13 +53,20 @@ def parse_time(value: Any) -> datetime:
             value = datetime.fromisoformat(value)
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise ValueError(f"must be a time with its offset, such as 2026-06-01T08:00:00Z, got {str(value)!r}")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"must be a time that UTC has too, got {str(value)!r}") from None
 
 
 def _parse_timezone(value: Any) -> Any:
     if isinstance(value, str) and value not in available_timezones():
         raise ValueError(f"{value!r} is not an IANA timezone{_suggestion(value, available_timezones())}")
     return value
+
+
+def _device_by_number(value: Any) -> Any:
+    return str(value) if type(value) is int and value >= 0 else value
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -177,7 +184,7 @@ class StreamConfig(Section):
 
     Attributes:
         transport: Of RTSP.
-        timeout_seconds: From connecting to the first frame.
+        timeout_seconds: From connecting to the first frame; while packets come and no key frame, up to a minute.
         stall_seconds: Without a frame for so long, the connection is given up and made anew. The only key here that is
             for recordings too: the others wait so long for the next frame of one.
         backoff_seconds: First wait before connecting again; doubles with every failure.
@@ -219,7 +226,8 @@ class CameraConfig(Section):
         start: Capture time of the first frame; without it: the file's name, the container, the file's date.
         start_pattern: Of the file's name (of the first, in an image sequence), where it holds the start; see
             ``pipeline.start_pattern``.
-        start_timezone: IANA name, of times in file names (and of a start_pattern) that do not say their offset.
+        start_timezone: IANA name, of times in file names (and of a start_pattern) that do not say their offset; without
+            it, that of the site.
         fps: Frames a second of image sequences; refused for videos and streams, which have times of their own.
         pair_id: Shared by two cameras of different modality that stand at one place and look the same way.
         target_fps: Of a live stream, frames a second that are processed; None for all.
@@ -230,12 +238,14 @@ class CameraConfig(Section):
         ground: The floor, of a camera that never moves.
     """
 
-    source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] = Field(repr=False)
+    source: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1), BeforeValidator(_device_by_number)
+    ] = Field(repr=False)
     modality: Annotated[Modality, Field(strict=False)]
     start: Moment | None = None
     start_pattern: str | None = None
-    start_timezone: Annotated[str, BeforeValidator(_parse_timezone)] = "UTC"
-    fps: Positive = 10.0
+    start_timezone: Annotated[str | None, BeforeValidator(_parse_timezone)] = None
+    fps: Annotated[float, Field(ge=1e-5, allow_inf_nan=False)] = 10.0
     pair_id: PairId | None = None
     target_fps: Positive | None = None
     max_staleness_ms: Positive = 1000.0
@@ -265,6 +275,8 @@ class CameraConfig(Section):
 
     @model_validator(mode="after")
     def _check_start(self) -> Self:
+        if self.start is not None and not 1900 <= self.start.year < 2200:
+            raise ValueError(f"start: must be between 1900 and 2200, got {self.start.isoformat()}")
         if self.start_pattern is None:
             return self
         if self.start is not None:
@@ -760,6 +772,13 @@ class Config(Section):
     output: OutputConfig = OutputConfig()
     monitoring: MonitoringConfig = MonitoringConfig()
     server: ServerConfig = ServerConfig()
+
+    @model_validator(mode="after")
+    def _give_zones(self) -> Self:
+        for camera_id, camera in self.cameras.items():
+            if camera.start_timezone is None:
+                self.cameras[camera_id] = camera.model_copy(update={"start_timezone": self.site.timezone})
+        return self
 
     def pair_members(self) -> dict[str, tuple[str, str]]:
         """The two cameras of each pair, in the order of the file."""

@@ -293,7 +293,7 @@ class Identifier:
             return bool(self._rules.revise_seconds)
         if self._looked_back is None:
             self._looked_back = latest
-        return (latest - self._looked_back).total_seconds() >= self._rules.revise_seconds
+        return abs((latest - self._looked_back).total_seconds()) >= self._rules.revise_seconds  # a clock may go back
 
     def _forget(self) -> None:
         """The oldest, a tenth at a time."""
@@ -429,8 +429,9 @@ class _Memory:
 
     @property
     def latest(self) -> datetime | None:
-        """End of the one that was seen last."""
-        return max((each.end for each in self.all[-64:]), default=None)
+        """End of the one that was seen last; an eighth of the last ones may have a wrong time, far ahead."""
+        ends = sorted(each.end for each in self.all[-64:])
+        return ends[-1 - len(ends) // 8] if ends else None
 
     def add(self, known: KnownTracklet) -> None:
         """Remember one more."""

@@ -81,6 +81,21 @@ class Decision:
     undone_by: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose and about whom a decision is.
+
+    Attributes:
+        actor: Who made it.
+        kind: Of it, or of what it took back.
+        rows: Of all tracklets that it moved, or between which it changed a link.
+    """
+
+    actor: str
+    kind: str
+    rows: frozenset[int]
+
+
 class _Effects:
     """Changes values, and notes each before and after, by row: names are left out so that erasing is easy."""
 
@@ -106,10 +121,7 @@ class _Effects:
             self.persons.append((person, before, after))
 
     def link(self, row: int, to_row: int, value: _LinkValue | None) -> None:
-        (name,) = self._db.execute("SELECT tracklet_id FROM tracklets WHERE row = ?", [to_row]).fetchone()
-        before = self._db.execute(
-            "SELECT cosine, probability, state FROM links WHERE tracklet_row = ? AND to_tracklet_id = ?", [row, name]
-        ).fetchone()
+        name, before = _link_now(self._db, row, to_row)
         if value is None:
             self._db.execute("DELETE FROM links WHERE tracklet_row = ? AND to_tracklet_id = ?", [row, name])
         else:
@@ -291,9 +303,12 @@ class Persons:
         """An operator says that two tracklets of one person show that person.
 
         Raises:
-            UsageError: When they are of two persons: those are to be merged, or one tracklet is to be split off first.
+            UsageError: When they are of two persons: those are to be merged, or one tracklet is to be split off first;
+                or when they are one tracklet.
         """
         later, earlier = sorted((self._accepted(tracklet_id), self._accepted(to_tracklet_id)), reverse=True)
+        if later == earlier:
+            raise UsageError(f"{tracklet_id} cannot be compared with itself: name two tracklets")
         people = [self._store.tracklet(each).person_id or 0 for each in (tracklet_id, to_tracklet_id)]
         if people[0] != people[1]:
             names = " and ".join(map(person_name, people))
@@ -340,10 +355,22 @@ class Persons:
 
         return self._decide("undo", actor, change, details={"decision": decision_id}, undoes=decision_id)
 
-    def has_decision(self, decision_id: int) -> bool:
-        """Whether there is such a decision."""
+    def scope(self, decision_id: int) -> Scope | None:
+        """Whose and about whom a decision is; None when there is no such decision."""
         with self._store.reading() as db:
-            return db.execute("SELECT 1 FROM decisions WHERE decision_id = ?", [decision_id]).fetchone() is not None
+            found = db.execute(
+                "WITH RECURSIVE chain (number, actor, kind, effects) AS ("
+                " SELECT decision_id, actor, kind, effects FROM decisions WHERE decision_id = ?"
+                " UNION ALL SELECT d.decision_id, d.actor, d.kind, d.effects FROM decisions d, chain"
+                " WHERE d.undone_by = chain.number AND chain.kind = 'undo')"
+                " SELECT actor, kind, effects FROM chain ORDER BY number DESC",
+                [decision_id],
+            ).fetchall()
+        if not found:
+            return None
+        done = json.loads(found[0][2])
+        rows = {row for row, *_ in done["tracklets"]} | {row for entry in done["links"] for row in entry[:2]}
+        return Scope(found[0][0], found[-1][1], frozenset(rows))
 
     def decisions(self, *, after: int = 0) -> list[Decision]:
         """All, oldest first, or those behind one."""
@@ -485,24 +512,35 @@ def _moved(effects: str) -> tuple[tuple[int, int, int], ...]:
     return tuple((row, before, after) for row, before, after in json.loads(effects)["tracklets"])
 
 
+def _link_now(db: sqlite3.Connection, row: int, to_row: int) -> tuple[str, _LinkValue | None]:
+    """Name of the tracklet that a link points to, and its value; None where there is no link."""
+    (name,) = db.execute("SELECT tracklet_id FROM tracklets WHERE row = ?", [to_row]).fetchone()
+    value = db.execute(
+        "SELECT cosine, probability, state FROM links WHERE tracklet_row = ? AND to_tracklet_id = ?", [row, name]
+    ).fetchone()
+    return name, value
+
+
 def _take_back(db: sqlite3.Connection, effects: _Effects, done: dict[str, Any], decision_id: int) -> None:
     def exists(row: int) -> bool:
         return db.execute("SELECT 1 FROM tracklets WHERE row = ?", [row]).fetchone() is not None
 
-    later = f"a later decision changed what decision {decision_id} did; undo that one first"
+    def require_unchanged(now: Any, after: Any) -> None:
+        if now != after:
+            raise UsageError(f"a later decision changed what decision {decision_id} did; undo that one first")
+
     for row, before, after in done["tracklets"]:
         if exists(row):
             (now,) = db.execute("SELECT person_id FROM tracklets WHERE row = ?", [row]).fetchone()
-            if now != after:
-                raise UsageError(later)
+            require_unchanged(now, after)
             db.execute("INSERT OR IGNORE INTO persons (person_id) VALUES (?)", [before])
             effects.move(row, before)
-    for row, to_row, before, _ in done["links"]:
+    for row, to_row, before, after in reversed(done["links"]):  # late evidence takes a link out and puts it in anew
         if exists(row) and exists(to_row):
+            require_unchanged(_link_now(db, row, to_row)[1], tuple(after) if after is not None else None)
             effects.link(row, to_row, tuple(before) if before is not None else None)
     for person, before, after in done["persons"]:
         now = db.execute("SELECT state, merged_into FROM persons WHERE person_id = ?", [person]).fetchone()
-        if now is not None and now != tuple(after):
-            raise UsageError(later)
         if now is not None:
+            require_unchanged(now, tuple(after))
             effects.mark(person, PersonState(before[0]), before[1])

@@ -129,10 +129,7 @@ def search(root: Path, asked: Asked, wanted: SearchFilter, options: SearchOption
     options = options or SearchOptions()
     config = read_config(root) if (root / CONFIG).is_file() else None
     with Store.read(root) as store:
-        for camera in sorted(wanted.cameras or ()):
-            _check_name("--camera", camera, store.cameras(), "an empty gallery")
-        check_persons(store, sorted(wanted.persons or ()))
-        _check_zones(store, config, sorted(wanted.zones or ()))
+        check_filter(store, config, wanted, said=("--camera", "--zone"))
         searcher = Searcher(
             store, store.calibration, extractor=_extractor(root, options.device), rules=search_rules(config, options)
         )
@@ -144,14 +141,47 @@ def search(root: Path, asked: Asked, wanted: SearchFilter, options: SearchOption
         return searcher.by_examples(examples, wanted, negatives=negatives)
 
 
-def check_persons(store: Store, persons: Iterable[int]) -> None:
-    """Refuse who has no tracklets to name.
+def check_filter(
+    store: Store,
+    config: Config | None,
+    wanted: SearchFilter,
+    *,
+    said: tuple[str, str],
+    visible: Collection[str] | None = None,
+) -> None:
+    """Refuse a filter by what is not there, which nothing would ever match.
+
+    Args:
+        store: Of the gallery.
+        config: Of the run, if it left one.
+        wanted: The filter.
+        said: What cameras and zones are called where they were given.
+        visible: All else than what these cameras have is as if it were not there; None is all.
+
+    Raises:
+        UsageError: When it names a camera, zone or person that is not there, or who was merged into somebody.
+    """
+    cameras = [each for each in store.cameras() if visible is None or each in visible]
+    for camera in sorted(wanted.cameras or ()):
+        _check_name(said[0], camera, cameras, "an empty gallery")
+    check_persons(store, sorted(wanted.persons or ()), visible=visible)
+    _check_zones(store, config, sorted(wanted.zones or ()), said=said[1], visible=visible)
+
+
+def check_persons(store: Store, persons: Iterable[int], *, visible: Collection[str] | None = None) -> None:
+    """Refuse who has no tracklets to name, or none of the visible cameras.
 
     Raises:
         UsageError: When there is nobody of a number, or who was merged into somebody.
     """
     with store.reading() as db:
         into = dict(db.execute("SELECT person_id, merged_into FROM persons"))
+        if visible is not None:
+            seen = db.execute(
+                "SELECT DISTINCT person_id FROM tracklets WHERE camera_id IN (SELECT value FROM json_each(?))",
+                [json.dumps(sorted(visible))],
+            )
+            into = {person: into[person] for (person,) in seen if person is not None}
     for person in persons:
         if person not in into:
             raise UsageError(f"no person {person_name(person)} in this gallery")
@@ -164,16 +194,20 @@ def check_persons(store: Store, persons: Iterable[int]) -> None:
             )
 
 
-def _check_zones(store: Store, config: Config | None, zones: Sequence[str]) -> None:
+def _check_zones(
+    store: Store, config: Config | None, zones: Sequence[str], *, said: str, visible: Collection[str] | None
+) -> None:
     """A zone is of the run's config, or of tracklets that came from another."""
-    known = {zone for camera in (config.cameras.values() if config else ()) for zone in camera.zones}
+    cameras = config.cameras if config else {}
+    known = {zone for name in cameras if visible is None or name in visible for zone in cameras[name].zones}
     if known.issuperset(zones):
         return
     with store.reading() as db:
-        for (stored,) in db.execute("SELECT DISTINCT zones FROM tracklets"):
-            known.update(json.loads(stored))
+        for camera, stored in db.execute("SELECT DISTINCT camera_id, zones FROM tracklets"):
+            if visible is None or camera in visible:
+                known.update(json.loads(stored))
     for zone in zones:
-        _check_name("--zone", zone, sorted(known), "no zones")
+        _check_name(said, zone, sorted(known), "no zones")
 
 
 def search_rules(config: Config | None, options: SearchOptions) -> SearchRules:

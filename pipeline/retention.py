@@ -34,6 +34,8 @@ MEGABYTE = 1_000_000
 CLIPS = ("video", "clips")
 # Removed together: enough that files are rewritten seldom, few enough that little goes needlessly.
 _TICK_SECONDS = 1.0
+_LOOK_SECONDS = 60.0
+_WORD_SECONDS = 60.0  # between two words about a disk that is nearly full
 _BATCH = 64
 # Of a small disk no more than this share is kept free.
 _MOST_FREE = 0.1
@@ -120,11 +122,9 @@ class Retention:
         self._rules = rules
         self._on_shortage = on_shortage
         self._free_bytes = free_bytes
-        self._next_look = datetime.min.replace(tzinfo=UTC)
-        self._next_tick = float("-inf")  # of the monotonic clock
+        self._next_look = self._next_tick = self._next_word = float("-inf")  # of the monotonic clock, which nobody sets
         self.lost: Counter[str] = Counter()  # tracklets that could not be kept, by reason
         self._was_low = self.is_low = False
-        self._next_word = datetime.min.replace(tzinfo=UTC)
         self._reserve = Reserve(store.root)
         self._reserve.fill()
 
@@ -153,11 +153,11 @@ class Retention:
     def look(self) -> None:
         """Make room where there is too little, and every minute take out what is too old or too much."""
         self.make_room()
-        now = datetime.now(UTC)
+        now = time.monotonic()
         if now >= self._next_look:
-            self._next_look = now + timedelta(minutes=1)
+            self._next_look = now + _LOOK_SECONDS
             with _as_far_as_there_is_room():
-                self.age(now)
+                self.age()
 
     def with_room(self, write: Callable[[], T]) -> T:
         """Do what writes; where the disk is full, make room and do it again.
@@ -219,10 +219,10 @@ class Retention:
 
     def _tell(self, shortage: Shortage) -> None:
         """Say it when it begins, and every minute while it lasts."""
-        now = datetime.now(UTC)
+        now = time.monotonic()
         if self._was_low and now < self._next_word:
             return
-        self._next_word = now + timedelta(minutes=1)
+        self._next_word = now + _WORD_SECONDS
         counts = shortage.aged.counts
         went = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing that could go"
         logger.warning("%s: disk nearly full (%d bytes free): removed %s", self._store.root, shortage.free_bytes, went)

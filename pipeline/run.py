@@ -72,6 +72,7 @@ RESULTS = (
     CASES_COPY, DECISIONS_COPY, AUDIT_COPY, "audit-of-*.jsonl", RESERVE, SET_ASIDE,
 )  # fmt: skip
 _REPORT_SECONDS = 60.0  # between two reports of a run that goes on
+_LAST_LOOK_SECONDS = 2.0  # after a signal: what took longer leaves the last look back to the next run
 _TRIM_SECONDS = 10.0  # between two returns of freed memory
 _FAULTS_IN_A_ROW = 3  # and a recording is given up; a live camera is held up
 _HELD_UP_SECONDS = 1.0  # until one of its frames is tried, at first; twice as long after each try that fails
@@ -87,8 +88,8 @@ class RunOptions:
         max_frames: Stop after so many frames of all cameras; None for all.
         should_stop: Asked before every batch of frames; when it says yes, open tracklets are finished, no more pictures
             are drawn, and the run ends well.
-        new_config: Asked as often; gives the config to go on with when there is a new one, None otherwise. A
-            `PipelineError` or `OSError` of it is told, and the run goes on with what it has.
+        new_config: Asked as often; gives the config to go on with when there is a new one, None otherwise. Any
+            error of it is told, and the run goes on with what it has.
         beside: Entered once the gallery is open, and left before it closes: a server in this process; it is given what
             it tells of.
         on_progress: Told the stage (tracking, drawing), its frames done so far, and how many are expected in all (None
@@ -212,7 +213,9 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         config = going.config
         with _told(going):
             if config.output.video:
-                tally.without_video = write_videos(config, store, _drawing(tally, options, after_row=rows_before))
+                tally.without_video = write_videos(
+                    config, store, _drawing(tally, options, metrics, after_row=rows_before)
+                )
             if config.output.contact_sheet:
                 write_matches(root / "matches.png", store, store.calibration, timezone=config.site.zone)
         return going.write_report("stopped" if options.should_stop() else "done")
@@ -305,12 +308,16 @@ def _remove_results(root: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _drawing(tally: Tally, options: RunOptions, *, after_row: int) -> Drawing:
+def _drawing(tally: Tally, options: RunOptions, metrics: Metrics, *, after_row: int) -> Drawing:
+    def on_progress(done: int, total: int) -> None:
+        metrics.beat()
+        options.on_progress("drawing", done, total)
+
     return Drawing(
         frames=tally.recorded_frames(),
         after_row=after_row,
         should_stop=options.should_stop,
-        on_progress=partial(options.on_progress, "drawing"),
+        on_progress=on_progress,
     )
 
 
@@ -395,6 +402,7 @@ class _Run:
     faults: dict[str, _Faults] = field(default_factory=dict)  # by camera
     processed: int = 0
     expected: int | None = None
+    stopped_at: float | None = None  # by a signal
     reported_at: float = field(default_factory=time.monotonic)
     trimmed_at: float = field(default_factory=time.monotonic)
 
@@ -406,6 +414,7 @@ class _Run:
         self._count_gallery()
         self.write_report()  # from now on it is this run's
         for found in surveil(self._batches(), self.line, self):
+            self.metrics.beat()
             for item in self.retention.keep(found):
                 with self.losses.counting("events"):
                     self.retention.with_room(partial(self.events.write, item))
@@ -413,7 +422,10 @@ class _Run:
             self.pairs.write(self.store.has)
             self._look_back()
             self.metrics.gallery_tracklets.inc(sum(isinstance(item, Sighting) for item in found))
-        self._look_back(finally_=True)
+        if self.stopped_at is None or time.monotonic() - self.stopped_at < _LAST_LOOK_SECONDS:
+            self._look_back(finally_=True)
+        else:
+            logger.info("ending took long: the last look back is left to the next run")
         self._count_gallery()
         self.intake.close()
         self.pairs.flush()
@@ -512,7 +524,9 @@ class _Run:
         most = detector.batch if self.line.detector.together else 1  # each frame's age is looked at just before
         for batch in self.intake.batches(most=most, max_wait_seconds=detector.max_wait_ms / 1000):
             self.metrics.beat()
-            if self.options.should_stop() or left == 0:
+            stopped = self.options.should_stop()
+            if stopped or left == 0:
+                self.stopped_at = time.monotonic() if stopped else None
                 self.intake.close()  # the open tracklets need the processor now
                 return
             ready = self._new_config()
@@ -577,8 +591,11 @@ class _Run:
                 return None
             preparing, self.preparing = self.preparing, None
             return preparing.result()
-        except (PipelineError, OSError) as error:
-            logger.error("the new config is refused, and the old one stays:\n%s", error)
+        except Exception as error:
+            foreseen = isinstance(error, (PipelineError, OSError))
+            logger.error(
+                "the new config is refused, and the old one stays:\n%s", error, exc_info=None if foreseen else error
+            )
             self.metrics.reloads.labels("refused").inc()
             return None
 

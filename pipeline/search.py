@@ -634,7 +634,7 @@ class Searcher:
         try:
             return cosine < self._calibration.threshold(rate, of, modality)
         except FalseMatchRateError as error:
-            raise UsageError(f"--fmr: {error}") from None
+            raise UsageError(f"false match rate: {error}") from None
 
     def _answer(
         self,

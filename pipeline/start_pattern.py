@@ -6,13 +6,16 @@ from datetime import UTC, datetime, tzinfo
 _DIRECTIVES = {
     "%Y": r"\d{4}", "%y": r"\d{2}", "%m": r"\d{2}", "%d": r"\d{2}", "%j": r"\d{3}", "%b": r"[A-Za-z]{3}",
     "%H": r"\d{2}", "%I": r"\d{2}", "%p": r"[AaPp][Mm]", "%M": r"\d{2}", "%S": r"\d{2}", "%f": r"\d{1,6}",
-    "%z": r"Z|[+-]\d{2}:?\d{2}", "%s": r"\d{9,11}",
+    "%z": r"Z|[+-]\d{2}:?\d{2}", "%s": r"(?<!\d)(?:\d{9,10}|\d{12,13})(?!\d)",
 }  # fmt: skip
 _PART = re.compile(r"%.|\*|[^%*]+|%$")
 
 
 class StartPattern:
-    """A pattern such as ``gate_%d.%m.%Y-%H%M%S*``: ``strptime``'s directives, ``%s`` for seconds since 1970, ``*``."""
+    """A pattern such as ``gate_%d.%m.%Y-%H%M%S*``: ``strptime``'s directives, ``%s`` for seconds since 1970, ``*``.
+
+    Of 12 or 13 digits, ``%s`` is milliseconds.
+    """
 
     def __init__(self, text: str, zone: tzinfo = UTC) -> None:
         """Compile.
@@ -39,12 +42,13 @@ class StartPattern:
         if match is None:
             return None
         if "%s" in self._found:
-            return datetime.fromtimestamp(int(match[1 + self._found.index("%s")]), UTC)
+            digits = match[1 + self._found.index("%s")]
+            return datetime.fromtimestamp(int(digits) / (1000 if len(digits) > 10 else 1), UTC)
         try:
             moment = datetime.strptime(" ".join(match.groups()), " ".join(self._found))
-        except ValueError:
+            return (moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).astimezone(UTC)
+        except (ValueError, OverflowError):
             return None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).astimezone(UTC)
 
     def _part(self, text: str) -> str:
         if text == "*":

@@ -27,6 +27,9 @@ _CLIPPED_SHARE = 0.5  # of the pixels outside the limits: they do not fit the sc
 _FLAT_SHARE = 1 / 16  # of the limits' span: a scene that covers less is hardly seen
 _PATIENCE_SECONDS = 3.0  # before limits that do not fit are found anew; a shutter closes for less
 _FLAT_PATIENCE_SECONDS = 30.0
+_STILL_LEVELS = 0.03  # of the limits' span: a pixel that differs from the reference by less shows what it showed then
+_STILL_SHARE = 0.2  # of the pixels: where so many do, something stands before the others
+_COVERED_PATIENCE_SECONDS = 60.0  # for that to go away
 _LOOK_SECONDS = 1.0  # between two looks at whether they fit
 
 
@@ -97,8 +100,9 @@ class ThermalWindow:
 
     With limits, it is fixed. Without them: 8-bit input is passed through, for the camera has made its choice; of deeper
     input, the first frame's 0.5 and 99.5 percentiles with some headroom are the limits, which from then on only shift
-    with the drift of most pixels, slowly filtered: a hot object moves no background pixel. Limits that have not fitted
-    the scene for some seconds, because the first frame was no picture or the camera switched its gain, are found anew.
+    with the drift of most pixels, slowly filtered: a hot object moves no background pixel, and one that covers most of
+    them does not for a minute. Limits that have not fitted the scene for some seconds, because the first frame was no
+    picture or the camera switched its gain, are found anew.
     """
 
     def __init__(
@@ -194,13 +198,18 @@ class ThermalWindow:
             self._fit(sample, pts_seconds)
             return
         low, high = self._limits
-        gap = float(np.median(sample - self._reference)) - self._drift
+        difference = sample - self._reference - self._drift
+        gap = float(np.median(difference))
         sudden = abs(gap) > _SUDDEN_SHARE * (high - low)
-        if self._is_unfit(sample, pts_seconds, sudden=sudden):
+        still = difference[np.abs(difference) <= _STILL_LEVELS * (high - low)]
+        covered = abs(gap) > _STILL_LEVELS * (high - low) and still.size >= _STILL_SHARE * difference.size
+        patience = _COVERED_PATIENCE_SECONDS if covered else _PATIENCE_SECONDS
+        if self._is_unfit(sample, pts_seconds, sudden=sudden, patience=patience):
             self.refits += 1
             self._fit(sample, pts_seconds)
             return
-        share = 0.0 if sudden else 1 - float(np.exp(-(pts_seconds - self._seen_at) / _FOLLOW_SECONDS))
+        gap = float(np.median(still)) if covered else gap
+        share = 0.0 if sudden and not covered else 1 - float(np.exp(-(pts_seconds - self._seen_at) / _FOLLOW_SECONDS))
         shift = share * gap
         self._seen_at = pts_seconds
         self._drift += shift
@@ -214,7 +223,7 @@ class ThermalWindow:
         self._reference, self._drift, self._seen_at, self._looked_at = sample, 0.0, pts_seconds, pts_seconds
         self._unfit_since = self._flat_since = None
 
-    def _is_unfit(self, sample: NDArray[np.int32], pts_seconds: float, *, sudden: bool) -> bool:
+    def _is_unfit(self, sample: NDArray[np.int32], pts_seconds: float, *, sudden: bool, patience: float) -> bool:
         """Whether the limits have been wrong for so long that they must be found anew."""
         if not sudden and pts_seconds - self._looked_at < _LOOK_SECONDS:
             return False
@@ -225,7 +234,7 @@ class ThermalWindow:
         flat = max(float(hottest - coldest), _LEAST_SPAN) < _FLAT_SHARE * (high - low)
         self._unfit_since = _since(self._unfit_since, pts_seconds, sudden or clipped > _CLIPPED_SHARE)
         self._flat_since = _since(self._flat_since, pts_seconds, flat)
-        return (self._unfit_since is not None and pts_seconds - self._unfit_since > _PATIENCE_SECONDS) or (
+        return (self._unfit_since is not None and pts_seconds - self._unfit_since > patience) or (
             self._flat_since is not None and pts_seconds - self._flat_since > _FLAT_PATIENCE_SECONDS
         )
 

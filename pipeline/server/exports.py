@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ulid import ULID
 
 from pipeline.audit import Actor
-from pipeline.bundle import BundleOptions, verify_bundle, write_bundle
+from pipeline.bundle import BundleOptions, tracklets_in, verify_bundle, write_bundle
 from pipeline.cases import Cases
 from pipeline.crop_files import write_whole
 from pipeline.errors import PipelineError, UsageError
@@ -63,7 +64,7 @@ class Exports:
     """The exports of a gallery."""
 
     def __init__(self, desk: "Desk", root: Path) -> None:
-        """Those that a killed server left unfinished have failed.
+        """Those that a killed server left unfinished have failed, but for one whose zip was whole already.
 
         Args:
             desk: Whose.
@@ -76,6 +77,10 @@ class Exports:
         self._progress: dict[str, float] = {}
         self._stopping = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        for note in list(self._notes()):
+            if note.state == "failed" and (whole := self._whole(note)) is not None:
+                with suppress(OSError):  # a full disk: it is tried again at the next start
+                    self._keep(whole)
 
     def close(self) -> None:
         """End what is under way: it has failed then."""
@@ -100,9 +105,10 @@ class Exports:
         task.add_done_callback(self._tasks.discard)
         return self._told(note)
 
-    def all(self, caller: Caller, *, case_id: str | None = None) -> list[dict[str, Any]]:
-        """Newest first, of those who might see no more cameras than the caller."""
+    def all(self, caller: Caller, *, case_id: str | None = None, before: str | None = None) -> list[dict[str, Any]]:
+        """Newest first (before one), of those who might see no more cameras than the caller."""
         found = [each for each in self._notes() if _may_have(caller, each) and case_id in (None, each.case)]
+        found = [each for each in found if before is None or each.export_id < before]
         return [self._told(each) for each in sorted(found, key=lambda each: each.export_id, reverse=True)]
 
     def get(self, caller: Caller, export_id: str) -> dict[str, Any]:
@@ -170,7 +176,7 @@ class Exports:
         except Exception as error:
             logger.exception("export %s failed", note.export_id)
             said = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}"
-            self._keep(replace(note, state="failed", error=said))
+            self._keep(self._whole(note) or replace(note, state="failed", error=said))
         finally:
             self._progress.pop(note.export_id, None)
 
@@ -189,6 +195,14 @@ class Exports:
         with Store.edit(self._desk.root) as store:
             done = write_bundle(store, self._desk.config, note.case, self._zip(note.export_id), actor, options)
         self._keep(replace(note, state="done", bytes=done.bytes, sha256=done.sha256, tracklets=done.tracklets))
+
+    def _whole(self, note: _Note) -> _Note | None:
+        """An export whose zip was written, but not noted as done; None where there is no such zip."""
+        path = self._zip(note.export_id)
+        if not path.is_file() or (found := verify_bundle(path)).findings:
+            return None
+        size, shown = path.stat().st_size, tracklets_in(path)
+        return replace(note, state="done", error=None, bytes=size, sha256=found.sha256, tracklets=shown)
 
     def _keep(self, note: _Note) -> None:
         self._folder.mkdir(exist_ok=True)

@@ -406,6 +406,12 @@ class TwoTracklets(Why):
     tracklet_id: TrackletId
     to_tracklet_id: TrackletId
 
+    @model_validator(mode="after")
+    def _are_two(self) -> "TwoTracklets":
+        if self.tracklet_id == self.to_tracklet_id:
+            raise ValueError("tracklet_id and to_tracklet_id are one tracklet: name two")
+        return self
+
 
 class Decision(Reply):
     """A change of who is who, with the way back."""

@@ -9,7 +9,7 @@ from pipeline.audit import Actor
 from pipeline.build import build_extractor
 from pipeline.errors import GalleryMismatchError, UsageError
 from pipeline.filters import SearchFilter, TimeOfDay
-from pipeline.query import SearchOptions, read_config, search_rules
+from pipeline.query import SearchOptions, check_filter, read_config, search_rules
 from pipeline.replies import search_record, search_reply
 from pipeline.search import Example, Searcher, SearchResult
 from pipeline.server.access import Caller
@@ -139,11 +139,7 @@ def _check(desk: "Desk", store: Store, caller: Caller, actor: Actor, wanted: Sea
         desk.audit(store).require(actor)
     except UsageError as error:
         raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), kind="purpose-required") from None
-    known = [each for each in store.cameras() if caller.sees(each)]
-    for camera in sorted(wanted.cameras or ()):
-        if camera not in known:
-            said = f"filters.cameras: {camera!r} is not one of {', '.join(known) or 'an empty gallery'}"
-            raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, said)
+    check_filter(store, desk.config, wanted, said=("filters.cameras:", "filters.zones:"), visible=caller.cameras)
 
 
 def _filter_of(asked: SearchRequest) -> SearchFilter:

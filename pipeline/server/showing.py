@@ -142,11 +142,11 @@ def visible_items(store: Store, caller: Caller, case_id: str) -> list[str]:
     return [each for each in items if caller.sees(store.tracklet(each).camera_id)]
 
 
-def cases_page(store: Store, caller: Caller, *, skip: int, limit: int) -> dict[str, Any]:
+def cases_page(store: Store, caller: Caller, *, after: str, limit: int) -> dict[str, Any]:
     """Some cases, by name."""
-    found = Cases(store).all()
-    items = [case_reply(each, visible_items(store, caller, each.case_id)) for each in found[skip : skip + limit]]
-    return {"items": items, "next": cursor_of(skip + limit) if len(found) > skip + limit else None}
+    found = [each for each in Cases(store).all() if each.case_id > after]
+    items = [case_reply(each, visible_items(store, caller, each.case_id)) for each in found[:limit]]
+    return {"items": items, "next": cursor_of(found[limit - 1].case_id) if len(found) > limit else None}
 
 
 def case_details(desk: Desk, store: Store, caller: Caller, case_id: str) -> dict[str, Any]:

@@ -53,7 +53,11 @@ _MOST_PACKETS = 256
 _MOST_BEHIND_SECONDS = 2.0  # of undecoded packets without a key frame; then all are dropped up to the next one
 _CODES: tuple[tuple[type[Exception], ErrorCode, str], ...] = (
     (av.error.BlockingIOError, ErrorCode.DEVICE_BUSY, "another program uses it"),
-    (av.error.HTTPUnauthorizedError, ErrorCode.STREAM_AUTH_FAILED, "wrong or missing user name or password"),
+    (
+        av.error.HTTPUnauthorizedError,
+        ErrorCode.STREAM_AUTH_FAILED,
+        "wrong or missing user name or password, or a digest other than MD5, which FFmpeg has not",
+    ),
     (av.error.HTTPForbiddenError, ErrorCode.STREAM_AUTH_FAILED, "access is forbidden to this user"),
     (av.error.HTTPNotFoundError, ErrorCode.STREAM_NOT_FOUND, "the server has no such stream"),
     (av.error.HTTPTooManyRequestsError, ErrorCode.STREAM_INVALID, "the server refuses: too many requests"),

@@ -1,19 +1,24 @@
 """Image sequences: a folder, a glob, a numbered sequence, or one file with one image or many."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from threading import Event
 
+import numpy as np
+
 from pipeline.errors import ErrorCode, SourceError
 from pipeline.frame import Frame, Image, TimeSource
 from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.clock import start_of
 from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, has_false_colour
-from pipeline.sources.stills import Still, as_mono, as_rgb, find, kind_of, read, read_in_order
+from pipeline.sources.stills import Still, as_mono, as_rgb, bits_in_use, find, kind_of, read, read_in_order
 from pipeline.start_pattern import StartPattern
 from reid.modality import Modality
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class ImageSource:
         self.account = SourceAccount()
         self.info: SourceInfo | None = None
         self._closed = Event()
+        self._bits = 0  # of the levels of deep images in colour, as far as they were seen
         self._pattern = pattern
         self._timing = timing or SequenceTiming()
 
@@ -74,12 +80,16 @@ class ImageSource:
         info = self._probe(stills)
         account = self.account = SourceAccount(expected=info.frames, state=SourceState.RUNNING)
         wanted = [each for each in stills if each.position / self._timing.fps >= seconds - 1 / self._timing.fps]
+        told = False
         for still, native in read_in_order(wanted):
             if self._closed.is_set():
                 break
             image, cause = self._image(still, native, info)
             if image is None:
                 account.skip(cause, str(still))
+                if not told and account.skipped["resolution_changed"] > account.decoded:
+                    told = True
+                    self._tell_sizes(stills[0], info)
                 continue
             account.give()
             pts_seconds = still.position / self._timing.fps
@@ -99,6 +109,7 @@ class ImageSource:
         self._closed.set()
 
     def _probe(self, stills: list[Still]) -> SourceInfo:
+        self._bits = 0
         found = next(((still, image) for still in stills if (image := read(still)) is not None), None)
         if found is None:
             raise SourceError(
@@ -156,5 +167,21 @@ class ImageSource:
             return None, "bit_depth_changed"
         return image, ""
 
+    def _tell_sizes(self, first: Still, info: SourceInfo) -> None:
+        width, height = info.resolution_wh
+        logger.warning(
+            "camera %s: more of its pictures than not are of another size than %s, %dx%d, and are skipped; leave that "
+            "one out, or make pictures of each size a camera", self.camera_id, first, width, height,
+        )  # fmt: skip
+
     def _converted(self, native: Image) -> Image:
-        return as_rgb(native) if self.modality.is_visible else as_mono(native)
+        if not self.modality.is_visible:
+            return as_mono(native)
+        if native.dtype == np.uint16 and (bits := bits_in_use(native)) > self._bits:
+            if self._bits or bits < 16:
+                logger.warning(
+                    "camera %s: its pictures of 16 bits have levels of %d bits, and are made 8 bits by these now",
+                    self.camera_id, bits,
+                )  # fmt: skip
+            self._bits = bits
+        return as_rgb(native, bits=self._bits or 16)

@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 _HUNG_SECONDS = 60.0  # beyond all timeouts, after which a connection that has not ended is left to hang
 _MOST_HUNG = 3  # connections of a camera; then one must end first
+_KEY_SECONDS = (
+    60.0  # that packets may come before the first key frame: relays begin between two, which may be far apart
+)
 _GRACE_SECONDS = 1.0  # that FFmpeg has, on top of a timeout, to give up by itself
 _STALLED_SHARE = 0.3  # of stall_seconds without a frame, after which the source is called stalled
 _LOOK_SECONDS = 0.25  # between two looks at the clock while nothing comes
@@ -288,8 +291,12 @@ class _Reader:
     def _check_patience(self, idle: float) -> None:
         settings = self._settings
         if self._resolution_wh is None:
-            if idle > settings.timeout_seconds + _GRACE_SECONDS:
-                raise SourceError(f"no frame within {settings.timeout_seconds:g} s", ErrorCode.STREAM_TIMEOUT)
+            last = self._last.arrival.monotonic if self._last else float("-inf")
+            comes = time.monotonic() - last <= settings.timeout_seconds
+            patience = max(settings.timeout_seconds, _KEY_SECONDS) if comes else settings.timeout_seconds
+            if idle > patience + _GRACE_SECONDS:
+                but = ", though packets come: no key frame" if comes else ""
+                raise SourceError(f"no frame within {patience:g} s{but}", ErrorCode.STREAM_TIMEOUT)
         elif idle > settings.stall_seconds + _GRACE_SECONDS:
             raise SourceError(f"no frame for {settings.stall_seconds:g} s", ErrorCode.STREAM_STALLED)
         elif idle > _STALLED_SHARE * settings.stall_seconds:

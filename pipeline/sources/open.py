@@ -39,7 +39,7 @@ def open_source(camera_id: str, camera: CameraConfig) -> Source:
             f"begins with {', '.join(f'{scheme}://' for scheme in sorted(NETWORK_SCHEMES))}",
             ErrorCode.RECORDING_NOT_FOUND,
         )
-    zone = ZoneInfo(camera.start_timezone)
+    zone = ZoneInfo(camera.start_timezone or "UTC")
     pattern = StartPattern(camera.start_pattern, zone) if camera.start_pattern else None
     try:
         is_folder, is_there = path.is_dir(), path.exists()

@@ -21,7 +21,11 @@ READ_UPRIGHT = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH  # as stored, but turne
 
 _GLOB_CHARACTERS = frozenset("*?[")
 _NUMBER = re.compile(r"%(0\d{1,2})?d")
+_VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".flv", ".h264", ".hevc"}
+)  # a few of those that FFmpeg reads: only for advice
 _MOST_PAGES = 1_000_000
+_MOST_BYTES = 2**32  # of the file of one image
 _MOST_TOGETHER = 1024  # pages that are read at a time
 _TOGETHER_BYTES = 2**26
 _MOST_PIXELS = 2**30  # of one image, as OpenCV allows
@@ -66,16 +70,35 @@ def find(pattern: str) -> tuple[list[Still], str]:
     """
     path = Path(pattern)
     if path.is_dir():
-        found = [each for each in path.iterdir() if each.suffix.lower() in SUFFIXES]
-        return _all_of(found), f"{path} is a folder without images ({', '.join(sorted(SUFFIXES))})"
+        there = list(path.iterdir())
+        return _all_of(_images(there)), f"{path} is a folder without images{_instead(there)}"
     if path.is_file():
         return _all_of([path]), f"{path} holds no image"
     if is_numbered(pattern):
-        return _numbered(path), f"no file is numbered {pattern}"
+        return _numbered(path)
     if is_glob(pattern):
-        found = [Path(name) for name in glob.glob(pattern, recursive=True) if Path(name).is_file()]  # noqa: PTH207 (absolute patterns)
-        return _all_of(found), f"no file matches {pattern}"
+        there = [Path(name) for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207 (absolute patterns)
+        what = f"no file matches {pattern}" if not there else f"{pattern} matches no image{_instead(there)}"
+        return _all_of(_images(there)), what
     return [], f"{path}: no such file or folder"
+
+
+def _images(paths: list[Path]) -> list[Path]:
+    """Regular files by the names that images have: beside them may lie anything, and a pipe would be waited for."""
+    return [each for each in paths if each.suffix.lower() in SUFFIXES and each.is_file()]
+
+
+def _instead(paths: list[Path]) -> str:
+    """What images would be called, and what to do with videos if that is what lies there."""
+    videos = sorted(each.name for each in paths if each.suffix.lower() in _VIDEO_SUFFIXES)
+    names = f" ({', '.join(sorted(SUFFIXES))})"
+    if not videos:
+        return names
+    return (
+        f"{names}, but with {len(videos)} video file{'s' if len(videos) > 1 else ''} ({videos[0]}): several are not "
+        "read as one camera; give each a camera of its own, or join those that follow one another (ffmpeg -f concat) "
+        "and name the file"
+    )
 
 
 def _all_of(paths: list[Path]) -> list[Still]:
@@ -108,21 +131,28 @@ def _tiff_pages(path: Path) -> int:
         return 0
 
 
-def _numbered(pattern: Path) -> list[Still]:
-    """From the least number to the greatest; those that are missing stand in their places."""
+def _numbered(pattern: Path) -> tuple[list[Still], str]:
+    """From the least number to the greatest, and what is wrong; those that are missing stand in their places."""
     head, tail = _NUMBER.split(pattern.name)[0], _NUMBER.split(pattern.name)[-1]
     expression = re.compile(re.escape(head) + r"(\d+)" + re.escape(tail))
+    none = f"no file is numbered {pattern}"
     if not pattern.parent.is_dir():
-        return []
+        return [], none
     numbers = sorted(
         int(match[1])
         for each in pattern.parent.iterdir()
         if (match := expression.fullmatch(each.name)) and each.name == pattern.name % int(match[1])
     )
     if not numbers:
-        return []
-    span = range(numbers[0], min(numbers[-1], numbers[0] + _MOST_PAGES) + 1)
-    return [Still(number - numbers[0], pattern.with_name(pattern.name % number)) for number in span]
+        return [], none
+    span = range(numbers[0], numbers[-1] + 1)
+    if len(span) > _MOST_PAGES:
+        return [], (
+            f"{pattern}: its {len(numbers)} files are numbered from {span[0]} to {span[-1]}, and each number is a "
+            f"frame, of which at most {_MOST_PAGES} are taken; numbers that are times, or leave out so many, are read "
+            f"one after the other by a glob: {head}*{tail}"
+        )
+    return [Still(number - span[0], pattern.with_name(pattern.name % number)) for number in span], ""
 
 
 def read(still: Still) -> Image | None:
@@ -175,10 +205,12 @@ def _read_pages(stills: Sequence[Still]) -> list[Image | None] | None:
 def _read_image(still: Still) -> NDArray[Any] | None:
     try:
         if still.page is None:
+            if not still.path.is_file() or still.path.stat().st_size > _MOST_BYTES:
+                return None
             # imread itself refuses a TIFF that is to be turned
             return cast("NDArray[Any] | None", cv2.imdecode(np.fromfile(still.path, np.uint8), READ_UPRIGHT))
         done, pages = cv2.imreadmulti(str(still.path), start=still.page, count=1, flags=READ_UPRIGHT)
-    except (cv2.error, OSError):  # damaged, or more pixels than OpenCV is willing to read; missing
+    except (cv2.error, OSError, MemoryError):  # damaged, or more pixels than OpenCV is willing to read; missing
         return None
     return cast("NDArray[Any]", pages[0]) if done and pages else None
 
@@ -236,10 +268,21 @@ def as_mono(image: Image) -> Image:
     return cast("Image", cv2.cvtColor(image, cv2.COLOR_BGRA2GRAY if image.shape[2] == 4 else cv2.COLOR_BGR2GRAY))
 
 
-def as_rgb(image: Image) -> Image:
-    """The door at which BGR dies."""
+def bits_in_use(image: Image) -> int:
+    """By how many bits the levels of an image may be told: no file says how many of its 16 a camera fills."""
+    top = int(image.max())
+    return next((bits for bits in (8, 10, 12, 14) if top < 1 << bits), 16)
+
+
+def as_rgb(image: Image, *, bits: int = 16) -> Image:
+    """The door at which BGR dies.
+
+    Args:
+        image: Mono, BGR or BGRA, 8 or 16 bits.
+        bits: Of the levels of one of 16 bits; brighter ones are white.
+    """
     if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
+        image = np.minimum(image >> (bits - 8), 255).astype(np.uint8)
     channels = 1 if image.ndim == 2 else image.shape[2]
     code = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}[channels]
     return cast("Image", cv2.cvtColor(image, code))

@@ -15,6 +15,7 @@ from pipeline.sources.base import SourceAccount
 _LEAST_STEP = 1e-3  # seconds between two frames whose times say nothing
 _LATE_SECONDS = 0.5  # a frame that is older than the last by less may only be late: what follows decides
 _GAP_INTERVALS = 2.5  # usual intervals without a frame
+_MOST_GAP_SECONDS = 366 * 86400.0  # of a recording: what leaps farther is no gap, but a time that is damaged
 _INTERVAL_SHARE = 0.1  # of a new interval in the running mean
 _EARLY_SECONDS = 1.0  # ticks that run ahead of this machine's clock by more have jumped
 _JUMP_SECONDS = 0.1  # of the capture clock against the stream's ticks
@@ -85,6 +86,9 @@ class PresentationClock:
         if elapsed is not None and step > elapsed + _EARLY_SECONDS + self._usual:
             self._account.clock_event("jumps")
             return elapsed
+        if elapsed is None and step > _MOST_GAP_SECONDS:
+            self._account.clock_event("jumps")
+            return self._usual
         if self._interval is not None and step > _GAP_INTERVALS * self._interval:
             self._account.clock_event("gaps")
         else:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from threading import Event
 from typing import cast
@@ -23,17 +24,20 @@ from pipeline.frame import Frame, Image, TimeSource
 from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.clock import start_of
 from pipeline.sources.frame_table import FrameNumbers, FrameTable, FrameTables, read_table
-from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, has_decoder, image_of, is_false_colour
+from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, bits_of, has_decoder, image_of, is_false_colour
 from pipeline.sources.timeline import PresentationClock
 from pipeline.start_pattern import StartPattern
 from reid.modality import Modality
 
 logger = logging.getLogger(__name__)
 
-_DURATION_TAG = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
+_DURATION_TAG = re.compile(r"(\d{1,9}):(\d{1,9}):(\d{1,9}(?:\.\d+)?)")
 _ONLY_THIS_FILE = {"protocol_whitelist": "file"}  # a playlist in a video's clothes reaches no network
 _TABLES = FrameTables()  # of this process: sources live for one question, recordings for many
 _WORTH_SEEKING_SECONDS = 2.0
+_MOST_SECONDS = 366 * 86400.0  # that a recording lasts: a container that says more, or less than nothing, is damaged
+_MOST_PROBED = 5000  # packets, until one gives a picture: a file that was cut may begin long before a key frame
+_UNKNOWN_WH = 0, 0  # of a stream of which FFmpeg has seen no key frame when it opens it
 _USUAL_FPS = 25.0  # FFmpeg's own assumption
 _TAIL_SECONDS = 0.5  # of what a container promises: rounding, and a last frame that is shown for longer
 
@@ -52,6 +56,12 @@ class _Progress:
     fps: float | None = None  # where no frame has a time
     promised_seconds: float | None = None
     end_seconds: float = 0.0
+
+    def fits(self, picture: VideoFrame) -> bool:
+        """Whether a picture has the size of the others; where nothing has told it, the first does."""
+        if self.resolution_wh == _UNKNOWN_WH:
+            self.resolution_wh = picture.width, picture.height
+        return (picture.width, picture.height) == self.resolution_wh
 
 
 class VideoSource:
@@ -89,18 +99,28 @@ class VideoSource:
         with self._open() as (container, stream):
             info = self._info(container, stream)
             self.account.expected = info.frames
-            try:
-                first = next(container.decode(stream), None)
-            except av.error.FFmpegError as error:
-                raise SourceError(
-                    f"{self._where} cannot be decoded: {error.strerror}", ErrorCode.RECORDING_UNREADABLE
-                ) from None
-            if first is None:
-                raise SourceError(f"{self._where} has no frame", ErrorCode.RECORDING_UNREADABLE)
+            first = self._first(container, stream)
+            check_size(self.camera_id, self._path, (first.width, first.height))
             if self._is_false_colour(first):
                 raise SourceError(f"{self._where} {FALSE_COLOUR_ADVICE}", ErrorCode.FALSE_COLOUR)
-            self.info = replace(info, resolution_wh=_shown_wh(first))
+            self.info = self._shown(info, first)
             return self.info
+
+    def _first(self, container: InputContainer, stream: VideoStream) -> VideoFrame:
+        """The first picture that can be decoded."""
+        why = "has no frame"
+        try:
+            for packet in islice(container.demux(stream), _MOST_PROBED):
+                try:
+                    for picture in packet.decode():
+                        return picture
+                except av.error.EOFError:
+                    break
+                except av.error.FFmpegError as error:
+                    why = f"cannot be decoded: {error.strerror}"
+        except av.error.FFmpegError as error:
+            why = f"cannot be read: {error.strerror}"
+        raise SourceError(f"{self._where} {why}", ErrorCode.RECORDING_UNREADABLE)
 
     def __iter__(self) -> Iterator[Frame]:
         """Decode; a file that ends before its container says gives what there is, and has failed."""
@@ -112,7 +132,7 @@ class VideoSource:
             progress.promised_seconds = _promised_seconds(stream)
             progress.fps = None if _has_times(stream) else info.fps
             for picture in self._pictures(container, stream, progress):
-                self.info = replace(info, resolution_wh=_shown_wh(picture)) if not account.decoded else self.info
+                self.info = self._shown(info, picture) if not account.decoded else self.info
                 frame = self._frame(picture, progress)
                 if self._closed.is_set():
                     account.enter(SourceState.ENDED)
@@ -143,7 +163,7 @@ class VideoSource:
             progress = _Progress(info.start, info.time_source, info.resolution_wh, PresentationClock(SourceAccount()))
             for picture in self._pictures(container, stream, progress):
                 index = table.index_of(picture.pts) if picture.pts is not None and picture.pts >= key else None
-                if index is not None and (picture.width, picture.height) == info.resolution_wh:
+                if index is not None and progress.fits(picture):
                     yield self._as_frame(picture, info, index=index, pts_seconds=float(table.seconds[index]))
 
     def _table(self) -> FrameTable | None:
@@ -187,8 +207,10 @@ class VideoSource:
 
     def _info(self, container: InputContainer, stream: VideoStream) -> SourceInfo:
         resolution_wh = (stream.width, stream.height)
-        check_size(self.camera_id, self._path, resolution_wh)
+        if resolution_wh != _UNKNOWN_WH:
+            check_size(self.camera_id, self._path, resolution_wh)
         duration = container.duration / av.time_base if container.duration else 0.0
+        duration = duration if 0 < duration < _MOST_SECONDS else 0.0
         start, time_source = self._starting(container.metadata.get("creation_time"), duration)
         rate = stream.average_rate or stream.guessed_rate
         if not _has_times(stream):
@@ -198,11 +220,18 @@ class VideoSource:
             resolution_wh=resolution_wh,
             fps=float(rate or _USUAL_FPS),
             frames=_promised_frames(stream),
-            bit_depth=16 if depth > 8 and not self.modality.is_visible else 8,
+            bit_depth=self._depth(depth),
             start=start,
             time_source=time_source,
             decoder=f"{stream.codec_context.codec.name} on the CPU",
         )
+
+    def _shown(self, info: SourceInfo, picture: VideoFrame) -> SourceInfo:
+        """What a picture says beside its container."""
+        return replace(info, resolution_wh=_shown_wh(picture), bit_depth=self._depth(bits_of(picture)))
+
+    def _depth(self, bits: int) -> int:
+        return 16 if bits > 8 and not self.modality.is_visible else 8
 
     def _starting(self, creation_time: str | None, duration_seconds: float) -> tuple[datetime, TimeSource]:
         try:
@@ -270,7 +299,7 @@ class VideoSource:
             return None
         if not progress.has_begun:
             self._begin(progress, [float(each * (picture.time_base or 0)) for each in lost])
-        if (picture.width, picture.height) != progress.resolution_wh:
+        if not progress.fits(picture):
             self.account.skip("resolution_changed", f"frame {index}")
             return None
         if self._is_false_colour(picture):

@@ -1,7 +1,9 @@
 """Live cameras for the tests: a real RTSP server where this machine has one, and servers that misbehave."""
 
+import hashlib
 import io
 import os
+import re
 import socket
 import threading
 import time
@@ -183,12 +185,39 @@ def stream_server(data: bytes, *, seconds: float = 0.0) -> Iterator[int]:
         yield port
 
 
+def is_digest_right(said: str, user: str, password: str, algorithm: str) -> bool:
+    """Whether an ``Authorization`` header of a GET has the digest of RFC 7616, of realm "cam" and nonce "abc"."""
+
+    def digest(*parts: str) -> str:
+        return hashlib.new(algorithm.replace("-", "").lower(), ":".join(parts).encode()).hexdigest()
+
+    told = dict(re.findall(r'(\w+)="?([^",]+)"?', said))
+    if not said.startswith("Digest ") or told.get("username") != user:
+        return False
+    secret, asked = digest(user, "cam", password), digest("GET", told["uri"])
+    return told["response"] == digest(secret, "abc", told["nc"], told["cnonce"], told["qop"], asked)
+
+
 @contextmanager
-def mjpeg_server(images: Sequence[NDArray[np.uint8]], *, status: int = 200, fps: float = FPS) -> Iterator[int]:
-    """Motion JPEG over HTTP, as webcams send it; ends after the last image."""
+def mjpeg_server(
+    images: Sequence[NDArray[np.uint8]],
+    *,
+    status: int = 200,
+    fps: float = FPS,
+    digest: tuple[str, str, str] | None = None,
+) -> Iterator[int]:
+    """Motion JPEG over HTTP, as webcams send it; ends after the last image. ``digest``: user, password, algorithm."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if digest is not None and not is_digest_right(self.headers.get("Authorization", ""), *digest):
+                self.send_response(401)
+                self.send_header(
+                    "WWW-Authenticate", f'Digest realm="cam", nonce="abc", qop="auth", algorithm={digest[2]}'
+                )
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             self.send_response(status)
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
             self.end_headers()

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -339,3 +340,96 @@ def test_a_line_of_one_who_waited_goes_into_the_file_that_has_the_name(tmp_path:
         write_whole(path, b"early\n")
     waiting.join()
     assert path.read_bytes() == b"early\nlate\n"
+
+
+def test_a_name_that_is_part_of_a_token_or_of_another_name_is_hidden_and_comes_back(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        details = {"query": "gate-ann near gate-annabel (sub)", "sub": ["b", "gate-ann", "object"]}
+        Audit(store).record(EVE, "search", details, subjects=["gate-ann", "b", "sub", "gate-annabel"])
+        assert Audit(store).rows()[0].details == details
+        with store.reading() as db:
+            (text,) = db.execute("SELECT details FROM audit").fetchone()
+        assert "gate" not in text
+        assert Audit(store).verify().findings == ()
+
+
+def searched(root: Path, searches: int) -> None:
+    """Searches for no case, each with 20 answers."""
+    with open_store(root) as store, store.writing() as db:
+        for number in range(searches):
+            names = [f"gate-{number * 20 + answer:026d}" for answer in range(20)]
+            answers = [{"tracklet_id": name, "person": "P0001", "probability": 0.5} for name in names]
+            Audit(store).append(db, EVE, "search", {"query": names[0], "answers": answers}, subjects=names)
+
+
+def calls_of(job: Callable[[], object]) -> int:
+    """How many functions it calls, those of C too."""
+    count = 0
+
+    def called(frame: object, event: str, arg: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(called)
+    try:
+        job()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def test_a_page_is_no_more_work_before_many_searches_than_before_few_and_all_rows_are_as_much_as_they_are(
+    tmp_path: Path,
+) -> None:
+    calls = []
+    for number in (20, 80):
+        searched(tmp_path / str(number), number)
+        with Store.read(tmp_path / str(number)) as store:
+            audit = Audit(store)
+            page = calls_of(lambda audit=audit: audit.rows(limit=10))  # type: ignore[misc]
+            calls.append((page, calls_of(audit.rows), calls_of(audit.head)))
+    (page, every, head), (page_of_four, every_of_four, head_of_four) = calls
+    assert page_of_four <= page + 5
+    assert every_of_four < 5 * every
+    assert head_of_four == head
+
+
+def test_of_all_rows_few_are_near_a_case(tmp_path: Path) -> None:
+    searched(tmp_path, 30)  # 1 to 30
+    with Store.edit(tmp_path) as store:
+        audit, mine = Audit(store), f"gate-{61:026d}"  # of the fourth search
+        for name in ("c1", "c2"):
+            Cases(store).open(name, "", EVE)  # 31 and 32
+            audit.record(Actor("eve", name), "search", {"query": mine}, subjects=[mine])  # 32 and 34
+        audit.record(EVE, "merge", {"decision": 1})
+        audit.record(EVE, "erase", {"tracklets": 1})
+        assert audit.numbers_near("c1", [mine, "gate-x"], decisions=["merge"]) == [4, 31, 32, 35]
+        assert [row.number for row in audit.rows(only=[31, 4, 99])] == [4, 31]
+        assert audit.rows(only=[]) == []
+        text = json.dumps(audit.rows(only=[4], naming=[mine])[0].details)
+        assert (text.count("gate-"), text.count("subject:")) == (1, 20)
+
+
+def seconds_of(job: Callable[[], object], *, times: int) -> float:
+    spent = []
+    for _ in range(times):
+        began = time.thread_time()
+        job()
+        spent.append(time.thread_time() - began)
+    return min(spent)
+
+
+@pytest.mark.alone
+def test_four_times_the_searches_take_about_four_times_as_long_to_verify_and_to_age(tmp_path: Path) -> None:
+    verifying, ageing = [], []
+    for number in (100, 400):
+        searched(tmp_path / str(number), number)
+        with Store.edit(tmp_path / str(number)) as store:
+            audit = Audit(store)
+            audit.copy()
+            verifying.append(seconds_of(audit.verify, times=3))
+            ageing.append(seconds_of(lambda audit=audit: audit.age(most_bytes=0), times=1))  # type: ignore[misc]
+            assert audit.verify().findings == ()
+    assert verifying[1] < 8 * verifying[0]
+    assert ageing[1] < 8 * ageing[0]

@@ -6,9 +6,10 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from pipeline.build import build_trackers, policy_of
-from pipeline.config import Config, TrackerConfig, from_sources
-from pipeline.errors import UsageError
+from pipeline.build import build_sources, build_trackers, policy_of
+from pipeline.config import CameraConfig, Config, TrackerConfig, from_sources
+from pipeline.errors import SourceError, UsageError
+from pipeline.sources.base import Source
 from trackers.algorithms import TRACKERS
 from trackers.cautious import CautiousTracker
 from trackers.ground import GroundPlane
@@ -75,3 +76,14 @@ def test_how_long_others_wait_for_a_camera_is_a_matter_of_the_config_of_recordin
     assert {name: policy_of(camera).stall_seconds for name, camera in cameras.items()} == {
         "yard": 45.0, "gate": 10.0, "hall": 10.0,
     }  # fmt: skip
+
+
+def test_whatever_a_recording_breaks_is_told_as_its_own_beside_those_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(camera_id: str, camera: CameraConfig) -> Source:
+        raise MemoryError("40 GB") if camera_id == "gate" else SourceError("camera yard: no such file")
+
+    monkeypatch.setattr("pipeline.build.open_source", broken)
+    with pytest.raises(
+        SourceError, match=r"gate: a\.mp4 cannot be read: MemoryError: 40 GB\ncamera yard: no such file"
+    ):
+        build_sources(config())

@@ -149,7 +149,7 @@ def test_search_by_several_examples_a_negative_and_a_box_on_a_frame(
         (["--time-of-day", "late"], "expected HH:MM-HH:MM"),
         (["--person", "Ann"], "written as P0007"),
         (["--at", "1.0"], "--at and --box belong together"),
-        (["--fmr", "0.0000001"], "--fmr:"),
+        (["--fmr", "0.0000001"], "false match rate:"),
         (["--modality", "infrared"], "'infrared' is not one of rgb, nir, thermal"),
         (["--from", "yesterday"], "--from must be a time with its offset"),
         (["--from", "2026-06-02T00:00:00Z", "--to", "2026-06-01T00:00:00Z"], "from must be before to"),

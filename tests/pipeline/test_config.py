@@ -231,10 +231,10 @@ def test_an_override_of_an_unknown_section_is_its_own_mistake_and_not_the_files(
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
-    lines = errors_of(tmp_path, "version: 1\ncameras:\n  gate:\n    source: 3\n    modality: ir\nsite: {nam: x}\n")
+    lines = errors_of(tmp_path, "version: 1\ncameras:\n  gate:\n    source: 1.5\n    modality: ir\nsite: {nam: x}\n")
     assert lines == [
         "site.yaml:6: site.nam: unknown key; did you mean name?",
-        "site.yaml:4: cameras.gate.source: expected text, got 3",
+        "site.yaml:4: cameras.gate.source: expected text, got 1.5",
         "site.yaml:5: cameras.gate.modality: 'ir' is not one of rgb, nir, thermal; did you mean nir?",
         "site.yaml:1: reid: is required: reid.weights is a checkpoint file, or xreid-tiny for the embedded one",
     ]
@@ -339,6 +339,21 @@ def test_times_become_utc() -> None:
     for wrong in ("yesterday", "2026-06-01", 20260601, None):
         with pytest.raises(ValueError, match="with its offset"):
             parse_time(wrong)
+
+
+def test_times_in_names_are_of_the_sites_zone_unless_a_camera_says_another() -> None:
+    config = from_sources(["gate=a.mp4", "yard=b.mp4,start_timezone=UTC"], overrides=["site.timezone=Europe/Berlin"])
+    assert [camera.start_timezone for camera in config.cameras.values()] == ["Europe/Berlin", "UTC"]
+    assert Config.model_validate(config.model_dump(mode="json", exclude_unset=True)).cameras == config.cameras
+
+
+def test_a_device_may_be_told_by_its_number(tmp_path: Path) -> None:
+    text = "version: 1\nreid: {{weights: xreid-tiny}}\ncameras: {{gate: {{source: {}, modality: rgb}}}}\n"
+    camera = load(write(tmp_path, text.format(0))).cameras["gate"]
+    assert (camera.source, camera.live) == ("0", True)
+    for wrong in ("-1", "true", "1.5"):
+        with pytest.raises(UsageError, match=r"cameras\.gate\.source: expected text"):
+            load(write(tmp_path, text.format(wrong)))
 
 
 def keys_of(value: object, prefix: str = "") -> set[str]:
@@ -453,6 +468,9 @@ def test_no_form_of_a_config_tells_a_secret() -> None:
         ("a.mp4,stream.transport=udp", "stream: is for live streams only"),
         ("rtsp://a/b,fps=10", "set target_fps"),
         ('rtsp://a/b,start_pattern="%s"', "start: is for recordings only"),
+        ("a.mp4,start=0001-01-01T00:00:00+10:00", "start: must be a time that UTC has too"),
+        ("a.mp4,start=1826-06-01T08:00:00Z", "start: must be between 1900 and 2200, got 1826"),
+        ("frames,fps=0.000001", "fps: input should be greater than or equal to 0.00001"),
         ("rtsp://a/b,stream.backoff_seconds=50", r"must not exceed backoff_cap_seconds \(30\)"),
         ("a.mp4,start_pattern='%Y'", "start_pattern: year, month, day, hour and minute are needed"),
         ('a.mp4,start=2026-06-01T08:00:00Z,start_pattern="%s"', "start_pattern: start is given too"),

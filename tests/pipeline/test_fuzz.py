@@ -22,7 +22,7 @@ def test_damaged_recordings_and_streams_end_in_no_crash_and_no_hang(tmp_path: Pa
     result = json.loads(output.read_text())
     assert result["cases"] == 200
     assert len(result["kept"]) == 3  # the exit code says whether all are
-    assert set(result["kinds"]) == {"mp4", "png", "tiff", "jpg", "npy", "sdp"}
+    assert set(result["kinds"]) == {"mp4", "png", "tiff", "jpg", "npy", "sdp", "mkv", "ts"}
     for kind, found in result["kinds"].items():
         assert not found["crashes"] + found["hangs"] + found["exceptions"], kind
         assert found["outcomes"]["refused"] > 0, kind

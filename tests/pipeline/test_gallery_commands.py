@@ -175,7 +175,7 @@ def test_a_site_may_ask_why(typed: Commands, gallery: Path) -> None:
     typed("gallery", "reindex", "--weights", "xreid-tiny", "--device", "cpu", code=2)
     assert "this site asks why" in typed.err
     typed("case", "open", "C-1", code=2)
-    assert "--title TEXT" in typed.err
+    assert "a title to a case that is opened" in typed.err
     assert typed("case", "list") == []
     assert typed("audit", "show") == []
     typed("case", "open", "C-1", "--title", "lost child")
@@ -381,7 +381,7 @@ def test_the_table_of_confirmed_pairs_is_recorded_and_asked_why(typed: Commands,
     (gallery / "config.json").write_text(json.dumps(config | {"storage": {"purpose_required": True}}))
     table = tmp_path / "table.csv"
     typed("export", "--paired", str(table), code=2, group=1)
-    assert "--purpose" in typed.err
+    assert "give a purpose or a case" in typed.err
     assert not table.exists()
     assert typed("export", "--paired", str(table), "--purpose", "to train", group=1)["tracklets"] == 2
     row = typed("audit", "show")[-1]

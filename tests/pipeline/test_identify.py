@@ -1,14 +1,16 @@
 """Who is who: evidence across modalities, one person in one place at a time, and the same answer after a restart."""
 
 import tracemalloc
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from pipeline.evidence import Evidence
-from pipeline.identify import Identifier, IdentifyRules, Sighting, person_name, simultaneous
+from pipeline.identify import Identifier, IdentifyRules, Revision, Sighting, person_name, simultaneous
 from pipeline.tracklets import Tracklet
 from pipeline.ways import Way, Ways
 from reid.calibration import Calibration, Curve, MissingPairError
@@ -184,6 +186,38 @@ def test_a_look_back_waits_for_its_time_and_never_comes_where_it_is_not_wanted()
     assert [each.tracklet_id for each in who.look_back()] == ["gate-C"]
     never = taken_too_early(revise_seconds=0.0)
     assert never.look_back(at_once=True) == []
+
+
+def test_a_clock_that_was_a_day_ahead_for_one_tracklet_holds_no_look_back_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    who, looks, reach = identifier(IdentifyRules()), list[float](), list[int]()
+
+    def note(members: list[Any], anchors: int) -> list[Revision]:
+        looks.append(at)
+        reach.append(len(members))
+        return []
+
+    monkeypatch.setattr(who, "_regrouped", note)
+    for number in range(200):  # an hour and 40 minutes, of which 300 s are due between two looks
+        at = 30.0 * number
+        people(who, (tracklet_of(f"gate-{number}", at=at + 86400 * (number == 20)), axis(number % DIMENSION)))
+        who.look_back()
+    assert len(looks) >= 18
+    assert max(late - early for early, late in pairwise([0.0, *looks, at])) <= 450
+    assert min(reach[2:]) > 20  # they look at what there is, not only at what is dated a day ahead
+
+
+def test_a_clock_that_was_a_day_ahead_for_long_holds_no_look_back_up_once_it_is_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    who, due = identifier(IdentifyRules()), list[int]()
+    monkeypatch.setattr(who, "_regrouped", lambda members, anchors: [])
+    for number in range(200):
+        at = 30.0 * number + 86400 * (number < 100)
+        people(who, (tracklet_of(f"gate-{number}", at=at), axis(number % DIMENSION)))
+        before = who._looked_back
+        who.look_back()
+        due += [number] * (who._looked_back != before)
+    assert sum(number > 160 for number in due) >= 3
 
 
 def test_what_an_operator_decided_is_never_undone() -> None:

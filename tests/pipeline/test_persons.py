@@ -155,6 +155,42 @@ def test_a_decision_is_not_undone_below_a_later_one(tmp_path: Path) -> None:
             persons.undo(99, EVE)
 
 
+def test_a_decision_about_a_link_is_not_undone_below_a_later_one(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        persons = Persons(store)
+        confirmed = persons.confirm("gate-A", "gate-B", EVE)
+        rejected = persons.reject("gate-A", "gate-B", EVE)
+        with pytest.raises(UsageError, match="a later decision changed what decision 1 did"):
+            persons.undo(confirmed.decision_id, EVE)
+        assert link_states(store)["B", "A"] is LinkState.REJECTED  # stands
+        persons.undo(rejected.decision_id, EVE)
+        assert link_states(store)["B", "A"] is LinkState.CONFIRMED
+        persons.undo(confirmed.decision_id, EVE)
+        assert link_states(store)["B", "A"] is LinkState.PROBABLE
+        assert (people(store), states(store)[1]) == (START, PersonState.PROBABLE)
+
+
+def test_late_evidence_that_found_the_same_link_anew_is_undone_to_the_link_as_it_was(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        before = store.links("gate-C")
+        Persons(store).revise("gate-C", 2, [link("gate-B", 0.97), link("gate-D", 0.6)])
+        assert {each.to_tracklet_id for each in store.links("gate-C")} == {"gate-B", "gate-D"}
+        Persons(store).undo(1, EVE)
+        assert store.links("gate-C") == before
+        Persons(store).undo(2, EVE)
+        assert [each.probability for each in store.links("gate-C")] == [0.97, 0.6]
+
+
+def test_a_tracklet_is_neither_confirmed_nor_rejected_by_itself(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        for decide, said in ((Persons(store).confirm, "name two"), (Persons(store).reject, "than itself")):
+            with pytest.raises(UsageError, match=said):
+                decide("gate-A", "gate-A", EVE)
+        assert ("A", "A") not in link_states(store)
+        assert (Persons(store).decisions(), Audit(store).rows()) == ([], [])
+        assert states(store)[1] is PersonState.PROBABLE
+
+
 def test_a_decision_beside_a_run_goes_through_and_never_gives_a_number_twice(tmp_path: Path) -> None:
     with fill(tmp_path) as running:
         first = running.reserve_persons(10)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -291,3 +291,28 @@ def test_on_the_path_of_every_frame_the_disk_is_looked_at_once_a_second(
             retention.tick()
             now[0] += 0.04
     assert len(looks) == 2
+
+
+def test_what_is_old_goes_also_after_this_machines_clock_was_a_year_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(datetime):
+        at = NOON
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Clock":
+            return cls.fromtimestamp(cls.at.timestamp(), tz)
+
+    now, aged = [100.0], list[float]()
+    monkeypatch.setattr("pipeline.retention.datetime", Clock)
+    monkeypatch.setattr("pipeline.retention.time", SimpleNamespace(monotonic=lambda: now[0]))
+    fill(tmp_path, days=1)
+    with maintain(tmp_path) as store:
+        retention = Retention(store, RetentionRules())
+        monkeypatch.setattr(Retention, "age", lambda self, moment=None: aged.append(now[0]))
+        for minute in range(10):
+            Clock.at = NOON + timedelta(days=400 * (minute == 1), minutes=minute)
+            now[0] += 61.0
+            retention.look()
+            retention.look()
+    assert len(aged) == 10

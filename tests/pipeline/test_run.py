@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from pipeline.losses import Losses
 from pipeline.monitoring import LatestFrames, Metrics
 from pipeline.pairs import Pairs
 from pipeline.prefetch import Intake, aside
-from pipeline.run import RunOptions, _Faults, _Run
+from pipeline.run import RunOptions, _drawing, _Faults, _Run
 from pipeline.sinks import EventLog, MotWriters
 from pipeline.skew import ClockFit
 from pipeline.sources.base import SourceState
@@ -208,6 +209,42 @@ def test_a_recording_that_cannot_be_processed_is_given_up_as_before(tmp_path: Pa
     assert status.ledger.on_the_way == 0
 
 
+@pytest.mark.parametrize(("seconds", "looks"), [(60.0, [True]), (0.0, [])])
+def test_a_last_look_back_is_left_to_the_next_run_where_ending_took_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, looks: list[bool]
+) -> None:
+    monkeypatch.setattr("pipeline.run._LAST_LOOK_SECONDS", seconds)
+    last: list[bool] = []
+
+    def look_back(*, finally_: bool = False) -> int:
+        last.extend([finally_] * finally_)
+        return 0
+
+    options = RunOptions(should_stop=lambda: going.processed > 15)
+    with begun(config(tmp_path, {"gate": {}}), options, detector=OnePerson()) as going:
+        monkeypatch.setattr(going.reviser, "look_back", look_back)
+        going.process([camera("gate")])
+        assert going.store.counts().accepted == 1
+    assert last == looks
+
+
+def test_a_run_that_draws_its_videos_is_in_good_health(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, told = [1000.0], list[tuple[str, int, int | None]]()
+    monkeypatch.setattr("pipeline.monitoring.time", SimpleNamespace(monotonic=lambda: now[0]))
+    metrics = Metrics(list, tmp_path)
+    with Intake() as intake:
+        options = RunOptions(on_progress=lambda *what: told.append(what))
+        drawing = _drawing(Tally(intake, started=0.0), options, metrics, after_row=0)
+        metrics.beat()
+        for frame in range(10):
+            now[0] += 20.0
+            drawing.on_progress(frame, 10)
+            assert metrics.health()[0], frame
+    now[0] += 40.0
+    assert not metrics.health()[0]
+    assert told[3] == ("drawing", 3, 10)
+
+
 def test_waits_of_a_camera_that_is_held_up_double_up_to_a_cap() -> None:
     faults, now, waits = _Faults(), 100.0, []
     for _ in range(6):
@@ -219,10 +256,15 @@ def test_waits_of_a_camera_that_is_held_up_double_up_to_a_cap() -> None:
     assert faults.since == 100.0
 
 
-def test_what_a_disk_does_while_a_new_config_is_looked_at_is_no_end_of_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError(116, "Stale file handle"), OverflowError("date value out of range"), MemoryError()]
+)
+def test_whatever_happens_while_a_new_config_is_looked_at_is_no_end_of_the_run(
+    tmp_path: Path, error: Exception
+) -> None:
     def broken() -> Config | None:
         if going.processed > 3 and not reloads(going, "refused"):
-            raise OSError(116, "Stale file handle")
+            raise error
         return None
 
     old = config(tmp_path, {"gate": {}})

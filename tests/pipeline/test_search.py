@@ -418,7 +418,7 @@ def test_a_false_match_rate_leaves_out_what_is_less_alike_and_counts_it(store: S
     assert result.below_threshold == 1
     assert "1 of the nearest are less alike than the false-match rate asks for" in result.explanation
     assert "1 in " in result.answers[0].why
-    with pytest.raises(UsageError, match=r"--fmr: .*cannot be told"):
+    with pytest.raises(UsageError, match=r"false match rate: .*cannot be told"):
         Searcher(store, told, rules=SearchRules(false_match_rate=1e-6)).by_tracklet("gate-A")
 
 

@@ -89,6 +89,51 @@ def test_globs_choose(tmp_path: Path) -> None:
     assert len(list(opened(folder / "1*.png"))) == 3
 
 
+@pytest.mark.parametrize("where", ["", "/*", "/*.*"])
+def test_what_lies_beside_images_is_neither_read_nor_waited_for(tmp_path: Path, where: str) -> None:
+    folder = write_images(tmp_path / "day", [picture(n) for n in range(3)])
+    (folder / "1.xml").write_text("<x/>")
+    (folder / "7.png").mkdir()
+    os.mkfifo(folder / "8.png")
+    source = opened(f"{folder}{where}")
+    assert len(list(source)) == 3
+    assert not source.account.skipped
+    pipe = ImageSource("gate", f"{folder}/%d.png", Modality.RGB)
+    assert len(list(pipe)) == 3
+    assert pipe.account.skipped["unreadable"] == 2
+
+
+@pytest.mark.parametrize("where", ["", "/*", "/*.mp4"])
+def test_several_videos_are_no_camera_and_none_is_read_for_an_image(tmp_path: Path, where: str) -> None:
+    for name in ("gate_2.mp4", "gate_1.mp4"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(2**42)  # sparse
+    with pytest.raises(
+        SourceError, match=r"2 video files \(gate_1\.mp4\): several are not read as one camera; give each"
+    ):
+        opened(f"{tmp_path}{where}").probe()
+
+
+def test_an_image_that_is_far_too_large_is_unreadable(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "day", [picture(n) for n in range(3)])
+    with (folder / "2.png").open("ab") as file:
+        file.truncate(2**42)
+    source = opened(folder)
+    assert [frame.index for frame in source] == [0, 2]
+    assert source.account.skipped == {"unreadable": 1}
+
+
+def test_a_first_picture_of_another_size_than_all_others_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_images(tmp_path / "day", [picture(n) for n in range(6)])
+    cv2.imwrite(str(folder / "0_preview.png"), np.zeros((40, 60, 3), np.uint8))
+    source = opened(folder)
+    assert len(list(source)) == 1
+    assert source.account.skipped == {"resolution_changed": 6}
+    assert caplog.text.count("0_preview.png, 60x40, and are skipped; leave that one out") == 1
+
+
 def test_one_image_is_a_sequence_of_one(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "day", [picture(0)])
     assert len(list(opened(folder / "1.png"))) == 1
@@ -99,6 +144,23 @@ def test_grey_and_transparent_and_deep_files_become_rgb(tmp_path: Path) -> None:
     cv2.imwrite(str(folder / "2.png"), np.full((40, 40, 4), 88, np.uint8))
     cv2.imwrite(str(folder / "3.png"), np.full((40, 40, 3), 99 << 8, np.uint16))
     assert [frame.image[0, 0].tolist() for frame in opened(folder)] == [[77] * 3, [88] * 3, [99] * 3]
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_deep_pictures_are_as_bright_as_the_bits_that_they_use(tmp_path: Path, bits: int) -> None:
+    levels = np.linspace(0, 2**bits - 1, 40 * 40).astype(np.uint16).reshape(40, 40)
+    (frame,) = opened(write_images(tmp_path / "day", [levels]))
+    assert (frame.image.min(), frame.image.max()) == (0, 255)
+    assert np.abs(frame.image[..., 0].astype(int) - levels / 2 ** (bits - 8)).max() <= 1
+
+
+def test_a_dark_beginning_of_deep_pictures_is_not_kept_for_their_depth(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    levels = [np.full((40, 40), level, np.uint16) for level in (3000, 60000, 3000)]
+    frames = list(opened(write_images(tmp_path / "day", levels)))
+    assert [int(frame.image.max()) for frame in frames] == [3000 >> 4, 60000 >> 8, 3000 >> 8]
+    assert caplog.text.count("have levels of 16 bits, and are made 8 bits by these now") == 1
 
 
 def test_colour_files_of_infrared_cameras_become_grey(tmp_path: Path) -> None:
@@ -212,6 +274,16 @@ def test_numbered_images_leave_a_gap_where_a_number_is_missing(tmp_path: Path) -
 def test_numbers_of_which_there_is_no_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no file is numbered"):
         opened(f"{tmp_path}/img_%d.png").probe()
+
+
+def test_numbers_that_leave_out_a_million_are_refused_and_a_glob_takes_them(tmp_path: Path) -> None:
+    for number in (1790000000123, 1790000000223, 1790009000123):  # milliseconds since 1970
+        cv2.imwrite(str(tmp_path / f"cam_{number}.png"), picture(number % 7))
+    with pytest.raises(
+        SourceError, match=r"3 files are numbered from 1790000000123 to 1790009000123.*by a glob: cam_\*\.png"
+    ):
+        opened(f"{tmp_path}/cam_%d.png").probe()
+    assert len(list(opened(f"{tmp_path}/cam_*.png"))) == 3
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.dtype(">u2"), np.int16, np.int64])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,59 @@ def test_a_connection_that_never_ends_is_left_behind_but_not_many(
         watch.until(lambda: watch.frames)
 
 
+def between_keys(seconds: int) -> list[bytes]:
+    """What a relay sends, a piece a picture, from behind a key frame on to a second behind the next one."""
+    pieces: list[bytearray] = []
+
+    class Pieces(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            pieces[-1].extend(bytes(data))
+            return len(data)
+
+    with av.open(Pieces(), "w", format="mpegts", options={"flush_packets": "1", "pat_period": "0.1"}) as container:  # type: ignore[call-overload]
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        keys = f"keyint={10 * seconds}:min-keyint={10 * seconds}:scenecut=0:bframes=0:repeat-headers=1"
+        stream.options = {"preset": "ultrafast", "x264-params": keys}
+        packets = []
+        for number in range(10 * seconds + 10):
+            picture = av.VideoFrame.from_ndarray(numbered(number), format="rgb24")
+            picture.pts, picture.time_base = number, Fraction(1, 10)
+            packets += stream.encode(picture)
+        for packet in [*packets, *stream.encode(None)]:
+            pieces.append(bytearray())
+            container.mux(packet)
+    return [bytes(each) for each in pieces[1:]]
+
+
+@pytest.mark.parametrize(("patience", "comes"), [(60.0, True), (1.8, False)])
+def test_a_relay_that_begins_long_before_a_key_frame_is_waited_for_while_its_packets_come(
+    patience: float, comes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_KEY_SECONDS", patience)
+    monkeypatch.setattr(live, "_GRACE_SECONDS", 0.1)
+
+    def send(client: socket.socket) -> None:
+        client.recv(4096)
+        client.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: video/mp2t\r\n\r\n")
+        for piece in pieces:
+            client.sendall(piece)
+            time.sleep(0.025)  # four times as fast as it was filmed
+
+    pieces, settings = between_keys(10), replace(QUICK, timeout_seconds=1.5)
+    with tcp_server(send) as port, watching(f"http://127.0.0.1:{port}/a.ts", settings=settings) as watch:
+        account = watch.source.account
+        watch.until(lambda: watch.frames or account.failed_connects)
+        assert account.failed_connects == (not comes)
+        if comes:
+            assert watch.numbers[0] == 100
+        else:
+            assert "no frame within 1.8 s, though packets come: no key frame" in str(account.error)
+
+
 def test_http_refusals_have_codes() -> None:
     for status, code in (
         (401, ErrorCode.STREAM_AUTH_FAILED),
@@ -608,6 +662,30 @@ def test_a_password_lets_in_and_a_wrong_one_is_told() -> None:
         assert probe_error(f"rtsp://admin:wr0ng@{place}").code is ErrorCode.STREAM_AUTH_FAILED
         assert probe_error(f"rtsp://{place}").code is ErrorCode.STREAM_AUTH_FAILED
         assert probe_error(f"rtsp://admin:s3cret@{place}x").code is ErrorCode.STREAM_NOT_FOUND
+
+
+def test_a_stream_over_udp_is_read_as_one_over_tcp() -> None:
+    require_gstreamer()
+    settings = replace(QUICK, transport="udp", timeout_seconds=5.0, stall_seconds=3.0)
+    with Streams({"gate": clip(50)}, Serving()) as streams, watching(streams.urls["gate"], settings=settings) as watch:
+        watch.until(lambda: len(watch.frames) >= 30)
+        assert psutil.Process().net_connections("udp")
+        account = watch.source.account
+        assert (account.connects, account.error) == (1, None)
+    steps = np.diff(watch.numbers) % 50
+    assert np.mean(steps == 1) > 0.9  # over loopback, where hardly a datagram is lost
+    np.testing.assert_allclose(np.diff([frame.pts_seconds for frame in watch.frames]), 0.1 * steps, atol=0.02)
+
+
+@pytest.mark.parametrize(("algorithm", "lets_in"), [("MD5", True), ("SHA-256", False)])
+def test_a_digest_that_ffmpeg_does_not_have_is_told_beside_a_wrong_password(algorithm: str, lets_in: bool) -> None:
+    with mjpeg_server([numbered(n) for n in range(30)], digest=("admin", "p@ss#1", algorithm)) as port:
+        url = f"http://admin:p%40ss%231@127.0.0.1:{port}/video.mjpg"
+        if lets_in:
+            assert LiveSource("gate", url, Modality.RGB, settings=QUICK).probe().resolution_wh == (160, 96)
+        error = probe_error(url.replace("%231", "%232" if lets_in else "%231"))
+        assert error.code is ErrorCode.STREAM_AUTH_FAILED
+        assert "or a digest other than MD5" in str(error)
 
 
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:

@@ -226,6 +226,77 @@ def test_a_gap_in_the_times_is_counted_and_kept(tmp_path: Path) -> None:
     assert source.account.clock.gaps == 1
 
 
+@pytest.mark.parametrize("leap", [2**45, -(2**45)])
+def test_a_time_that_leaps_by_thousands_of_years_is_damaged_and_time_goes_on(tmp_path: Path, leap: int) -> None:
+    """Within a millisecond, for so far away a float knows no less."""
+    ticks = (0, 10, 20, 30 + leap, 40 + leap, 50 + leap) if leap > 0 else (leap, 0, 10, 20, 30, 40)
+    source = VideoSource("gate", write_raw(tmp_path / "raw.nut", ticks), Modality.RGB)
+    np.testing.assert_allclose([frame.pts_seconds for frame in source], np.arange(6) / 10, atol=1e-3)
+    assert source.account.clock.jumps == 1
+    assert source.account.state is SourceState.ENDED
+
+
+@pytest.mark.parametrize("milliseconds", [1e15, -1e12, float("inf"), float("nan")])
+def test_a_matroska_that_says_how_long_it_is_and_cannot_be_has_the_files_date(
+    tmp_path: Path, milliseconds: float
+) -> None:
+    path = tmp_path / "a.mkv"
+    content = bytearray(write_matroska(path))
+    at = content.find(b"\x44\x89\x88") + 3  # Duration, 8 bytes
+    content[at : at + 8] = struct.pack(">d", milliseconds)
+    path.write_bytes(content)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    source = VideoSource("gate", path, Modality.RGB)
+    assert source.probe().start.timestamp() == 1_700_000_000
+    assert len(list(source)) == 20
+
+
+def write_between_keys(path: Path, *, pixels: str, size_wh: tuple[int, int] = (96, 64)) -> Path:
+    """A segment cut right behind a key frame, of which one comes every twelve seconds: 119 pictures, a key, 20 more."""
+    with av.open(path, "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = *size_wh, pixels
+        stream.options = {"preset": "ultrafast", "x264-params": "keyint=120:min-keyint=120:scenecut=0:bframes=0"}
+        packets = []
+        for number in range(141):
+            image = np.full((size_wh[1], size_wh[0]), 30 + number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="gray").reformat(format=pixels)
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            packets += stream.encode(frame)
+        container.mux([*packets, *stream.encode(None)][1:])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("modality", "pixels", "bits"), [(Modality.RGB, "yuv420p", 8), (Modality.THERMAL, "yuv420p10le", 16)]
+)
+def test_a_recording_cut_long_before_a_key_frame_is_read_from_that_on(
+    tmp_path: Path, modality: Modality, pixels: str, bits: int
+) -> None:
+    source = VideoSource("gate", write_between_keys(tmp_path / "cut.ts", pixels=pixels), modality)
+    info = source.probe()
+    assert (info.resolution_wh, info.bit_depth) == ((96, 64), bits)
+    frames = list(source)
+    assert [frame.index for frame in frames] == list(range(119, 140))
+    assert frames[0].pts_seconds == pytest.approx(11.9)
+    assert source.account.skipped == {"damaged": 119}
+    assert source.account.state is SourceState.ENDED
+    assert next(source.frames_from(13.0)).index in range(119, 131)
+
+
+def test_a_recording_without_a_key_frame_says_that_it_cannot_be_decoded(tmp_path: Path) -> None:
+    content = write_between_keys(tmp_path / "cut.ts", pixels="yuv420p").read_bytes()
+    (tmp_path / "cut.ts").write_bytes(content[: len(content) // 2 // 188 * 188])
+    with pytest.raises(SourceError, match=r"cut\.ts (cannot be decoded|has no frame)"):
+        VideoSource("gate", tmp_path / "cut.ts", Modality.RGB).probe()
+
+
+def test_a_tiny_recording_cut_before_a_key_frame_is_refused_by_its_true_size(tmp_path: Path) -> None:
+    path = write_between_keys(tmp_path / "cut.ts", pixels="yuv420p", size_wh=(64, 16))
+    with pytest.raises(SourceError, match="is 64x16 pixels; at least 32"):
+        VideoSource("gate", path, Modality.RGB).probe()
+
+
 def test_a_truncated_video_gives_what_it_has_and_has_failed(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (20, 64, 96, 3), dtype=np.uint8)
     whole = write_video(tmp_path / "a.mp4", list(noise))

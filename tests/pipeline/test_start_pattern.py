@@ -15,6 +15,7 @@ from pipeline.start_pattern import StartPattern
         ("%j-%y %I.%M.%S%p", "263-26 10.14.03PM.mkv"),
         ("%b %d %Y %H_%M_%S", "Sep 20 2026 22_14_03.mkv"),
         ("%s", "1789942443.ts"),
+        ("cam_%s*", "cam_1789942443000-sub.ts"),
         ("%Y-%m-%dT%H:%M:%S%z", "2026-09-21T00:14:03+02:00.mp4"),
         ("100%%_%Y%m%dT%H%M%S", "100%_20260920T221403"),
     ],
@@ -36,9 +37,16 @@ def test_local_times_are_of_their_zone_in_summer_and_in_winter() -> None:
     assert twice == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("name", ["gate.mp4", "gate_20261399-2214.mp4", "xgate_20260920-2214.mp4"])
+@pytest.mark.parametrize(
+    "name", ["gate.mp4", "gate_20261399-2214.mp4", "xgate_20260920-2214.mp4", "gate_00010101-0000.mp4"]
+)
 def test_another_name_has_no_time(name: str) -> None:
-    assert StartPattern("gate_%Y%m%d-%H%M").time_in(name) is None
+    assert StartPattern("gate_%Y%m%d-%H%M", ZoneInfo("Europe/Berlin")).time_in(name) is None
+
+
+@pytest.mark.parametrize("digits", ["12345678", "17899424430", "17899424430001"])
+def test_seconds_since_1970_have_a_length_or_are_none(digits: str) -> None:
+    assert StartPattern("*cam_%s*").time_in(f"cam_{digits}.mp4") is None
 
 
 @pytest.mark.parametrize(

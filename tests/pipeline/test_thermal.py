@@ -45,18 +45,48 @@ def test_a_person_who_enters_moves_no_background_pixel_at_any_depth(bits: int) -
     top = 2**bits - 1
     scene = 0.4 * top + 0.02 * top * rng.standard_normal((120, 160))
     window = ThermalWindow()
-    moved, last = 0, None
+    first, moved = None, 0.0
     for number in range(200):
         image = scene + 0.0005 * top * rng.standard_normal(scene.shape)
         if number >= 50:
             image[40:110, number // 2 : number // 2 + 25] = 0.8 * top
         shown = window.eight_bit(np.clip(image, 0, top).astype(np.uint16), pts_seconds=number / 10).astype(int)
         background = float(shown[:, 130:].mean())
-        moved = max(moved, abs(background - (background if last is None else last)))
-        last = background if last is None else last
+        first = background if first is None else first
+        moved = max(moved, abs(background - first))
     assert moved < 2
     assert window.refits == 0
     assert np.ptp(shown[:, 130:]) > 20  # the scene is not squeezed into a few levels
+
+
+@pytest.mark.parametrize("share", [0.25, 0.45, 0.55, 0.75])
+@pytest.mark.parametrize("heat", [8300, 9500, 14000])
+def test_a_hot_object_before_most_of_the_scene_moves_no_background_pixel_for_a_minute(share: float, heat: int) -> None:
+    rng, window, columns = np.random.default_rng(0), ThermalWindow(), round(160 * share)
+    scene = (8000 + 120 * rng.standard_normal((120, 160))).astype(np.uint16)
+    before = window.eight_bit(scene, pts_seconds=0).astype(int)
+    worst = 0.0
+    for number in range(1, 300):
+        image = scene + rng.integers(-3, 4, scene.shape).astype(np.uint16)
+        if number < 280:
+            image[:, :columns] = heat
+        after = window.eight_bit(image, pts_seconds=number / 5).astype(int)
+        moved = (after - before)[:, columns:]
+        worst = max(worst, abs(float(moved.mean())))
+        assert np.abs(moved).max() <= 2  # of one pixel, its noise of half a level and rounding included
+    assert worst < 1
+    assert window.refits == 0
+
+
+def test_what_stays_before_the_scene_is_seen_after_a_minute() -> None:
+    window = ThermalWindow()
+    window.eight_bit(SCENE, pts_seconds=0)
+    image = SCENE.copy()
+    image[:, : round(0.7 * SCENE.shape[1])] += 20000
+    for number in range(1, 400):
+        shown = window.eight_bit(image, pts_seconds=number / 5)
+    assert window.refits == 1
+    assert np.mean(shown == 255) < 0.05
 
 
 def test_a_first_frame_that_is_no_picture_is_forgotten_after_some_seconds() -> None:

@@ -37,8 +37,8 @@ router = APIRouter(tags=["cases"])
 @router.get("/cases", response_model=Page[Case])
 async def cases(desk: TheDesk, caller: CaseReader, limit: Limit = 50, cursor: CursorText = None) -> dict[str, Any]:
     """All cases, by name, each with those of its tracklets that I may see."""
-    place = place_of(cursor, int)
-    return await desk.workers.use(lambda store: cases_page(store, caller, skip=place[0] if place else 0, limit=limit))
+    place = place_of(cursor, str)
+    return await desk.workers.use(lambda store: cases_page(store, caller, after=place[0] if place else "", limit=limit))
 
 
 @router.post("/cases", response_model=CaseDetails, status_code=201)
@@ -81,7 +81,7 @@ async def hold(desk: TheDesk, caller: Investigator, case_id: CaseId, asked: Hold
 
 @router.delete("/cases/{case_id}/items/{tracklet_id}", status_code=204)
 async def release(desk: TheDesk, caller: Investigator, case_id: CaseId, tracklet_id: TrackletId) -> None:
-    """Take a tracklet out of a case."""
+    """Take a tracklet out of an open case."""
 
     def job(store: Store) -> dict[str, Any]:
         require_case(store, case_id)
@@ -91,7 +91,7 @@ async def release(desk: TheDesk, caller: Investigator, case_id: CaseId, tracklet
         Cases(store, desk.audit(store)).release(case_id, [tracklet_id], desk.actor(caller, case_id=case_id))
         return {}
 
-    await desk.writer.use(job)
+    await _unless_closed(desk, job)
 
 
 @router.post("/cases/{case_id}/close", response_model=CaseDetails)
@@ -116,10 +116,9 @@ async def export(desk: TheDesk, caller: Investigator, case_id: CaseId, asked: Ne
 @router.get("/exports", response_model=Page[Export])
 async def exports(desk: TheDesk, caller: CaseReader, limit: Limit = 50, cursor: CursorText = None) -> dict[str, Any]:
     """What was exported, newest first, of cameras that I may see."""
-    place = place_of(cursor, int)
-    skip = place[0] if place else 0
-    found = (await desk.workers.run(lambda: desk.exports.all(caller)))[skip : skip + limit + 1]
-    return {"items": found[:limit], "next": cursor_of(skip + limit) if len(found) > limit else None}
+    place = place_of(cursor, str)
+    found = await desk.workers.run(lambda: desk.exports.all(caller, before=place[0] if place else None))
+    return {"items": found[:limit], "next": cursor_of(found[limit - 1]["export_id"]) if len(found) > limit else None}
 
 
 @router.get("/exports/{export_id}", response_model=Export)

@@ -26,7 +26,7 @@ from pipeline.server.routes.asking import (
 )
 from pipeline.server.schemas import Decision, Link, Merge, Page, Person, PersonDetails, Split, TwoTracklets, Why
 from pipeline.server.showing import links_page, visible_links
-from pipeline.server.sight import visible_tracklet
+from pipeline.server.sight import require_own_decision, visible_tracklet
 from pipeline.store import LinkState, PersonState, Store, TrackletFilter
 
 router = APIRouter(tags=["persons"])
@@ -147,13 +147,12 @@ async def decisions(
 
 @router.post("/decisions/{decision_id}/undo", response_model=Decision, status_code=201)
 async def undo(
-    desk: TheDesk, caller: DeciderOfAll, decision_id: Annotated[int, InPath(ge=1, lt=2**63)], why: Why
+    desk: TheDesk, caller: Decider, decision_id: Annotated[int, InPath(ge=1, lt=2**63)], why: Why
 ) -> dict[str, Any]:
-    """Take a decision back."""
+    """Take a decision back; who may not see all cameras, only confirmations and rejections of their own."""
 
     def decide(people: Persons, store: Store) -> Decided:
-        if not people.has_decision(decision_id):
-            raise not_found(f"decision {decision_id}")
+        require_own_decision(store, caller, decision_id)
         return people.undo(decision_id, desk.actor(caller, case_id=why.case_id, purpose=why.purpose))
 
     return await _decided(desk, decide)

@@ -192,6 +192,17 @@ def log_out(site: Site, user: str, dock: bool) -> Response:
     return answer
 
 
+def undo(site: Site, user: str, dock: bool) -> Response:
+    """Of a decision of the one who asks, about tracklets of gate alone, or of dock too."""
+    with Store.edit(site.root) as store:
+        made = Persons(store).reject("dock-kim" if dock else "gate-eve", "gate-bob", Actor(user)).decision_id
+    answer = site.client.post(f"/decisions/{made}/undo", {})
+    if answer.status_code != 201:
+        with Store.edit(site.root) as store:
+            Persons(store).undo(made, Actor("test"))
+    return answer
+
+
 BOTH = {"tracklet_id": "{cam}-ann", "to_tracklet_id": "gate-bob"}
 CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/session"): log_in,
@@ -217,7 +228,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/persons/split"): simple("POST", "/persons/split", {"tracklets": ["{cam}-ann"]}),
     ("POST", "/persons/confirm"): simple("POST", "/persons/confirm", BOTH),
     ("POST", "/persons/reject"): simple("POST", "/persons/reject", BOTH),
-    ("POST", "/decisions/{decision_id}/undo"): simple("POST", "/decisions/1/undo", {}),
+    ("POST", "/decisions/{decision_id}/undo"): undo,
     ("POST", "/cases"): simple("POST", "/cases", {"case_id": "c2"}),
     ("GET", "/cases/{case_id}"): simple("GET", "/cases/c1"),
     ("POST", "/cases/{case_id}/items"): simple("POST", "/cases/c1/items", {"tracklets": ["{cam}-ann"]}),

@@ -1,9 +1,11 @@
 """Cases over HTTP, and the evidence that is exported of them."""
 
+import hashlib
 import io
 import json
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 
 from pipeline.bundle import verify_bundle
 from pipeline.cli import main
+from pipeline.server.exports import Exports
+from pipeline.server.lists import cursor_of
 from pipeline.server.roles import Role
 from tests.pipeline.server.client import Client
 from tests.pipeline.server.conftest import Serve, add_users
@@ -40,6 +44,11 @@ def test_a_case_is_opened_filled_emptied_and_closed(
     assert client.post("/cases/c2/close").json()["closed"] is not None
     for path, asked in (("/cases/c2/items", {"tracklets": ["gate-ann"]}), ("/cases/c2/close", None)):
         assert client.post(path, asked).status_code == 409
+    assert client.delete("/cases/c2/items/gate-eve").status_code == 409
+    assert client.get("/cases/c2").json()["items"] == ["gate-eve"]  # nothing leaves a closed case
+    assert main(["case", "release", "c2", "--tracklet", "gate-eve", "-g", str(gallery)]) == 2
+    assert "no open case 'c2'" in capsys.readouterr().err
+    assert client.get("/audit").json()["items"][0]["action"] == "case_close"
     assert client.post("/cases/none/close").status_code == 404
     assert main(["case", "list", "-g", str(gallery), "--json"]) == 0
     assert client.get("/cases").json()["items"] == json.loads(capsys.readouterr().out)
@@ -182,9 +191,72 @@ def test_an_export_that_a_killed_server_left_has_failed(gallery: Path, serve: Se
     told = export(client, clips=False)
     note = gallery / "exports" / f"{told['export_id']}.json"
     note.write_text(json.dumps(json.loads(note.read_text()) | {"state": "running"}))
+    note.with_suffix(".zip").unlink()
     left = serve(gallery).get(f"/exports/{told['export_id']}").json()
     assert (left["state"], "export it again" in left["error"]) == ("failed", True)
     assert serve(gallery).get(f"/exports/{told['export_id']}/file").status_code == 409
+
+
+def test_a_whole_zip_whose_server_was_killed_before_it_said_so_is_offered_and_goes_with_whom_it_shows(
+    gallery: Path, serve: Serve
+) -> None:
+    name = export(serve(gallery), clips=False)["export_id"]
+    note, path = (gallery / "exports" / f"{name}{suffix}" for suffix in (".json", ".zip"))
+    planned = {"state": "running", "bytes": None, "sha256": None, "tracklets": ["dock-ann"]}  # gate-ann came later
+    note.write_text(json.dumps(json.loads(note.read_text()) | planned))
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    assert serve(gallery).get(f"/exports/{name}").json()["state"] == "failed"
+    path.write_bytes(data)
+    client = serve(gallery)
+    told = client.get(f"/exports/{name}").json()
+    assert (told["state"], told["error"], told["bytes"], told["items"]) == ("done", None, len(data), 2)
+    assert told["sha256"] == hashlib.sha256(data).hexdigest()
+    assert client.get(f"/exports/{name}/file").content == data
+    assert client.get(f"/exports/{name}/verify").json()["findings"] == []
+    assert client.post("/cases/c1/close").status_code == 200
+    assert main(["gallery", "erase", "--tracklet", "gate-ann", "-g", str(gallery)]) == 0
+    assert list((gallery / "exports").iterdir()) == []
+
+
+def test_an_export_that_cannot_be_noted_as_done_at_first_is_offered_all_the_same(
+    gallery: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep, refused = Exports._keep, []
+
+    def full_once(self: Exports, note: Any) -> None:
+        if note.state == "done" and not refused:
+            refused.append(note)
+            raise OSError("no space left on device")
+        keep(self, note)
+
+    monkeypatch.setattr(Exports, "_keep", full_once)
+    told = export(serve(gallery), clips=False)
+    assert (len(refused), told["state"], told["items"]) == (1, "done", 2)
+
+
+def pages(client: Client, path: str, key: str, *, between: Callable[[], object]) -> list[str]:
+    """What is listed two at a time, when something happens after the first two."""
+    page, found = client.get(f"{path}?limit=2").json(), []
+    between()
+    while True:
+        found += [each[key] for each in page["items"]]
+        if page["next"] is None:
+            return found
+        page = client.get(f"{path}?limit=2&cursor={page['next']}").json()
+
+
+def test_what_comes_between_two_pages_repeats_and_hides_nothing(gallery: Path, serve: Serve) -> None:
+    client = serve(gallery)
+    for name in ("c3", "c5", "c7"):
+        client.post("/cases", {"case_id": name})
+    opened = pages(client, "/cases", "case", between=lambda: client.post("/cases", {"case_id": "a1"}))
+    assert opened == ["c1", "c3", "c5", "c7"]
+    names = [export(client, clips=False)["export_id"] for _ in range(3)]
+    listed = pages(client, "/exports", "export_id", between=lambda: export(client, clips=False))
+    assert listed == sorted(names, reverse=True)
+    for path in ("/cases", "/exports"):
+        assert client.get(f"{path}?cursor={cursor_of(-1)}").status_code == 400
 
 
 def test_an_empty_case_has_no_evidence(gallery: Path, serve: Serve) -> None:

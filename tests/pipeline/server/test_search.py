@@ -204,6 +204,53 @@ def test_who_may_see_one_camera_searches_a_gallery_of_that_camera(gallery: Path,
     assert (named.status_code, named.json()["detail"]) == (422, "filters.cameras: 'dock' is not one of gate")
 
 
+def test_a_filter_by_what_is_not_there_is_refused_in_the_words_of_the_command_line(
+    gallery: Path, serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = serve(gallery)
+    with Store.edit(gallery) as store, store.writing() as db:
+        db.execute("UPDATE tracklets SET zones = '[\"quay\"]' WHERE camera_id = 'dock'")
+        db.execute("UPDATE tracklets SET zones = '[\"door\"]' WHERE camera_id = 'gate'")
+    assert client.post("/persons/merge", {"into": "P0001", "other": "P0003"}).status_code == 201
+    for kind, flag, name, said in (
+        ("zones", "--zone", "dor", "filters.zones: 'dor' is not one of door, quay; did you mean door?"),
+        ("cameras", "--camera", "gat", "filters.cameras: 'gat' is not one of dock, gate, yard; did you mean gate?"),
+        ("persons", "--person", "P0099", "no person P0099 in this gallery"),
+        ("persons", "--person", "P0003", "P0003 is part of P0001, who has the tracklets now; name them"),
+    ):
+        answer = client.post("/search", {"examples": [{"tracklet_id": "gate-bob"}], "filters": {kind: [name]}})
+        assert (answer.status_code, answer.json()["detail"]) == (422, said)
+        assert main(["search", "gate-bob", "-g", str(gallery), flag, name]) == 2
+        assert said.replace(f"filters.{kind}:", flag) in capsys.readouterr().err
+    rate = {"examples": [{"tracklet_id": "gate-bob"}], "false_match_rate": 1e-9}
+    case = {"examples": [{"tracklet_id": "gate-bob"}], "case_id": "none"}
+    for asked in (rate, case):
+        refused = client.post("/search", asked)
+        assert (refused.status_code, "--" in refused.json()["detail"]) == (422, False)
+    assert client.get("/audit").json()["items"][0]["action"] == "merge"  # nothing of it was a search
+
+
+def test_a_filter_by_what_only_others_may_see_is_refused_like_one_by_what_is_not_there(
+    gallery: Path, serve: Serve
+) -> None:
+    with Store.edit(gallery) as store, store.writing() as db:
+        db.execute("UPDATE tracklets SET zones = '[\"quay\"]' WHERE camera_id = 'dock'")
+    add_users(gallery, ("all", Role.OPERATOR, None), ("gate", Role.VIEWER, ["gate"]))
+    client = serve(gallery, users=True)
+    client.login("all")
+    assert client.post("/persons/merge", {"into": "P0001", "other": "P0004"}).status_code == 201
+    client.login("gate")
+    for filters, said in (
+        ({"zones": ["quay"]}, "filters.zones: 'quay' is not one of no zones"),
+        ({"persons": ["P0004"]}, "no person P0004 in this gallery"),
+        ({"persons": ["P0099"]}, "no person P0099 in this gallery"),
+    ):
+        answer = client.post("/search", {"examples": [{"tracklet_id": "gate-bob"}], "filters": filters})
+        assert (answer.status_code, answer.json()["detail"]) == (422, said)
+    seen = {"examples": [{"tracklet_id": "gate-bob"}], "filters": {"persons": ["P0001"]}}
+    assert [each["tracklet_id"] for each in client.post("/search", seen).json()["answers"]] == ["gate-ann"]
+
+
 def test_what_cannot_be_recorded_is_not_told(gallery: Path, serve: Serve) -> None:
     client = serve(gallery)
     assert client.post("/search", {"examples": [{"tracklet_id": "gate-ann"}]}).status_code == 200
