@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from trackers.boxes import xyxy_to_cxcywh
 from trackers.pairs import corners, greatest, overlapping
 
 Array = NDArray[np.float64]
@@ -74,6 +75,10 @@ class ScoreCalibration:
         lifted: Array = np.minimum(confidence * self.factor, 1.0)
         return lifted
 
+    def stood(self, xyxy: NDArray[np.floating]) -> Mask:
+        """Which of these boxes (n, 4) are where something stands that was never seen to walk, (n,)."""
+        return self._walking.stood(xyxy.astype(np.float64))
+
     def _learn(self, confidence: Array, xyxy: NDArray[np.floating]) -> None:
         likely = confidence >= _LEAST
         walks = self._walking.look(xyxy[likely].astype(np.float64), dt=self._waited)
@@ -99,6 +104,7 @@ class WalkingBoxes:
         self._place = np.empty((4, 0))  # cx, cy, w, h, of where it stood
         self._last = np.empty((4, 0))
         self._stood, self._unseen = np.empty(0), np.empty(0)  # seconds
+        self._age = np.empty(0)  # seconds since it was new or walked last
         self._walks = np.empty(0, bool)
 
     def __len__(self) -> int:
@@ -107,20 +113,28 @@ class WalkingBoxes:
 
     def look(self, xyxy: Array, *, dt: float) -> Mask:
         """Which of these boxes (n, 4), dt seconds after the last, walk, (n,)."""
-        self._stood, self._unseen = self._stood + dt, self._unseen + dt
-        boxes = np.concatenate([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], axis=1).T
+        self._stood, self._unseen, self._age = self._stood + dt, self._unseen + dt, self._age + dt
+        boxes = xyxy_to_cxcywh(xyxy).T
         known, box = self._same(boxes)
         self._last[:, known] = (self._last[:, known] + boxes[:, box]) / 2
         self._unseen[known] = 0.0
         left = _common(self._place, self._last) < self._LEFT
         settled = left | (self._stood > self._STILL_SECONDS)
         self._walks[settled] = left[settled]
+        self._age[left] = 0.0
         self._place[:, settled] = self._last[:, settled]
         self._stood[settled] = 0.0
         walking = np.zeros(len(xyxy), bool)
         walking[box] = self._walks[known]
         self._renew(boxes[:, ~np.isin(np.arange(len(xyxy)), box)])
         return walking
+
+    def stood(self, xyxy: Array) -> Mask:
+        """Which of these boxes (n, 4) are where something stands, and stood for `_STILL_SECONDS`, (n,)."""
+        old = self._age > self._STILL_SECONDS
+        pairs = overlapping(corners(self._last[:, old]), corners(xyxy_to_cxcywh(xyxy).T))
+        there: Mask = greatest(pairs.overlap, pairs.box, len(xyxy)) > self._LEFT
+        return there
 
     def _same(self, boxes: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Pairs of what is known and a box that are each other's best."""
@@ -142,6 +156,7 @@ class WalkingBoxes:
         self._last = np.concatenate([self._last[:, kept], new], axis=1)
         self._stood = np.concatenate([self._stood[kept], np.zeros(count)])
         self._unseen = np.concatenate([self._unseen[kept], np.zeros(count)])
+        self._age = np.concatenate([self._age[kept], np.zeros(count)])
         self._walks = np.concatenate([self._walks[kept], np.zeros(count, bool)])
 
 

@@ -430,16 +430,25 @@ class CautiousTracker:
         """
         free = frame.confidence >= self.settings.new_confidence
         free[boxes] = False
-        born, limit = np.flatnonzero(free), self.settings.new_overlap
+        born, limit = self._no_bushes(np.flatnonzero(free), frame), self.settings.new_overlap
         if len(born) == 0 or limit == 1:
             return born
         corner = frame.boxes[:4].T
         near = iou_matrix(corner[born], corner[np.concatenate([boxes, born])]) >= limit
-        alone, twins = ~near[:, : len(boxes)].any(axis=1), np.triu(near[:, len(boxes) :], 1)
+        alone: Mask = ~near[:, : len(boxes)].any(axis=1)
+        twins = np.triu(near[:, len(boxes) :], 1)
         for row in np.flatnonzero(twins.any(axis=1)):
             if alone[row]:
                 alone &= ~twins[row]
         kept: Rows = born[alone]
+        return kept
+
+    def _no_bushes(self, born: Rows, frame: _Frame) -> Rows:
+        """Without those that only the stream's lift makes sure, and that stand where something always stood."""
+        lifted = frame.confidence[born] < self.settings.new_confidence * self._calibration.factor
+        if not lifted.any():
+            return born
+        kept: Rows = born[~(lifted & self._calibration.stood(frame.boxes[:4, born].T))]
         return kept
 
     def _start(self, born: Rows, frame: _Frame, *, confirmed: bool) -> None:

@@ -43,7 +43,7 @@ class DetectedSequence:
 
 
 def load(folder: Path) -> DetectedSequence:
-    """Read det/det.txt and seqinfo.ini of one sequence; boxes without area, off the screen or beyond float32 are dropped.
+    """Read det/det.txt and seqinfo.ini of one sequence, without boxes of no area, off the screen or beyond float32.
 
     Raises:
         MotFormatError: When a file is malformed, or a detection lies behind the last frame.

@@ -117,8 +117,8 @@ class Tracks:
         tracklet_id: (n,) int64, positive, unique within one tracker's life; belongs to one `track_id` only.
         risk: (n,) float32 in [0, 1]: how doubtful it is that this box shows the same person as the one before it in
             its tracklet; 0 where the tracker does not say.
-        lift: What the stream's confidences are to be multiplied by, at least 1, to mean what they would mean by day (see
-            `trackers.calibration`); 1 where the tracker does not say.
+        lift: What the stream's confidences are to be multiplied by, at least 1, to mean what a good detector's mean by
+            day (see `trackers.calibration`); 1 where the tracker does not say.
     """
 
     xyxy: NDArray[np.float32]

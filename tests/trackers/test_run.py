@@ -102,7 +102,10 @@ def test_boxes_that_are_none_are_dropped_and_counted_by_reason(data: Path, tmp_p
     (data / "a" / "seqinfo.ini").write_text("\ufeff" + INI, encoding="utf-8")
     assert main(["--data", str(data), "--output", str(tmp_path / "out")]) == 0
     assert read_results(tmp_path / "out" / "a.txt").frame.tolist() == [1, 2, 3, 4, 5]
-    assert ", 1 boxes dropped: not finite, 2 boxes dropped: inverted, 2 boxes dropped: off screen" in capsys.readouterr().out
+    assert (
+        ", 1 boxes dropped: not finite, 2 boxes dropped: inverted, 2 boxes dropped: off screen"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("confidence", ["87", "-1", "-0.5", "nan"])
