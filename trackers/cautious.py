@@ -128,6 +128,7 @@ class _Frame(NamedTuple):
 
     rows: Rows  # into the detections as they came
     boxes: Matrix  # (9, m), see `trackers.pairs.corners`
+    raw: NDArray[np.float32]  # confidence as it came
     confidence: Matrix  # on the common scale
     high: int  # so many reach `high_confidence`
     embeddings: Matrix | None
@@ -244,7 +245,8 @@ class CautiousTracker:
         np.subtract(boxes[2:4], boxes[:2], out=boxes[6:8])
         np.add(boxes[:2], boxes[6:8] / 2, out=boxes[4:6])
         np.multiply(boxes[6], boxes[7], out=boxes[8])
-        return _Frame(rows, boxes, -sinking[: len(rows)], high, None if vectors is None else vectors[rows])
+        raw, looks = detections.confidence[rows], None if vectors is None else vectors[rows]
+        return _Frame(rows, boxes, raw, -sinking[: len(rows)], high, looks)
 
     def _unit(self, embeddings: NDArray[np.floating], count: int) -> Matrix:
         vectors = np.asarray(embeddings, dtype=np.float64)
@@ -435,7 +437,7 @@ class CautiousTracker:
             return born
         corner = frame.boxes[:4].T
         near = iou_matrix(corner[born], corner[np.concatenate([boxes, born])]) >= limit
-        alone: Mask = ~near[:, : len(boxes)].any(axis=1)
+        alone = np.logical_not(near[:, : len(boxes)].any(axis=1))
         twins = np.triu(near[:, len(boxes) :], 1)
         for row in np.flatnonzero(twins.any(axis=1)):
             if alone[row]:
@@ -445,7 +447,7 @@ class CautiousTracker:
 
     def _no_bushes(self, born: Rows, frame: _Frame) -> Rows:
         """Without those that only the stream's lift makes sure, and that stand where something always stood."""
-        lifted = frame.confidence[born] < self.settings.new_confidence * self._calibration.factor
+        lifted = frame.raw[born] < self.settings.new_confidence
         if not lifted.any():
             return born
         kept: Rows = born[~(lifted & self._calibration.stood(frame.boxes[:4, born].T))]

@@ -1,8 +1,8 @@
 """MOTChallenge text: detections, ground truth, results, and seqinfo.ini.
 
 A row is ``frame,id,left,top,width,height,confidence,class,visibility``, frames counted from 1. Rows of detections and
-results may end after the confidence; their further columns (x, y, z, always -1) are not read. A byte order mark may begin
-a file.
+results may end after the confidence; their further columns (x, y, z, always -1) are not read. A file may begin with a
+byte order mark.
 """
 
 import configparser
@@ -92,7 +92,7 @@ def read_results(path: Path) -> MotRows:
     """Read a tracker's output.
 
     Raises:
-        MotFormatError: When a row is malformed, a frame is below 1, a box has no area, or an id appears twice in a frame.
+        MotFormatError: When a row is malformed, a frame is below 1, a box has no area, or an id is twice in a frame.
     """
     return _read(path, columns=7)
 
