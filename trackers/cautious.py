@@ -383,9 +383,12 @@ class CautiousTracker:
         rival_box = greatest(others, track, len(self))[seen] / own
         places = np.where(state[track] == TENTATIVE, 0.0, overlap)
         places[chosen] = 0.0
+        unseen = np.ones(len(self), bool)
+        unseen[seen] = False
         missed = np.where(state[seen] == LOST, self._now - self._seen_at[seen], 0.0)
         beside = greatest(places, box, boxes)[found]
-        return Evidence(missed, beside, rival_track, rival_box, likeness.surprise[chosen])
+        hidden = greatest(np.where(unseen[track], places, 0.0), box, boxes)[found]
+        return Evidence(missed, beside, hidden, rival_track, rival_box, likeness.surprise[chosen])
 
     def _see(self, seen: Rows, boxes: Rows, frame: _Frame) -> None:
         """Mix the boxes' embeddings into those of their tracks."""
