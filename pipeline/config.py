@@ -526,7 +526,7 @@ class TrackletsConfig(Section):
     max_crops: Annotated[int, Field(ge=1, le=64)] = 8
     min_quality: Share = 0.15
     crop_padding: Annotated[float, Field(ge=0, le=0.5)] = 0.03
-    max_risk: Share = 0.9
+    max_risk: Share = 0.7
     max_covered: Share = 0.5
     border_px: NotNegative = 1.0
     min_confidence_share: Share = 0.35
