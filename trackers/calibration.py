@@ -10,12 +10,17 @@ from trackers.pairs import corners, greatest, overlapping
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Rows = NDArray[np.int64]
 
 _PRIOR_BOXES = 3.0  # boxes at the reference that always count
 _MOST = 2.4  # what confidences are multiplied by at most
 _LESSON_SECONDS = 0.2
 _LEAST = 0.1  # boxes below teach nothing
 _TIME_SLACK = 1e-6  # seconds: the rounding of float64 time stamps in the order of a Unix time
+
+# Rows of what is known of a box: where it stood and where it was last, cx, cy, w, h each; seconds since it took that
+# place, since it was seen, and since it was new or left a place; and whether it walks.
+_PLACE, _LAST, _STOOD, _UNSEEN, _AGE, _WALKS = slice(0, 4), slice(4, 8), 8, 9, 10, 11
 
 
 class ScoreCalibration:
@@ -29,16 +34,20 @@ class ScoreCalibration:
 
     and end at 1. Strong streams are left as they are.
 
-    A box teaches only while it walks (see `WalkingBoxes`): what stands where it always stood may
-    be a bush, and a camera that sees nothing else must not take the bush for its people. Where nobody walks the scale
-    returns to the reference. It needs neither tracks nor thresholds, so it cannot feed back on itself; a handful of
-    lessons a second settle it within one. What is remembered does not grow with the stream.
+    A box teaches only while it walks (see `WalkingBoxes`), unless its frame as a whole is not below the reference: what
+    stands where it always stood may be a bush, and a camera that sees nothing else must not take the bush for its
+    people. Where nobody walks the scale returns to the reference. It needs neither tracks nor thresholds, so it cannot
+    feed back on itself; a handful of lessons a second settle it within one. What is remembered does not grow with the
+    stream.
 
     Args:
         reference: Scale from which on nothing is lifted, in (0, 1].
         strength: 0 lifts nothing, 1 restores the scale; above 1 because where a detector is weak its scores are also
             spread, and a person's worst box falls further than the average.
         memory_seconds: How long a box counts (exponential decay).
+
+    Attributes:
+        factor: What confidences are multiplied by, in [1, 2.4].
     """
 
     def __init__(self, *, reference: float, strength: float, memory_seconds: float) -> None:
@@ -48,19 +57,15 @@ class ScoreCalibration:
     def reset(self) -> None:
         """Begin anew, at the reference."""
         self._squares = self._cubes = 0.0
-        self._waited = _LESSON_SECONDS
+        self._waited, self._unlooked = _LESSON_SECONDS, 0.0
         self._walking = WalkingBoxes()
+        self.factor = 1.0
 
     @property
     def scale(self) -> float:
         """The stream's present scale, in (0, 1]."""
         prior = _PRIOR_BOXES * self._reference**2
         return (prior * self._reference + self._cubes) / (prior + self._squares)
-
-    @property
-    def factor(self) -> float:
-        """What confidences are multiplied by, in [1, 2.4]."""
-        return min(_MOST, max(1.0, math.pow(self._reference / self.scale, self._strength)))
 
     def calibrate(self, confidence: Array, xyxy: NDArray[np.floating], *, dt: float) -> Array:
         """Learn from a frame's confidences (n,) and boxes (n, 4), dt seconds after the last frame's.
@@ -69,6 +74,7 @@ class ScoreCalibration:
             The confidences on the common scale, (n,).
         """
         self._waited += dt
+        self._unlooked += dt
         if self._waited > _LESSON_SECONDS - _TIME_SLACK:
             self._learn(confidence, xyxy)
             self._waited = 0.0
@@ -80,13 +86,16 @@ class ScoreCalibration:
         return self._walking.stood(xyxy.astype(np.float64))
 
     def _learn(self, confidence: Array, xyxy: NDArray[np.floating]) -> None:
-        likely = confidence >= _LEAST
-        walks = self._walking.look(xyxy[likely].astype(np.float64), dt=self._waited)
-        taught = confidence[likely][walks]
+        squares = confidence * confidence
+        taught, cubes = float(squares.sum()), float(squares @ confidence)
+        if cubes < self._reference * taught:
+            likely = np.flatnonzero(confidence >= _LEAST)
+            walks = likely[self._walking.look(xyxy[likely].astype(np.float64), dt=self._unlooked)]
+            taught, cubes, self._unlooked = float(squares[walks].sum()), float(squares[walks] @ confidence[walks]), 0.0
         decay = math.exp(-self._waited / self._memory)
-        squares = taught * taught
-        self._squares = self._squares * decay + float(squares.sum())
-        self._cubes = self._cubes * decay + float(squares @ taught)
+        self._squares = self._squares * decay + taught
+        self._cubes = self._cubes * decay + cubes
+        self.factor = min(_MOST, max(1.0, math.pow(self._reference / self.scale, self._strength)))
 
 
 class WalkingBoxes:
@@ -101,63 +110,49 @@ class WalkingBoxes:
     _STILL_SECONDS, _UNSEEN_SECONDS = 5.0, 1.0
 
     def __init__(self) -> None:
-        self._place = np.empty((4, 0))  # cx, cy, w, h, of where it stood
-        self._last = np.empty((4, 0))
-        self._stood, self._unseen = np.empty(0), np.empty(0)  # seconds
-        self._age = np.empty(0)  # seconds since it was new or walked last
-        self._walks = np.empty(0, bool)
+        self._known = np.empty((12, 0))
 
     def __len__(self) -> int:
         """Boxes remembered."""
-        return len(self._walks)
+        return self._known.shape[1]
 
     def look(self, xyxy: Array, *, dt: float) -> Mask:
         """Which of these boxes (n, 4), dt seconds after the last, walk, (n,)."""
-        self._stood, self._unseen, self._age = self._stood + dt, self._unseen + dt, self._age + dt
-        boxes = xyxy_to_cxcywh(xyxy).T
-        known, box = self._same(boxes)
-        self._last[:, known] = (self._last[:, known] + boxes[:, box]) / 2
-        self._unseen[known] = 0.0
-        left = _common(self._place, self._last) < self._LEFT
-        settled = left | (self._stood > self._STILL_SECONDS)
-        self._walks[settled] = left[settled]
-        self._age[left] = 0.0
-        self._place[:, settled] = self._last[:, settled]
-        self._stood[settled] = 0.0
-        walking = np.zeros(len(xyxy), bool)
-        walking[box] = self._walks[known]
-        self._renew(boxes[:, ~np.isin(np.arange(len(xyxy)), box)])
+        known, boxes = self._known, xyxy_to_cxcywh(xyxy).T
+        known[_STOOD : _AGE + 1] += dt
+        found, box = self._same(boxes)
+        known[_LAST, found] = (known[_LAST, found] + boxes[:, box]) / 2
+        known[_UNSEEN, found] = 0.0
+        left = _common(known[_PLACE], known[_LAST]) < self._LEFT
+        settled = np.flatnonzero(left | (known[_STOOD] > self._STILL_SECONDS))
+        known[_WALKS, settled] = left[settled]
+        known[_PLACE, settled] = known[_LAST, settled]
+        known[_STOOD, settled] = 0.0
+        known[_AGE, left] = 0.0
+        walking, new = np.zeros(len(xyxy), bool), np.ones(len(xyxy), bool)
+        walking[box], new[box] = known[_WALKS, found] > 0, False
+        born = np.zeros((12, np.count_nonzero(new)))
+        born[_PLACE] = born[_LAST] = boxes[:, new]
+        self._known = np.concatenate([known[:, known[_UNSEEN] <= self._UNSEEN_SECONDS + _TIME_SLACK], born], axis=1)
         return walking
 
     def stood(self, xyxy: Array) -> Mask:
         """Which of these boxes (n, 4) are where something stands, and stood for `_STILL_SECONDS`, (n,)."""
-        old = self._age > self._STILL_SECONDS
-        pairs = overlapping(corners(self._last[:, old]), corners(xyxy_to_cxcywh(xyxy).T))
+        old = self._known[:, self._known[_AGE] > self._STILL_SECONDS]
+        pairs = overlapping(corners(old[_LAST]), corners(xyxy_to_cxcywh(xyxy).T))
         there: Mask = greatest(pairs.overlap, pairs.box, len(xyxy)) > self._LEFT
         return there
 
-    def _same(self, boxes: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Pairs of what is known and a box that are each other's best."""
-        pairs = overlapping(corners(self._last), corners(boxes))
-        best = np.maximum(
-            greatest(pairs.overlap, pairs.track, self._last.shape[1])[pairs.track],
-            greatest(pairs.overlap, pairs.box, boxes.shape[1])[pairs.box],
-        )
-        mutual = np.flatnonzero((pairs.overlap >= best) & (pairs.overlap > self._SAME))
-        # Of boxes that are equal to the last bit, one.
-        mutual = mutual[np.unique(pairs.track[mutual], return_index=True)[1]]
-        mutual = mutual[np.unique(pairs.box[mutual], return_index=True)[1]]
-        return pairs.track[mutual], pairs.box[mutual]
-
-    def _renew(self, new: Array) -> None:
-        """Forget what was not seen for long, and take in what is new."""
-        kept, count = self._unseen <= self._UNSEEN_SECONDS + _TIME_SLACK, new.shape[1]
-        self._place = np.concatenate([self._place[:, kept], new], axis=1)
-        self._last = np.concatenate([self._last[:, kept], new], axis=1)
-        self._stood = np.concatenate([self._stood[kept], np.zeros(count)])
-        self._unseen = np.concatenate([self._unseen[kept], np.zeros(count)])
-        self._age = np.concatenate([self._age[kept], np.zeros(count)])
-        self._walks = np.concatenate([self._walks[kept], np.zeros(count, bool)])
+    def _same(self, boxes: Array) -> tuple[Rows, Rows]:
+        """Pairs of what is known and a box that are each other's best; of boxes equal to the last bit, one."""
+        track, box, overlap, _, _ = overlapping(corners(self._known[_LAST]), corners(boxes))
+        best = np.maximum(greatest(overlap, track, len(self))[track], greatest(overlap, box, boxes.shape[1])[box])
+        mutual = np.flatnonzero((overlap >= best) & (overlap > self._SAME))
+        for side in (track, box):
+            last = np.zeros(int(side.max(initial=0)) + 1, np.int64)
+            last[side[mutual]] = mutual
+            mutual = mutual[last[side[mutual]] == mutual]
+        return track[mutual], box[mutual]
 
 
 def _common(first: Array, second: Array) -> Array:

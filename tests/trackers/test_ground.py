@@ -170,11 +170,12 @@ def test_with_a_learnt_floor_the_size_of_the_picture_changes_no_id(factor: float
             )
             for t, each in enumerate(frames)
         ]
-        learnt.append(tracker._floor is not None)
+        assert tracker._floor is not None
+        learnt.append(tracker._floor.plane.stature(np.array([[300, 300, 40, 100], [500, 200, 20, 60]]) * size))
         return [[*each.track_id.tolist(), *each.tracklet_id.tolist()] for each in found]
 
     assert ids(1.0) == ids(factor)
-    assert learnt == [True, True]
+    np.testing.assert_allclose(learnt[0], learnt[1])
 
 
 def test_a_floor_is_either_given_or_learnt() -> None:
