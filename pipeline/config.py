@@ -516,7 +516,8 @@ class TrackletsConfig(Section):
         max_risk: A box that the tracker doubts more than this begins a new tracklet.
         max_covered: A box of which another one in front covers a greater share gives no view.
         border_px: Nor does one within so many pixels of the left, right or upper edge of the picture: it is cut off.
-        min_confidence_share: Nor does one whose confidence is below this share of the frame's highest, or of a good box's.
+        min_confidence_share: Nor does one whose confidence is below this share of the frame's highest, or of a good
+            box's.
     """
 
     min_frames: Count = 6
