@@ -122,7 +122,12 @@ def gated(sequences: list[TrueSequence], detected: dict[str, DetectedSequence]) 
 def only(tracks: Tracks, rows: np.ndarray) -> Tracks:
     """These rows."""
     return Tracks(
-        tracks.xyxy[rows], tracks.confidence[rows], tracks.track_id[rows], tracks.tracklet_id[rows], tracks.risk[rows]
+        tracks.xyxy[rows],
+        tracks.confidence[rows],
+        tracks.track_id[rows],
+        tracks.tracklet_id[rows],
+        tracks.risk[rows],
+        tracks.lift,
     )
 
 

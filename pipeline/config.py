@@ -528,7 +528,8 @@ class TrackletsConfig(Section):
         max_risk: A box that the tracker doubts more than this begins a new tracklet.
         max_covered: A box of which another one in front covers a greater share gives no view.
         border_px: Nor does one within so many pixels of the left, right or upper edge of the picture: it is cut off.
-        min_confidence_share: Nor does one whose confidence is below this share of the frame's highest.
+        min_confidence_share: Nor does one whose confidence is below this share of the frame's highest, or of a good
+            box's.
     """
 
     min_frames: Count = 6
@@ -538,7 +539,7 @@ class TrackletsConfig(Section):
     max_crops: Annotated[int, Field(ge=1, le=64)] = 8
     min_quality: Share = 0.15
     crop_padding: Annotated[float, Field(ge=0, le=0.5)] = 0.03
-    max_risk: Share = 0.9
+    max_risk: Share = 0.7
     max_covered: Share = 0.5
     border_px: NotNegative = 1.0
     min_confidence_share: Share = 0.35

@@ -92,6 +92,13 @@ class EventLink(_Model):
     cross_modality: bool
 
 
+class PurityRisk(_Model):
+    """How doubtful the tracker was, from one box to the next, that it was the same person."""
+
+    max: Annotated[float, Field(ge=0, le=1)]
+    mean: Annotated[float, Field(ge=0, le=1)]
+
+
 class Event(_Model):
     """One finished tracklet, one line. Readers must ignore fields they do not know."""
 
@@ -113,6 +120,7 @@ class Event(_Model):
     rejected: Annotated[Rejection | None, Field(description="why the tracklet was not embedded; null when it was")]
     best: BestView | None
     quality: Annotated[ViewQuality | None, Field(description="of the best view")]
+    risk: PurityRisk
     embedding: EmbeddingRef | None
     links: list[EventLink]
 
@@ -232,6 +240,7 @@ class EventLog:
             rejected=item.reason if isinstance(item, RejectedTracklet) else None,
             best=_best_view(tracklet) if tracklet.crops else None,
             quality=_quality(tracklet) if tracklet.crops else None,
+            risk=PurityRisk(max=round(tracklet.max_risk, 4), mean=round(tracklet.mean_risk, 4)),
             embedding=EmbeddingRef(model=self._model_id, dim=self._dimension, ref=tracklet.tracklet_id)
             if accepted
             else None,

@@ -77,6 +77,8 @@ class Tracklet:
         crops: The best views, in order of time; empty when none was usable.
         zones: Names of the camera's zones that it stood in; empty where the camera has none.
         counterparts: Of the best view, one a camera at most; empty where no other camera looks at the same scene.
+        max_risk: How doubtful the tracker was of the worst step from one of its boxes to the next (``Tracks.risk``).
+        mean_risk: And of a step on average.
     """
 
     tracklet_id: str
@@ -93,6 +95,8 @@ class Tracklet:
     crops: tuple[Crop, ...]
     zones: tuple[str, ...] = ()
     counterparts: tuple[Counterpart, ...] = ()
+    max_risk: float = 0.0
+    mean_risk: float = 0.0
 
     @property
     def duration_seconds(self) -> float:
@@ -159,7 +163,7 @@ class TrackletRules:
     max_crops: int = 8
     min_quality: float = 0.15
     crop_padding: float = 0.03
-    max_risk: float = 0.9
+    max_risk: float = 0.7
     max_covered: float = 0.5
     border_px: float = 1.0
     min_confidence_share: float = 0.35
@@ -226,6 +230,7 @@ class _OpenTracklet:
     frame_index: list[int] = field(default_factory=list)
     xyxy: list[NDArray[np.float32]] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
+    risk: list[float] = field(default_factory=list)  # of each box but the first
     views: list[Crop] = field(default_factory=list)
     frames_a_view: int = 1
     last_span: int = -1
@@ -303,6 +308,8 @@ class TrackletBuilder:
                 yield self._close(piece)
             if piece not in self._open:
                 self._open[piece] = _OpenTracklet.begin(frame, int(tracks.track_id[row]))
+            else:
+                self._open[piece].risk.append(float(tracks.risk[row]))
             self._extend(
                 self._open[piece], frame, tracks.xyxy[row], float(tracks.confidence[row]), float(qualities[row])
             )
@@ -358,6 +365,8 @@ class TrackletBuilder:
             confidence=np.array(made.confidence, np.float32),
             resolution_wh=made.resolution_wh,
             crops=tuple(thin_out(made.views, self._rules.max_crops)),
+            max_risk=max(made.risk, default=0.0),
+            mean_risk=sum(made.risk) / max(1, len(made.risk)),
             zones=zones_of(np.array(made.xyxy, np.float32), made.resolution_wh, self.zones),
         )
         reason = self._reason_to_reject(tracklet)

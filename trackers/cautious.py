@@ -25,12 +25,11 @@ from trackers.kalman import MotionNoise, WalkFilter
 from trackers.pairs import Pairs, corners, greatest, overlapping
 from trackers.purity import CutRules, Evidence, risk
 from trackers.structures import Detections, Tracks
+from trackers.table import CONFIRMED, LOST, PATIENT_STEPS, TENTATIVE
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Matrix = NDArray[np.float64]
-
-TENTATIVE, CONFIRMED, LOST = 0, 1, 2
 
 _TIME_SLACK = 1e-6  # seconds: the rounding of float64 time stamps in the order of a Unix time
 _NOISE = MotionNoise(measurement=0.08, position=0.15, acceleration=0.7)
@@ -72,8 +71,10 @@ class CautiousSettings:
         revival_likeness: Like `likeness`, for lost tracks.
         revival_margin: How far the best other track or box must fall short when a track was lost for a second; in
             proportion for shorter and longer.
-        lost_seconds: How long an unseen track waits to be found again, at least the time between frames.
-        new_overlap: A box that overlaps the box of a living track by this much starts none; 1 allows all.
+        lost_seconds: How long an unseen track waits to be found again; at least until the next frame, in a stream whose
+            frames always come so seldom.
+        new_overlap: A box that overlaps the box of a living track, or of one that starts with it and is surer, by this
+            much starts none; 1 allows all.
         appearance_weight: How much of the likeness goes with the embeddings, where given: 1 leaves none of it for
             opposite ones.
         static_camera: The camera never turns; nothing is compensated.
@@ -127,6 +128,7 @@ class _Frame(NamedTuple):
 
     rows: Rows  # into the detections as they came
     boxes: Matrix  # (9, m), see `trackers.pairs.corners`
+    raw: NDArray[np.float32]  # confidence as it came
     confidence: Matrix  # on the common scale
     high: int  # so many reach `high_confidence`
     embeddings: Matrix | None
@@ -176,6 +178,7 @@ class CautiousTracker:
         self._embeddings: Matrix | None = None  # (tracks, d), unit length; NaN where none is known
         self._surprise_scale = 1.0
         self._now = -math.inf  # before the first frame
+        self._last_step = 0.0  # seconds between the last two frames
 
     def __len__(self) -> int:
         """Tracks held, the tentative and the lost included."""
@@ -198,7 +201,7 @@ class CautiousTracker:
         dt = self._step(pts_seconds)
         frame = self._look(detections, embeddings, dt)
         self._advance(pts_seconds, dt)
-        first_frame, self._now = self._now == -math.inf, pts_seconds
+        first_frame, self._now, self._last_step = self._now == -math.inf, pts_seconds, dt
         seen, boxes, doubt = _NOBODY, _NOBODY, _NO_RISK
         if len(self) and len(frame.rows):
             self._follow_camera(frame)
@@ -215,7 +218,9 @@ class CautiousTracker:
                 boxes, ids, doubt = born, self._lives[_TRACK : _TRACKLET + 1], np.zeros(len(born), np.float32)
         rows = frame.rows[boxes]
         order = rows.argsort()
-        return Tracks.of(detections, rows[order], ids[0, order], ids[1, order], doubt[order])
+        return Tracks.of(
+            detections, rows[order], ids[0, order], ids[1, order], doubt[order], lift=self._calibration.factor
+        )
 
     def _step(self, pts_seconds: float) -> float:
         """Seconds since the last frame, 0 at the first."""
@@ -229,7 +234,7 @@ class CautiousTracker:
 
     def _look(self, detections: Detections, embeddings: NDArray[np.floating] | None, dt: float) -> _Frame:
         vectors = None if embeddings is None else self._unit(embeddings, len(detections))
-        confidence = self._calibration.calibrate(detections.confidence.astype(np.float64), dt=dt)
+        confidence = self._calibration.calibrate(detections.confidence.astype(np.float64), detections.xyxy, dt=dt)
         # Boxes of one confidence are put in an order that is their own, so that the order in which they came is none.
         rows = np.lexsort((detections.xyxy @ _ORDER, -confidence))
         sinking = -confidence[rows]
@@ -240,7 +245,8 @@ class CautiousTracker:
         np.subtract(boxes[2:4], boxes[:2], out=boxes[6:8])
         np.add(boxes[:2], boxes[6:8] / 2, out=boxes[4:6])
         np.multiply(boxes[6], boxes[7], out=boxes[8])
-        return _Frame(rows, boxes, -sinking[: len(rows)], high, None if vectors is None else vectors[rows])
+        raw, looks = detections.confidence[rows], None if vectors is None else vectors[rows]
+        return _Frame(rows, boxes, raw, -sinking[: len(rows)], high, looks)
 
     def _unit(self, embeddings: NDArray[np.floating], count: int) -> Matrix:
         vectors = np.asarray(embeddings, dtype=np.float64)
@@ -255,7 +261,8 @@ class CautiousTracker:
     def _advance(self, pts_seconds: float, dt: float) -> None:
         """Move all tracks to this time, without those unseen for too long."""
         if len(self):
-            waiting = pts_seconds - self._seen_at <= self.settings.lost_seconds + _TIME_SLACK
+            patience = max(self.settings.lost_seconds, PATIENT_STEPS * min(dt, self._last_step))
+            waiting = pts_seconds - self._seen_at <= patience + _TIME_SLACK
             if not waiting.all():
                 self._keep(waiting)
             self._filter.predict(dt)
@@ -371,14 +378,17 @@ class CautiousTracker:
         seen, found, state = track[chosen], box[chosen], self._lives[_STATE]
         others = likeness.fused.copy()
         others[chosen] = 0.0
-        own = likeness.like[chosen]
+        own = likeness.fused[chosen]
         rival_track = greatest(others, box, boxes)[found] / own
         rival_box = greatest(others, track, len(self))[seen] / own
         places = np.where(state[track] == TENTATIVE, 0.0, overlap)
         places[chosen] = 0.0
+        unseen = np.ones(len(self), bool)
+        unseen[seen] = False
         missed = np.where(state[seen] == LOST, self._now - self._seen_at[seen], 0.0)
         beside = greatest(places, box, boxes)[found]
-        return Evidence(missed, beside, rival_track, rival_box, likeness.surprise[chosen])
+        hidden = greatest(np.where(unseen[track], places, 0.0), box, boxes)[found]
+        return Evidence(missed, beside, hidden, rival_track, rival_box, likeness.surprise[chosen])
 
     def _see(self, seen: Rows, boxes: Rows, frame: _Frame) -> None:
         """Mix the boxes' embeddings into those of their tracks."""
@@ -419,15 +429,32 @@ class CautiousTracker:
             self._keep(keep)
 
     def _births(self, boxes: Rows, frame: _Frame) -> Rows:
-        """Of the boxes that no track took, those that start one: confident, and not on top of a living track."""
+        """Of the boxes that no track took, those that start one: confident, and not on top of a living track.
+
+        Of two newborn in one place the surer one is it.
+        """
         free = frame.confidence >= self.settings.new_confidence
         free[boxes] = False
-        born = np.flatnonzero(free)
-        if len(born) and len(boxes):
-            corner = frame.boxes[:4].T
-            overlap = iou_matrix(corner[born], corner[boxes]).max(axis=1)
-            born = born[(overlap < self.settings.new_overlap) | (self.settings.new_overlap == 1)]
-        return born
+        born, limit = self._no_bushes(np.flatnonzero(free), frame), self.settings.new_overlap
+        if len(born) == 0 or limit == 1:
+            return born
+        corner = frame.boxes[:4].T
+        near = iou_matrix(corner[born], corner[np.concatenate([boxes, born])]) >= limit
+        alone = np.logical_not(near[:, : len(boxes)].any(axis=1))
+        twins = np.triu(near[:, len(boxes) :], 1)
+        for row in np.flatnonzero(twins.any(axis=1)):
+            if alone[row]:
+                alone &= ~twins[row]
+        kept: Rows = born[alone]
+        return kept
+
+    def _no_bushes(self, born: Rows, frame: _Frame) -> Rows:
+        """Without those that only the stream's lift makes sure, and that stand where something always stood."""
+        lifted = frame.raw[born] < self.settings.new_confidence
+        if not lifted.any():
+            return born
+        kept: Rows = born[~(lifted & self._calibration.stood(frame.boxes[:4, born].T))]
+        return kept
 
     def _start(self, born: Rows, frame: _Frame, *, confirmed: bool) -> None:
         count = len(born)

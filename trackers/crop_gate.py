@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from trackers.structures import Tracks
 
+_GOOD = 0.8  # confidence of a plain person on the common scale
+
 
 @dataclass(frozen=True, slots=True)
 class CropGate:
@@ -17,7 +19,8 @@ class CropGate:
             for itself.
         border: Pixels from the left, right or upper edge of the picture within which a box counts as cut off. The lower
             edge does not count: it takes the feet of whoever is near, and nothing else.
-        min_share: Least confidence, as a share of the frame's highest.
+        min_share: Least confidence, as a share of the frame's highest, or of a good box's (0.8 on the common scale, see
+            `Tracks.lift`) where that is more: the best of nothing but false alarms is no measure.
     """
 
     max_covered: float = 0.5
@@ -37,7 +40,8 @@ class CropGate:
             return np.empty(0, bool)
         left, top, right, _ = tracks.xyxy.T
         whole = (left > self.border) & (top > self.border) & (right < resolution_wh[0] - self.border)
-        sure = tracks.confidence >= self.min_share * tracks.confidence.max()
+        good = max(float(tracks.confidence.max()), _GOOD / tracks.lift)
+        sure = tracks.confidence >= self.min_share * good
         passing: NDArray[np.bool_] = whole & sure & (covered(tracks.xyxy) <= self.max_covered)
         return passing
 

@@ -20,7 +20,8 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 _STATURE = 1.7  # metres, of people on average
-_LEAST_SCALE = 5.0  # pixels a metre: nearer to the horizon nobody can be measured
+_TALLEST = 20.0  # metres: nearer to the horizon than where a box would be taller nobody can be measured
+_SMALLEST = 0.01  # share of a height: less is the rounding of nothing
 _FOCAL_SHARE = 0.8  # focal length in widths of the picture: a horizontal field of view of 64 degrees
 
 
@@ -77,7 +78,7 @@ class GroundPlane:
         """At the foot of each box (n, 4), (n,)."""
         row = self.homography[2]
         scale: Array = row[0] * cxcywh[:, 0] + row[1] * (cxcywh[:, 1] + cxcywh[:, 3] / 2) + row[2]
-        return np.maximum(scale, _LEAST_SCALE)
+        return np.maximum(scale, cxcywh[:, 3] / _TALLEST)
 
     def stature(self, cxcywh: Array) -> Array:
         """Metres, of each box (n, 4), (n,)."""
@@ -124,17 +125,18 @@ class GroundEstimator:
         return plane
 
     def _fit(self) -> GroundPlane | None:
-        x, tall = self._boxes[:, 0], self._boxes[:, 3]
+        unit = float(np.median(self._boxes[:, 3]))  # so that the size of the picture changes no digit
+        x, tall = self._boxes[:, 0] / unit, self._boxes[:, 3] / unit
         low, high = np.quantile(tall, [0.1, 0.9])
         if high < self._LEAST_RATIO * low:
             return None
-        terms = np.stack([np.ones(len(x)), x, self._boxes[:, 1] + tall / 2], axis=1)
+        terms = np.stack([np.ones(len(x)), x, self._boxes[:, 1] / unit + tall / 2], axis=1)
         weight: NDArray[np.floating] = 1 / tall
         error: NDArray[np.floating] = tall
         slope: NDArray[np.floating] = np.zeros(3)
         for _ in range(10):
             slope = np.linalg.lstsq(terms * weight[:, None], tall * weight, rcond=None)[0]
-            expected = np.maximum(terms @ slope, 1.0)
+            expected = np.maximum(terms @ slope, _SMALLEST)
             error = np.abs(tall / expected - 1.0)
             weight = 1 / expected / (1 + (error / (3 * np.median(error) + 1e-6)) ** 2)
         if slope[2] <= 0 or 1.4826 * np.median(error) > self._WORST_FIT:
@@ -142,9 +144,10 @@ class GroundEstimator:
         a, b, c = slope / _STATURE
         length = math.hypot(b, c)
         across = np.array([c, -b]) / length
-        width = float((x + self._boxes[:, 2] / 2).max() - (x - self._boxes[:, 2] / 2).min())
-        middle = float(across @ terms[:, 1:].mean(axis=0))
-        return GroundPlane(np.array([[*across, -middle], [0.0, 0.0, _FOCAL_SHARE * width], [b, c, a]]))
+        half = self._boxes[:, 2] / unit / 2
+        width = unit * float((x + half).max() - (x - half).min())
+        middle = unit * float(across @ terms[:, 1:].mean(axis=0))
+        return GroundPlane(np.array([[*across, -middle], [0.0, 0.0, _FOCAL_SHARE * width], [b, c, unit * a]]))
 
 
 class FloorFilter:
@@ -266,7 +269,7 @@ class GroundedFilter(WalkFilter):
     def _settle(self, plane: GroundPlane) -> None:
         """Everybody stands on this floor from now on."""
         boxes = self.mean.copy()
-        boxes[:, 2:] = np.maximum(boxes[:, 2:], 1.0)
+        boxes[:, 2:] = np.maximum(boxes[:, 2:], _SMALLEST * np.sqrt(self.state[11])[:, None])
         floor = FloorFilter(plane)
         floor.append(boxes)
         if self.floor is not None:

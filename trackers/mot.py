@@ -1,7 +1,8 @@
 """MOTChallenge text: detections, ground truth, results, and seqinfo.ini.
 
 A row is ``frame,id,left,top,width,height,confidence,class,visibility``, frames counted from 1. Rows of detections and
-results may end after the confidence; their further columns (x, y, z, always -1) are not kept.
+results may end after the confidence; their further columns (x, y, z, always -1) are not read. A file may begin with a
+byte order mark.
 """
 
 import configparser
@@ -78,21 +79,22 @@ class SequenceInfo:
 
 
 def read_detections(path: Path) -> MotRows:
-    """Read det.txt: what a detector found.
+    """Read det.txt: what a detector found, boxes without area included: `Detections.usable` counts and drops them.
 
     Raises:
-        MotFormatError: When a row is malformed, a frame is below 1, or a box has no area.
+        MotFormatError: When a row is malformed, a frame is below 1, or a confidence is not in [0, 1]: scores of another
+            scale mean nothing to a tracker's thresholds, whichever box they belong to.
     """
-    return _read(path, columns=7, unique=False)
+    return _read(path, columns=7, detections=True)
 
 
 def read_results(path: Path) -> MotRows:
     """Read a tracker's output.
 
     Raises:
-        MotFormatError: Like `read_detections`, or when an id appears twice in a frame.
+        MotFormatError: When a row is malformed, a frame is below 1, a box has no area, or an id is twice in a frame.
     """
-    return _read(path, columns=7, unique=True)
+    return _read(path, columns=7)
 
 
 def read_ground_truth(path: Path) -> MotRows:
@@ -101,22 +103,22 @@ def read_ground_truth(path: Path) -> MotRows:
     Raises:
         MotFormatError: Like `read_results`, or when the class column is absent.
     """
-    return _read(path, columns=8, unique=True)
+    return _read(path, columns=8)
 
 
-def _read(path: Path, *, columns: int, unique: bool) -> MotRows:
+def _read(path: Path, *, columns: int, detections: bool = False) -> MotRows:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise MotFormatError(f"{path}: not MOTChallenge text, but binary data") from error
     numbers = np.array([number for number, line in enumerate(lines, start=1) if line.strip()], dtype=np.int64)
-    table = _parse_quickly(lines, columns)
+    table = _parse_quickly(lines, columns, detections=detections)
     if table is None:
-        rows = [_row(f"{path}:{number}", lines[number - 1], columns) for number in numbers]
+        rows = [_row(f"{path}:{number}", lines[number - 1], columns, detections=detections) for number in numbers]
         table = np.array(rows, dtype=np.float64).reshape(-1, 9)
     order = np.argsort(table[:, 0], kind="stable")
     table = table[order]
-    if unique:
+    if not detections:
         _check_unique(path, table, numbers[order])
     return MotRows(
         frame=table[:, 0].astype(np.int64),
@@ -128,47 +130,52 @@ def _read(path: Path, *, columns: int, unique: bool) -> MotRows:
     )
 
 
-def _parse_quickly(lines: list[str], columns: int) -> NDArray[np.float64] | None:
+def _parse_quickly(lines: list[str], columns: int, *, detections: bool) -> NDArray[np.float64] | None:
     """All rows at once, as `_row` reads each; None where one of them may be malformed, so that `_row` says which."""
     if not any(line.strip() for line in lines):
         return np.empty((0, 9))
+    kept = 9 if columns > 7 else columns
     try:
-        cells = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)[:, :9]
+        cells = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)[:, :kept]
     except ValueError:
         return None
     if cells.shape[1] < columns:
         return None
-    kept = 9 if columns > 7 else columns
     table = np.ones((len(cells), 9))
-    table[:, : min(kept, cells.shape[1])] = cells[:, :kept]
+    table[:, : cells.shape[1]] = cells
     whole = table[:, [0, 1, 7]]
-    good = np.isfinite(cells).all() and (whole == np.floor(whole)).all() and (table[:, [0, 4, 5]] > 0).all()
+    good = np.isfinite(cells).all() and (whole == np.floor(whole)).all() and (table[:, 0] > 0).all()
+    if detections:
+        good = good and (table[:, 6] >= 0).all() and (table[:, 6] <= 1).all()
+    else:
+        good = good and (table[:, [4, 5]] > 0).all()
     return table if good else None
 
 
-def _row(where: str, line: str, columns: int) -> list[float]:
+def _row(where: str, line: str, columns: int, *, detections: bool) -> list[float]:
     cells = line.strip().rstrip(",").split(",")
     if len(cells) < columns:
         raise MotFormatError(f"{where}: expected at least {columns} comma-separated columns, got {len(cells)}")
     try:
-        row = [float(cell) for cell in cells[:9]]
+        row = [float(cell) for cell in cells[: 9 if columns > 7 else columns]]
     except ValueError as error:
         raise MotFormatError(f"{where}: {error}") from error
     if not np.isfinite(row).all():
         raise MotFormatError(f"{where}: every column must be finite, got {line.strip()!r}")
-    if len(row) < 9 or columns == 7:
-        row = [*row[:columns], 1.0, 1.0][:9]
-    _check_row(where, row)
+    row = [*row, 1.0, 1.0][:9]
+    _check_row(where, row, detections=detections)
     return row
 
 
-def _check_row(where: str, row: list[float]) -> None:
-    frame, identity, _, _, width, height, _, class_id, _ = row
+def _check_row(where: str, row: list[float], *, detections: bool) -> None:
+    frame, identity, _, _, width, height, confidence, class_id, _ = row
     if frame < 1 or not frame.is_integer():
         raise MotFormatError(f"{where}: frame must be a whole number from 1, got {frame:g}")
     if not (identity.is_integer() and class_id.is_integer()):
         raise MotFormatError(f"{where}: id and class must be whole numbers, got {identity:g} and {class_id:g}")
-    if width <= 0 or height <= 0:
+    if detections and not 0 <= confidence <= 1:
+        raise MotFormatError(f"{where}: confidence must be in [0, 1], got {confidence:g}")
+    if not detections and (width <= 0 or height <= 0):
         raise MotFormatError(f"{where}: width and height must be above 0, got {width:g} and {height:g}")
 
 
@@ -253,7 +260,7 @@ def read_sequence_info(path: Path) -> SequenceInfo:
     """
     parser = configparser.ConfigParser()
     try:
-        parser.read_string(path.read_text(encoding="utf-8"))
+        parser.read_string(path.read_text(encoding="utf-8-sig"))
         section = parser["Sequence"]
         info = SequenceInfo(
             name=section["name"],

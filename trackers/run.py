@@ -14,29 +14,36 @@ from typing import Any, Literal
 
 from trackers.algorithms import DEFAULT, TRACKERS, Algorithm
 from trackers.base import Tracker
+from trackers.boxes import xywh_to_xyxy
 from trackers.mot import (
     MotFormatError,
     MotRows,
     SequenceInfo,
-    detections_of,
     read_detections,
     read_sequence_info,
     rows_of,
     write_results,
 )
-from trackers.structures import Detections, Tracks
+from trackers.structures import Detections, Dropped, Tracks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DetectedSequence:
-    """What a detector found in a sequence, frame by frame."""
+    """What a detector found in a sequence, frame by frame.
+
+    Attributes:
+        info: Of the sequence.
+        frames: The boxes of each.
+        dropped: How many of the file's boxes are in none of them.
+    """
 
     info: SequenceInfo
     frames: tuple[Detections, ...]
+    dropped: Dropped
 
 
 def load(folder: Path) -> DetectedSequence:
-    """Read det/det.txt and seqinfo.ini of one sequence.
+    """Read det/det.txt and seqinfo.ini of one sequence, without boxes of no area, off the screen or beyond float32.
 
     Raises:
         MotFormatError: When a file is malformed, or a detection lies behind the last frame.
@@ -48,13 +55,15 @@ def load(folder: Path) -> DetectedSequence:
         raise MotFormatError(
             f"{folder / 'det' / 'det.txt'}: a detection in frame {rows.frame[-1]}, but seqLength is {info.frames}"
         )
-    frames = []
+    frames, dropped = [], []
     for frame in range(1, info.frames + 1):
-        try:
-            frames.append(detections_of(rows, frame))
-        except ValueError as error:
-            raise MotFormatError(f"{folder / 'det' / 'det.txt'}: frame {frame}: {error}") from error
-    return DetectedSequence(info, tuple(frames))
+        here = rows.of_frame(frame)
+        usable = Detections.usable(
+            xywh_to_xyxy(rows.xywh[here]), rows.confidence[here], resolution_wh=info.resolution_wh
+        )
+        frames.append(usable[0])
+        dropped.append(usable[1])
+    return DetectedSequence(info, tuple(frames), Dropped(*map(sum, zip(*dropped, strict=True))))
 
 
 def track(sequence: DetectedSequence, tracker: Tracker) -> tuple[dict[int, Tracks], float]:
@@ -87,11 +96,17 @@ def main(arguments: list[str] | None = None) -> int:
             tracks, seconds = track(sequence, algorithm.build(**settings))
             write_results(options.output / f"{name}.txt", rows_of(tracks, ids=options.ids))
             frames = sequence.info.frames
-            sys.stdout.write(f"{name}: {frames} frames, {frames / seconds:.0f} frames/s\n")
+            left_out = "".join(f", {count} boxes dropped: {why}" for why, count in told(sequence.dropped))
+            sys.stdout.write(f"{name}: {frames} frames, {frames / seconds:.0f} frames/s{left_out}\n")
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0
+
+
+def told(dropped: Dropped) -> list[tuple[str, int]]:
+    """The reasons that held, and how often."""
+    return [(why.replace("_", " "), count) for why, count in dropped._asdict().items() if count]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,6 +18,8 @@ def _check_boxes(xyxy: NDArray[np.float32], confidence: NDArray[np.float32]) -> 
     _check_shapes(xyxy, confidence)
     if not (np.isfinite(xyxy).all() and np.isfinite(confidence).all()):
         raise ValueError("xyxy and confidence must be finite, got NaN or infinity")
+    if len(confidence) and not (confidence.min() >= 0 and confidence.max() <= 1):
+        raise ValueError(f"confidence must be in [0, 1], got {confidence.min():g} to {confidence.max():g}")
     if (xyxy[:, 2:] <= xyxy[:, :2]).any():
         raise ValueError("xyxy must have right > left and bottom > top in every row")
 
@@ -75,7 +77,8 @@ class Detections:
         Raises:
             ValueError: When the arrays are not of these shapes.
         """
-        boxes, scores = np.asarray(xyxy, dtype=np.float32), np.asarray(confidence, dtype=np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite
+            boxes, scores = np.asarray(xyxy, dtype=np.float32), np.asarray(confidence, dtype=np.float32)
         _check_shapes(boxes, scores)
         finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
         upright = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
@@ -114,6 +117,8 @@ class Tracks:
         tracklet_id: (n,) int64, positive, unique within one tracker's life; belongs to one `track_id` only.
         risk: (n,) float32 in [0, 1]: how doubtful it is that this box shows the same person as the one before it in
             its tracklet; 0 where the tracker does not say.
+        lift: What the stream's confidences are to be multiplied by, at least 1, to mean what a good detector's mean by
+            day (see `trackers.calibration`); 1 where the tracker does not say.
     """
 
     xyxy: NDArray[np.float32]
@@ -121,6 +126,7 @@ class Tracks:
     track_id: NDArray[np.int64]
     tracklet_id: NDArray[np.int64] = field(default_factory=lambda: _AS_TRACK_ID)
     risk: NDArray[np.float32] = field(default_factory=lambda: _NO_RISK)
+    lift: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "xyxy", np.asarray(self.xyxy, dtype=np.float32))
@@ -140,6 +146,8 @@ class Tracks:
             raise ValueError(f"risk must be ({len(self.xyxy)},), one a box, got {self.risk.shape}")
         if not ((self.risk >= 0) & (self.risk <= 1)).all():
             raise ValueError("risk must be in [0, 1]")
+        if not 1 <= self.lift < np.inf:
+            raise ValueError(f"lift must be a number not below 1, got {self.lift}")
 
     def __len__(self) -> int:
         return len(self.xyxy)
@@ -152,6 +160,8 @@ class Tracks:
         track_id: NDArray[np.int64],
         tracklet_id: NDArray[np.int64],
         risk: NDArray[np.float32],
+        *,
+        lift: float,
     ) -> Self:
         """These rows of the detections, which were checked when they were made, with ids that a tracker gave once."""
         tracks = object.__new__(cls)
@@ -160,6 +170,7 @@ class Tracks:
         object.__setattr__(tracks, "track_id", track_id)
         object.__setattr__(tracks, "tracklet_id", tracklet_id)
         object.__setattr__(tracks, "risk", risk)
+        object.__setattr__(tracks, "lift", lift)
         return tracks
 
     @classmethod

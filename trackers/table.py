@@ -14,6 +14,7 @@ Matrix = NDArray[np.float64]
 TENTATIVE, CONFIRMED, LOST = 0, 1, 2
 
 _TIME_SLACK = 1e-6  # seconds: the rounding of float64 time stamps in the order of a Unix time
+PATIENT_STEPS = 1.5  # a stream whose frames come more seldom than `lost_seconds` waits for its next, not for two
 
 
 class TrackTable:
@@ -30,6 +31,7 @@ class TrackTable:
         seen_as: Row of this frame's detections, -1 for none, (n,).
         streak: In how many frames running a track was found again, (n,).
         now: Time of the last frame, None before the first.
+        step: Seconds between the last two frames, 0 before there are two.
     """
 
     def __init__(self, box_filter: BoxFilter) -> None:
@@ -46,6 +48,7 @@ class TrackTable:
         self.seen_as = np.empty(0, np.int64)
         self.streak = np.empty(0, np.int64)
         self.now: float | None = None
+        self.step = 0.0
 
     def __len__(self) -> int:
         """Tracks held, the tentative and the lost included."""
@@ -53,6 +56,8 @@ class TrackTable:
 
     def advance(self, pts_seconds: float, *, lost_seconds: float) -> bool:
         """Move all tracks to this time, without those unseen for longer than `lost_seconds`.
+
+        Where frames always come more seldom than that, tracks are kept until the next one.
 
         Returns:
             Whether this is the first frame.
@@ -66,8 +71,11 @@ class TrackTable:
         if self.now is not None:
             if pts_seconds <= self.now:
                 raise ValueError(f"pts_seconds must be greater than at the last call, {self.now}, got {pts_seconds}")
-            self.keep(pts_seconds - self.last_seen <= lost_seconds + _TIME_SLACK)
-            self.filter.predict(pts_seconds - self.now)
+            step, before = pts_seconds - self.now, self.step
+            patience = max(lost_seconds, PATIENT_STEPS * min(step, before))
+            self.keep(pts_seconds - self.last_seen <= patience + _TIME_SLACK)
+            self.filter.predict(step)
+            self.step = step
         self.now = pts_seconds
         self.seen_as = np.full(len(self), -1, np.int64)
         return first_frame

@@ -58,6 +58,7 @@ def test_an_accepted_tracklet_becomes_one_end_event(tmp_path: Path) -> None:
             "crop": "crops/yard/yard-B/001.png",
         },
         "quality": {"height_px": 96.0, "blur": 0.1035, "truncated": False},
+        "risk": {"max": 0.0, "mean": 0.0},
         "embedding": {"model": MODEL, "dim": DIMENSION, "ref": "yard-B"},
         "links": [
             {

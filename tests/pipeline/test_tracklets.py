@@ -259,3 +259,15 @@ def test_a_track_in_doubt_becomes_two_tracklets_that_keep_its_id() -> None:
     ]
     assert {each.track_id for each in pieces} == {7}
     assert len({each.tracklet_id for each in pieces}) == 3
+    assert [each.max_risk for each in pieces] == pytest.approx([0.1] * 3)
+    assert [each.mean_risk for each in pieces] == pytest.approx([0.1] * 3)
+
+
+def test_a_tracklet_says_how_doubtful_its_worst_step_and_its_steps_were_the_first_box_s_apart() -> None:
+    builder, certain = TrackletBuilder(TrackletRules()), tracks_of((7, PERSON))
+    for index, risk in enumerate([0.9, 0.0, 0.6, 0.0, 0.0, 0.0, 0.0]):
+        doubted = Tracks(certain.xyxy, certain.confidence, certain.track_id, risk=np.array([risk]))
+        assert list(builder.update(frame_at(index), doubted)) == []
+    (tracklet,) = builder.flush()
+    assert isinstance(tracklet, Tracklet)
+    assert (tracklet.max_risk, tracklet.mean_risk) == pytest.approx((0.6, 0.1))

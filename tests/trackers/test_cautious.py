@@ -108,8 +108,10 @@ def test_a_track_goes_on_after_a_gap_and_its_tracklet_does_not() -> None:
 
 def test_after_a_short_gap_the_tracklet_goes_on_by_day_and_ends_where_the_detector_is_weak() -> None:
     for confidence, pieces in ((0.9, 1), (0.4, 2)):
-        frames = [people(10, confidence=confidence)] * 30 + [people()] * 2 + [people(10, confidence=confidence)] * 3
+        frames = [people(10 + 6 * t, confidence=confidence) for t in range(65)]
+        frames[60:62] = [people()] * 2
         tracks = [each for each in follow(CautiousTracker(), frames) if len(each)]
+        assert len(tracks) > 30
         assert {int(each.track_id[0]) for each in tracks} == {1}
         assert len({int(each.tracklet_id[0]) for each in tracks}) == pieces
 
@@ -143,6 +145,50 @@ def test_no_track_is_born_on_top_of_a_living_one() -> None:
     frames = [people(100), *[people(100, 108)] * 5]
     assert all(len(each) == 1 for each in follow(CautiousTracker(), frames))
     assert len(follow(CautiousTracker(CautiousSettings(new_overlap=1.0)), frames)[-1]) == 2
+
+
+@pytest.mark.parametrize("first_frame", [True, False])
+def test_of_two_boxes_of_one_person_only_the_surer_starts_a_track(first_frame: bool) -> None:
+    frames = [*([] if first_frame else [people()]), *[people(102, 100, confidence=[0.85, 0.9])] * 5]
+    tracks = follow(CautiousTracker(), frames)[-1]
+    assert tracks.track_id.tolist() == [1]
+    assert tracks.xyxy[0, 0] == 100
+    both = follow(CautiousTracker(CautiousSettings(new_overlap=1.0)), frames)[-1]
+    assert sorted(both.track_id.tolist()) == [1, 2]
+
+
+@pytest.mark.parametrize("clutter", [0.12, 0.26, 0.3, 0.5])
+@pytest.mark.parametrize("passer_by", [0.9, 0.5, None])
+def test_an_empty_night_after_somebody_passed_gives_nothing(clutter: float, passer_by: float | None) -> None:
+    tracker, rng, given, seen = CautiousTracker(), np.random.default_rng(0), 0, 0
+    for t in range(1800):
+        someone = passer_by is not None and 100 <= t < 200
+        bush = people(*[500.0][: int(rng.random() < 0.8)], confidence=clutter, top=250)
+        boxes = [bush.xyxy + rng.normal(0, 1, (len(bush), 4)), people(*[20.0 + 4 * (t - 100)][: int(someone)]).xyxy]
+        scores = np.concatenate([bush.confidence, np.full(int(someone), passer_by or 0)])
+        tracks = tracker.update(Detections(np.concatenate(boxes), scores), pts_seconds=t / 10)
+        given += len(tracks) if t >= 200 else 0
+        seen += int(any(tracks.xyxy[:, 1] < 100))
+    assert given == 0
+    assert seen > 50 or passer_by is None
+
+
+def test_where_frames_come_more_seldom_than_lost_seconds_a_track_waits_for_the_next() -> None:
+    frames = [people(10 + t) for t in range(20)]
+    assert ids(follow(CautiousTracker(), frames, fps=0.9)[3:]) == [[2]] * 17
+    gone = [*frames[:10], people(), *frames[11:]]
+    assert follow(CautiousTracker(), gone, fps=0.9)[-1].track_id.tolist() != [2]
+
+
+def test_a_coin_toss_is_one_whatever_the_box_scores() -> None:
+    for confidence in (0.9, 0.4, 0.3):
+        tracker = CautiousTracker()
+        before = follow(tracker, [people(100, 118, confidence=[0.9, 0.89])] * 10)[-1]
+        tossed = tracker.update(people(109, confidence=confidence), pts_seconds=1.0)
+        assert len(before) == 2
+        assert len(tossed) == 1
+        assert not set(tossed.tracklet_id.tolist()) & set(before.tracklet_id.tolist()), confidence
+        assert tossed.risk[0] > 0.5, confidence
 
 
 def test_embeddings_decide_between_two_who_stand_alike() -> None:

@@ -9,9 +9,10 @@ from trackers.structures import Tracks
 WH = (640, 480)
 
 
-def tracks(*boxes: list[float], confidence: list[float] | None = None) -> Tracks:
+def tracks(*boxes: list[float], confidence: list[float] | None = None, lift: float = 1.0) -> Tracks:
     scores = [0.9] * len(boxes) if confidence is None else confidence
-    return Tracks(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores), np.arange(1, len(boxes) + 1))
+    xyxy = np.array(boxes, np.float32).reshape(-1, 4)
+    return Tracks(xyxy, np.array(scores), np.arange(1, len(boxes) + 1), lift=lift)
 
 
 def test_a_whole_sure_person_gives_a_crop_and_one_behind_another_none() -> None:
@@ -39,8 +40,14 @@ def test_the_lower_edge_cuts_nobody_off() -> None:
 def test_a_box_is_weak_beside_the_frame_s_best_on_any_scale() -> None:
     boxes = [[100, 100, 180, 400], [300, 100, 380, 400]]
     for scale in (1.0, 0.3):
-        passing = CropGate().passes(tracks(*boxes, confidence=[0.9 * scale, 0.2 * scale]), WH)
+        passing = CropGate().passes(tracks(*boxes, confidence=[0.9 * scale, 0.2 * scale], lift=1 / scale), WH)
         assert passing.tolist() == [True, False]
+
+
+def test_a_box_that_is_the_frame_s_best_for_want_of_others_must_be_a_person_s_on_the_common_scale() -> None:
+    alone = [100, 100, 180, 400]
+    for confidence, lift, passes in ((0.1, 1.0, False), (0.25, 1.0, False), (0.3, 1.0, True), (0.25, 2.0, True)):
+        assert CropGate().passes(tracks(alone, confidence=[confidence], lift=lift), WH).tolist() == [passes]
 
 
 def test_of_nobody_nothing_passes() -> None:

@@ -153,6 +153,31 @@ def test_a_tracker_that_learns_its_floor_can_be_saved_before_and_after() -> None
     assert sorted(expected.track_id.tolist()) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("factor", [0.0625, 0.25, 4.0])
+def test_with_a_learnt_floor_the_size_of_the_picture_changes_no_id(factor: float) -> None:
+    rng, learnt = np.random.default_rng(0), []
+    start, speed = rng.uniform([-4, 6], [4, 20], (12, 2)), rng.uniform(-0.6, 0.6, (12, 2))
+    frames = [
+        np.array([person(*(start[k] + speed[k] * t / 10)) for k in range(12)]) + rng.normal(0, 0.5, (12, 4))
+        for t in range(60)
+    ]
+
+    def ids(size: float) -> list[list[int]]:
+        tracker = CautiousTracker(CautiousSettings(estimate_ground=True))
+        found = [
+            tracker.update(
+                Detections(np.round(each * 16) / 16 * size, np.full(12, 0.9, np.float32)), pts_seconds=t / 10
+            )
+            for t, each in enumerate(frames)
+        ]
+        assert tracker._floor is not None
+        learnt.append(tracker._floor.plane.stature(np.array([[300, 300, 40, 100], [500, 200, 20, 60]]) * size))
+        return [[*each.track_id.tolist(), *each.tracklet_id.tolist()] for each in found]
+
+    assert ids(1.0) == ids(factor)
+    np.testing.assert_allclose(learnt[0], learnt[1])
+
+
 def test_a_floor_is_either_given_or_learnt() -> None:
     with pytest.raises(ValueError, match="estimate_ground must be false where ground is given"):
         CautiousSettings(ground=camera(), estimate_ground=True)

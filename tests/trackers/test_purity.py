@@ -7,7 +7,7 @@ from trackers.purity import CutRules, Evidence, risk
 
 def evidence(**signs: float) -> Evidence:
     """One pair, certain but for these signs."""
-    names = ("missed_seconds", "overlap", "rival_track", "rival_box", "surprise")
+    names = ("missed_seconds", "overlap", "hidden", "rival_track", "rival_box", "surprise")
     return Evidence(**{name: np.array([signs.get(name, 0.0)]) for name in names})
 
 
@@ -24,8 +24,9 @@ def test_each_sign_of_doubt_cuts_alone_and_raises_the_risk() -> None:
     for sign, value in {
         "missed_seconds": 0.8,
         "overlap": 0.9,
-        "rival_track": 0.4,
-        "rival_box": 0.5,
+        "hidden": 0.6,
+        "rival_track": 0.5,
+        "rival_box": 0.95,
         "surprise": 40,
     }.items():
         assert cuts(**{sign: value}), sign
@@ -48,5 +49,11 @@ def test_a_short_gap_cuts_where_somebody_else_is_about_or_the_detector_is_weak()
 
 
 def test_a_second_box_may_come_nearer_than_a_second_track() -> None:
-    assert cuts(rival_track=0.4)
-    assert not cuts(rival_box=0.4)
+    assert cuts(rival_track=0.6)
+    assert not cuts(rival_box=0.6)
+
+
+def test_a_box_over_the_place_of_a_track_that_found_none_is_a_piece_of_its_own_while_that_lasts() -> None:
+    assert cuts(hidden=0.6)
+    assert cuts(hidden=0.6, overlap=0.9, was_overlapped=True)
+    assert not cuts(hidden=0.4)

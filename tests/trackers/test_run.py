@@ -78,7 +78,7 @@ def test_an_unknown_tracker_is_an_error_that_lists_the_known(data: Path, tmp_pat
 def test_nothing_is_written_if_any_sequence_is_bad_and_all_that_are_bad_are_named(
     data: Path, tmp_path: Path, capsys
 ) -> None:
-    for name, row in (("b", "6,-1,1,1,5,5,1\n"), ("c", "1,-1,1,1,5\n"), ("d", "1,-1,1000000000,0,1,1,1\n")):
+    for name, row in (("b", "6,-1,1,1,5,5,1\n"), ("c", "1,-1,1,1,5\n"), ("d", "1,-1,1,1,5,5,87\n")):
         (data / name / "det").mkdir(parents=True)
         (data / name / "seqinfo.ini").write_text(INI)
         (data / name / "det" / "det.txt").write_text(row)
@@ -88,9 +88,32 @@ def test_nothing_is_written_if_any_sequence_is_bad_and_all_that_are_bad_are_name
     errors = capsys.readouterr().err.splitlines()
     assert "a detection in frame 6, but seqLength is 5" in errors[0]
     assert "det.txt:1: expected at least 7 comma-separated columns, got 5" in errors[1]
-    assert "frame 1: xyxy must have right > left" in errors[2]  # float32 cannot tell its edges apart
+    assert "det.txt:1: confidence must be in [0, 1], got 87" in errors[2]
     assert "seqinfo.ini" in errors[3]
     assert len(errors) == 4
+    assert not (tmp_path / "out").exists()
+
+
+def test_boxes_that_are_none_are_dropped_and_counted_by_reason(data: Path, tmp_path: Path, capsys) -> None:
+    file = data / "a" / "det" / "det.txt"
+    good = file.read_text()
+    none = "3,-1,5,5,0,9,0.9\n3,-1,1000000000,0,1,1,1\n4,-1,-5000,5,10,9,0.9\n5,-1,640,5,10,9,0.9\n5,-1,1e39,0,9,9,1\n"
+    file.write_text("\ufeff" + none + good.replace("0.9\n", "0.9,nan,person,-1\n"), encoding="utf-8")
+    (data / "a" / "seqinfo.ini").write_text("\ufeff" + INI, encoding="utf-8")
+    assert main(["--data", str(data), "--output", str(tmp_path / "out")]) == 0
+    assert read_results(tmp_path / "out" / "a.txt").frame.tolist() == [1, 2, 3, 4, 5]
+    assert (
+        ", 1 boxes dropped: not finite, 2 boxes dropped: inverted, 2 boxes dropped: off screen"
+        in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("confidence", ["87", "-1", "-0.5", "nan"])
+def test_scores_that_are_no_confidences_are_an_error(data: Path, tmp_path: Path, confidence: str, capsys) -> None:
+    file = data / "a" / "det" / "det.txt"
+    file.write_text(file.read_text() + f"5,-1,1,1,5,5,{confidence}\n")
+    assert main(["--data", str(data), "--output", str(tmp_path / "out")]) == 2
+    assert "det.txt:6: " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
