@@ -6,6 +6,7 @@ import json
 import struct
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -164,7 +165,8 @@ def test_few_pictures_wait_for_the_one_thread_of_the_model(gallery: Path) -> Non
             go_on.set()
         await asyncio.gather(*waiting)
 
-    asyncio.run(ask())
+    with ThreadPoolExecutor(1) as other:  # Playwright leaves a loop running in the thread of the tests
+        other.submit(lambda: asyncio.run(ask())).result()
     desk.close()
 
 
