@@ -15,6 +15,7 @@ import logging
 import re
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -81,6 +82,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 LOCK = "gallery.lock"
+_LOCK_ATTEMPTS, _LOCK_SECONDS = 4, 0.05
 IDENTITY = "gallery.json"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -437,11 +439,16 @@ def check_names(*names: str) -> None:
 def take_lock(path: Path) -> IO[bytes]:
     """Hold the writer's lock until the file is closed; the system lets go of it when the process dies."""
     file = path.open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise ResourceError(f"{path.parent}: another process is writing to this gallery") from error
+    for attempt in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if attempt == _LOCK_ATTEMPTS - 1:
+                file.close()
+                raise ResourceError(f"{path.parent}: another process is writing to this gallery") from error
+            time.sleep(_LOCK_SECONDS)  # somebody may only have looked (`is_being_filled`)
+        else:
+            break
     return file
 
 

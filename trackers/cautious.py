@@ -25,7 +25,7 @@ from trackers.kalman import MotionNoise, WalkFilter
 from trackers.pairs import Pairs, corners, greatest, overlapping
 from trackers.purity import CutRules, Evidence, risk
 from trackers.structures import Detections, Tracks
-from trackers.table import CONFIRMED, LOST, PATIENT_STEPS, TENTATIVE
+from trackers.table import CONFIRMED, LOST, TENTATIVE, patience
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -261,8 +261,8 @@ class CautiousTracker:
     def _advance(self, pts_seconds: float, dt: float) -> None:
         """Move all tracks to this time, without those unseen for too long."""
         if len(self):
-            patience = max(self.settings.lost_seconds, PATIENT_STEPS * min(dt, self._last_step))
-            waiting = pts_seconds - self._seen_at <= patience + _TIME_SLACK
+            most = patience(self.settings.lost_seconds, dt, self._last_step)
+            waiting = pts_seconds - self._seen_at <= most + _TIME_SLACK
             if not waiting.all():
                 self._keep(waiting)
             self._filter.predict(dt)

@@ -14,7 +14,12 @@ Matrix = NDArray[np.float64]
 TENTATIVE, CONFIRMED, LOST = 0, 1, 2
 
 _TIME_SLACK = 1e-6  # seconds: the rounding of float64 time stamps in the order of a Unix time
-PATIENT_STEPS = 1.5  # a stream whose frames come more seldom than `lost_seconds` waits for its next, not for two
+_PATIENT_STEPS = 1.5  # a stream whose frames come more seldom than `lost_seconds` waits for its next, not for two
+
+
+def patience(lost_seconds: float, step: float, before: float) -> float:
+    """How long an unseen track waits, in seconds, after the last two times between frames."""
+    return max(lost_seconds, _PATIENT_STEPS * min(step, before))
 
 
 class TrackTable:
@@ -72,8 +77,7 @@ class TrackTable:
             if pts_seconds <= self.now:
                 raise ValueError(f"pts_seconds must be greater than at the last call, {self.now}, got {pts_seconds}")
             step, before = pts_seconds - self.now, self.step
-            patience = max(lost_seconds, PATIENT_STEPS * min(step, before))
-            self.keep(pts_seconds - self.last_seen <= patience + _TIME_SLACK)
+            self.keep(pts_seconds - self.last_seen <= patience(lost_seconds, step, before) + _TIME_SLACK)
             self.filter.predict(step)
             self.step = step
         self.now = pts_seconds

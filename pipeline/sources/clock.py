@@ -8,9 +8,9 @@ from pathlib import Path
 from pipeline.frame import TimeSource
 from pipeline.start_pattern import StartPattern
 
-# 20260920T221403Z, 20260920-221403, 20260920221403, 2026-09-20_22-14-03, 2026-09-20T22:14:03
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)  # of a recording whose time nobody has configured
 _AHEAD = timedelta(days=1)  # of this machine's clock, for a camera's may be wrong, and its zone too
+# 20260920T221403Z, 20260920-221403, 20260920221403, 2026-09-20_22-14-03, 2026-09-20T22:14:03
 _IN_NAME = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})[T_ -]?(\d{2})[:-]?(\d{2})[:-]?(\d{2})(Z?)(?!\d)")
 
 

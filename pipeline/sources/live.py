@@ -27,9 +27,7 @@ logger = logging.getLogger(__name__)
 
 _HUNG_SECONDS = 60.0  # beyond all timeouts, after which a connection that has not ended is left to hang
 _MOST_HUNG = 3  # connections of a camera; then one must end first
-_KEY_SECONDS = (
-    60.0  # that packets may come before the first key frame: relays begin between two, which may be far apart
-)
+_KEY_SECONDS = 60.0  # that packets may come before the first key frame: relays begin between two, far apart or not
 _GRACE_SECONDS = 1.0  # that FFmpeg has, on top of a timeout, to give up by itself
 _STALLED_SHARE = 0.3  # of stall_seconds without a frame, after which the source is called stalled
 _LOOK_SECONDS = 0.25  # between two looks at the clock while nothing comes

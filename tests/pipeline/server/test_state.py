@@ -1,6 +1,8 @@
 """What the site says of a run in another process: only what is so at this moment."""
 
+import fcntl
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -74,3 +76,12 @@ def test_a_run_in_this_process_needs_no_report(gallery: Path, serve: Serve) -> N
         True,
         None,
     )
+
+
+def test_a_run_that_begins_while_somebody_looks_is_not_refused(gallery: Path) -> None:
+    look = (gallery / LOCK).open("ab")
+    fcntl.flock(look, fcntl.LOCK_SH)
+    ends = threading.Timer(0.02, look.close)
+    ends.start()
+    take_lock(gallery / LOCK).close()
+    ends.join()
