@@ -50,6 +50,8 @@ class Sent:
 
     def __init__(self, log: Path, *, began: float, skew: float, drift: float, phase: float) -> None:
         rows = [line.split() for line in log.read_text().splitlines()]
+        again = [i for i in range(1, len(rows)) if int(rows[i][0]) < int(rows[i - 1][0])]  # it reconnected at the end
+        rows = rows[: again[0]] if again else rows
         at = np.array([float(row[1]) for row in rows])
         self.scene = np.array([int(row[0]) for row in rows]) / FPS + phase
         self.clock: Floats = at + skew + drift * (at - began)
@@ -126,10 +128,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def _sent_to_the_end(log: Path, count: int) -> bool:
     """Whether the last frame of a film was sent."""
-    if not log.is_file():
-        return False
-    lines = log.read_text().splitlines()
-    return bool(lines) and int(lines[-1].split()[0]) >= count - 1
+    return log.is_file() and f"\n{count - 1} " in log.read_text()
 
 
 def figures(options: argparse.Namespace, folder: Path, began: float, report: dict[str, Any]) -> dict[str, Any]:
@@ -146,7 +145,8 @@ def figures(options: argparse.Namespace, folder: Path, began: float, report: dic
             error = round(measured["skew_ms"] - true, 1)
             measured = measured | {"true_skew_ms": round(true, 1)}
     wrong: Counter[str] = Counter()
-    for first, partner, known in Watched.decisions:
+    shown = [each for each in Watched.decisions if each[0] <= day.clock[-1] + MOST_MISFIT]
+    for first, partner, known in shown:
         scene, other = day.scene_of(first), None if partner is None else night.scene_of(partner)
         if scene is None or (partner is not None and other is None):
             wrong["its capture time is that of no frame that was sent"] += 1
@@ -154,7 +154,7 @@ def figures(options: argparse.Namespace, folder: Path, began: float, report: dic
             wrong["without a partner" if known else "before the clocks were compared"] += 1
         elif abs(scene - other) > 0.5 / FPS + 1e-6:
             wrong["by the error of the clocks" if known else "before the clocks were compared"] += 1
-    decided = len(Watched.decisions)
+    decided = len(shown)
     return {
         "measured": measured,
         "error_ms": error,
