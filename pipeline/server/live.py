@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from pipeline.errors import UsageError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.replies import tracklet_reply
 from pipeline.server.access import Caller
 from pipeline.server.problems import ProblemError
@@ -131,7 +131,11 @@ class Hub:
 
     def _renew(self, listener: _Listener, request: Request) -> bool:
         """Whether the session goes on, with the rights of now: who only listens does not keep it from ending."""
-        caller = self._desk.caller_of(request, asks=False)
+        try:
+            caller = self._desk.caller_of(request, asks=False)
+        except PipelineError as error:
+            logger.error("%s; who listens is cut off", error)
+            return False
         if caller is None or not caller.may(Permission.SITE):
             return False
         listener.caller = caller

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -19,6 +20,7 @@ from pipeline.server.roles import Role
 USERS = "users.json"
 LEAST_PASSWORD = 10
 _VERSION = 1
+_WRITING_SECONDS = 2.0  # somebody's editor may be at half of it: so long those of before count
 _HASHER = PasswordHasher()
 
 
@@ -45,7 +47,10 @@ class User:
 
 
 class Users:
-    """The users of a file; a change of the file counts at once. Safe to use from several threads."""
+    """The users of a file; a change of the file counts at once. Safe to use from several threads.
+
+    Where the file was changed a moment ago and cannot be read, those of before count: it may be half written.
+    """
 
     def __init__(self, path: Path) -> None:
         """Read the file; one that is not there has nobody in it.
@@ -150,8 +155,13 @@ class Users:
             self._users, self._stamp = {}, None
             return
         stamp = (found.st_mtime_ns, found.st_ino)
-        if stamp != self._stamp:
+        if stamp == self._stamp:
+            return
+        try:
             self._users, self._stamp = _read(self.path), stamp
+        except UsageError:
+            if self._stamp is None or abs(time.time() - found.st_mtime) > _WRITING_SECONDS:
+                raise
 
 
 @cache

@@ -169,6 +169,20 @@ def test_rights_that_are_changed_count_for_open_streams(gallery: Path) -> None:
         timer.join()
 
 
+def test_a_damaged_file_of_users_cuts_off_who_listens_and_the_log_says_why(
+    gallery: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_users(gallery, ("ann", Role.VIEWER, None))
+    door = open_door(gallery, ServerConfig(port=0))
+    with served(gallery, door, device="cpu"), listening(door.address, user="ann", password=PASSWORD) as events:
+        assert first(events, "begin")
+        (gallery / USERS).write_text("{")
+        add_later(gallery, "gate-new", after=2.5).join()
+        assert [each["data"] for each in events if each["event"] == "tracklet"] == []
+    assert "not a file of users" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_one_user_cannot_shut_out_the_others(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.server.live._MOST_LISTENERS", 3)
     monkeypatch.setattr("pipeline.server.live._MOST_OF_ONE", 2)

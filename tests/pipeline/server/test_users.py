@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -81,3 +82,19 @@ def test_a_damaged_file_lets_nobody_in(tmp_path: Path, text: str) -> None:
     (tmp_path / USERS).write_text(text)
     with pytest.raises(UsageError, match=r"users\.json"):
         Users(tmp_path / USERS)
+
+
+def test_a_file_at_half_of_its_writing_changes_nothing_for_a_moment(tmp_path: Path) -> None:
+    path = tmp_path / USERS
+    Users(path).add("ann", Role.VIEWER, None, PASSWORD)
+    known = Users(path)
+    assert [each.name for each in known.all()] == ["ann"]
+    whole = path.read_text()
+    path.write_text(whole[:40])
+    assert [each.name for each in known.all()] == ["ann"]
+    long_ago = path.stat().st_mtime - 60
+    os.utime(path, (long_ago, long_ago))
+    with pytest.raises(UsageError, match="not a file of users"):
+        known.all()
+    path.write_text(whole.replace("ann", "eva"))
+    assert [each.name for each in known.all()] == ["eva"]
