@@ -23,6 +23,7 @@ from scipy.optimize import minimize
 from pipeline.frame import Image
 
 Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
 
 _SMALL_WH = (48, 36)
 _SPAN_SECONDS = 300.0  # of the signals that a fit looks at: the longer, the better the drift is known
@@ -39,6 +40,12 @@ _SLOW_SECONDS = 1.5
 _DRIFT_SCALE = 100.0  # so that a step of it does about as much as one of the skew
 _DRIFT_STEPS = 11
 _MOST_REFINED = 0.1  # seconds by which the rows of the view may correct the whole of it
+_NOISE_RISE = 2.6  # by which what counts as noise grows in a second above it,
+_NOISE_FALL = 0.82  # and falls in one below it: where it is above for a sixth of the time, it stays
+_NOISE_BEFORE_MOTION = 3.0
+_BACKGROUND_PACE = 0.5  # of the noise, in a second, by which the background follows
+_LEAST_NOISE = 1e-3
+_MOST_SECONDS = 0.5  # a picture does not say what came before it for longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +77,42 @@ class ClockFit:
         return self.at + (second - self.at - self.skew_seconds) / (1 + self.drift)
 
 
+class _Background:
+    """What each place of a view looks like when nobody is there, and by how much that wavers.
+
+    Of a compressed stream it wavers a good deal: at each key frame, every half second of some cameras, all that the
+    frames before have left out comes back at once. That is as strong as a person far away, but never far from the
+    background.
+    """
+
+    def __init__(self, picture: Floats32) -> None:
+        self._before = self._mean = picture
+        self._noise: Floats32 | None = None
+        self._there = np.zeros(picture.shape, bool)
+
+    def moved(self, picture: Floats32, seconds: float) -> Floats32:
+        """By how much each place has changed in so many seconds, as far as somebody is or was there."""
+        away = np.abs(picture - self._mean)
+        noise = self._noise
+        if noise is None:
+            noise = np.full_like(picture, max(3 * float(np.median(away)), _LEAST_NOISE))
+        there = away > _NOISE_BEFORE_MOTION * noise
+        change = np.where(there | self._there, np.abs(picture - self._before), 0)
+        self._before, self._there = picture, there
+        self._mean = self._mean + np.sign(picture - self._mean) * np.minimum(away, _BACKGROUND_PACE * seconds * noise)
+        pace = np.where(away > noise, _NOISE_RISE**seconds, _NOISE_FALL**seconds)
+        self._noise = np.maximum(noise * pace, _LEAST_NOISE).astype(np.float32)
+        moved: Floats32 = np.maximum(change - 3 * np.median(change), 0)  # a lamp changes all: most of it is still
+        return moved
+
+
 class Motion:
     """How much moves before one camera, over time. Memory is bounded by five minutes of numbers."""
 
     def __init__(self) -> None:
-        self._before: tuple[float, NDArray[np.float32]] | None = None
-        self._points: deque[tuple[float, NDArray[np.float32]]] = deque()
+        self._latest = 0.0
+        self._background: _Background | None = None
+        self._points: deque[tuple[float, Floats32]] = deque()
 
     def add(self, image: Image, seconds: float) -> None:
         """Take the next frame.
@@ -86,23 +123,23 @@ class Motion:
         """
         grey = image if image.ndim == 2 else image[..., 1]
         small = cv2.resize(grey, _SMALL_WH, interpolation=cv2.INTER_AREA).astype(np.float32)
-        if self._before is not None:
-            then, picture = self._before
+        then, self._latest = self._latest, seconds
+        if self._background is None:
+            self._background = _Background(cast("Floats32", small))
+        else:
+            moved = self._background.moved(cast("Floats32", small), min(max(seconds - then, 0.0), _MOST_SECONDS))
             if seconds <= then or seconds - then > 1.0:
                 self._points.clear()
             else:
-                change = np.abs(small - picture)
-                moved = np.maximum(change - 3 * np.median(change), 0)  # the median is noise: most is still
                 rows = moved.mean(axis=1) / (seconds - then)
                 self._points.append(((seconds + then) / 2, rows.astype(np.float32)))
-        self._before = seconds, cast("NDArray[np.float32]", small)
         while self._points and self._points[-1][0] - self._points[0][0] > _SPAN_SECONDS:
             self._points.popleft()
 
     def copy(self) -> "Motion":
-        """As it is now."""
+        """The signal as it is now, for somebody who adds nothing to it."""
         found = Motion()
-        found._before, found._points = self._before, self._points.copy()
+        found._points = self._points.copy()
         return found
 
     @property

@@ -10,8 +10,10 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.event_files import EXAMPLES, append_whole
@@ -20,6 +22,7 @@ from pipeline.pairs import Example, Pair, Pairs, PairSettings, draft_of_pairs
 from pipeline.skew import ClockFit, Motion, fit
 from pipeline.tracklets import RejectedTracklet, Tracklet, TrackletBuilder, TrackletRules
 from reid.modality import Modality
+from simulation.clips import Clip, encode
 from tests.pipeline.paired import FPS, WIDTH, Walker, film, walkers
 from trackers.structures import Tracks
 
@@ -73,6 +76,30 @@ def test_a_camera_that_sees_the_front_of_people_better_is_not_taken_for_one_whos
     found = fit(day, night)
     assert found is not None
     assert found.skew_seconds == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_key_frames_of_compressed_streams_are_not_taken_for_people(seed: int) -> None:
+    """Every half second all that was left out comes back, in both views: stronger than those who walk far away."""
+    signals = []
+    people = [replace(each, speed=each.speed / 2) for each in walkers(60.0, gap=6.0, seed=seed)]
+    for name, modality, phase in (("day", Modality.RGB, 0.0), ("night", Modality.THERMAL, 0.037)):
+        shown = film(name, modality, people, seconds=60.0, phase=phase, skew=0.3 if phase else 0.0)
+        times, images = zip(*[(frame.captured_at.timestamp(), frame.image) for _, frame in shown], strict=True)
+        signals.append(Motion())
+        for seconds, image in zip(times, decoded(encode(images, fps=FPS)), strict=True):
+            signals[-1].add(image, seconds)
+    found = fit(*signals)
+    assert found is not None
+    assert found.skew_seconds == pytest.approx(0.3, abs=0.02)
+
+
+def decoded(clip: Clip) -> Iterator[NDArray[np.uint8] | NDArray[np.uint16]]:
+    decoder = av.CodecContext.create({"h264": "h264", "h265": "hevc"}[clip.codec], "r")
+    packets: list[av.Packet | None] = [*(av.Packet(unit) for unit in clip.units), None]
+    for packet in packets:
+        for picture in decoder.decode(packet):  # type: ignore[attr-defined] # of a video, which the stubs do not know
+            yield picture.to_ndarray(format="rgb24") if clip.codec == "h264" else picture.to_ndarray()
 
 
 def test_nobody_waits_for_the_clocks_of_live_cameras(tmp_path: Path) -> None:
