@@ -156,7 +156,7 @@ class Motion:
         Args:
             rows: Of each row of the view; else of the whole of it, one part.
         """
-        if not self._points:
+        if len(self._points) < 2:
             return np.empty(0), np.empty((0, 1))
         times = np.array([time for time, _ in self._points])
         strength = np.array([moved for _, moved in self._points], np.float64)

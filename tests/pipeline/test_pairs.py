@@ -94,6 +94,13 @@ def test_the_key_frames_of_compressed_streams_are_not_taken_for_people(seed: int
     assert found.skew_seconds == pytest.approx(0.3, abs=0.02)
 
 
+def test_of_one_change_nothing_is_told() -> None:
+    motion = Motion()
+    for index in range(2):
+        motion.add(np.full((8, 8), index, np.uint8), index / FPS)
+        assert [len(each) for each in motion.signal()] == [0, 0]
+
+
 def decoded(clip: Clip) -> Iterator[NDArray[np.uint8] | NDArray[np.uint16]]:
     decoder = av.CodecContext.create({"h264": "h264", "h265": "hevc"}[clip.codec], "r")
     packets: list[av.Packet | None] = [*(av.Packet(unit) for unit in clip.units), None]
