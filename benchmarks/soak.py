@@ -77,6 +77,9 @@ def counts_of(log: Path) -> dict[str, float]:
         name = line.split("{")[0].split(" ")[0]
         if name.startswith(("xreid_frames", "xreid_reconnects_total", "xreid_gallery", "xreid_tracklets_total")):
             sums[name] = sums.get(name, 0.0) + float(line.rsplit(" ", 1)[1])
+        if name == "xreid_stage_seconds_sum":
+            stage = "stage_seconds_" + line.split('stage="')[1].split('"')[0]
+            sums[stage] = float(line.rsplit(" ", 1)[1])
         if name == "xreid_camera_state" and 'state="running"' in line:
             sums["running"] = sums.get("running", 0.0) + float(line.rsplit(" ", 1)[1])
     return sums
@@ -96,6 +99,8 @@ def sample(process: psutil.Process, log: Path, started: float) -> dict[str, floa
             "most_rss_mb": round(max(looks) / 1e6, 2),
             "threads": process.num_threads(),
             "files": process.num_fds(),
+            "processor_seconds": round(sum(process.cpu_times()[:2]), 1),
+            "idle_seconds": round(psutil.cpu_times().idle, 1),  # of all processors
         }
     counts = counts_of(log)
     return held | {name: counts[name] for name in sorted(counts) if not name.startswith("xreid_frame_age")}
@@ -137,6 +142,22 @@ def soak(hours: float, folder: Path) -> dict[str, Any]:
     report = json.loads((output / "report.json").read_text())
     return {"samples": samples, "exit_code": exit_code, "stop_seconds": round(stop_seconds, 2),
             "faults": faults, "report": report, "tracebacks": log_path.read_text().count("Traceback")}  # fmt: skip
+
+
+def costs_of(samples: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Where the time went, in milliseconds a processed frame, in the first and in the last third of the samples."""
+    third = max(2, len(samples) // 3)
+    costs = {}
+    for name, part in (("first_third", samples[:third]), ("last_third", samples[-third:])):
+        part = [each for each in part if "xreid_frames_processed_total" in each]
+        grown = {key: part[-1][key] - part[0].get(key, 0.0) for key in part[-1]} if len(part) > 1 else {}
+        frames = grown.get("xreid_frames_processed_total", 0.0)
+        costs[name] = {
+            key.removesuffix("_seconds").removeprefix("stage_seconds_"): round(1000 * grown[key] / frames, 3)
+            for key in grown
+            if frames and key.startswith(("stage_seconds_", "processor_seconds", "idle_seconds"))
+        }
+    return costs
 
 
 def judge(seen: dict[str, Any], hours: float) -> dict[str, Any]:
@@ -215,6 +236,7 @@ def main() -> int:
         "persons": seen["report"]["persons"],
         "by_camera": cameras,
         "faults": seen["faults"],
+        "ms_a_processed_frame": costs_of(seen["samples"]),
         "samples": seen["samples"][:: max(1, len(seen["samples"]) // 120)],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
