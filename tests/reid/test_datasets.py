@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,19 @@ def test_crops_are_those_that_inference_would_prepare_and_are_kept(root: Path, t
     assert sorted(tmp_path.iterdir()) == [packed.with_suffix(".json"), packed]  # and nothing half-written
     Crops.load(split, preprocessing(size_hw=(16, 8)), cache=tmp_path)
     assert len(list(tmp_path.glob("*.npy"))) == 2
+
+
+def test_packed_crops_go_to_another_process_as_the_name_of_their_file(root: Path, tmp_path: Path) -> None:
+    split = read_folder(root, "train")
+    packed = Crops.load(split, preprocessing(), cache=tmp_path)
+    sent = pickle.dumps(packed)
+    assert len(sent) < packed.pixels.nbytes / 10
+    other = pickle.loads(sent)  # noqa: S301 - our own
+    assert isinstance(other.pixels, np.memmap)
+    np.testing.assert_array_equal(other.pixels, packed.pixels)
+    np.testing.assert_array_equal(other.starts, packed.starts)
+    memory = pickle.loads(pickle.dumps(Crops.load(split, preprocessing())))  # noqa: S301
+    np.testing.assert_array_equal(memory.pixels, packed.pixels)
 
 
 def test_images_are_read_in_their_native_form(root: Path, tmp_path: Path) -> None:

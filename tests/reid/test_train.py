@@ -264,6 +264,15 @@ def assert_same_training(one: Path, other: Path) -> None:
     assert all(torch.equal(weights[name], others[name]) for name in weights)
 
 
+def test_a_worker_gives_the_training_of_one_process_bit_for_bit(root: Path, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    for workers in (0, 1):
+        settings = training_config(**{**SHORT, "epochs": 1, "iterations": 2, "loader": {"workers": workers}})
+        train.train(root, tmp_path / str(workers), settings)
+        torch.set_num_threads(threads)
+    assert_same_training(tmp_path / "0", tmp_path / "1")
+
+
 class AfterSteps(StopSignal):
     """Asks to stop after so many steps, as a signal at that moment would."""
 
