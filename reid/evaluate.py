@@ -31,6 +31,7 @@ from reid.datasets.crops import read_crop
 from reid.datasets.known import DATASETS, Dataset
 from reid.datasets.split import DatasetError, Direction, TrackletSplit, every_direction
 from reid.distributed import DeviceError
+from reid.embedding import cosines
 from reid.extractor import XReIDExtractor
 from reid.metrics import CameraRule, RetrievalMetrics, evaluate
 from reid.modality import Modality
@@ -119,10 +120,10 @@ def embed_split(
 
 def similarities(
     features: NDArray[np.float32], direction: Direction, reranking: Reranking | None = None
-) -> NDArray[np.float32] | NDArray[np.float64]:
+) -> NDArray[np.float64]:
     """Cosines of the queries to the gallery, or what re-ranking makes of them: (q, g)."""
     q, g = features[direction.query], features[direction.gallery]
-    return q @ g.T if reranking is None else rerank(q, g, reranking)
+    return cosines(q, g) if reranking is None else rerank(q, g, reranking)
 
 
 def evaluate_directions(
@@ -214,7 +215,7 @@ def pairs_of(
     Within one modality only pairs of different cameras count, unless no person was seen by two.
     """
     a, b = split.rows_of(first), split.rows_of(second)
-    cosine = (features[a] @ features[b].T).astype(np.float64)
+    cosine = cosines(features[a], features[b])
     same = split.pids[a][:, None] == split.pids[b][None, :]
     counted = np.ones_like(same)
     if first is second:

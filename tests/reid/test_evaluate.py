@@ -20,6 +20,7 @@ from reid.evaluate import (
     embed_split,
     evaluate_camera_pairs,
     evaluate_directions,
+    similarities,
 )
 from reid.metrics import CameraRule
 from reid.metrics import evaluate as rank
@@ -139,14 +140,41 @@ def test_v2i_is_the_transpose_of_i2v_with_the_roles_exchanged() -> None:
     features, split = crowd()
     nir, rgb = split.rows_of(NIR), split.rows_of(RGB)
     results = evaluate_directions(features, split, camera_rule="same_id_same_cam")
-    i2v = features[nir] @ features[rgb].T
+    i2v = similarities(features, Direction(nir, rgb))
     for matrix, q, g, name in ((i2v, nir, rgb, "nir->rgb"), (i2v.T, rgb, nir, "rgb->nir")):
         expected = rank(
             matrix, split.pids[q], split.pids[g], split.camids[q], split.camids[g], camera_rule="same_id_same_cam"
         )
-        assert results[name].valid_queries == expected.valid_queries == len(q)
-        assert results[name].mAP == pytest.approx(expected.mAP, abs=1e-12)
-        assert results[name].rank1 == expected.rank1
+        assert results[name] == expected
+
+
+def test_of_equal_embeddings_the_first_in_the_gallery_is_ranked_first() -> None:
+    """Behind each person the gallery has the same embedding under another person's number."""
+    rng = np.random.default_rng(3)
+    people = np.arange(45)
+    seen = rng.normal(size=(45, 384))
+    rows = np.concatenate([seen + 0.4 * rng.normal(size=seen.shape), seen, seen])
+    features = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    for query, gallery in ((NIR, RGB), (RGB, NIR)):
+        pids = [*people, *people, *people + 1000]
+        split = labelled(pids, [0] * len(pids), [query] * len(people) + [gallery] * 2 * len(people))
+        result = evaluate_directions(features, split, camera_rule="none")[f"{query}->{gallery}"]
+        assert (result.rank1, result.mAP) == (1.0, 1.0)
+    for reranking in (None, Reranking(original=1.0)):
+        cosine = similarities(features, Direction(people, np.arange(45, 135)), reranking)
+        np.testing.assert_array_equal(cosine[:, :45], cosine[:, 45:])
+
+
+def test_the_cosines_of_one_direction_are_the_transpose_of_the_other_s_bit_by_bit() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        rows = rng.normal(size=(rng.integers(40, 120), 384)).astype(np.float32)
+        features = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        q, g = np.split(np.arange(len(rows)), [rng.integers(1, 40)])
+        one, other = similarities(features, Direction(q, g)), similarities(features, Direction(g, q))
+        np.testing.assert_array_equal(one, other.T)
+        exact = features[q].astype(np.float64) @ features[g].astype(np.float64).T
+        np.testing.assert_allclose(one, exact, atol=3e-8)  # as near as float32 would be
 
 
 def test_one_number_for_the_cameras_of_both_modalities_makes_the_camera_rule_bite() -> None:
