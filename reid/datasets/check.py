@@ -271,7 +271,7 @@ def _check_vvi(root: Path, quick: bool) -> list[Report]:
             }
             for layout in LAYOUTS
         }
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path}: not the manifest of synthetic-vvi: {error!r}") from error
     vcm = _check_vcm(root / "hitsz_vcm", quick, expected["hitsz_vcm"])
     return vcm + _check_bupt(root / "bupt_campus", quick, expected["bupt_campus"])
@@ -325,7 +325,8 @@ def _open(path: Path) -> str | None:
     try:
         with Image.open(path) as image:
             image.load()  # unlike OpenCV, refuses a file that ends too soon
-    except (ImportError, OSError, SyntaxError, ValueError) as error:  # ImportError: Ultralytics patches Pillow
+    except (ImportError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # ImportError: Ultralytics patches Pillow
         return f"{path}: unreadable: {error}"
     return None
 

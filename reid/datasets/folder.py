@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from reid.datasets.split import DatasetError, Direction, TrackletSplit, every_direction
+from reid.datasets.text import is_number, read_table
 from reid.datasets.vcm_writer import place, whole_folder
 from reid.metrics import CameraRule
 from reid.modality import Modality
@@ -131,11 +132,9 @@ def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     """The rows with their line numbers."""
     if not path.is_file():
         raise DatasetError(f"{path}: no such file; expected the table of a tracklet folder")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise DatasetError(f"{path}:1: columns must be {','.join(COLUMNS)}, got {reader.fieldnames}")
-        rows = [(reader.line_num, row) for row in reader]
+    columns, rows = read_table(path)
+    if tuple(columns) != COLUMNS:
+        raise DatasetError(f"{path}:1: columns must be {','.join(COLUMNS)}, got {','.join(columns) or 'none'}")
     short = [line for line, row in rows if None in row or None in row.values()]
     if short:
         raise DatasetError(f"{path}:{short[0]}: must have {len(COLUMNS)} fields")
@@ -144,7 +143,7 @@ def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 def _frames(root: Path, line: int, row: dict[str, str]) -> tuple[Path, ...]:
     where = f"{root / 'tracklets.csv'}:{line}"
-    if not (row["pid"].isdecimal() and row["frames"].isdecimal()):
+    if not (is_number(row["pid"]) and is_number(row["frames"])):
         raise DatasetError(f"{where}: pid and frames must be whole numbers, got {row['pid']!r} and {row['frames']!r}")
     if row["modality"] not in list(Modality):
         raise DatasetError(f"{where}: modality must be one of {', '.join(Modality)}, got {row['modality']!r}")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from reid.datasets import published
 from reid.datasets.__main__ import main
@@ -118,6 +119,37 @@ def test_lists_that_contradict_each_other_are_told(vcm: Path) -> None:
     assert "1 queries are listed twice" in problems
     assert "must list the infrared tracklets and no other; 2 are not so, such as 2" in problems
     assert "1 persons are in training and test, such as 1" in problems
+
+
+def test_lists_that_are_not_utf_8_are_problems_of_each_layout(vcm: Path, bupt: Path, tmp_path: Path) -> None:
+    (vcm / "info/query_IDX.txt").write_text("1 2\n", encoding="utf-16")
+    (bupt / "query.txt").write_bytes(b"30 RGB W\xe9 1\n")
+    folder = write_folder(tmp_path / "folder", train=2, val=1, frames=1)
+    table = folder / "tracklets.csv"
+    table.write_bytes(table.read_bytes().replace(b"gate", b"g\xe4te", 1))
+    for root, name, where in (
+        (vcm, "hitsz_vcm", "query_IDX.txt:1"),
+        (bupt, "bupt_campus", "query.txt:1"),
+        (folder, "folder", "tracklets.csv:2"),
+    ):
+        (problem,) = only(root, name).problems
+        assert f"{where}: not UTF-8 text: byte 0x" in problem
+
+
+def test_an_image_of_too_many_pixels_is_a_problem_and_the_others_are_still_looked_at(
+    vcm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
+    report = only(vcm)
+    assert report.files == len(report.problems) == 156
+    assert "1.jpg: unreadable: Image size (288 pixels) exceeds limit" in report.problems[0]
+
+
+def test_a_manifest_that_is_none_ends_the_command_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("[]", '{"counts": []}', '{"counts": {"hitsz_vcm": {"train": {"names": null}}}}'):
+        (tmp_path / "synthetic_vvi.json").write_text(text)
+        assert main(["check", "--dataset", "synthetic_vvi", "--root", str(tmp_path)]) == 2
+        assert "synthetic_vvi.json: not the manifest of synthetic-vvi" in capsys.readouterr().err
 
 
 def test_lists_that_cannot_be_read_are_problems_and_the_others_are_still_looked_at(vcm: Path, bupt: Path) -> None:

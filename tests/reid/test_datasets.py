@@ -22,7 +22,8 @@ def edit_table(root: Path, target: Path, old: str, new: str) -> Path:
     target.mkdir(exist_ok=True)
     for split in ("train", "val"):
         (target / split).symlink_to(root / split)
-    (target / "tracklets.csv").write_text((root / "tracklets.csv").read_text().replace(old, new, 1))
+    text = (root / "tracklets.csv").read_text().replace(old, new, 1)
+    (target / "tracklets.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
     return target
 
 
@@ -49,6 +50,13 @@ def test_a_folder_is_read_as_it_is_listed(root: Path) -> None:
         ("train,0,gate,rgb,1,5", "train,0,gate,rgb,1,6", r"csv:2: 6 frames expected in .*gate_1, found 5"),
         ("train,0,gate,rgb,1,5", "train,x,gate,rgb,1,5", "csv:2: pid and frames must be whole numbers, got 'x'"),
         ("train,0,gate,rgb,1,5", "train,0,gate,rgb,1", "csv:2: must have 6 fields"),
+        ("train,0,gate,rgb,1,5", f"train,{10**19},gate,rgb,1,5", "csv:2: pid and frames must be whole numbers"),
+        (
+            "train,0,gate,rgb,1,5",
+            "train,\udce9,gate,rgb,1,5",
+            "csv:2: not UTF-8 text: byte 0xe9",
+        ),
+        ("train,0,gate,rgb,1,5", f"train,0,{'g' * 200_000},rgb,1,5", "csv:2: not a table: field larger than"),
         ("split,pid", "pid,split", "csv:1: columns must be split,pid,camid,modality,tracklet,frames"),
     ],
 )

@@ -174,6 +174,8 @@ def test_the_large_batch_is_the_paper_s_training_but_for_what_it_says() -> None:
         (["name.x=1"], "name is not a section"),
         (["optimiser.learning=1"], "optimiser.learning: Extra inputs are not permitted"),
         (["epochs=many"], "epochs: Input should be a valid integer"),
+        (["seed=99999999999999999999999999"], "seed: Input should be less than or equal to 9223372036854775807"),
+        (["seed=2020-01-01"], "seed: Input should be a valid integer"),
         (["model.encoder.width=30"], "not a multiple of head_width"),
     ],
 )
@@ -186,6 +188,9 @@ def test_a_configuration_that_is_no_mapping_or_no_file_is_refused(tmp_path: Path
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(ConfigError, match="must be a mapping, got list"):
         read_config(tmp_path / "list.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"name: x\nlicence: \xe9\n")
+    with pytest.raises(ConfigError, match=r"latin\.yaml:2: not UTF-8 text: byte 0xe9; save the file as UTF-8"):
+        read_config(tmp_path / "latin.yaml")
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(ConfigError, match=r"broken\.yaml"):
         read_config(tmp_path / "broken.yaml")
