@@ -111,8 +111,18 @@ class Lists:
 
     @cached_property
     def numbers(self) -> dict[str, int]:
-        """Persons by name; their own numbers, or their place in sorted order where they have none."""
+        """Persons by name; their own numbers, or their place in sorted order where they have none.
+
+        Raises:
+            DatasetError: When two have the same number.
+        """
         if all(map(is_number, self.paths)):
+            name_of: dict[int, str] = {}
+            for pid in self.paths:
+                if name_of.setdefault(int(pid), pid) != pid:
+                    raise DatasetError(
+                        f"{self.root / PATHS}: persons {name_of[int(pid)]!r} and {pid!r} are one number, {int(pid)}"
+                    )
             return {pid: int(pid) for pid in self.paths}
         return {pid: number for number, pid in enumerate(sorted(self.paths))}
 

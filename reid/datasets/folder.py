@@ -103,8 +103,8 @@ def read_folder(root: str | Path, split: str) -> TrackletSplit:
         split: A name of the ``split`` column, such as ``train``.
 
     Raises:
-        DatasetError: When the table is missing or malformed, the split is not in it, or the frames of a tracklet on
-            disk are not those it counts.
+        DatasetError: When the table is missing or malformed, names a tracklet twice, the split is not in it, or the
+            frames of a tracklet on disk are not those it counts.
     """
     root = Path(root)
     rows = _read_table(root / "tracklets.csv")
@@ -114,9 +114,11 @@ def read_folder(root: str | Path, split: str) -> TrackletSplit:
         raise DatasetError(f"{root / 'tracklets.csv'}: no tracklet of split {split!r}; splits: {known}")
     cameras = [f"{row['modality']}/{row['camid']}" for _, row in chosen]
     names = sorted(set(cameras))
+    frames = tuple(_frames(root, line, row) for line, row in chosen)
+    _refuse_repeated(root / "tracklets.csv", [line for line, _ in chosen], frames)
     try:
         return TrackletSplit(
-            paths=tuple(_frames(root, line, row) for line, row in chosen),
+            paths=frames,
             pids=np.array([int(row["pid"]) for _, row in chosen], np.int64),
             camids=np.searchsorted(names, cameras).astype(np.int64),
             modalities=tuple(Modality(row["modality"]) for _, row in chosen),
@@ -139,6 +141,13 @@ def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     if short:
         raise DatasetError(f"{path}:{short[0]}: must have {len(COLUMNS)} fields")
     return rows
+
+
+def _refuse_repeated(table: Path, lines: Sequence[int], frames: Sequence[tuple[Path, ...]]) -> None:
+    line_of: dict[tuple[Path, ...], int] = {}
+    for line, own in zip(lines, frames, strict=True):
+        if own and line_of.setdefault(own, line) != line:
+            raise DatasetError(f"{table}:{line}: the tracklet of line {line_of[own]} once more")
 
 
 def _frames(root: Path, line: int, row: dict[str, str]) -> tuple[Path, ...]:

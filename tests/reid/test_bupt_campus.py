@@ -153,6 +153,13 @@ def test_persons_beyond_64_bits_are_numbered_like_those_without_numbers(tmp_path
     assert opened(root).split("train").pids.tolist() == [0, 0, 1, 1]
 
 
+def test_persons_whose_names_are_one_number_are_refused(tmp_path: Path) -> None:
+    persons = [Bupt(pid, modality, "W4") for pid in ("1", "01") for modality in ("RGB", "IR")]
+    root = write_bupt(tmp_path, persons, {"train": ["1 RGB/IR W4 1", "01 RGB/IR W4 1"]})
+    with pytest.raises(DatasetError, match=r"data_paths\.json: persons '1' and '01' are one number, 1"):
+        opened(root).split("train")
+
+
 def test_missing_and_damaged_files_are_named(root: Path) -> None:
     (root / "gallery.txt").unlink()
     with pytest.raises(DatasetError, match=r"gallery\.txt: no such file"):

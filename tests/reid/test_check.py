@@ -166,6 +166,29 @@ def test_lists_that_cannot_be_read_are_problems_and_the_others_are_still_looked_
     assert report.notes == ["1 queries have their own camera among their matches in the gallery"]
 
 
+def test_a_tracklet_that_a_list_of_bupt_campus_names_more_than_once_is_told(bupt: Path) -> None:
+    (bupt / "query.txt").write_text("30 RGB W4 1\n30 IR W4 1\n30 RGB W4 1\n30 RGB W4 1\n")
+    assert only(bupt, "bupt_campus").problems == [
+        f"{bupt / 'query.txt'}: 2 tracklets are listed again, such as that of line 3: 30 RGB W4 1"
+    ]
+
+
+def test_persons_of_bupt_campus_whose_names_are_one_number_are_told(bupt: Path) -> None:
+    path = bupt / "data_paths.json"
+    path.write_text(path.read_text().replace('"2":', '"01":'))
+    (bupt / "train_auxiliary.txt").write_text("")
+    assert only(bupt, "bupt_campus", quick=True).problems == [f"{path}: persons '1' and '01' are one number, 1"]
+
+
+def test_persons_in_several_splits_of_a_tracklet_folder_are_told(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "folder", train=3, val=1, frames=1)
+    assert only(root, "folder").is_good
+    (root / "val" / "00100").rename(root / "val" / "00002")
+    table = root / "tracklets.csv"
+    table.write_text(table.read_text().replace("val,100", "val,2"))
+    assert only(root, "folder").problems == [f"{table}: 1 persons are in train and in val, such as 2"]
+
+
 def test_persons_in_training_and_test_of_bupt_campus_are_told(bupt: Path) -> None:
     (bupt / "train_auxiliary.txt").write_text("30 RGB/IR W4 1\n")
     assert [problem.split(": ", 1)[1] for problem in only(bupt, "bupt_campus").problems] == [

@@ -57,6 +57,7 @@ def test_a_folder_is_read_as_it_is_listed(root: Path) -> None:
             "csv:2: not UTF-8 text: byte 0xe9",
         ),
         ("train,0,gate,rgb,1,5", f"train,0,{'g' * 200_000},rgb,1,5", "csv:2: not a table: field larger than"),
+        ("train,0,lobby,rgb,1,5", "train,00,gate,rgb,1,5", "csv:3: the tracklet of line 2 once more"),
         ("split,pid", "pid,split", "csv:1: columns must be split,pid,camid,modality,tracklet,frames"),
     ],
 )
