@@ -29,6 +29,7 @@ from reid.models.xreid import XReID
 from reid.protocols import PROTOCOLS, clip_positions, open_under
 from reid.reranking import Reranking, rerank
 from tests.reid.factories import card, model_config, preprocessing, write_folder
+from tests.reid.layouts import Bupt, write_bupt
 
 NIR, RGB = Modality.NIR, Modality.RGB
 
@@ -327,6 +328,32 @@ def test_what_cannot_be_evaluated_ends_the_command_with_2(
     monkeypatch.setattr(evaluate, "embed_split", too_late)
     assert evaluate.main(["--weights", str(weights), "--root", str(root), "--device", "cpu", *arguments]) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_direction_in_which_nothing_was_measured_ends_the_command_with_1_and_is_null_in_json(
+    weights, tmp_path, capsys
+) -> None:
+    people = [Bupt("1", modality, camera) for modality in ("RGB", "IR") for camera in ("W4", "G25")]
+    lists = {"train": ["1 RGB/IR W4 1"], "query": ["1 RGB W4 1", "1 IR W4 1"], "gallery": ["1 RGB G25 1", "1 IR G25 1"]}
+    few = write_bupt(tmp_path / "bupt", people, lists)
+    path = tmp_path / "x.json"
+    arguments = ["--weights", str(weights), "--device", "cpu", "--json", str(path)]
+    assert evaluate.main([*arguments, "--dataset", "bupt_campus", "--root", str(few), "--protocol", "bupt_legacy"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("nir->rgb, rgb->nir: measured nothing, no query has a match in the gallery")
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    figures = json.loads(path.read_text(), parse_constant=refuse)["directions"]["nir->rgb"]
+    assert (figures["rank1"], figures["mAP"], figures["valid_queries"]) == (None, None, 0)
+    assert np.isnan(evaluate.metrics_of(figures).mAP)
+    alone = write_folder(tmp_path / "folder", train=1, val=2, frames=1)
+    table = alone / "tracklets.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if ",nir," not in line and ",thermal," not in line))
+    assert evaluate.main([*arguments, "--root", str(alone)]) == 1
+    assert "measured nothing, val: 2 persons, 4 tracklets (4 rgb): has one modality" in capsys.readouterr().err
 
 
 def test_a_disk_that_fails_under_the_figures_ends_the_command_with_5(root, weights, capsys) -> None:
