@@ -463,7 +463,9 @@ def _config_of(options: argparse.Namespace) -> TrainConfig:
     changes = list(options.set)
     if options.dataset:
         changes.append(f"data.name={options.dataset}")
-    changes += [f"data.options.{key}={json.dumps(value)}" for key, value in parse_options(options.option).items()]
+    changes += [
+        f"data.options.{key}={json.dumps(value, default=str)}" for key, value in parse_options(options.option).items()
+    ]
     return config_of(data, changes, where=where)
 
 

@@ -150,6 +150,28 @@ def test_a_value_that_is_no_yaml_is_a_usage_error_and_a_folder_that_cannot_be_ma
     assert "file/o: Not a directory" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("val_identities=true", "val_identities: Input should be a valid integer"),
+        ("min_frames='12'", "min_frames: Input should be a valid integer"),
+        ("min_frames=12.0", "min_frames: Input should be a valid integer"),
+        ("min_frames=2020-01-01", "min_frames: Input should be a valid integer"),
+        ("legacy_last_query_line=1", "legacy_last_query_line: Input should be a valid boolean"),
+    ],
+)
+def test_an_option_of_another_type_is_refused_by_both_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, message: str
+) -> None:
+    root = VcmRoot(train=vcm_persons(1, 2, 3), test=vcm_persons(7)).write(tmp_path / "data")
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(training_settings(epochs=1, iterations=1)))
+    data = ["--dataset", "hitsz_vcm", "--root", str(root), "--option", option]
+    assert train.main(["--config", str(path), "--output", str(tmp_path / "o"), *data]) == 2
+    assert evaluate.main(["--weights", "xreid-tiny", *data]) == 2
+    assert capsys.readouterr().err.count(message) == 2
+
+
 def test_the_configuration_of_the_embedded_weights_is_valid_and_can_be_changed() -> None:
     plain = read_config(TINY)
     changed = read_config(TINY, ["optimiser.lr=5e-1", "epochs=2", "loss.cmcl=0.0"])
