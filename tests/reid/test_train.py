@@ -61,7 +61,10 @@ def test_a_training_lowers_its_loss_and_logs_each_epoch(run: Path) -> None:
     lines = lines_of(run)
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     first, last = lines[0]["loss"], lines[-1]["loss"]
-    assert last["alignment"] < 0.8 * first["alignment"]
+    # CPCL alone rises, from single frames in the first epoch to clips, against prototypes of a random encoder.
+    for name in ("total", "triplet", "identity_projected", "identity_fused", "alignment"):
+        assert last[name] < 0.97 * first[name], name
+    assert last["cmcl"] < lines[1]["loss"]["cmcl"]
     assert all(line["images_per_second"] > 0 for line in lines)
     assert {"cpcl", "triplet", "identity_projected", "identity_fused", "cmcl", "cii_norm", "total"} <= set(last)
     assert set(lines[-1]["validation"]) == {
