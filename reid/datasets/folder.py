@@ -157,7 +157,13 @@ def _frames(root: Path, line: int, row: dict[str, str]) -> tuple[Path, ...]:
     if row["modality"] not in list(Modality):
         raise DatasetError(f"{where}: modality must be one of {', '.join(Modality)}, got {row['modality']!r}")
     folder = root / row["split"] / f"{int(row['pid']):05d}" / row["modality"] / f"{row['camid']}_{row['tracklet']}"
-    found = sorted(path for path in folder.glob("*") if path.suffix in (".jpg", ".png"))
+    found = sorted((path for path in folder.glob("*") if path.suffix in (".jpg", ".png")), key=_in_time)
     if len(found) != int(row["frames"]):
         raise DatasetError(f"{where}: {row['frames']} frames expected in {folder}, found {len(found)}")
     return tuple(found)
+
+
+def _in_time(path: Path) -> tuple[bool, int, str]:
+    """By number, of which ``{k:03d}`` is no text order from 1000 on; other names behind, as text."""
+    numbered = is_number(path.stem)
+    return not numbered, int(path.stem) if numbered else 0, path.name

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from reid.datasets.crops import Crops, read_crop
-from reid.datasets.folder import DatasetError, read_folder
+from reid.datasets.folder import DatasetError, FolderTracklet, read_folder
+from reid.datasets.folder import write_folder as write_tracklets
 from reid.datasets.split import TrackletSplit
 from reid.modality import Modality
 from reid.transforms import prepare_clip
@@ -64,6 +65,23 @@ def test_a_folder_is_read_as_it_is_listed(root: Path) -> None:
 def test_a_wrong_table_is_refused_with_its_line(root: Path, tmp_path: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         read_folder(edit_table(root, tmp_path / "edited", old, new), "train")
+
+
+def test_a_thousand_frames_and_more_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    image = tmp_path / "image.jpg"
+    image.write_bytes(b"any")
+    frames = tuple([image] * 1002)
+    write_tracklets(tmp_path / "out", [FolderTracklet("train", 1, "gate", Modality.RGB, frames)], copy=False, notes={})
+    (found,) = read_folder(tmp_path / "out", "train").paths
+    assert [path.name for path in found] == [f"{number:03d}.jpg" for number in range(1002)]
+
+
+def test_frames_that_are_not_numbered_come_in_the_order_of_their_names(tmp_path: Path) -> None:
+    whole = write_folder(tmp_path / "data", train=1, val=1, frames=2)
+    folder = whole / "train" / "00000" / "rgb" / "gate_1"
+    (folder / "000.jpg").rename(folder / "b.jpg")
+    (folder / "001.jpg").rename(folder / "a.jpg")
+    assert [path.name for path in read_folder(whole, "train").paths[0]] == ["a.jpg", "b.jpg"]
 
 
 def test_an_unknown_modality_a_missing_split_and_a_missing_table_are_refused(root: Path, tmp_path: Path) -> None:
