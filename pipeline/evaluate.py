@@ -23,6 +23,7 @@ from pipeline.query import read_config
 from pipeline.sinks import write_report
 from pipeline.store import Store, StoredTracklet, TrackletBoxes
 from pipeline.videos import Drawing, write_videos
+from reid.embedding import cosines
 from reid.metrics import CameraRule
 from reid.metrics import evaluate as evaluate_retrieval
 from reid.modality import Modality
@@ -178,7 +179,7 @@ def score_retrieval(
     for source, target in permutations(present, 2):
         queries, gallery = (modalities == source) & (people >= 0), modalities == target
         metrics = evaluate_retrieval(
-            vectors[queries] @ vectors[gallery].T,
+            cosines(vectors[queries], vectors[gallery]),
             people[queries],
             people[gallery],
             cameras[queries],

@@ -19,6 +19,7 @@ from pipeline.identify import person_name
 from pipeline.store import Store, StoredTracklet
 from reid.datasets.folder import FolderTracklet, write_folder
 from reid.datasets.split import DatasetError, evenly_spaced
+from reid.datasets.text import read_table
 from reid.datasets.vcm_writer import VcmTracklet, write_vcm
 from reid.modality import Modality
 
@@ -84,17 +85,16 @@ def read_confirmed(table: Path) -> dict[str, str]:
     if not table.is_file():
         raise UsageError(f"{table}: no such file; `export --draft` writes a table to fill in")
     found: dict[str, str] = {}
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = {"tracklet_id", "person"} - set(reader.fieldnames or ())
-        if missing:
-            raise UsageError(f"{table}:1: must have the columns tracklet_id and person, got {reader.fieldnames}")
-        for row in reader:
-            tracklet, person = (row["tracklet_id"] or "").strip(), (row["person"] or "").strip()
-            if person and found.setdefault(tracklet, person) != person:
-                raise UsageError(
-                    f"{table}:{reader.line_num}: tracklet {tracklet} is {found[tracklet]!r} and {person!r}"
-                )
+    try:
+        columns, rows = read_table(table)
+    except DatasetError as error:
+        raise UsageError(str(error)) from error
+    if not {"tracklet_id", "person"} <= set(columns):
+        raise UsageError(f"{table}:1: must have the columns tracklet_id and person, got {columns}")
+    for line, row in rows:
+        tracklet, person = (row["tracklet_id"] or "").strip(), (row["person"] or "").strip()
+        if person and found.setdefault(tracklet, person) != person:
+            raise UsageError(f"{table}:{line}: tracklet {tracklet} is {found[tracklet]!r} and {person!r}")
     return found
 
 

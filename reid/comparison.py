@@ -83,8 +83,6 @@ def _title(record: Mapping[str, Any], table: Table) -> str:
 
 
 def _introduction(record: Mapping[str, Any], kind: str) -> str:
-    seeds = sorted({row["seeds"] for row in record["rows"]})
-    counted = " to ".join(str(each) for each in dict.fromkeys((seeds[0], seeds[-1])))
     note = ""
     if record["synthetic"]:
         note = (
@@ -92,11 +90,20 @@ def _introduction(record: Mapping[str, Any], kind: str) -> str:
             " paper's, not the figures."
         )
     return (
-        f"Per cent; ours: mean ± sample deviation over {counted} seeds, split {record['split']} of {kind}, last epoch."
+        f"Per cent; ours: {_averaged(record)} split {record['split']} of {kind}, last epoch."
         f"{note}\n"
         f"Written by `{record['command']}`; every training's configuration, commit, log and figures are in the JSON"
         " beside this file."
     )
+
+
+def _averaged(record: Mapping[str, Any]) -> str:
+    """Over what the figures are means; a single seed is none."""
+    seeds = sorted({row["seeds"] for row in record["rows"]})
+    if seeds[-1] < 2:
+        return "of one seed, so without a deviation;" if seeds[-1] else "none finished;"
+    counted = " to ".join(str(each) for each in dict.fromkeys((seeds[0], seeds[-1])))
+    return f"mean ± sample deviation over {counted} seeds,"
 
 
 def _grid(record: Mapping[str, Any], table: Table) -> list[str]:

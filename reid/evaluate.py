@@ -3,12 +3,15 @@
 ``python -m reid.evaluate --weights W --dataset hitsz_vcm --root DATA`` prints a table; ``--json FILE`` writes it,
 ``--sheet FILE.png`` shows queries beside their top ten. ``--protocol`` names a variant of the evaluation that is in
 circulation, and ``--camera-rule``, ``--clips``, ``--frames`` and ``--legacy-drop-last`` change one thing of it.
+
+Exit codes: 0 done, 1 done, but nothing was measured in some direction, 2 cannot be done as asked, 5 the disk.
 """
 
 import argparse
 import dataclasses
 import json
 import logging
+import math
 import os
 import platform
 import re
@@ -31,6 +34,7 @@ from reid.datasets.crops import read_crop
 from reid.datasets.known import DATASETS, Dataset
 from reid.datasets.split import DatasetError, Direction, TrackletSplit, every_direction
 from reid.distributed import DeviceError
+from reid.embedding import cosines
 from reid.extractor import XReIDExtractor
 from reid.metrics import CameraRule, RetrievalMetrics, evaluate
 from reid.modality import Modality
@@ -119,10 +123,10 @@ def embed_split(
 
 def similarities(
     features: NDArray[np.float32], direction: Direction, reranking: Reranking | None = None
-) -> NDArray[np.float32] | NDArray[np.float64]:
+) -> NDArray[np.float64]:
     """Cosines of the queries to the gallery, or what re-ranking makes of them: (q, g)."""
     q, g = features[direction.query], features[direction.gallery]
-    return q @ g.T if reranking is None else rerank(q, g, reranking)
+    return cosines(q, g) if reranking is None else rerank(q, g, reranking)
 
 
 def evaluate_directions(
@@ -214,7 +218,7 @@ def pairs_of(
     Within one modality only pairs of different cameras count, unless no person was seen by two.
     """
     a, b = split.rows_of(first), split.rows_of(second)
-    cosine = (features[a] @ features[b].T).astype(np.float64)
+    cosine = cosines(features[a], features[b])
     same = split.pids[a][:, None] == split.pids[b][None, :]
     counted = np.ones_like(same)
     if first is second:
@@ -284,14 +288,13 @@ class Evaluation:
             "directions": as_plain(self.directions),
             "camera_pairs": {
                 direction: [
-                    {"query": query, "gallery": gallery, **dataclasses.asdict(metrics)}
+                    {"query": query, "gallery": gallery, **_plain(metrics)}
                     for (query, gallery), metrics in pairs.items()
                 ]
                 for direction, pairs in self.camera_pairs.items()
             },
             "calibration": {
-                pair: {of: dataclasses.asdict(each) for of, each in kinds.items()}
-                for pair, kinds in self.calibration.items()
+                pair: {of: _plain(each) for of, each in kinds.items()} for pair, kinds in self.calibration.items()
             },
             "calibration_note": CALIBRATION_NOTE,
         }
@@ -347,9 +350,19 @@ def evaluate_split(
     )
 
 
-def as_plain(results: Mapping[str, RetrievalMetrics]) -> dict[str, dict[str, float]]:
-    """The figures as JSON can hold them."""
-    return {direction: dataclasses.asdict(metrics) for direction, metrics in results.items()}
+def as_plain(results: Mapping[str, RetrievalMetrics]) -> dict[str, dict[str, float | None]]:
+    """The figures as JSON can hold them: None where there is none."""
+    return {direction: _plain(metrics) for direction, metrics in results.items()}
+
+
+def _plain(figures: RetrievalMetrics | Reliability) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in dataclasses.asdict(figures).items()}
+
+
+def metrics_of(plain: Mapping[str, Any]) -> RetrievalMetrics:
+    """The figures of one direction that ``as_plain`` made."""
+    figures: dict[str, Any] = {name: math.nan if value is None else value for name, value in plain.items()}
+    return RetrievalMetrics(**figures)
 
 
 def machine() -> dict[str, str | int | None]:
@@ -547,7 +560,22 @@ def main(arguments: list[str] | None = None) -> int:
             options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             return disk_failed(error)
-    return 0
+    return _say_what_was_not_measured(found, what)
+
+
+def _say_what_was_not_measured(found: Evaluation, what: str) -> int:
+    """The exit code."""
+    empty = [name for name, metrics in found.directions.items() if not metrics.valid_queries]
+    if empty:
+        rule = found.protocol.camera_rule
+        problem = f"{', '.join(empty)}: measured nothing, no query has a match in the gallery under camera rule {rule}"
+    elif not found.directions:
+        problem = f"measured nothing, {what}: has one modality, and nobody to look for in another"
+    else:
+        return 0
+    sys.stdout.flush()  # so that this is the last word in a log of both
+    sys.stderr.write(f"{problem}\n")
+    return 1
 
 
 def _described(found: Evaluation) -> str:

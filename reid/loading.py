@@ -23,6 +23,7 @@ from reid.samplers import IdentityModalitySampler
 from reid.training_config import ConfigError, LoaderConfig, TrainConfig
 from reid.transforms import Preprocessing
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -183,29 +184,29 @@ def _one_of_each_stretch(count: int, frames: int, generator: np.random.Generator
     return np.minimum(generator.uniform(edges[:-1], edges[1:]).astype(np.int64), count - 1)
 
 
-class _Made(Dataset[T], Generic[T]):
-    """What a function makes of a number."""
+class _Made(Dataset[T], Generic[K, T]):
+    """What a function makes of each of the things it is given."""
 
-    def __init__(self, make: Callable[[int], T]) -> None:
+    def __init__(self, make: Callable[[K], T]) -> None:
         self._make = make
 
-    def __getitem__(self, number: int) -> T:
-        return self._make(number)
+    def __getitem__(self, given: K) -> T:
+        return self._make(given)
 
 
-def ahead(make: Callable[[int], T], numbers: Iterable[int], loader: LoaderConfig, *, pin: bool = False) -> Iterator[T]:
-    """``make`` of each of the numbers, in their order, made ahead of time by the loader's processes.
+def ahead(make: Callable[[K], T], given: Iterable[K], loader: LoaderConfig, *, pin: bool = False) -> Iterator[T]:
+    """``make`` of each of the things given, in their order, made ahead of time by the loader's processes.
 
     Args:
-        make: Makes one; with processes it must be picklable where the system cannot fork.
-        numbers: What to make.
+        make: Makes one. With processes it must be picklable, and so must what it is given: they are spawned.
+        given: What to make them of, such as numbers of steps.
         loader: How many processes, and how far ahead.
         pin: Put the tensors where a GPU can fetch them.
     """
     return iter(
         DataLoader(
             _Made(make),
-            sampler=numbers,
+            sampler=given,
             batch_size=None,
             num_workers=loader.workers,
             # Forked workers can wait for ever for a lock that a thread of OpenCV or OpenMP held.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reid.models.encoder import EncoderConfig
-from reid.training_config import TrainConfig, config_of
+from reid.training_config import ConfigError, TrainConfig, config_of
 
 BATCH_MODALITIES = 2  # of the paper's data sets
 
@@ -192,10 +192,16 @@ def as_data(name: str) -> dict[str, Any]:
 
 
 def assign(data: dict[str, Any], key: str, value: object) -> None:
-    """Set a value at a dotted key, in place."""
+    """Set a value at a dotted key, in place.
+
+    Raises:
+        ConfigError: When a part of the key is no section.
+    """
     *path, last = key.split(".")
     for part in path:
         data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"{key}: {part} is not a section")
     data[last] = value
 
 

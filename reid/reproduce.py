@@ -38,6 +38,7 @@ from reid.ablations import DIRECTIONS, REAL_DATASETS, TABLES, Row, published, pu
 from reid.comparison import as_markdown, summarise
 from reid.datasets.known import DATASETS, Dataset, open_dataset
 from reid.datasets.split import DatasetError
+from reid.datasets.text import read_text
 from reid.evaluate import disk_failed, parse_options
 from reid.protocols import PROTOCOLS
 from reid.provenance import commit, environment, manifest
@@ -80,15 +81,22 @@ def read_size(name_or_path: str) -> Size:
         known = ", ".join(sorted(each.stem.replace("_", "-") for each in SIZES.glob("*.yaml")))
         raise ReproduceError(f"--size {name_or_path}: no such size or file; sizes: {known}")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(read_text(path))
+    except DatasetError as error:
+        raise ReproduceError(str(error)) from error
     except yaml.YAMLError as error:
         raise ReproduceError(f"{path}: {error}") from error
     if not isinstance(data, dict) or not {"why"} <= set(data) <= {"why", "changes", "encoder"}:
         raise ReproduceError(f"{path}: must be a mapping of why, changes and, where it has one, encoder")
-    encoder = path.parent / data["encoder"] if data.get("encoder") else None
+    changes, named = data.get("changes") or {}, data.get("encoder")
+    if not (isinstance(changes, dict) and all(isinstance(key, str) for key in changes)):
+        raise ReproduceError(f"{path}: changes: must be a mapping by dotted key, got {changes!r}")
+    if not isinstance(named, str | None):
+        raise ReproduceError(f"{path}: encoder: must be the name of a file, got {named!r}")
+    encoder = path.parent / named if named else None
     if encoder and not encoder.is_file():
         raise ReproduceError(f"{path}: encoder: {encoder} is no file")
-    return Size(path.stem.replace("_", "-"), str(data["why"]), data.get("changes") or {}, encoder)
+    return Size(path.stem.replace("_", "-"), str(data["why"]), changes, encoder)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix
 
+from reid.embedding import cosines
 from reid.metrics import stable_descending
 
 
@@ -61,7 +62,7 @@ def rerank(queries: ArrayLike, gallery: ArrayLike, settings: Reranking | None = 
     if not (len(q) and len(g)):
         return np.zeros((len(q), len(g)))
     everything = np.concatenate([q, g])
-    distance = np.maximum(2 - 2 * everything @ everything.T, 0)
+    distance = np.maximum(2 - 2 * cosines(everything, everything), 0)
     np.fill_diagonal(distance, 0)
     distance /= np.maximum(distance.max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
     ranking = stable_descending(-distance)

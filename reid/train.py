@@ -43,10 +43,10 @@ from reid.evaluate import (
     embed_split,
     evaluate_directions,
     fit_calibration,
+    metrics_of,
     parse_options,
 )
 from reid.loading import Batch, TrainingData, ahead, open_clips
-from reid.metrics import RetrievalMetrics
 from reid.models.encoder import EncoderWeightsError
 from reid.progress import Board, Progress
 from reid.provenance import environment, manifest
@@ -413,6 +413,7 @@ class Run:
             f"validation/{name}/{direction}": figures[name]
             for direction, figures in record["validation"].items()
             for name in ("rank1", "mAP")
+            if figures[name] is not None
         }
         self._board.write(scalars, self.trainer.steps)
         _LOG.info("epoch %d, validation:\n%s", record["epoch"], as_table(self._results))
@@ -435,7 +436,7 @@ class Run:
 def _last_results(lines: Sequence[Mapping[str, Any]]) -> Results:
     """Of the last line, where it has figures."""
     found = lines[-1].get("validation", {}) if lines else {}
-    return {direction: RetrievalMetrics(**figures) for direction, figures in found.items()}
+    return {direction: metrics_of(figures) for direction, figures in found.items()}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -462,7 +463,9 @@ def _config_of(options: argparse.Namespace) -> TrainConfig:
     changes = list(options.set)
     if options.dataset:
         changes.append(f"data.name={options.dataset}")
-    changes += [f"data.options.{key}={json.dumps(value)}" for key, value in parse_options(options.option).items()]
+    changes += [
+        f"data.options.{key}={json.dumps(value, default=str)}" for key, value in parse_options(options.option).items()
+    ]
     return config_of(data, changes, where=where)
 
 

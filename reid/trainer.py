@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -223,11 +224,8 @@ class Trainer:
         mine = np.arange(self.processes.rank, len(self.data.split), self.processes.world)
         at_once = max(1, 128 // frames)
         chunks = [mine[begin : begin + at_once] for begin in range(0, len(mine), at_once)]
-
-        def clips(number: int) -> Batch:
-            return self.data.tracklets(chunks[number], frames=frames, purpose=purpose)
-
-        for rows, batch in zip(chunks, ahead(clips, range(len(chunks)), self.config.loader), strict=True):
+        clips = partial(self.data.tracklets, frames=frames, purpose=purpose)
+        for rows, batch in zip(chunks, ahead(clips, chunks, self.config.loader), strict=True):
             yield torch.from_numpy(rows).to(self.device), batch.to(self.device)
 
     @torch.no_grad()

@@ -10,6 +10,8 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from reid.datasets.split import DatasetError
+from reid.datasets.text import read_text
 from reid.losses.total import LossConfig
 from reid.models.encoder import EncoderConfig
 from reid.models.xreid import XReIDConfig, check_size
@@ -208,7 +210,7 @@ class TrainConfig(BaseModel):
     optimiser: OptimiserConfig = OptimiserConfig()
     epochs: int = Field(default=60, ge=1)
     iterations: int = Field(default=300, ge=1)
-    seed: int = Field(default=1, ge=0)
+    seed: int = Field(default=1, ge=0, le=2**63 - 1)
     precision: Literal["float32", "bf16"] = "float32"
     threads: int | None = Field(default=None, ge=1)
     pretrained: str | None = None
@@ -284,7 +286,9 @@ def read_data(path: str | Path) -> dict[str, Any]:
         ConfigError: When it cannot be read.
     """
     try:
-        data = _yaml(Path(path).read_text(encoding="utf-8"))
+        data = _yaml(read_text(Path(path)))
+    except DatasetError as error:
+        raise ConfigError(str(error)) from error
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from error
     if not isinstance(data, dict):
@@ -311,8 +315,8 @@ def config_of(data: dict[str, Any], changes: Sequence[str] = (), *, where: str) 
         _assign(data, key.split("."), read, change)
     data = _with_sizes(data, where)
     try:
-        # Through JSON, so that YAML's lists may stand for tuples and nothing else is bent.
-        return TrainConfig.model_validate_json(json.dumps(data), strict=True)
+        # Through JSON, so that YAML's lists may stand for tuples and nothing else is bent; its dates are their text.
+        return TrainConfig.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"{where}: {problems}") from error

@@ -257,6 +257,15 @@ def test_the_model_card_says_what_the_training_was_made_of() -> None:
     assert f"attributes ({loss['attributes']:g}) and alignment ({loss['alignment']:g})" in card
     assert f"attributes are {last['attributes']:.2f} of a loss of {last['total']:.2f}" in card
     assert f"CPCL {last['cpcl']:.2f}, CMCL {last['cmcl']:.3f}" in card
+    assert f"Its commit is `{record['environment']['commit']}`: the code had changes that no commit has" in card
+
+
+def test_the_model_card_says_once_whom_the_calibration_is_fitted_to() -> None:
+    card = " ".join((ROOT / "docs" / "model_card.md").read_text(encoding="utf-8").split())
+    people = json.loads((ROOT / "benchmarks" / "results" / "calibration.json").read_text(encoding="utf-8"))["fitted_on"]
+    assert f"fitted on {people.split()[0]} simulated people of `configs/simulation/calibration.yaml`" in card
+    assert "the validation people chose no epoch and have no part in the calibration" in card
+    assert "give the calibration" not in card
 
 
 def test_readme_counts_the_protocols_of_published_figures() -> None:

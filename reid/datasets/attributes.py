@@ -3,13 +3,13 @@
 The first columns are ``split`` and ``pid``; each further one is an attribute, and its words are its classes.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.datasets.folder import DatasetError
+from reid.datasets.split import DatasetError
+from reid.datasets.text import is_number, read_table
 
 NAME = "attributes.csv"
 
@@ -31,17 +31,15 @@ def read_attributes(root: str | Path, split: str, pids: NDArray[np.int64]) -> ND
     path = Path(root) / NAME
     if not path.is_file():
         raise DatasetError(f"{path}: no such file; loss.attributes needs the table of attributes, or must be 0")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        names = list(reader.fieldnames or ())
-        if names[:2] != ["split", "pid"] or len(names) < 3:
-            raise DatasetError(f"{path}:1: columns must be split, pid and at least one attribute, got {names}")
-        words: dict[int, list[str]] = {}
-        for row in reader:
-            if row["split"] == split:
-                if None in row or None in row.values() or not row["pid"].isdecimal():
-                    raise DatasetError(f"{path}:{reader.line_num}: must be a split, a pid and {len(names) - 2} words")
-                words[int(row["pid"])] = [row[name] for name in names[2:]]
+    names, rows = read_table(path)
+    if names[:2] != ["split", "pid"] or len(names) < 3:
+        raise DatasetError(f"{path}:1: columns must be split, pid and at least one attribute, got {names}")
+    words: dict[int, list[str]] = {}
+    for line, row in rows:
+        if row["split"] == split:
+            if None in row or None in row.values() or not is_number(row["pid"]):
+                raise DatasetError(f"{path}:{line}: must be a split, a pid and {len(names) - 2} words")
+            words[int(row["pid"])] = [row[name] for name in names[2:]]
     missing = [pid for pid in pids.tolist() if pid not in words]
     if missing:
         raise DatasetError(f"{path}: no row of split {split!r} for {len(missing)} persons, such as {missing[0]}")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from reid.datasets.split import DatasetError, Direction, TrackletSplit, every_direction, hold_out
+from reid.datasets.text import is_number, read_text
 from reid.metrics import CameraRule
 from reid.modality import Modality
 
@@ -72,9 +73,11 @@ class Lists:
         """``data_paths.json``."""
         path = self.root / PATHS
         try:
-            data = json.loads(path.read_text(encoding="utf-8-sig"))
+            data = json.loads(read_text(path))
         except FileNotFoundError:
             raise DatasetError(f"{path}: no such file; expected the paths of BUPTCampus") from None
+        except DatasetError:
+            raise
         except ValueError as error:
             raise DatasetError(f"{path}: not JSON: {error}") from error
         if not isinstance(data, dict):
@@ -87,7 +90,7 @@ class Lists:
         if not path.is_file():
             raise DatasetError(f"{path}: no such file; expected one of the lists of BUPTCampus")
         found: list[Listed] = []
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+        for number, line in enumerate(read_text(path).split("\n"), start=1):
             if line.strip():
                 found += _listed(f"{path}:{number}", line.split())
         return found
@@ -108,8 +111,18 @@ class Lists:
 
     @cached_property
     def numbers(self) -> dict[str, int]:
-        """Persons by name; their own numbers, or their place in sorted order where they have none."""
-        if all(pid.isdecimal() for pid in self.paths):
+        """Persons by name; their own numbers, or their place in sorted order where they have none.
+
+        Raises:
+            DatasetError: When two have the same number.
+        """
+        if all(map(is_number, self.paths)):
+            name_of: dict[int, str] = {}
+            for pid in self.paths:
+                if name_of.setdefault(int(pid), pid) != pid:
+                    raise DatasetError(
+                        f"{self.root / PATHS}: persons {name_of[int(pid)]!r} and {pid!r} are one number, {int(pid)}"
+                    )
             return {pid: int(pid) for pid in self.paths}
         return {pid: number for number, pid in enumerate(sorted(self.paths))}
 

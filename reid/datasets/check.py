@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +203,10 @@ def _check_bupt(root: Path, quick: bool, expected: Mapping[str, int] = published
     except DatasetError as error:
         report.problems.append(str(error))
         return [report]
+    try:
+        _ = lists.numbers
+    except DatasetError as error:
+        report.problems.append(str(error))
     persons: dict[str, set[str]] = {}
     for name in bupt_campus.LISTS:
         try:
@@ -212,6 +216,7 @@ def _check_bupt(root: Path, quick: bool, expected: Mapping[str, int] = published
             continue
         persons[name] = {each.pid for each in listed}
         _bupt_counts(report, lists, name, listed)
+        report.problems += _bupt_repeated(lists.root / bupt_campus.LISTS[name], listed)
     report.counts["identities"] = len(set().union(*persons.values()))
     _bupt_overlaps(report, lists, persons)
     _look(report, list(_bupt_files(report, lists)), quick)
@@ -233,6 +238,23 @@ def _bupt_counts(report: Report, lists: bupt_campus.Lists, name: str, listed: Se
         report.counts[f"{name} {modality} tracklets"] = tracklets[modality]
         report.counts[f"{name} {modality} frames"] = frames[modality]
     report.counts[f"{name} frames"] = sum(frames.values())
+
+
+def _bupt_repeated(where: Path, listed: Sequence[bupt_campus.Listed]) -> Iterator[str]:
+    """Tracklets that one list names more than once: as queries they are evaluated as often."""
+    again: list[bupt_campus.Listed] = []
+    known: set[tuple[str, str, str, str]] = set()
+    for each in listed:
+        keys = (each.pid, each.modality, each.camera, each.tracklet)
+        again += [each] if keys in known else []
+        known.add(keys)
+    if again:
+        first = again[0]
+        line = first.where.rpartition(":")[2]
+        yield (
+            f"{where}: {len(again)} tracklets are listed again, such as that of line {line}:"
+            f" {first.pid} {first.modality} {first.camera} {first.tracklet}"
+        )
 
 
 def _bupt_overlaps(report: Report, lists: bupt_campus.Lists, persons: Mapping[str, set[str]]) -> None:
@@ -271,7 +293,7 @@ def _check_vvi(root: Path, quick: bool) -> list[Report]:
             }
             for layout in LAYOUTS
         }
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path}: not the manifest of synthetic-vvi: {error!r}") from error
     vcm = _check_vcm(root / "hitsz_vcm", quick, expected["hitsz_vcm"])
     return vcm + _check_bupt(root / "bupt_campus", quick, expected["bupt_campus"])
@@ -280,9 +302,11 @@ def _check_vvi(root: Path, quick: bool) -> list[Report]:
 def _check_folder(root: Path, quick: bool) -> list[Report]:
     report = Report(f"tracklet folder in {root}")
     dataset = Folder(root, FolderOptions())
+    persons: dict[str, set[int]] = {}
     try:
         for name in dataset.splits:
             split = dataset.split(name)
+            persons[name] = set(split.pids.tolist())
             report.counts[f"{name} identities"] = len(np.unique(split.pids))
             for modality in split.modality_set:
                 rows = split.rows_of(modality)
@@ -291,6 +315,11 @@ def _check_folder(root: Path, quick: bool) -> list[Report]:
             _look(report, [path for frames in split.paths for path in frames], quick)
     except DatasetError as error:
         report.problems.append(str(error))
+    for one, other in combinations(persons, 2):
+        shared = persons[one] & persons[other]
+        if shared:
+            where = root / "tracklets.csv"
+            report.problems.append(f"{where}: {len(shared)} persons are in {one} and in {other}, such as {min(shared)}")
     return [report]
 
 
@@ -325,7 +354,8 @@ def _open(path: Path) -> str | None:
     try:
         with Image.open(path) as image:
             image.load()  # unlike OpenCV, refuses a file that ends too soon
-    except (ImportError, OSError, SyntaxError, ValueError) as error:  # ImportError: Ultralytics patches Pillow
+    except (ImportError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # ImportError: Ultralytics patches Pillow
         return f"{path}: unreadable: {error}"
     return None
 

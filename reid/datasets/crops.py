@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -43,6 +43,12 @@ class Crops:
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A packed file goes to a worker by its name: its bytes, sent to each, would fill the memory."""
+        if isinstance(self.pixels, np.memmap) and self.pixels.filename is not None:
+            return _reopened, (Path(self.pixels.filename), self.pixels.shape, self.starts)
+        return type(self), (self.pixels, self.starts)
 
     def clip(self, tracklet: int, positions: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
         """(T, H, W, 3): all crops of a tracklet, or those at these positions within it."""
@@ -79,6 +85,10 @@ class Crops:
             _write(path, shape, partial(_fill, split=split, preprocessing=preprocessing, starts=starts))
             _LOG.info("%d crops of %d tracklets read", shape[0], len(split))
         return cls(_mapped(path, shape), starts)
+
+
+def _reopened(path: Path, shape: tuple[int, ...], starts: NDArray[np.int64]) -> Crops:
+    return Crops(_mapped(path, shape), starts)
 
 
 def problems_of_caches(cache: Path) -> list[str]:
@@ -127,7 +137,7 @@ def _write(path: Path, shape: tuple[int, int, int, int], fill: Callable[[NDArray
         temporary.with_suffix(".json").unlink(missing_ok=True)
 
 
-def _mapped(path: Path, shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     try:
         pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     except ValueError as error:

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from reid.datasets.split import DatasetError, Direction, TrackletSplit, every_direction
+from reid.datasets.text import is_number, read_table
 from reid.datasets.vcm_writer import place, whole_folder
 from reid.metrics import CameraRule
 from reid.modality import Modality
@@ -102,8 +103,8 @@ def read_folder(root: str | Path, split: str) -> TrackletSplit:
         split: A name of the ``split`` column, such as ``train``.
 
     Raises:
-        DatasetError: When the table is missing or malformed, the split is not in it, or the frames of a tracklet on
-            disk are not those it counts.
+        DatasetError: When the table is missing or malformed, names a tracklet twice, the split is not in it, or the
+            frames of a tracklet on disk are not those it counts.
     """
     root = Path(root)
     rows = _read_table(root / "tracklets.csv")
@@ -113,9 +114,11 @@ def read_folder(root: str | Path, split: str) -> TrackletSplit:
         raise DatasetError(f"{root / 'tracklets.csv'}: no tracklet of split {split!r}; splits: {known}")
     cameras = [f"{row['modality']}/{row['camid']}" for _, row in chosen]
     names = sorted(set(cameras))
+    frames = tuple(_frames(root, line, row) for line, row in chosen)
+    _refuse_repeated(root / "tracklets.csv", [line for line, _ in chosen], frames)
     try:
         return TrackletSplit(
-            paths=tuple(_frames(root, line, row) for line, row in chosen),
+            paths=frames,
             pids=np.array([int(row["pid"]) for _, row in chosen], np.int64),
             camids=np.searchsorted(names, cameras).astype(np.int64),
             modalities=tuple(Modality(row["modality"]) for _, row in chosen),
@@ -131,25 +134,36 @@ def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     """The rows with their line numbers."""
     if not path.is_file():
         raise DatasetError(f"{path}: no such file; expected the table of a tracklet folder")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise DatasetError(f"{path}:1: columns must be {','.join(COLUMNS)}, got {reader.fieldnames}")
-        rows = [(reader.line_num, row) for row in reader]
+    columns, rows = read_table(path)
+    if tuple(columns) != COLUMNS:
+        raise DatasetError(f"{path}:1: columns must be {','.join(COLUMNS)}, got {','.join(columns) or 'none'}")
     short = [line for line, row in rows if None in row or None in row.values()]
     if short:
         raise DatasetError(f"{path}:{short[0]}: must have {len(COLUMNS)} fields")
     return rows
 
 
+def _refuse_repeated(table: Path, lines: Sequence[int], frames: Sequence[tuple[Path, ...]]) -> None:
+    line_of: dict[tuple[Path, ...], int] = {}
+    for line, own in zip(lines, frames, strict=True):
+        if own and line_of.setdefault(own, line) != line:
+            raise DatasetError(f"{table}:{line}: the tracklet of line {line_of[own]} once more")
+
+
 def _frames(root: Path, line: int, row: dict[str, str]) -> tuple[Path, ...]:
     where = f"{root / 'tracklets.csv'}:{line}"
-    if not (row["pid"].isdecimal() and row["frames"].isdecimal()):
+    if not (is_number(row["pid"]) and is_number(row["frames"])):
         raise DatasetError(f"{where}: pid and frames must be whole numbers, got {row['pid']!r} and {row['frames']!r}")
     if row["modality"] not in list(Modality):
         raise DatasetError(f"{where}: modality must be one of {', '.join(Modality)}, got {row['modality']!r}")
     folder = root / row["split"] / f"{int(row['pid']):05d}" / row["modality"] / f"{row['camid']}_{row['tracklet']}"
-    found = sorted(path for path in folder.glob("*") if path.suffix in (".jpg", ".png"))
+    found = sorted((path for path in folder.glob("*") if path.suffix in (".jpg", ".png")), key=_in_time)
     if len(found) != int(row["frames"]):
         raise DatasetError(f"{where}: {row['frames']} frames expected in {folder}, found {len(found)}")
     return tuple(found)
+
+
+def _in_time(path: Path) -> tuple[bool, int, str]:
+    """By number, of which ``{k:03d}`` is no text order from 1000 on; other names behind, as text."""
+    numbered = is_number(path.stem)
+    return not numbered, int(path.stem) if numbered else 0, path.name

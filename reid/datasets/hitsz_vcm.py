@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from reid.datasets.split import DatasetError, Direction, TrackletSplit, every_direction, hold_out
+from reid.datasets.text import NUMBER, is_number, read_text
 from reid.metrics import CameraRule
 from reid.modality import Modality
 
 INFO = "info"
 MODALITY_OF = {1: Modality.NIR, 2: Modality.RGB}
 FOLDER_OF = {Modality.NIR: "ir", Modality.RGB: "rgb"}
-_NAME = re.compile(r"(?P<pid>\d+)M(?P<modality>[12])D(?P<camera>\d+)T(?P<tracklet>\d+)F(?P<file>[^/\\\s]+)")
+_NAME = re.compile(
+    rf"(?P<pid>{NUMBER})M(?P<modality>[12])D(?P<camera>{NUMBER})T(?P<tracklet>{NUMBER})F(?P<file>[^/\\\s]+)"
+)
 _LEGACY_MIN_FRAMES = 12
 
 
@@ -99,7 +102,7 @@ class Lists:
         path = self.root / INFO / "query_IDX.txt"
         lines = _lines(path)
         fields = " ".join(lines[-1:] if last_line else lines).replace(",", " ").split()
-        wrong = [field for field in fields if not (field.isdecimal() and 1 <= int(field) <= tracks)]
+        wrong = [field for field in fields if not (is_number(field) and 1 <= int(field) <= tracks)]
         if wrong:
             raise DatasetError(f"{path}: must be line numbers of track_test_info.txt, 1 to {tracks}; got {wrong[0]!r}")
         return np.array([int(field) - 1 for field in fields], np.int64)
@@ -190,7 +193,7 @@ class HitszVcm:
         for split in ("train", "test"):
             path = self.root / INFO / f"track_{split}_info.txt"
             fields = [line.split() for line in _lines(path)] if path.is_file() else []
-            found |= {int(each[4]) for each in fields if len(each) == 5 and each[4].isdecimal()}
+            found |= {int(each[4]) for each in fields if len(each) == 5 and is_number(each[4])}
         return sorted(found)
 
     def _part(self, split: str) -> "_Part":
@@ -233,7 +236,7 @@ def _lines(path: Path) -> list[str]:
     """Without line ends of either kind, and without empty lines at the end."""
     if not path.is_file():
         raise DatasetError(f"{path}: no such file; expected one of the lists of HITSZ-VCM")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
+    lines = [line.strip() for line in read_text(path).split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     return lines
@@ -250,7 +253,7 @@ def _frame_name(path: Path, number: int, line: str) -> FrameName:
 
 def _track(where: str, line: str, frames: int) -> Track:
     fields = line.split()
-    if len(fields) != 5 or not all(field.isdecimal() for field in fields):
+    if len(fields) != 5 or not all(map(is_number, fields)):
         raise DatasetError(f"{where}: must be five whole numbers: modality start end person camera; got {line!r}")
     modality, start, end, pid, camera = map(int, fields)
     if modality not in MODALITY_OF:

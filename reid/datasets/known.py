@@ -63,14 +63,14 @@ def open_dataset(name: str, root: str | Path, options: Mapping[str, object] | No
         options: Of that data set, such as ``min_frames``.
 
     Raises:
-        DatasetError: When the name or an option is unknown, or an option's value is not allowed.
+        DatasetError: When the name or an option is unknown, or an option's value is not allowed; ``true`` is no number.
     """
     key = name.replace("-", "_")
     if key not in DATASETS:
         raise DatasetError(f"data set must be one of {', '.join(DATASETS)}, got {name!r}")
     make, kind = DATASETS[key]
     try:
-        checked = kind.model_validate(dict(options or {}))
+        checked = kind.model_validate(dict(options or {}), strict=True)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise DatasetError(f"options of {key}: {problems}; known: {', '.join(kind.model_fields) or 'none'}") from error

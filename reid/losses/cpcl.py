@@ -20,7 +20,10 @@ def cpcl(
     denominator: Denominator = "all",
     own_of: Tensor | None = None,
 ) -> Tensor:
-    """Sum over the memories m of -log softmax(<b, M^m> / τ)_y, each averaged over the clips of all modalities.
+    """Sum over the memories m of -log softmax(<b, M^m> / τ)_y, each averaged over the clips that it is of.
+
+    Those are the clips of all modalities, or with ``own_of`` those of the memory's own: each modality then has the same
+    weight, however many clips it has.
 
     The paper states no temperature; without one, cosines over hundreds of identities give an almost flat softmax.
 

@@ -121,6 +121,9 @@ def test_tables_that_cannot_be_meant_are_refused(gallery: Path, tmp_path: Path) 
     (tmp_path / "b.csv").write_text("tracklet_id,person\ngate-ann,ann\ngate-ann,bob\n")
     with pytest.raises(UsageError, match=r"b\.csv:3: tracklet gate-ann is 'ann' and 'bob'"):
         read_confirmed(tmp_path / "b.csv")
+    (tmp_path / "c.csv").write_bytes("tracklet_id,person\ngate-ann,Müller\n".encode("cp1252"))
+    with pytest.raises(UsageError, match=r"c\.csv:2: not UTF-8 text: byte 0xfc; save the file as UTF-8"):
+        read_confirmed(tmp_path / "c.csv")
     for confirmed, message in (
         ({}, "no tracklet has a confirmed person"),
         ({"gate-zoe": "zoe"}, "no tracklet 'gate-zoe' in this gallery"),

@@ -31,12 +31,20 @@ def test_words_become_classes_in_the_order_of_the_persons_and_constant_columns_g
         ("split,pid\ntrain,3\n", "attributes.csv:1: columns must be split, pid and at least one attribute"),
         ("split,pid,hat\ntrain,3\n", "attributes.csv:2: must be a split, a pid and 1 words"),
         ("split,pid,hat\ntrain,three,cap\n", "attributes.csv:2"),
+        (f"split,pid,hat\ntrain,{'3' * 5000},cap\n", "attributes.csv:2"),
         ("split,pid,hat\ntrain,3,cap\n", "no row of split 'train' for 2 persons, such as 7"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         read_attributes(table(tmp_path, text), "train", PIDS)
+
+
+def test_a_table_that_is_not_utf_8_is_named_with_its_line(tmp_path: Path) -> None:
+    table(tmp_path, "")
+    (tmp_path / "attributes.csv").write_bytes(b"split,pid,hat\ntrain,3,b\xe9ret\n")
+    with pytest.raises(DatasetError, match=r"attributes\.csv:2: not UTF-8 text: byte 0xe9"):
+        read_attributes(tmp_path, "train", PIDS)
 
 
 def test_a_missing_table_says_what_needs_it(tmp_path: Path) -> None:

@@ -138,6 +138,28 @@ def test_a_line_that_names_nothing_is_refused(tmp_path: Path, line: str, message
         opened(write_bupt(tmp_path, TRACKLETS, {**LISTS, "train": [line]})).split("train")
 
 
+def test_a_list_that_is_not_utf_8_is_named_with_its_line(root: Path) -> None:
+    (root / "query.txt").write_bytes(b"20 RGB W4 1\n20 RGB W\xe9 1\n")
+    with pytest.raises(DatasetError, match=r"query\.txt:2: not UTF-8 text: byte 0xe9"):
+        opened(root).split("test")
+    (root / "data_paths.json").write_bytes(b'{\n"\xe9": {}}')
+    with pytest.raises(DatasetError, match=r"data_paths\.json:2: not UTF-8 text: byte 0xe9"):
+        opened(root).split("train")
+
+
+def test_persons_beyond_64_bits_are_numbered_like_those_without_numbers(tmp_path: Path) -> None:
+    persons = [Bupt(pid, modality, "W4") for pid in ("7", str(10**30)) for modality in ("RGB", "IR")]
+    root = write_bupt(tmp_path, persons, {"train": [f"{10**30} RGB/IR W4 1", "7 RGB/IR W4 1"]})
+    assert opened(root).split("train").pids.tolist() == [0, 0, 1, 1]
+
+
+def test_persons_whose_names_are_one_number_are_refused(tmp_path: Path) -> None:
+    persons = [Bupt(pid, modality, "W4") for pid in ("1", "01") for modality in ("RGB", "IR")]
+    root = write_bupt(tmp_path, persons, {"train": ["1 RGB/IR W4 1", "01 RGB/IR W4 1"]})
+    with pytest.raises(DatasetError, match=r"data_paths\.json: persons '1' and '01' are one number, 1"):
+        opened(root).split("train")
+
+
 def test_missing_and_damaged_files_are_named(root: Path) -> None:
     (root / "gallery.txt").unlink()
     with pytest.raises(DatasetError, match=r"gallery\.txt: no such file"):

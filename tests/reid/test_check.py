@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from reid.datasets import published
 from reid.datasets.__main__ import main
@@ -120,6 +121,37 @@ def test_lists_that_contradict_each_other_are_told(vcm: Path) -> None:
     assert "1 persons are in training and test, such as 1" in problems
 
 
+def test_lists_that_are_not_utf_8_are_problems_of_each_layout(vcm: Path, bupt: Path, tmp_path: Path) -> None:
+    (vcm / "info/query_IDX.txt").write_text("1 2\n", encoding="utf-16")
+    (bupt / "query.txt").write_bytes(b"30 RGB W\xe9 1\n")
+    folder = write_folder(tmp_path / "folder", train=2, val=1, frames=1)
+    table = folder / "tracklets.csv"
+    table.write_bytes(table.read_bytes().replace(b"gate", b"g\xe4te", 1))
+    for root, name, where in (
+        (vcm, "hitsz_vcm", "query_IDX.txt:1"),
+        (bupt, "bupt_campus", "query.txt:1"),
+        (folder, "folder", "tracklets.csv:2"),
+    ):
+        (problem,) = only(root, name).problems
+        assert f"{where}: not UTF-8 text: byte 0x" in problem
+
+
+def test_an_image_of_too_many_pixels_is_a_problem_and_the_others_are_still_looked_at(
+    vcm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
+    report = only(vcm)
+    assert report.files == len(report.problems) == 156
+    assert "1.jpg: unreadable: Image size (288 pixels) exceeds limit" in report.problems[0]
+
+
+def test_a_manifest_that_is_none_ends_the_command_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("[]", '{"counts": []}', '{"counts": {"hitsz_vcm": {"train": {"names": null}}}}'):
+        (tmp_path / "synthetic_vvi.json").write_text(text)
+        assert main(["check", "--dataset", "synthetic_vvi", "--root", str(tmp_path)]) == 2
+        assert "synthetic_vvi.json: not the manifest of synthetic-vvi" in capsys.readouterr().err
+
+
 def test_lists_that_cannot_be_read_are_problems_and_the_others_are_still_looked_at(vcm: Path, bupt: Path) -> None:
     (vcm / "info/train_name.txt").unlink()
     report = only(vcm)
@@ -132,6 +164,29 @@ def test_lists_that_cannot_be_read_are_problems_and_the_others_are_still_looked_
     assert ["train.txt: no such file" in problem for problem in report.problems] == [True, False]
     assert "query.txt:1: data_paths.json lists no frame of 30 / RGB / W4 / 9" in report.problems[1]
     assert report.notes == ["1 queries have their own camera among their matches in the gallery"]
+
+
+def test_a_tracklet_that_a_list_of_bupt_campus_names_more_than_once_is_told(bupt: Path) -> None:
+    (bupt / "query.txt").write_text("30 RGB W4 1\n30 IR W4 1\n30 RGB W4 1\n30 RGB W4 1\n")
+    assert only(bupt, "bupt_campus").problems == [
+        f"{bupt / 'query.txt'}: 2 tracklets are listed again, such as that of line 3: 30 RGB W4 1"
+    ]
+
+
+def test_persons_of_bupt_campus_whose_names_are_one_number_are_told(bupt: Path) -> None:
+    path = bupt / "data_paths.json"
+    path.write_text(path.read_text().replace('"2":', '"01":'))
+    (bupt / "train_auxiliary.txt").write_text("")
+    assert only(bupt, "bupt_campus", quick=True).problems == [f"{path}: persons '1' and '01' are one number, 1"]
+
+
+def test_persons_in_several_splits_of_a_tracklet_folder_are_told(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "folder", train=3, val=1, frames=1)
+    assert only(root, "folder").is_good
+    (root / "val" / "00100").rename(root / "val" / "00002")
+    table = root / "tracklets.csv"
+    table.write_text(table.read_text().replace("val,100", "val,2"))
+    assert only(root, "folder").problems == [f"{table}: 1 persons are in train and in val, such as 2"]
 
 
 def test_persons_in_training_and_test_of_bupt_campus_are_told(bupt: Path) -> None:

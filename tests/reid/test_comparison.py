@@ -92,6 +92,13 @@ def test_the_markdown_sets_ours_beside_the_published_and_tells_failures() -> Non
     assert "over 1 to 2 seeds" in text
 
 
+def test_one_seed_is_said_to_be_one_and_to_have_no_deviation() -> None:
+    one = [result(row, 1, 0.4) for row in ("Baseline (PCL)", "+ CPC", "+ MII")]
+    assert "Per cent; ours: of one seed, so without a deviation; split test of" in as_markdown(record(one))
+    assert "Per cent; ours: of one seed, so without a deviation; split test of" in as_markdown(record(one[:2]))
+    assert "Per cent; ours: none finished; split test of" in as_markdown(record([]))
+
+
 def test_a_row_without_a_finished_training_is_said_to_have_failed_and_not_dropped() -> None:
     only_failed = [*RESULTS[:4], result("+ MII", 1, 0, status="failed")]
     text = as_markdown(record(only_failed))

@@ -1,10 +1,12 @@
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from reid.datasets.crops import Crops, read_crop
-from reid.datasets.folder import DatasetError, read_folder
+from reid.datasets.folder import DatasetError, FolderTracklet, read_folder
+from reid.datasets.folder import write_folder as write_tracklets
 from reid.datasets.split import TrackletSplit
 from reid.modality import Modality
 from reid.transforms import prepare_clip
@@ -21,7 +23,8 @@ def edit_table(root: Path, target: Path, old: str, new: str) -> Path:
     target.mkdir(exist_ok=True)
     for split in ("train", "val"):
         (target / split).symlink_to(root / split)
-    (target / "tracklets.csv").write_text((root / "tracklets.csv").read_text().replace(old, new, 1))
+    text = (root / "tracklets.csv").read_text().replace(old, new, 1)
+    (target / "tracklets.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
     return target
 
 
@@ -48,12 +51,37 @@ def test_a_folder_is_read_as_it_is_listed(root: Path) -> None:
         ("train,0,gate,rgb,1,5", "train,0,gate,rgb,1,6", r"csv:2: 6 frames expected in .*gate_1, found 5"),
         ("train,0,gate,rgb,1,5", "train,x,gate,rgb,1,5", "csv:2: pid and frames must be whole numbers, got 'x'"),
         ("train,0,gate,rgb,1,5", "train,0,gate,rgb,1", "csv:2: must have 6 fields"),
+        ("train,0,gate,rgb,1,5", f"train,{10**19},gate,rgb,1,5", "csv:2: pid and frames must be whole numbers"),
+        (
+            "train,0,gate,rgb,1,5",
+            "train,\udce9,gate,rgb,1,5",
+            "csv:2: not UTF-8 text: byte 0xe9",
+        ),
+        ("train,0,gate,rgb,1,5", f"train,0,{'g' * 200_000},rgb,1,5", "csv:2: not a table: field larger than"),
+        ("train,0,lobby,rgb,1,5", "train,00,gate,rgb,1,5", "csv:3: the tracklet of line 2 once more"),
         ("split,pid", "pid,split", "csv:1: columns must be split,pid,camid,modality,tracklet,frames"),
     ],
 )
 def test_a_wrong_table_is_refused_with_its_line(root: Path, tmp_path: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         read_folder(edit_table(root, tmp_path / "edited", old, new), "train")
+
+
+def test_a_thousand_frames_and_more_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    image = tmp_path / "image.jpg"
+    image.write_bytes(b"any")
+    frames = tuple([image] * 1002)
+    write_tracklets(tmp_path / "out", [FolderTracklet("train", 1, "gate", Modality.RGB, frames)], copy=False, notes={})
+    (found,) = read_folder(tmp_path / "out", "train").paths
+    assert [path.name for path in found] == [f"{number:03d}.jpg" for number in range(1002)]
+
+
+def test_frames_that_are_not_numbered_come_in_the_order_of_their_names(tmp_path: Path) -> None:
+    whole = write_folder(tmp_path / "data", train=1, val=1, frames=2)
+    folder = whole / "train" / "00000" / "rgb" / "gate_1"
+    (folder / "000.jpg").rename(folder / "b.jpg")
+    (folder / "001.jpg").rename(folder / "a.jpg")
+    assert [path.name for path in read_folder(whole, "train").paths[0]] == ["a.jpg", "b.jpg"]
 
 
 def test_an_unknown_modality_a_missing_split_and_a_missing_table_are_refused(root: Path, tmp_path: Path) -> None:
@@ -108,6 +136,19 @@ def test_crops_are_those_that_inference_would_prepare_and_are_kept(root: Path, t
     assert sorted(tmp_path.iterdir()) == [packed.with_suffix(".json"), packed]  # and nothing half-written
     Crops.load(split, preprocessing(size_hw=(16, 8)), cache=tmp_path)
     assert len(list(tmp_path.glob("*.npy"))) == 2
+
+
+def test_packed_crops_go_to_another_process_as_the_name_of_their_file(root: Path, tmp_path: Path) -> None:
+    split = read_folder(root, "train")
+    packed = Crops.load(split, preprocessing(), cache=tmp_path)
+    sent = pickle.dumps(packed)
+    assert len(sent) < packed.pixels.nbytes / 10
+    other = pickle.loads(sent)  # noqa: S301 - our own
+    assert isinstance(other.pixels, np.memmap)
+    np.testing.assert_array_equal(other.pixels, packed.pixels)
+    np.testing.assert_array_equal(other.starts, packed.starts)
+    memory = pickle.loads(pickle.dumps(Crops.load(split, preprocessing())))  # noqa: S301
+    np.testing.assert_array_equal(memory.pixels, packed.pixels)
 
 
 def test_images_are_read_in_their_native_form(root: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from reid.evaluate import (
     embed_split,
     evaluate_camera_pairs,
     evaluate_directions,
+    similarities,
 )
 from reid.metrics import CameraRule
 from reid.metrics import evaluate as rank
@@ -28,6 +29,7 @@ from reid.models.xreid import XReID
 from reid.protocols import PROTOCOLS, clip_positions, open_under
 from reid.reranking import Reranking, rerank
 from tests.reid.factories import card, model_config, preprocessing, write_folder
+from tests.reid.layouts import Bupt, write_bupt
 
 NIR, RGB = Modality.NIR, Modality.RGB
 
@@ -139,14 +141,41 @@ def test_v2i_is_the_transpose_of_i2v_with_the_roles_exchanged() -> None:
     features, split = crowd()
     nir, rgb = split.rows_of(NIR), split.rows_of(RGB)
     results = evaluate_directions(features, split, camera_rule="same_id_same_cam")
-    i2v = features[nir] @ features[rgb].T
+    i2v = similarities(features, Direction(nir, rgb))
     for matrix, q, g, name in ((i2v, nir, rgb, "nir->rgb"), (i2v.T, rgb, nir, "rgb->nir")):
         expected = rank(
             matrix, split.pids[q], split.pids[g], split.camids[q], split.camids[g], camera_rule="same_id_same_cam"
         )
-        assert results[name].valid_queries == expected.valid_queries == len(q)
-        assert results[name].mAP == pytest.approx(expected.mAP, abs=1e-12)
-        assert results[name].rank1 == expected.rank1
+        assert results[name] == expected
+
+
+def test_of_equal_embeddings_the_first_in_the_gallery_is_ranked_first() -> None:
+    """Behind each person the gallery has the same embedding under another person's number."""
+    rng = np.random.default_rng(3)
+    people = np.arange(45)
+    seen = rng.normal(size=(45, 384))
+    rows = np.concatenate([seen + 0.4 * rng.normal(size=seen.shape), seen, seen])
+    features = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    for query, gallery in ((NIR, RGB), (RGB, NIR)):
+        pids = [*people, *people, *people + 1000]
+        split = labelled(pids, [0] * len(pids), [query] * len(people) + [gallery] * 2 * len(people))
+        result = evaluate_directions(features, split, camera_rule="none")[f"{query}->{gallery}"]
+        assert (result.rank1, result.mAP) == (1.0, 1.0)
+    for reranking in (None, Reranking(original=1.0)):
+        cosine = similarities(features, Direction(people, np.arange(45, 135)), reranking)
+        np.testing.assert_array_equal(cosine[:, :45], cosine[:, 45:])
+
+
+def test_the_cosines_of_one_direction_are_the_transpose_of_the_other_s_bit_by_bit() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        rows = rng.normal(size=(rng.integers(40, 120), 384)).astype(np.float32)
+        features = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        q, g = np.split(np.arange(len(rows)), [rng.integers(1, 40)])
+        one, other = similarities(features, Direction(q, g)), similarities(features, Direction(g, q))
+        np.testing.assert_array_equal(one, other.T)
+        exact = features[q].astype(np.float64) @ features[g].astype(np.float64).T
+        np.testing.assert_allclose(one, exact, atol=3e-8)  # as near as float32 would be
 
 
 def test_one_number_for_the_cameras_of_both_modalities_makes_the_camera_rule_bite() -> None:
@@ -299,6 +328,32 @@ def test_what_cannot_be_evaluated_ends_the_command_with_2(
     monkeypatch.setattr(evaluate, "embed_split", too_late)
     assert evaluate.main(["--weights", str(weights), "--root", str(root), "--device", "cpu", *arguments]) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_direction_in_which_nothing_was_measured_ends_the_command_with_1_and_is_null_in_json(
+    weights, tmp_path, capsys
+) -> None:
+    people = [Bupt("1", modality, camera) for modality in ("RGB", "IR") for camera in ("W4", "G25")]
+    lists = {"train": ["1 RGB/IR W4 1"], "query": ["1 RGB W4 1", "1 IR W4 1"], "gallery": ["1 RGB G25 1", "1 IR G25 1"]}
+    few = write_bupt(tmp_path / "bupt", people, lists)
+    path = tmp_path / "x.json"
+    arguments = ["--weights", str(weights), "--device", "cpu", "--json", str(path)]
+    assert evaluate.main([*arguments, "--dataset", "bupt_campus", "--root", str(few), "--protocol", "bupt_legacy"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("nir->rgb, rgb->nir: measured nothing, no query has a match in the gallery")
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    figures = json.loads(path.read_text(), parse_constant=refuse)["directions"]["nir->rgb"]
+    assert (figures["rank1"], figures["mAP"], figures["valid_queries"]) == (None, None, 0)
+    assert np.isnan(evaluate.metrics_of(figures).mAP)
+    alone = write_folder(tmp_path / "folder", train=1, val=2, frames=1)
+    table = alone / "tracklets.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if ",nir," not in line and ",thermal," not in line))
+    assert evaluate.main([*arguments, "--root", str(alone)]) == 1
+    assert "measured nothing, val: 2 persons, 4 tracklets (4 rgb): has one modality" in capsys.readouterr().err
 
 
 def test_a_disk_that_fails_under_the_figures_ends_the_command_with_5(root, weights, capsys) -> None:

@@ -172,6 +172,9 @@ def test_a_listed_file_that_is_missing_is_named_before_training(tmp_path: Path, 
         ("track_train_info.txt", "1 0 13 1 1\n", r"within 1 to 104 of the name file, got 0 to 13"),
         ("train_name.txt", "0001M3D1T1F1.jpg\n", r"name\.txt:1: must be like 0001M2D3T1F1\.jpg"),
         ("train_name.txt", "0001M2D3T1F../../etc/passwd\n", r"name\.txt:1: must be like"),
+        ("track_train_info.txt", f"1 1 13 {10**19} 1\n", r"info\.txt:1: must be five whole numbers"),
+        ("track_train_info.txt", f"1 1 13 {'9' * 5000} 1\n", r"info\.txt:1: must be five whole numbers"),
+        ("train_name.txt", f"{'1' * 5000}M2D3T1F1.jpg\n", r"name\.txt:1: must be like"),
     ],
 )
 def test_lists_that_make_no_sense_are_refused_with_their_line(
@@ -188,6 +191,17 @@ def test_queries_that_make_no_sense_are_refused(tmp_path: Path, plain: VcmRoot, 
     root = plain.write(tmp_path)
     (root / "info" / "query_IDX.txt").write_text(text)
     with pytest.raises(DatasetError, match=message):
+        opened(root).directions("test")
+
+
+def test_a_list_that_is_not_utf_8_is_named_with_its_line(tmp_path: Path, plain: VcmRoot) -> None:
+    root = plain.write(tmp_path)
+    path = root / "info" / "train_name.txt"
+    path.write_bytes(path.read_bytes().replace(b"F3.jpg", b"F\xe9.jpg", 1))
+    with pytest.raises(DatasetError, match=r"train_name\.txt:3: not UTF-8 text: byte 0xe9; save the file as UTF-8"):
+        opened(root).split("train")
+    (root / "info" / "query_IDX.txt").write_text("1 2\n", encoding="utf-16")
+    with pytest.raises(DatasetError, match=r"query_IDX\.txt:1: not UTF-8 text: byte 0xff"):
         opened(root).directions("test")
 
 

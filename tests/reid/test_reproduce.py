@@ -224,6 +224,7 @@ def test_sizes_of_the_project_are_valid_for_every_row(root: Path, tmp_path: Path
         (["--seeds", "0"], "at least one seed is needed"),
         (["--size", "huge"], "no such size or file; sizes: vit-b-16"),
         (["--dataset", "market"], "data set must be one of"),
+        (["--seeds", f"{10**26},1"], "seed: Input should be less than"),
         (["--set", "epochs=many"], "epochs: Input should be a valid integer"),
         (["--option", "colour=1"], "colour"),
         (["--option", "min_frames=["], "--option min_frames=[: the value is not YAML"),
@@ -247,9 +248,27 @@ def test_an_output_that_cannot_be_made_ends_the_command_with_5(root: Path, tmp_p
     assert capsys.readouterr().err == f"{output}: Not a directory\n"
 
 
+def test_a_size_that_names_something_below_a_value_ends_the_command(root: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "a.yaml").write_text("why: small\nchanges: {epochs.more: 1}\n")
+    base = ["--table", "3", "--dataset", "hitsz_vcm", "--root", str(root), "--output", str(tmp_path / "out")]
+    assert reproduce.main([*base, "--size", str(tmp_path / "a.yaml")]) == 2
+    assert capsys.readouterr().err == "epochs.more: epochs is not a section\n"
+
+
 def test_a_size_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("why: small\nwidth: 3\n")
     with pytest.raises(ReproduceError, match="must be a mapping of why, changes"):
+        read_size(str(tmp_path / "a.yaml"))
+    for text, message in (
+        ("changes: [1]", r"a\.yaml: changes: must be a mapping by dotted key, got \[1\]"),
+        ("changes: {1: 2}", r"a\.yaml: changes: must be a mapping by dotted key, got \{1: 2\}"),
+        ("encoder: [1]", r"a\.yaml: encoder: must be the name of a file, got \[1\]"),
+    ):
+        (tmp_path / "a.yaml").write_text(f"why: small\n{text}\n")
+        with pytest.raises(ReproduceError, match=message):
+            read_size(str(tmp_path / "a.yaml"))
+    (tmp_path / "a.yaml").write_bytes(b"why: caf\xe9\n")
+    with pytest.raises(ReproduceError, match=r"a\.yaml:1: not UTF-8 text: byte 0xe9"):
         read_size(str(tmp_path / "a.yaml"))
     (tmp_path / "b.yaml").write_text("why: small\nencoder: gone.safetensors\n")
     with pytest.raises(ReproduceError, match=r"gone\.safetensors is no file"):
