@@ -102,6 +102,15 @@ def test_a_split_without_a_link_keeps_the_two_apart_all_the_same(tmp_path: Path)
         assert Persons(store).constraints()[1] == frozenset({(1, 7)})
 
 
+def test_only_persons_who_have_a_tracklet_count_as_in_the_gallery(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        assert store.counts().persons == 2
+        done = Persons(store).merge(1, 2, EVE)
+        assert store.counts().persons == 1
+        Persons(store).undo(done.decision_id, EVE)
+        assert store.counts().persons == 2
+
+
 def test_a_link_is_confirmed_or_rejected(tmp_path: Path) -> None:
     with fill(tmp_path) as store:
         persons = Persons(store)
