@@ -450,6 +450,35 @@ def test_a_disk_that_is_full_when_pictures_are_drawn_is_named_and_costs_no_resul
     assert main(["search", query, "--gallery", str(output)]) == 0
 
 
+@pytest.mark.parametrize(
+    ("unfit", "code", "said"),
+    [
+        (["--set", "reid.weights=/nowhere/a.safetensors"], 2, "reid.weights: /nowhere/a.safetensors: no such file"),
+        (["--set", "reid.weights=xreid-tinny"], 2, "reid.weights: xreid-tinny: no such file"),
+        (["--set", "detector.backend=onnx", "--set", "detector.weights=/nowhere/a.onnx"], 2, "no file at /nowhere/a."),
+        (["--device", "cuda:99"], 5, "device cuda:99: PyTorch sees no such GPU here"),
+        (["--output", "missing-link/out"], 5, "missing-link cannot be written to: No such file or directory; give"),
+    ],
+)
+def test_what_a_look_can_refuse_is_refused_before_recordings_are_read(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    unfit: list[str],
+    code: int,
+    said: str,
+) -> None:
+    """The recording is none, which is found out as soon as it is opened."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "missing-link").symlink_to("nowhere")
+    (tmp_path / "gate.mp4").write_text("no recording")
+    assert main(["run", "--source", "gate=gate.mp4", "--output", "out", *unfit]) == code
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert "gate.mp4" not in printed
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["gate.mp4", "missing-link"]
+
+
 def test_an_output_that_is_a_file_is_refused_and_stays(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
