@@ -22,8 +22,8 @@ from reid.modality import Modality
 
 def story(run: Path, camera: str, *, purpose: str | None = None, least: float, most: int = 8) -> Iterator[str]:
     """For each person whom ``camera`` saw: when, and where on the infrared cameras since, as the night went on."""
-    infrared, rules = frozenset(Modality) - {Modality.RGB}, search_rules(read_config(run), SearchOptions())
     with Store.read(run) as store, recorded(run, Actor.here(purpose=purpose)) as record:
+        infrared, rules = frozenset(Modality) - {Modality.RGB}, search_rules(read_config(run), SearchOptions())
         known = [name for name, modality in store.cameras().items() if modality is Modality.RGB]
         if camera not in known:
             raise UsageError(f"--day {camera}: no colour camera of {run}; there are {', '.join(known) or 'none'}")

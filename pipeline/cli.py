@@ -66,7 +66,19 @@ def program() -> NoReturn:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Repeats what it refuses, less the secrets in it."""
+    """Repeats what it refuses, less the secrets in it; a command refuses what is left over with its own usage."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        options, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}{self._meant(rest[0])}")
+        return options, rest
+
+    def _meant(self, text: str) -> str:
+        for option in ("--config", "--tracklet"):
+            if option in self._option_string_actions and not text.startswith("-"):
+                return f"; did you mean {option} {text}?"
+        return ""
 
     def error(self, message: str) -> NoReturn:
         what, colon, given = message.partition(": ")
@@ -496,8 +508,8 @@ def _export(options: argparse.Namespace) -> int:
         record("export", {"output": str(options.output), "tracklets": sorted(confirmed)}, sorted(confirmed))
     counts = {modality.value: count for modality, count in done.tracklets.items()}
     text = (
-        f"{options.output}: {done.persons} persons ({done.both_modalities} seen in visible light and infrared,"
-        f" {done.held_out} held out), {', '.join(f'{count} {name}' for name, count in counts.items())} tracklets"
+        f"{options.output}: persons: {done.persons} ({done.both_modalities} seen in visible light and infrared,"
+        f" {done.held_out} held out); tracklets: {', '.join(f'{count} {name}' for name, count in counts.items())}"
         + (f"; {done.left_out} left out, which the layout cannot hold" if done.left_out else "")
     )
     plain = {"persons": done.persons, "held_out": done.held_out, "both_modalities": done.both_modalities}
@@ -513,7 +525,7 @@ def _export_verify(options: argparse.Namespace) -> int:
     found = verify_bundle(Path(options.what[1]))
     plain = {"files": found.files, "sha256": found.sha256, "findings": list(found.findings), "notes": list(found.notes)}
     lines = [*(f"finding: {each}" for each in found.findings), *(f"note: {each}" for each in found.notes)]
-    lines.append(f"{len(found.findings)} findings in {found.files} files; SHA-256 {found.sha256}")
+    lines.append(f"files: {found.files}, findings: {len(found.findings)}; SHA-256 {found.sha256}")
     _show(plain, options, "\n".join(lines))
     return 1 if found.findings else 0
 
@@ -530,7 +542,7 @@ def _validate(options: argparse.Namespace) -> int:
         for camera_id, camera in config.cameras.items()
     ]
     network = f" with {config.detector.weights}" if config.detector.weights else ""
-    print(f"ok: {len(rows)} cameras: {', '.join(config.cameras)}")
+    print(f"ok; cameras: {', '.join(config.cameras)}")
     print(_table(["camera", "modality", "start", "source"], rows))
     print(f"detector {config.detector.backend}{network}, tracker {config.tracker.name}, re-ID {config.reid.weights}")
     print(f"results go to {config.output.root}; sources and weights were not opened: doctor does that")
@@ -621,12 +633,13 @@ def _search_filter(options: argparse.Namespace) -> Any:
 
 
 def _modality(text: str, flag: str) -> Any:
+    from pipeline.config import suggestion
     from reid.modality import Modality
 
     try:
         return Modality(text)
     except ValueError:
-        raise UsageError(f"{flag}: {text!r} is not one of {', '.join(Modality)}") from None
+        raise UsageError(f"{flag}: {text!r} is not one of {', '.join(Modality)}{suggestion(text, Modality)}") from None
 
 
 def _run_summary(report: dict[str, Any], root: Path) -> str:

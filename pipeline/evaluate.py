@@ -327,6 +327,8 @@ def _truth(truth_root: Path, camera: str) -> MotRows:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file; --truth is a folder with site.json and ground_truth/") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from error
     if not isinstance(content, dict):

@@ -69,8 +69,7 @@ def _stream(options: argparse.Namespace) -> None:
     """Serve until the time is over, or SIGINT or SIGTERM comes."""
     plan = load(options.faults, FaultPlan) if options.faults else FaultPlan()
     need_gstreamer()
-    _tell(f"encoding {options.site}")
-    clips = clips_of(options.site, seconds=options.clip_seconds, number=options.copies)
+    clips = clips_of(options.site, seconds=options.clip_seconds, number=options.copies, tell=_tell)
     end = time.monotonic() + options.seconds if options.seconds else float("inf")
     with Streams(clips, Serving(first_port=options.port, plan=plan)) as streams, _stop_on_signals() as stopped:
         for name, url in streams.urls.items():
