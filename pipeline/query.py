@@ -254,7 +254,9 @@ def _example(searcher: Searcher, store: Store, text: str, file: QueryFile, spot:
         try:
             clip, query = _clip(path, file, config) if spot is None else _clip_of_spot(text, spot, file, config)
         except SourceError as error:
-            raise UsageError(f"{text}: is not a picture or video that shows somebody: {_reason(error, text)}") from error
+            raise UsageError(
+                f"{text}: is not a picture or video that shows somebody: {_reason(error, text)}"
+            ) from error
         return searcher.example_from(clip, query)
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"{without_secrets(text)}: no such file, and no tracklet id either")
