@@ -37,13 +37,18 @@ RESULT = Path(__file__).parent / "results" / "threshold.json"
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7)
 
 
+def tell(sentence: str) -> None:
+    """Say it, from a worker too."""
+    print(sentence, file=sys.stderr)
+
+
 def prepare(seed: int, people: int, workers: int) -> Path:
     """Render and run what was not yet; the folder of both."""
     folder = ROOT / "runs" / f"threshold-{seed}-{people}"
     site = load(ROOT / "configs" / "simulation" / "demo.yaml", SiteConfig).model_copy(
         update={"seed": seed, "people": people}
     )
-    render_site(site, folder / "site", workers=workers, tell=lambda text: print(text, file=sys.stderr))
+    render_site(site, folder / "site", workers=workers, tell=tell)
     if not (folder / "run" / "report.json").is_file():
         plain = yaml.safe_load((ROOT / "configs" / "demo.yaml").read_text())
         for camera in plain["cameras"].values():
