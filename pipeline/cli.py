@@ -407,6 +407,8 @@ def _search(options: argparse.Namespace) -> int:
 
 def _answers_text(result: Any) -> str:
     """One block an answer: who, where, when by the clock on the wall, and why it stands there."""
+    from pipeline.search import compared
+
     queries = [result.query, *result.examples]
     lines = [f"query: {each.description} ({each.modality.value})" for each in queries]
     lines += [f"not:   {each.description} ({each.modality.value})" for each in result.negatives]
@@ -417,7 +419,7 @@ def _answers_text(result: Any) -> str:
         lines += [
             "",
             f"{answer.rank}. P{answer.person_id:04d} at {answer.camera_id} ({answer.modality.value}), {local}{utc}:"
-            f" p = {answer.probability:.2f}",
+            f" p {compared(answer.probability)}",
             f"   {answer.why}",
             f"   tracklet {answer.tracklet_id}" + (f", zones {', '.join(answer.zones)}" if answer.zones else ""),
             f"   crop {answer.best_crop or 'aged away'}",
