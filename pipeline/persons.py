@@ -547,6 +547,6 @@ def _take_back(db: sqlite3.Connection, effects: _Effects, done: dict[str, Any], 
 
 
 def _seen_best(camera: tuple[str, str, str, float]) -> tuple[bool, float]:
-    """Order of a person's cameras (name, modality, tracklet, quality; 0 is of no view) by what tells most to the eye."""
+    """Order of a person's cameras (name, modality, tracklet, quality, 0 without a view) by what tells the eye most."""
     _, modality, _, quality = camera
     return quality > 0 and modality == Modality.RGB, quality

@@ -152,7 +152,9 @@ def render_site(config: SiteConfig, output: Path, *, workers: int, tell: Callabl
     with whole_folder(output, marker=MARKER) as part:
         (part / "ground_truth").mkdir()
         done = spread(
-            partial(record, config, folder=part, tell=tell), [(name, walks[name]) for name in config.cameras], workers=workers
+            partial(record, config, folder=part, tell=tell),
+            [(name, walks[name]) for name in config.cameras],
+            workers=workers,
         )
         passages: list[dict[str, Any]] = []
         frames: dict[str, int] = {}

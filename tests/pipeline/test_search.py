@@ -405,7 +405,8 @@ def test_no_probability_is_told_as_certain() -> None:
 def test_each_answer_says_what_its_cosine_is_worth_and_tells_the_time_of_the_site(store: Store) -> None:
     rules = SearchRules(zone=ZoneInfo("Europe/Berlin"))
     answer = Searcher(store, CALIBRATION, rules=rules).by_tracklet("gate-A").answers[0]
-    assert answer.why == f"Cosine {answer.cosine:.3f} between rgb and thermal is worth p {compared(answer.probability)}."
+    worth = compared(answer.probability)
+    assert answer.why == f"Cosine {answer.cosine:.3f} between rgb and thermal is worth p {worth}."
     assert (answer.start.hour, answer.start_local.hour) == (12, 14)
     assert answer.start == answer.start_local
 
