@@ -89,7 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="run_pipeline.py",
         description="Person tracklets from RGB, near-infrared and thermal cameras, matched across modalities.",
-        epilog="Exit codes: 0 done, 1 failed, 2 usage or config, 3 source, 4 gallery of another model, 5 resources.",
+        epilog="Exit codes: 0 done, 1 failed, 2 usage or config, 3 source, 4 gallery of another model, 5 resources,"
+        " 130 interrupted; SIGTERM ends a run of live cameras with 0, one of recordings with 143.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="detect, track, embed and identify the people of recordings"))
