@@ -234,7 +234,7 @@ def table(report: Mapping[str, Any]) -> str:
         f"Identification{kind}",
         f"  pairs given one person: {_percent(found['pair_precision'])} right;"
         f" pairs of one person: {_percent(found['pair_recall'])} found",
-        f"  persons: {found['persons']} given, {found['true_persons']} true",
+        f"  persons of tracklets that ground truth names: {found['persons']} given, {found['true_persons']} true",
     ]
     return "\n".join(lines)
 
