@@ -30,16 +30,12 @@ from pipeline.store import Store
 from pipeline.ways import Ways
 from simulation.config import SiteConfig, load
 from simulation.site import render_site
+from simulation.workers import tell
 from trackers.mot import read_ground_truth
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = Path(__file__).parent / "results" / "threshold.json"
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7)
-
-
-def tell(sentence: str) -> None:
-    """Say it, from a worker too."""
-    print(sentence, file=sys.stderr)
 
 
 def prepare(seed: int, people: int, workers: int) -> Path:

@@ -135,7 +135,7 @@ def render_site(config: SiteConfig, output: Path, *, workers: int, tell: Callabl
         config: What to render.
         output: A folder; replaced when it holds an earlier site, kept when it holds this very one.
         workers: Processes.
-        tell: Told what happens, in sentences; by several processes where there are several workers.
+        tell: Told what happens, in sentences; by the workers too: a function of a module, where there are several.
 
     Returns:
         Whether anything was rendered.

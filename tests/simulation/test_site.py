@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +35,7 @@ from simulation.walk import Path as WalkPath
 from simulation.walk import Walk, places
 from simulation.writers import OutputError
 
+ROOT = Path(__file__).resolve().parents[2]
 START = datetime.fromisoformat("2026-06-01T14:00:00+00:00")
 
 
@@ -283,6 +286,19 @@ def test_a_recording_that_takes_long_tells_how_far_it_is(tmp_path: Path) -> None
     frames = int(said[-1].removeprefix("gate: ").split(" ", 1)[0])
     assert said[1:-1] == [f"gate: {done} of {frames} frames" for done in range(300, frames, 300)]
     assert len(said) > 2
+
+
+def test_workers_tell_how_far_they_are_too(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text(
+        "{name: t, seed: 5, people: 1, revisits: 0.0, quiet_seconds: 61, width: 160, height: 96, fps: 5, cameras: {"
+        "gate: {modality: rgb, start: 2026-06-01T14:00:00Z}, hall: {modality: rgb, start: 2026-06-01T14:00:00Z}}}"
+    )
+    words = ["site", "--config", str(tmp_path / "site.yaml"), "--output", str(tmp_path / "out"), "--workers", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "simulation", *words], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    for camera in ("gate", "hall"):
+        assert f"{camera}: 300 of " in done.stderr
 
 
 def test_a_folder_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
