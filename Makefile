@@ -25,6 +25,8 @@ demo: $(STAMP) ## the whole line on a synthetic site: render it, run the pipelin
 	$(BIN)/python -m simulation site --config configs/simulation/demo.yaml --output runs/demo/site
 	$(BIN)/python run_pipeline.py run --config configs/demo.yaml --output runs/demo --overwrite
 	$(BIN)/python run_pipeline.py evaluate --run runs/demo --truth runs/demo/site --videos
+	@echo
+	@echo "Look at runs/demo/matches.png and runs/demo/video/. The page: $(BIN)/python run_pipeline.py serve --gallery runs/demo"
 
 test: $(STAMP) ## the test suite, side by side and then what must be alone, with the coverage floor
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" --numprocesses logical --maxprocesses 8 --dist loadscope --no-loadscope-reorder --cov --cov-report=

@@ -30,6 +30,7 @@ from pipeline.store import Store
 from pipeline.ways import Ways
 from simulation.config import SiteConfig, load
 from simulation.site import render_site
+from simulation.workers import tell
 from trackers.mot import read_ground_truth
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +44,7 @@ def prepare(seed: int, people: int, workers: int) -> Path:
     site = load(ROOT / "configs" / "simulation" / "demo.yaml", SiteConfig).model_copy(
         update={"seed": seed, "people": people}
     )
-    render_site(site, folder / "site", workers=workers, tell=lambda text: print(text, file=sys.stderr))
+    render_site(site, folder / "site", workers=workers, tell=tell)
     if not (folder / "run" / "report.json").is_file():
         plain = yaml.safe_load((ROOT / "configs" / "demo.yaml").read_text())
         for camera in plain["cameras"].values():

@@ -15,15 +15,15 @@ from pipeline.gallery_commands import recorded
 from pipeline.identify import person_name
 from pipeline.query import SearchOptions, read_config, search_rules
 from pipeline.replies import search_record, search_reply
-from pipeline.search import Answer, Searcher
+from pipeline.search import Answer, Searcher, compared
 from pipeline.store import Store, StoredTracklet, TrackletFilter
 from reid.modality import Modality
 
 
 def story(run: Path, camera: str, *, purpose: str | None = None, least: float, most: int = 8) -> Iterator[str]:
     """For each person whom ``camera`` saw: when, and where on the infrared cameras since, as the night went on."""
-    infrared, rules = frozenset(Modality) - {Modality.RGB}, search_rules(read_config(run), SearchOptions())
     with Store.read(run) as store, recorded(run, Actor.here(purpose=purpose)) as record:
+        infrared, rules = frozenset(Modality) - {Modality.RGB}, search_rules(read_config(run), SearchOptions())
         known = [name for name, modality in store.cameras().items() if modality is Modality.RGB]
         if camera not in known:
             raise UsageError(f"--day {camera}: no colour camera of {run}; there are {', '.join(known) or 'none'}")
@@ -44,7 +44,7 @@ def _sighting(answer: Answer, views: list[StoredTracklet]) -> str:
     """Where and when by the clock on the wall, how sure, and whether the run gave it to the same person."""
     same = "the same person to the run" if answer.person_id == views[0].person_id else person_name(answer.person_id)
     when = f"{answer.camera_id} ({answer.modality}) at {answer.start_local:%Y-%m-%d %H:%M:%S}"
-    return f"  {when}, p = {answer.probability:.2f}, {same}; {answer.best_crop}"
+    return f"  {when}, p {compared(answer.probability)}, {same}; {answer.best_crop}"
 
 
 if __name__ == "__main__":

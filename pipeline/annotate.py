@@ -1,7 +1,7 @@
 """Annotated H.264 video of one camera: a second pass over its recording, once everybody in it is known.
 
 Below the picture a strip shows, for each person in view, how another camera saw them, by preference one of another
-modality.
+modality; whoever has just left stays there for a moment, in grey. Tracklets without a person have thin grey boxes.
 """
 
 from collections import defaultdict
@@ -165,7 +165,7 @@ class _Painter:
                 self._marks[index].append(_Mark(xyxy, tracklet.person_id, tracklet.tracklet_id))
         self._slots: list[tuple[_Mark, float] | None] = []
         self._strip: Rgb8 | None = None
-        self._drawn: list[tuple[int | None, str] | None] = []  # what the strip shows
+        self._drawn: list[tuple[int | None, str, bool] | None] = []  # what the strip shows
 
     def paint(self, frame: Frame, picture: Rgb8) -> Rgb8:
         """The picture with marks, header and strip; even width and height, as H.264 wants."""
@@ -200,14 +200,14 @@ class _Painter:
         """The strip for this moment; drawn only when somebody has come or gone."""
         left, slot_width = 13 * unit // 2, 21 * unit // 2
         self._update_slots(present, now, max(1, (shape_hw[1] - left) // slot_width))
-        shown = [content and (content[0].person_id, content[0].tracklet_id) for content in self._slots]
+        shown = [each and (each[0].person_id, each[0].tracklet_id, each[1] == now) for each in self._slots]
         if self._strip is None or shown != self._drawn:
             self._strip = np.full((*shape_hw, 3), _STRIP_BACKGROUND, np.uint8)
-            self._draw_strip(self._strip, unit, left=left, slot_width=slot_width)
+            self._draw_strip(self._strip, unit, now, left=left, slot_width=slot_width)
             self._drawn = shown
         return self._strip
 
-    def _draw_strip(self, canvas: Rgb8, unit: int, *, left: int, slot_width: int) -> None:
+    def _draw_strip(self, canvas: Rgb8, unit: int, now: float, *, left: int, slot_width: int) -> None:
         heading = ("In view, and", "as another", "camera", "saw them")
         for line, text in enumerate(heading):
             put_text(
@@ -216,7 +216,7 @@ class _Painter:
         for slot, content in enumerate(self._slots):
             if content is not None:
                 x = left + slot * slot_width
-                self._draw_companion(canvas[:, x : x + slot_width], content[0], unit)
+                self._draw_companion(canvas[:, x : x + slot_width], content[0], unit, here=content[1] == now)
 
     def _update_slots(self, present: Mapping[int | None, _Mark], now: float, count: int) -> None:
         """People keep their slot while in view and shortly after, so that the strip can be read."""
@@ -231,13 +231,13 @@ class _Painter:
             if person not in shown and None in self._slots:
                 self._slots[self._slots.index(None)] = (mark, now)
 
-    def _draw_companion(self, canvas: Rgb8, mark: _Mark, unit: int) -> None:
+    def _draw_companion(self, canvas: Rgb8, mark: _Mark, unit: int, *, here: bool) -> None:
         person = mark.person_id or 0
         companion = self._companions[person]
         height = canvas.shape[0] - unit
         width = height // 2
         y, x = unit // 2, 2
-        colour = person_colour(person)
+        colour = person_colour(person) if here else GREY
         canvas[y : y + height, x : x + width] = fit(companion.image, (width, height), background=_DARK)
         cv2.rectangle(canvas, (x, y), (x + width - 1, y + height - 1), colour, 1)
         x += width + 4

@@ -156,7 +156,8 @@ class Audit:
             with self._store.reading() as db:
                 known = [name for (name,) in db.execute("SELECT case_id FROM cases ORDER BY case_id")]
             if actor.case_id not in known:
-                raise UsageError(f"case {actor.case_id!r} is not one of {', '.join(known) or 'no cases yet'}")
+                there = f"there are {', '.join(known)}" if known else "no case was opened yet"
+                raise UsageError(f"no case {actor.case_id!r}: {there}")
 
     def record(self, actor: Actor, action: str, details: Mapping[str, Any], *, subjects: Sequence[str] = ()) -> int:
         """Add a row; it is durable when this returns.

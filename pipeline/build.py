@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.address import without_secrets
 from pipeline.config import CameraConfig, Config, DetectorConfig, GroundConfig, PairConfig, ThermalConfig
-from pipeline.detectors.base import Detector, NetworkSettings
+from pipeline.detectors.base import Detector, NetworkSettings, check_weights
 from pipeline.errors import PipelineError, ResourceError, SourceError, UsageError
 from pipeline.evidence import Evidence
 from pipeline.identify import Identifier, IdentifyRules
@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # torch takes seconds to import: only commands that embed sho
     from reid.extractor import XReIDExtractor
 
 logger = logging.getLogger(__name__)
+
+EMBEDDED = "xreid-tiny"  # weights that come with the program
 
 _ZERO_CELSIUS = 273.15  # kelvin
 
@@ -100,6 +102,26 @@ def build_window(thermal: ThermalConfig) -> ThermalWindow:
     if scale is not None and low is not None and high is not None:
         low, high = (_ZERO_CELSIUS + low) / scale, (_ZERO_CELSIUS + high) / scale
     return ThermalWindow(low=low, high=high, polarity=Polarity(thermal.polarity))
+
+
+def check_weights_and_device(config: Config) -> None:
+    """What a look at the config can refuse, before anything is opened or loaded.
+
+    Raises:
+        UsageError: When weights are not there.
+        ResourceError: When a GPU is named that this machine does not have.
+    """
+    if config.detector.weights is not None:
+        check_weights(config.detector.weights, backend=config.detector.backend)
+    if config.reid.weights != EMBEDDED and not Path(config.reid.weights).is_file():
+        from reid import checkpoint
+
+        try:
+            checkpoint.find(config.reid.weights)
+        except checkpoint.CheckpointError as error:
+            raise UsageError(f"reid.weights: {error}") from error
+    if config.reid.device.startswith("cuda"):
+        resolve_device(config.reid.device)
 
 
 def build_extractor(weights: str, device: str, *, calibration: Path | None = None) -> "XReIDExtractor":

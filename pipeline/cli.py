@@ -66,7 +66,19 @@ def program() -> NoReturn:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Repeats what it refuses, less the secrets in it."""
+    """Repeats what it refuses, less the secrets in it; a command refuses what is left over with its own usage."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        options, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}{self._meant(rest[0])}")
+        return options, rest
+
+    def _meant(self, text: str) -> str:
+        for option in ("--config", "--tracklet"):
+            if option in self._option_string_actions and not text.startswith("-"):
+                return f"; did you mean {option} {text}?"
+        return ""
 
     def error(self, message: str) -> NoReturn:
         what, colon, given = message.partition(": ")
@@ -77,7 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="run_pipeline.py",
         description="Person tracklets from RGB, near-infrared and thermal cameras, matched across modalities.",
-        epilog="Exit codes: 0 done, 1 failed, 2 usage or config, 3 source, 4 gallery of another model, 5 resources.",
+        epilog="Exit codes: 0 done, 1 failed, 2 usage or config, 3 source, 4 gallery of another model, 5 resources,"
+        " 130 interrupted; SIGTERM ends a run of live cameras with 0, one of recordings with 143.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="detect, track, embed and identify the people of recordings"))
@@ -395,6 +408,8 @@ def _search(options: argparse.Namespace) -> int:
 
 def _answers_text(result: Any) -> str:
     """One block an answer: who, where, when by the clock on the wall, and why it stands there."""
+    from pipeline.search import compared
+
     queries = [result.query, *result.examples]
     lines = [f"query: {each.description} ({each.modality.value})" for each in queries]
     lines += [f"not:   {each.description} ({each.modality.value})" for each in result.negatives]
@@ -405,7 +420,7 @@ def _answers_text(result: Any) -> str:
         lines += [
             "",
             f"{answer.rank}. P{answer.person_id:04d} at {answer.camera_id} ({answer.modality.value}), {local}{utc}:"
-            f" p = {answer.probability:.2f}",
+            f" p {compared(answer.probability)}",
             f"   {answer.why}",
             f"   tracklet {answer.tracklet_id}" + (f", zones {', '.join(answer.zones)}" if answer.zones else ""),
             f"   crop {answer.best_crop or 'aged away'}",
@@ -496,8 +511,8 @@ def _export(options: argparse.Namespace) -> int:
         record("export", {"output": str(options.output), "tracklets": sorted(confirmed)}, sorted(confirmed))
     counts = {modality.value: count for modality, count in done.tracklets.items()}
     text = (
-        f"{options.output}: {done.persons} persons ({done.both_modalities} seen in visible light and infrared,"
-        f" {done.held_out} held out), {', '.join(f'{count} {name}' for name, count in counts.items())} tracklets"
+        f"{options.output}: persons: {done.persons} ({done.both_modalities} seen in visible light and infrared,"
+        f" {done.held_out} held out); tracklets: {', '.join(f'{count} {name}' for name, count in counts.items())}"
         + (f"; {done.left_out} left out, which the layout cannot hold" if done.left_out else "")
     )
     plain = {"persons": done.persons, "held_out": done.held_out, "both_modalities": done.both_modalities}
@@ -513,7 +528,7 @@ def _export_verify(options: argparse.Namespace) -> int:
     found = verify_bundle(Path(options.what[1]))
     plain = {"files": found.files, "sha256": found.sha256, "findings": list(found.findings), "notes": list(found.notes)}
     lines = [*(f"finding: {each}" for each in found.findings), *(f"note: {each}" for each in found.notes)]
-    lines.append(f"{len(found.findings)} findings in {found.files} files; SHA-256 {found.sha256}")
+    lines.append(f"files: {found.files}, findings: {len(found.findings)}; SHA-256 {found.sha256}")
     _show(plain, options, "\n".join(lines))
     return 1 if found.findings else 0
 
@@ -530,7 +545,7 @@ def _validate(options: argparse.Namespace) -> int:
         for camera_id, camera in config.cameras.items()
     ]
     network = f" with {config.detector.weights}" if config.detector.weights else ""
-    print(f"ok: {len(rows)} cameras: {', '.join(config.cameras)}")
+    print(f"ok; cameras: {', '.join(config.cameras)}")
     print(_table(["camera", "modality", "start", "source"], rows))
     print(f"detector {config.detector.backend}{network}, tracker {config.tracker.name}, re-ID {config.reid.weights}")
     print(f"results go to {config.output.root}; sources and weights were not opened: doctor does that")
@@ -621,12 +636,13 @@ def _search_filter(options: argparse.Namespace) -> Any:
 
 
 def _modality(text: str, flag: str) -> Any:
+    from pipeline.config import suggestion
     from reid.modality import Modality
 
     try:
         return Modality(text)
     except ValueError:
-        raise UsageError(f"{flag}: {text!r} is not one of {', '.join(Modality)}") from None
+        raise UsageError(f"{flag}: {text!r} is not one of {', '.join(Modality)}{suggestion(text, Modality)}") from None
 
 
 def _run_summary(report: dict[str, Any], root: Path) -> str:

@@ -61,7 +61,7 @@ def parse_time(value: Any) -> datetime:
 
 def _parse_timezone(value: Any) -> Any:
     if isinstance(value, str) and value not in available_timezones():
-        raise ValueError(f"{value!r} is not an IANA timezone{_suggestion(value, available_timezones())}")
+        raise ValueError(f"{value!r} is not an IANA timezone{suggestion(value, available_timezones())}")
     return value
 
 
@@ -815,7 +815,7 @@ class Config(Section):
         for way in self.ways:
             for camera in way.between:
                 if camera not in self.cameras:
-                    raise ValueError(f"ways: {camera!r} is not one of the cameras{_suggestion(camera, self.cameras)}")
+                    raise ValueError(f"ways: {camera!r} is not one of the cameras{suggestion(camera, self.cameras)}")
             pair = frozenset(way.between)
             if pair in known:
                 raise ValueError(f"ways: {' and '.join(way.between)} have two ways; one serves both directions")
@@ -1102,7 +1102,8 @@ def _dotted(key: Key) -> str:
     return ".".join(without_secrets(part) if isinstance(part, str) else str(part) for part in key)
 
 
-def _suggestion(given: str, choices: Iterable[str]) -> str:
+def suggestion(given: str, choices: Iterable[str]) -> str:
+    """What was probably meant, as the end of a message; empty where nothing is near."""
     nearest = difflib.get_close_matches(given, list(choices), n=1, cutoff=0.6)
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
@@ -1126,14 +1127,14 @@ def _section_at(key: Key) -> type[BaseModel]:
 
 def _unknown(details: ErrorDetails, key: Key) -> str:
     known = _section_at(key[:-1]).model_fields
-    return f"unknown key{_suggestion(str(key[-1]), known) or '; known here: ' + ', '.join(known)}"
+    return f"unknown key{suggestion(str(key[-1]), known) or '; known here: ' + ', '.join(known)}"
 
 
 def _not_one_of(details: ErrorDetails, key: Key) -> str:
     given = value_without_secrets(details["input"])
     annotation = _section_at(key[:-1]).model_fields[str(key[-1])].annotation
     choices = [str(choice) for choice in (get_args(annotation) or Modality)]
-    return f"{given!r} is not one of {', '.join(choices)}{_suggestion(str(given), choices)}"
+    return f"{given!r} is not one of {', '.join(choices)}{suggestion(str(given), choices)}"
 
 
 def _bad_pattern(details: ErrorDetails, key: Key) -> str:

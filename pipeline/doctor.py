@@ -17,7 +17,7 @@ from pathlib import Path
 import av
 import psutil
 
-from pipeline.build import build_detector, build_extractor, build_windows
+from pipeline.build import EMBEDDED, build_detector, build_extractor, build_windows
 from pipeline.config import Config
 from pipeline.errors import PipelineError, SourceError
 from pipeline.sources.connection import accelerator
@@ -26,7 +26,6 @@ from pipeline.sources.open import open_source
 _PACKAGES = ("torch", "ultralytics", "onnxruntime", "opencv-python", "av", "faiss-cpu", "pydantic")
 _CODECS = {"h264": "r", "hevc": "r", "mjpeg": "r", "libx264": "w"}  # read or written
 _FORMATS = ("rtsp", "mpjpeg", "video4linux2,v4l2")  # of live sources
-_EMBEDDED = "xreid-tiny"
 _LEAST_DISK_GB = 2.0
 _LEAST_MEMORY_GB = 3.0
 _EARLIEST_CLOCK = datetime(2024, 1, 1, tzinfo=UTC)
@@ -162,8 +161,8 @@ def _clock(config: Config | None) -> Check:
 
 
 def _weights(config: Config | None) -> Iterator[tuple[str, Callable[[], Check]]]:
-    configured = config.reid.weights if config else _EMBEDDED
-    for name in dict.fromkeys((_EMBEDDED, configured)):
+    configured = config.reid.weights if config else EMBEDDED
+    for name in dict.fromkeys((EMBEDDED, configured)):
         yield f"re-ID weights {name}", partial(_reid_weights, name)
     if config:
         yield "detector", partial(_detector, config)

@@ -56,6 +56,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 def _mask(text: str, size: int) -> NDArray[np.uint16]:
     """Coverage of anti-aliased text, (h, w) in 0..256; the height depends on the size only."""
     font = _font(size)
+    if font.getlength(" ") < 3:  # of two pixels, between which words run together
+        text = text.replace(" ", "  ")
     ascent, descent = font.getmetrics()
     width = max(1, round(font.getlength(text)) + 1)
     image = PilImage.new("L", (width, ascent + descent))

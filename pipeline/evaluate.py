@@ -235,7 +235,7 @@ def table(report: Mapping[str, Any]) -> str:
         f"Identification{kind}",
         f"  pairs given one person: {_percent(found['pair_precision'])} right;"
         f" pairs of one person: {_percent(found['pair_recall'])} found",
-        f"  persons: {found['persons']} given, {found['true_persons']} true",
+        f"  persons of tracklets that ground truth names: {found['persons']} given, {found['true_persons']} true",
     ]
     return "\n".join(lines)
 
@@ -328,6 +328,8 @@ def _truth(truth_root: Path, camera: str) -> MotRows:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file; --truth is a folder with site.json and ground_truth/") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from error
     if not isinstance(content, dict):

@@ -67,6 +67,8 @@ def draft(root: Path, table: Path) -> int:
             writer.writerows(_draft_row(each) for each in found)
     except FileExistsError:
         raise UsageError(f"{table}: exists already; choose another file") from None
+    except FileNotFoundError:
+        raise UsageError(f"{table}: there is no folder {table.parent}; make it, or choose another file") from None
     return len(found)
 
 

@@ -92,10 +92,7 @@ def _chosen(store: Store, options: argparse.Namespace) -> list[StoredTracklet]:
     if options.tracklet and beside:
         raise UsageError(f"--tracklet names all that is meant: give it without {' and '.join(beside)}")
     start, end = _moment(options.start, "--from"), _moment(options.end, "--to")
-    known = store.cameras()
-    for camera in options.camera:
-        if camera not in known:
-            raise UsageError(f"--camera {camera!r} is not one of {', '.join(known) or 'an empty gallery'}")
+    _check_cameras(store, options.camera)
     cameras = frozenset(options.camera) or None
     if options.tracklet:
         return [store.tracklet(each) for each in dict.fromkeys(options.tracklet)]
@@ -108,6 +105,13 @@ def _chosen(store: Store, options: argparse.Namespace) -> list[StoredTracklet]:
     ]
 
 
+def _check_cameras(store: Store, cameras: Sequence[str]) -> None:
+    known = store.cameras()
+    for camera in cameras:
+        if camera not in known:
+            raise UsageError(f"--camera {camera!r} is not one of {', '.join(known) or 'an empty gallery'}")
+
+
 def _moment(text: str | None, flag: str) -> datetime | None:
     try:
         return parse_time(text) if text else None
@@ -116,6 +120,31 @@ def _moment(text: str | None, flag: str) -> datetime | None:
 
 
 # gallery -------------------------------------------------------------------------------------------------------------
+
+
+def _list(options: argparse.Namespace) -> Outcome:
+    if options.best is not None and options.best < 1:
+        raise UsageError(f"--best: expected a number of 1 or more, got {options.best}")
+    with Store.read(options.gallery) as store:
+        _check_cameras(store, options.camera)
+        found = store.tracklets(TrackletFilter(cameras=frozenset(options.camera) or None))
+    found = sorted(found, key=lambda each: -each.quality)[: options.best]
+    rows = [
+        {
+            "tracklet": each.tracklet_id,
+            "modality": each.modality.value,
+            "start": each.start.isoformat(),
+            "person": person_name(each.person_id or 0),
+            "quality": round(each.quality, 3),
+            "crop": None if each.best_crop is None else str(each.best_crop),
+        }
+        for each in found
+    ]
+    plain = {"schema": "xreid.gallery_list/1", "tracklets": rows}
+    if options.only:
+        shown = [row["tracklet" if options.only == "id" else "crop"] for row in rows]
+        return Outcome(plain, "\n".join(str(each) for each in shown if each))
+    return Outcome(plain, "\n".join("  ".join(str(each or "-") for each in row.values()) for row in rows))
 
 
 def _stats(options: argparse.Namespace) -> Outcome:
@@ -283,7 +312,7 @@ def _merge(options: argparse.Namespace) -> Outcome:
 
 def _transferred(done: Transferred, head: str) -> Outcome:
     plain = asdict(done) | {"persons": {person_name(a): person_name(b) for a, b in done.persons.items()}}
-    text = f"{head} {done.tracklets} tracklets of {len(done.persons)} persons"
+    text = f"{head} tracklets: {done.tracklets}, persons: {len(done.persons)}"
     return Outcome(plain, text + (f"; {done.already} were there already" if done.already else ""))
 
 
@@ -412,7 +441,7 @@ def _audit_verify(options: argparse.Namespace) -> Outcome:
     with Store.read(options.gallery) as store:
         found = Audit(store).verify(head=(int(number), digest) if options.head else None)
     lines = [*(f"finding: {each}" for each in found.findings), *(f"note: {each}" for each in found.notes)]
-    lines.append(f"{len(found.findings)} findings in {found.rows} rows; head {found.head[0]}:{found.head[1]}")
+    lines.append(f"rows: {found.rows}, findings: {len(found.findings)}; head {found.head[0]}:{found.head[1]}")
     return Outcome(audit_verdict_reply(found), "\n".join(lines), 1 if found.findings else 0)
 
 
@@ -423,6 +452,7 @@ def _audit_head(options: argparse.Namespace) -> Outcome:
 
 
 COMMANDS: dict[str, Command] = {
+    "gallery list": _list,
     "gallery stats": _stats,
     "gallery verify": _verify,
     "gallery reindex": _reindex,

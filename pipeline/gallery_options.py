@@ -53,6 +53,12 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", dest="end", metavar="TIME", help="that start before")
 
 
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--camera", action="append", default=[], metavar="ID", help="only of this camera; repeatable")
+    parser.add_argument("--best", type=int, metavar="N", help="only the N that were seen best")
+    parser.add_argument("--only", choices=("id", "crop"), help="print ids alone, or the files of their best views")
+
+
 def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repair", action="store_true", help="bring records, images and events up to the database")
 
@@ -173,6 +179,7 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
     "gallery": (
         "look after a gallery",
         {
+            "list": ("the tracklets that can be searched by, the best seen first", _add_list),
             "stats": ("how much is in it, of which cameras, and how large it is", _nothing),
             "verify": ("compare database, crops, events, index and audit; rebuild a damaged database", _add_verify),
             "reindex": ("embed all tracklets anew with another model; goes on where it was killed", _add_reindex),

@@ -48,7 +48,7 @@ class PersonSummary(Person):
         modalities: Of those cameras.
         first: First seen, UTC; None of somebody without a tracklet.
         last: Last seen, UTC.
-        best_tracklet: With the best view.
+        best_tracklet: With the best view: in colour if there is one, for people know people by it.
     """
 
     cameras: tuple[str, ...]
@@ -210,7 +210,7 @@ class Persons:
             modalities=tuple(each for each in Modality if each.value in kinds),
             first=None if first is None else from_us(first),
             last=None if last is None else from_us(last),
-            best_tracklet=max(seen, key=lambda each: each[3])[2] if seen else None,
+            best_tracklet=max(seen, key=_seen_best)[2] if seen else None,
         )
 
     def constraints(self) -> tuple[frozenset[tuple[int, int]], frozenset[tuple[int, int]]]:
@@ -544,3 +544,9 @@ def _take_back(db: sqlite3.Connection, effects: _Effects, done: dict[str, Any], 
         if now is not None:
             require_unchanged(now, tuple(after))
             effects.mark(person, PersonState(before[0]), before[1])
+
+
+def _seen_best(camera: tuple[str, str, str, float]) -> tuple[bool, float]:
+    """Order of a person's cameras (name, modality, tracklet, quality, 0 without a view) by what tells the eye most."""
+    _, modality, _, quality = camera
+    return quality > 0 and modality == Modality.RGB, quality

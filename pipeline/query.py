@@ -1,6 +1,5 @@
 """A search from the outside: whatever names the person in question becomes a query over a run's gallery."""
 
-import difflib
 import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -22,7 +21,7 @@ from pipeline.build import (
     build_windows,
 )
 from pipeline.clips import Query, Spot, clip_from_image, clip_from_spot, clip_from_video
-from pipeline.config import CameraConfig, Config, load
+from pipeline.config import CameraConfig, Config, load, suggestion
 from pipeline.errors import SourceError, UsageError
 from pipeline.filters import SearchFilter
 from pipeline.frame import IMAGE_SUFFIXES, Frame, Image
@@ -123,13 +122,14 @@ def search(root: Path, asked: Asked, wanted: SearchFilter, options: SearchOption
         options: How.
 
     Raises:
-        UsageError: When a query is of no kind, shows nobody, or a camera, zone or person is named that the gallery or
-            the run does not have.
+        UsageError: When a query is of no kind, shows nobody, or a camera, modality, zone or person is named that the
+            gallery or the run does not have.
     """
     options = options or SearchOptions()
     config = read_config(root) if (root / CONFIG).is_file() else None
     with Store.read(root) as store:
         check_filter(store, config, wanted, said=("--camera", "--zone"))
+        _check_modalities(store, wanted)
         searcher = Searcher(
             store, store.calibration, extractor=_extractor(root, options.device), rules=search_rules(config, options)
         )
@@ -166,6 +166,15 @@ def check_filter(
         _check_name(said[0], camera, cameras, "an empty gallery")
     check_persons(store, sorted(wanted.persons or ()), visible=visible)
     _check_zones(store, config, sorted(wanted.zones or ()), said=said[1], visible=visible)
+
+
+def _check_modalities(store: Store, wanted: SearchFilter) -> None:
+    """Refuse modalities of which the gallery has no camera; an empty one says that it is empty."""
+    cameras = store.cameras()
+    if cameras and wanted.modalities and wanted.modalities.isdisjoint(cameras.values()):
+        there = ", ".join(f"{camera} ({modality.value})" for camera, modality in cameras.items())
+        asked = " or ".join(sorted(each.value for each in wanted.modalities))
+        raise UsageError(f"--modality: no camera of this gallery is {asked}; there are {there}")
 
 
 def check_persons(store: Store, persons: Iterable[int], *, visible: Collection[str] | None = None) -> None:
@@ -245,16 +254,18 @@ def _example(searcher: Searcher, store: Store, text: str, file: QueryFile, spot:
         try:
             clip, query = _clip(path, file, config) if spot is None else _clip_of_spot(text, spot, file, config)
         except SourceError as error:
-            raise UsageError(f"{text}: is not a picture or video that shows somebody: {_reason(error)}") from error
+            raise UsageError(
+                f"{text}: is not a picture or video that shows somebody: {_reason(error, text)}"
+            ) from error
         return searcher.example_from(clip, query)
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"{without_secrets(text)}: no such file, and no tracklet id either")
     return searcher.example_of(text)
 
 
-def _reason(error: SourceError) -> str:
-    """What was wrong with the file, which is no camera."""
-    return str(error).removeprefix(f"camera {QUERY_CAMERA}: ")
+def _reason(error: SourceError, text: str) -> str:
+    """What was wrong with the file, which is no camera, and was named before."""
+    return str(error).removeprefix(f"camera {QUERY_CAMERA}: ").removeprefix(f"{text} ").removeprefix(f"{text}: ")
 
 
 def _config_for_files(root: Path, device: str) -> Config:
@@ -317,9 +328,7 @@ def clip_of_spot(camera_id: str, spot: Spot, config: Config) -> tuple[list[Image
 
 def _check_name(flag: str, name: str, known: Collection[str], none: str) -> None:
     if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        raise UsageError(f"{flag} {name!r} is not one of {', '.join(known) or none}{hint}")
+        raise UsageError(f"{flag} {name!r} is not one of {', '.join(known) or none}{suggestion(name, known)}")
 
 
 def _clip(path: Path, file: QueryFile, config: Config) -> tuple[list[Image], Query]:

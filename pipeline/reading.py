@@ -370,10 +370,10 @@ class GalleryReader:
         return 1 if row is None else int(row[0]) + 1
 
     def counts(self) -> Counts:
-        """How much there is."""
+        """How much there is; persons whose tracklets all went to others are not."""
         with self._reading():
             accepted, rejected = self._db.execute("SELECT COUNT(person_id), COUNT(rejected) FROM tracklets").fetchone()
-            (persons,) = self._db.execute("SELECT COUNT(*) FROM persons").fetchone()
+            (persons,) = self._db.execute("SELECT COUNT(DISTINCT person_id) FROM tracklets").fetchone()  # by its index
             (crops,) = self._db.execute("SELECT COUNT(*) FROM crops").fetchone()
             return Counts(accepted=accepted, rejected=rejected, persons=persons, crops=crops)
 

@@ -1,6 +1,7 @@
 """One run: cameras in, a folder of results out. Order and clean-up; the work is done by the stages."""
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
@@ -27,6 +29,7 @@ from pipeline.build import (
     build_trackers,
     build_window,
     build_windows,
+    check_weights_and_device,
     pair_settings,
     policy_of,
 )
@@ -36,11 +39,11 @@ from pipeline.config import Config
 from pipeline.contact_sheet import write_matches
 from pipeline.decision_log import DECISIONS_COPY
 from pipeline.erasure import SET_ASIDE
-from pipeline.errors import ErrorCode, PipelineError, StoppedError, UsageError
+from pipeline.errors import ErrorCode, PipelineError, ResourceError, StoppedError, UsageError
 from pipeline.event_files import EXAMPLES
 from pipeline.frame import Frame
 from pipeline.identify import Sighting
-from pipeline.losses import Losses
+from pipeline.losses import Losses, is_full
 from pipeline.monitoring import CameraStatus, LatestFrames, Metrics, check_free, served
 from pipeline.pairs import Pairs
 from pipeline.prefetch import SHUTDOWN, Intake, aside
@@ -144,6 +147,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
     _check_folder(root)
     if options.existing == "refuse":
         _refuse_earlier_run(root)
+    check_weights_and_device(config)  # before recordings are read
     sources = build_sources(config)
     _go_on(options)
     extractor = build_extractor(config.reid.weights, config.reid.device, calibration=config.reid.calibration)
@@ -239,9 +243,18 @@ def _told(going: "_Run") -> Iterator[None]:
 
 
 def _check_folder(root: Path) -> None:
-    there = next(each for each in (root, *root.absolute().parents) if each.exists())
-    if not there.is_dir():
+    """Results can be written there; tried, for what a disk allows is not all in a folder's rights."""
+    there = next(each for each in (root, *root.absolute().parents) if os.path.lexists(each))
+    if there.exists() and not there.is_dir():
         raise UsageError(f"output.root: {root} cannot be a folder, for {there} is a file; give another --output")
+    try:
+        with TemporaryDirectory(dir=there, prefix=".xreid-"):
+            pass
+    except OSError as error:
+        if is_full(error):
+            return  # what is too old there may still go
+        why = f"{there} cannot be written to: {error.strerror or error}"
+        raise ResourceError(f"output.root: {root} cannot hold results: {why}; give another --output") from error
 
 
 def _results(root: Path) -> list[Path]:

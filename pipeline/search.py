@@ -227,6 +227,13 @@ class SearchResult:
         }
 
 
+def compared(probability: float) -> str:
+    """With two digits and never as certain: ``= 0.86``, ``< 0.01`` or ``> 0.99``."""
+    if probability < 0.005:
+        return "< 0.01"
+    return "> 0.99" if probability > 0.995 else f"= {probability:.2f}"
+
+
 def plain(value: Any) -> Any:
     """As JSON can hold it; of a dataclass, its fields."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -674,7 +681,7 @@ class Searcher:
         of = f" (the nearest of {len(examples)} examples: {example.query.description})" if len(examples) > 1 else ""
         text = (
             f"Cosine {cosine:.3f} between {example.query.modality.value} and {modality.value}{of} is worth"
-            f" p = {expit(now):.2f}"
+            f" p {compared(expit(now))}"
         )
         rate = curve.false_match_rate(cosine)
         text += "." if rate is None else f"; {_one_in(rate, least=curve.strangers[-1][0])} strangers are so alike."

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.identify import Sighting
 from pipeline.monitoring import CameraStatus, Metrics
-from pipeline.prefetch import Intake, Ledger
+from pipeline.prefetch import SHUTDOWN, Intake, Ledger
 from pipeline.sinks import rfc3339
 from pipeline.sources.base import Source, SourceState
 from pipeline.tracklets import RejectedTracklet
@@ -190,7 +190,8 @@ class Tally:
 
 def account_of(camera_id: str, ledger: Ledger) -> str:
     """Where the frames of a camera went, as a sentence."""
-    causes = ", ".join(f"{count} {cause}" for cause, count in sorted(ledger.dropped.items()))
+    told = {SHUTDOWN: "left when the run ended"}
+    causes = ", ".join(f"{count} {told.get(cause, cause)}" for cause, count in sorted(ledger.dropped.items()))
     left = f" + {ledger.on_the_way} on the way" if ledger.on_the_way else ""
     return (
         f"camera {camera_id}: {ledger.decoded} frames decoded = {ledger.processed} processed + "

@@ -16,6 +16,7 @@ from simulation.site import render_site
 from simulation.streaming import Serving, StreamingError, Streams, clips_of, need_gstreamer
 from simulation.tracklets import render_tracklets
 from simulation.vvi import render_vvi
+from simulation.workers import tell
 from simulation.writers import OutputError
 
 
@@ -26,13 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "stream":
             _stream(options)
         elif options.command == "site":
-            render_site(load(options.config, SiteConfig), options.output, workers=options.workers, tell=_tell)
+            render_site(load(options.config, SiteConfig), options.output, workers=options.workers, tell=tell)
         elif options.command == "rounds":
-            render_rounds(load(options.config, RoundsConfig), options.output, workers=options.workers, tell=_tell)
+            render_rounds(load(options.config, RoundsConfig), options.output, workers=options.workers, tell=tell)
         elif options.command == "vvi":
-            render_vvi(load(options.config, VviConfig), options.output, workers=options.workers, tell=_tell)
+            render_vvi(load(options.config, VviConfig), options.output, workers=options.workers, tell=tell)
         else:
-            render_tracklets(load(options.config, TrackletsConfig), options.output, workers=options.workers, tell=_tell)
+            render_tracklets(load(options.config, TrackletsConfig), options.output, workers=options.workers, tell=tell)
     except (ConfigError, OutputError, StreamingError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -69,8 +70,7 @@ def _stream(options: argparse.Namespace) -> None:
     """Serve until the time is over, or SIGINT or SIGTERM comes."""
     plan = load(options.faults, FaultPlan) if options.faults else FaultPlan()
     need_gstreamer()
-    _tell(f"encoding {options.site}")
-    clips = clips_of(options.site, seconds=options.clip_seconds, number=options.copies)
+    clips = clips_of(options.site, seconds=options.clip_seconds, number=options.copies, tell=tell)
     end = time.monotonic() + options.seconds if options.seconds else float("inf")
     with Streams(clips, Serving(first_port=options.port, plan=plan)) as streams, _stop_on_signals() as stopped:
         for name, url in streams.urls.items():
@@ -80,7 +80,7 @@ def _stream(options: argparse.Namespace) -> None:
             time.sleep(0.2)
         for name in streams.urls:
             counts = ", ".join(f"{count} {what}" for what, count in sorted(streams.counts(name).items()))
-            _tell(f"{name}: {counts or 'nobody watched'}")
+            tell(f"{name}: {counts or 'nobody watched'}")
 
 
 @contextmanager
@@ -100,10 +100,6 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
     return int(text)
-
-
-def _tell(sentence: str) -> None:
-    sys.stderr.write(f"{sentence}\n")
 
 
 if __name__ == "__main__":

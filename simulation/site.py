@@ -30,6 +30,7 @@ NAMESPACE = "site"
 LEAST_VISIBILITY = 0.1
 LEAST_HEIGHT_PX = 24
 _EXPOSURE_SECONDS = 0.018
+_FRAMES_A_SENTENCE = 300  # told while a recording is drawn, which takes minutes
 _BACK_SECONDS = 40.0  # before anybody comes again: nobody is twice in view
 
 # branches of the site's seed
@@ -134,7 +135,7 @@ def render_site(config: SiteConfig, output: Path, *, workers: int, tell: Callabl
         config: What to render.
         output: A folder; replaced when it holds an earlier site, kept when it holds this very one.
         workers: Processes.
-        tell: Told what happens, in sentences.
+        tell: Told what happens, in sentences; by the workers too: a function of a module, where there are several.
 
     Returns:
         Whether anything was rendered.
@@ -151,7 +152,9 @@ def render_site(config: SiteConfig, output: Path, *, workers: int, tell: Callabl
     with whole_folder(output, marker=MARKER) as part:
         (part / "ground_truth").mkdir()
         done = spread(
-            partial(record, config, folder=part), [(name, walks[name]) for name in config.cameras], workers=workers
+            partial(record, config, folder=part, tell=tell),
+            [(name, walks[name]) for name in config.cameras],
+            workers=workers,
         )
         passages: list[dict[str, Any]] = []
         frames: dict[str, int] = {}
@@ -200,7 +203,9 @@ def scene_of(config: SiteConfig, name: str) -> Scene:
     return make_scene(camera_of(config, camera), light, night=camera.night, rng=rng, pieces=camera.furniture)
 
 
-def record(config: SiteConfig, name: str, walks: Sequence[Walk], folder: Path) -> tuple[int, list[dict[str, Any]]]:
+def record(
+    config: SiteConfig, name: str, walks: Sequence[Walk], folder: Path, tell: Callable[[str], None]
+) -> tuple[int, list[dict[str, Any]]]:
     """Render one camera's recording and its truth; returns its length in frames and its passages."""
     camera = config.cameras[name]
     scene = scene_of(config, name)
@@ -227,6 +232,8 @@ def record(config: SiteConfig, name: str, walks: Sequence[Walk], folder: Path) -
             signal = compose(scene, [sprite for _, sprite, _ in seen])
             file.write(sensor.expose(signal, index / config.fps))
             truth += truth_rows(index, seen, scene)
+            if (index + 1) % _FRAMES_A_SENTENCE == 0 and index + 1 < count:
+                tell(f"{name}: {index + 1} of {count} frames")
     write_truth(folder / "ground_truth" / f"{name}.txt", truth)
     return count, _passages(config, name, truth)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -270,13 +270,16 @@ class Streams:
         return asyncio.run_coroutine_threadsafe(job, self._loop).result()
 
 
-def clips_of(site: Path, *, seconds: float, number: int = 1) -> dict[str, Clip]:
+def clips_of(
+    site: Path, *, seconds: float, number: int = 1, tell: Callable[[str], None] = lambda sentence: None
+) -> dict[str, Clip]:
     """Encode a rendered site's recordings.
 
     Args:
         site: Folder that ``python -m simulation site`` wrote.
         seconds: Of each recording; the camera films them again and again.
         number: Cameras of each recording.
+        tell: Told of each recording before its encoding.
 
     Returns:
         By camera: ``gate``, or ``gate_1``, ``gate_2``, ... where there are several.
@@ -290,6 +293,7 @@ def clips_of(site: Path, *, seconds: float, number: int = 1) -> dict[str, Clip]:
         raise StreamingError(f"{site}: holds no site; python -m simulation site writes one") from None
     clips = {}
     for name, camera in cameras.items():
+        tell(f"encoding {name}")
         images = images_of(site / camera["recording"], most=max(1, round(seconds * camera["fps"])))
         clips[name] = encode(images, fps=camera["fps"])
     return {camera: clips[recording] for camera, recording in _copies(list(clips), number)}

@@ -1,5 +1,6 @@
 """Work spread over processes, results in the order of the work."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -8,6 +9,11 @@ from typing import TypeVar
 import cv2
 
 Result = TypeVar("Result")
+
+
+def tell(sentence: str) -> None:
+    """Say it on stderr; here, for a worker knows nothing of what ``python -m`` runs."""
+    sys.stderr.write(f"{sentence}\n")
 
 
 def spread(

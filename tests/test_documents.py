@@ -3,10 +3,14 @@
 import json
 import math
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from pipeline.cli import _parser
 from reid.protocols import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +38,21 @@ def test_readme_has_the_figures_of_the_demo() -> None:
         assert f"| {name} | {camera['modality']} | {shares} |" in readme
     assert f"{100 * demo['identification']['pair_precision']:.1f} % are right" in readme
     assert f"{demo['frames']} frames in {demo['seconds']:.0f} s, {demo['frames_per_second']:.0f} a second" in readme
+
+
+def test_the_program_knows_every_command_of_readme_and_help_its_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = "\n".join(readme.split("```")[1::2]).replace("\\\n", " ")
+    commands = re.findall(r"\.venv/bin/python run_pipeline\.py ([^\n)]*)", blocks)
+    commands += re.findall(r"`(?:run_pipeline\.py )?((?:validate|evaluate|case|export|serve|run) [^`]*)`", readme)
+    assert len(commands) > 15
+    for command in commands:
+        assert _parser().parse_args(shlex.split(command, comments=True)).command
+    with pytest.raises(SystemExit):
+        _parser().parse_args(["--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    for code in (1, 2, 3, 4, 5, 130, 143):
+        assert re.search(rf"\b{code}\b", printed.partition("Exit codes: ")[2])
 
 
 def test_readme_has_the_milliseconds_of_the_stages() -> None:

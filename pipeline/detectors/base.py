@@ -14,6 +14,11 @@ from trackers.structures import Detections
 
 logger = logging.getLogger(__name__)
 
+WANTED = {  # as detector.weights, by backend
+    "onnx": "an ONNX export of YOLOX (such as yolox_nano.onnx)",
+    "ultralytics": "a YOLO or RT-DETR checkpoint or export with a class called person (such as yolov8n.pt)",
+}
+
 
 class Detector(Protocol):
     """Finds people.
@@ -85,17 +90,17 @@ class Sieve:
         return found
 
 
-def check_weights(weights: Path, *, backend: str, wanted: str) -> None:
+def check_weights(weights: Path, *, backend: str) -> None:
     """Make sure that there is a file before a library looks for one, or downloads one.
 
     Args:
         weights: The configured path.
-        backend: Name of the detector, for the message.
-        wanted: What belongs there, for the message.
+        backend: Name of the detector, which says what belongs there.
 
     Raises:
         UsageError: When there is nothing, or a text.
     """
+    wanted = WANTED[backend]
     if not weights.exists():
         raise UsageError(
             f"detector.weights: no file at {weights} (relative to {Path.cwd()}); put {wanted} there. "

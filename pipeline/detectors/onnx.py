@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pipeline.detectors.base import NetworkSettings, Sieve, check_weights
+from pipeline.detectors.base import WANTED, NetworkSettings, Sieve, check_weights
 from pipeline.errors import ResourceError, UsageError
 from pipeline.frame import Frame
 from pipeline.thermal import Windows
@@ -17,7 +17,7 @@ from trackers.structures import Detections
 
 Floats = NDArray[np.float32]
 
-_WANTED = "an ONNX export of YOLOX (such as yolox_nano.onnx)"
+_WANTED = WANTED["onnx"]
 _STRIDES = (8, 16, 32)
 _PADDING = 114
 _PERSON = 0  # in COCO's order of classes
@@ -40,7 +40,7 @@ class OnnxDetector:
             UsageError: When there is no such file, or it is not such a model.
             ResourceError: When the device is not there.
         """
-        check_weights(weights, backend="onnx", wanted=_WANTED)
+        check_weights(weights, backend="onnx")
         self._weights, self._sieve = weights, Sieve(weights)
         self._settings = settings
         self._windows = windows

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.detectors.base import NetworkSettings, Sieve, check_weights
+from pipeline.detectors.base import WANTED, NetworkSettings, Sieve, check_weights
 from pipeline.errors import ResourceError, UsageError
 from pipeline.frame import Frame
 from pipeline.thermal import Windows
 from trackers.structures import Detections
 
-_WANTED = "a YOLO or RT-DETR checkpoint or export with a class called person (such as yolov8n.pt)"
+_WANTED = WANTED["ultralytics"]
 
 
 class UltralyticsDetector:
@@ -34,7 +34,7 @@ class UltralyticsDetector:
             UsageError: When there is no such file, it is not a model, or it knows no people.
             ResourceError: When the device is not there.
         """
-        check_weights(weights, backend="ultralytics", wanted=_WANTED)
+        check_weights(weights, backend="ultralytics")
         self._settings, self._sieve = settings, Sieve(weights)
         self._windows = windows
         self._device = _choose_device(settings.device)

@@ -132,6 +132,13 @@ def test_the_strip_shows_a_companion_while_its_person_is_in_view_and_shortly_aft
     shown = [has_colour(strip, (230, 20, 20), least=500) for strip in strips]
     assert all(shown[:15])
     assert not any(shown[25:])
+    named = [has_colour(strip, person_colour(1), least=400) for strip in strips]
+    assert named == [True] * 12 + [False] * 28, "who has no box any more is named in grey"
+
+
+@pytest.mark.parametrize("size", [8, 10, 11, 12, 24])
+def test_words_stand_apart_at_every_size(size: int) -> None:
+    assert text_wh("as another", size)[0] - text_wh("asanother", size)[0] >= 3
 
 
 def test_more_people_than_slots_do_not_break_the_strip(tmp_path: Path) -> None:

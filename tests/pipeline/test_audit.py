@@ -147,7 +147,7 @@ def test_a_purpose_can_be_made_mandatory_and_a_case_must_exist(tmp_path: Path) -
         strict = Audit(store, purpose_required=True)
         with pytest.raises(UsageError, match="this site asks why"):
             strict.record(Actor("eve"), "search", {})
-        with pytest.raises(UsageError, match="'C-7' is not one of no cases yet"):
+        with pytest.raises(UsageError, match="no case 'C-7': no case was opened yet"):
             strict.record(Actor("eve", case_id="C-7"), "search", {})
         Cases(store).open("C-7", "lost child", EVE)
         strict.record(Actor("eve", case_id="C-7"), "search", {})

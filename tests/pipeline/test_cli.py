@@ -151,6 +151,8 @@ def test_search_by_several_examples_a_negative_and_a_box_on_a_frame(
         (["--at", "1.0"], "--at and --box belong together"),
         (["--fmr", "0.0000001"], "false match rate:"),
         (["--modality", "infrared"], "'infrared' is not one of rgb, nir, thermal"),
+        (["--modality", "therml"], "'therml' is not one of rgb, nir, thermal; did you mean thermal?"),
+        (["--modality", "nir"], "no camera of this gallery is nir; there are dock (thermal), gate (rgb)"),
         (["--from", "yesterday"], "--from must be a time with its offset"),
         (["--from", "2026-06-02T00:00:00Z", "--to", "2026-06-01T00:00:00Z"], "from must be before to"),
     ],
@@ -175,6 +177,34 @@ def test_a_search_that_makes_no_sense_says_so(
 def test_an_unknown_query_is_an_error(done: Path, capsys: pytest.CaptureFixture[str], query: str, message: str) -> None:
     assert main(["search", query, "--gallery", str(done)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_is_named_once(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.mp4").touch()
+    assert main(["search", str(tmp_path / "empty.mp4"), "--gallery", str(done)]) == 2
+    assert capsys.readouterr().err.count("empty.mp4") == 1
+    assert main(["evaluate", "--run", str(done), "--truth", str(tmp_path / "none")]) == 2
+    assert f"{tmp_path}/none/site.json: no such file; --truth is a folder with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "usage", "meant"),
+    [
+        (["validate", "site.yaml"], "run_pipeline.py validate", "; did you mean --config site.yaml?"),
+        (["case", "hold", "K1", "gate-A"], "run_pipeline.py case hold", "; did you mean --tracklet gate-A?"),
+        (["doctor", "--jsn"], "run_pipeline.py doctor", ""),
+    ],
+)
+def test_a_command_refuses_what_is_left_over_with_its_own_usage(
+    capsys: pytest.CaptureFixture[str], words: list[str], usage: str, meant: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    printed = capsys.readouterr().err
+    assert f"usage: {usage} " in printed
+    assert printed.endswith(f"error: unrecognized arguments: {words[-1]}{meant}\n")
 
 
 def test_an_empty_answer_says_which_filter_removed_how_many(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -450,6 +480,35 @@ def test_a_disk_that_is_full_when_pictures_are_drawn_is_named_and_costs_no_resul
     assert main(["search", query, "--gallery", str(output)]) == 0
 
 
+@pytest.mark.parametrize(
+    ("unfit", "code", "said"),
+    [
+        (["--set", "reid.weights=/nowhere/a.safetensors"], 2, "reid.weights: /nowhere/a.safetensors: no such file"),
+        (["--set", "reid.weights=xreid-tinny"], 2, "reid.weights: xreid-tinny: no such file"),
+        (["--set", "detector.backend=onnx", "--set", "detector.weights=/nowhere/a.onnx"], 2, "no file at /nowhere/a."),
+        (["--device", "cuda:99"], 5, "device cuda:99: PyTorch sees no such GPU here"),
+        (["--output", "missing-link/out"], 5, "missing-link cannot be written to: No such file or directory; give"),
+    ],
+)
+def test_what_a_look_can_refuse_is_refused_before_recordings_are_read(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    unfit: list[str],
+    code: int,
+    said: str,
+) -> None:
+    """The recording is none, which is found out as soon as it is opened."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "missing-link").symlink_to("nowhere")
+    (tmp_path / "gate.mp4").write_text("no recording")
+    assert main(["run", "--source", "gate=gate.mp4", "--output", "out", *unfit]) == code
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert "gate.mp4" not in printed
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["gate.mp4", "missing-link"]
+
+
 def test_an_output_that_is_a_file_is_refused_and_stays(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -603,7 +662,7 @@ def test_an_unreadable_image_in_the_middle_is_skipped_counted_and_told(
 def test_validate_and_its_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "--config", str(ROOT / "configs" / "demo.yaml")]) == 0
     page = capsys.readouterr().out
-    assert "ok: 4 cameras" in page
+    assert "ok; cameras: " in page
     assert "runs/demo/site/yard.mp4" in page
     assert "re-ID xreid-tiny" in page
     assert main(["validate", "--schema"]) == 0

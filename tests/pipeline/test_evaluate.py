@@ -113,6 +113,7 @@ def test_the_table_says_synthetic_and_names_every_camera_and_direction(site: tup
     assert text.count("synthetic") == 3
     for word in ("gate", "yard", "rgb->nir", "nir->rgb", "66.7%", "50.0%", "chance"):
         assert word in text
+    assert "persons of tracklets that ground truth names: 2 given, 2 true" in text
 
 
 def test_the_contact_sheet_is_drawn_with_right_and_wrong(site: tuple[Path, Path]) -> None:

@@ -51,6 +51,8 @@ def test_the_draft_has_a_row_for_each_accepted_tracklet_and_confirms_nothing(gal
     assert read_confirmed(tmp_path / "table.csv") == {}
     with pytest.raises(UsageError, match=r"table\.csv: exists already"):
         draft(gallery, tmp_path / "table.csv")
+    with pytest.raises(UsageError, match=r"none/table\.csv: there is no folder .*none; make it"):
+        draft(gallery, tmp_path / "none" / "table.csv")
 
 
 def test_confirmed_tracklets_are_a_data_set_that_the_loader_and_the_checker_accept(

@@ -94,6 +94,25 @@ def test_stats_and_verify_after_a_run(typed: Commands) -> None:
     assert verified["vectors"] == stats["tracklets"]["accepted"]
 
 
+def test_list_gives_what_can_be_searched_by_and_the_best_seen_first(
+    typed: Commands, gallery: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = typed("gallery", "list", "--camera", "gate")["tracklets"]
+    assert {each["tracklet"] for each in found} == set(typed.tracklets("gate"))
+    qualities = [each["quality"] for each in found]
+    assert qualities == sorted(qualities, reverse=True)
+    one = ["gallery", "list", "--gallery", str(gallery), "--camera", "gate", "--best", "1", "--only"]
+    for what, said in (("id", found[0]["tracklet"]), ("crop", found[0]["crop"])):
+        assert main([*one, what]) == 0
+        assert capsys.readouterr().out == f"{said}\n"
+    assert main(["search", found[0]["tracklet"], "--gallery", str(gallery)]) == 0
+    assert Path(found[0]["crop"]).is_file()
+    typed("gallery", "list", "--camera", "roof", code=2)
+    assert "--camera 'roof' is not one of" in typed.err
+    typed("gallery", "list", "--best", "0", code=2)
+    assert "--best: expected a number of 1 or more, got 0" in typed.err
+
+
 def test_verify_names_each_difference_and_repairs_what_the_database_can_tell(typed: Commands, gallery: Path) -> None:
     first, *_ = typed.tracklets("gate")
     folder = gallery / "crops/gate" / first

@@ -102,6 +102,23 @@ def test_a_split_without_a_link_keeps_the_two_apart_all_the_same(tmp_path: Path)
         assert Persons(store).constraints()[1] == frozenset({(1, 7)})
 
 
+def test_only_persons_who_have_a_tracklet_count_as_in_the_gallery(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        assert store.counts().persons == 2
+        done = Persons(store).merge(1, 2, EVE)
+        assert store.counts().persons == 1
+        Persons(store).undo(done.decision_id, EVE)
+        assert store.counts().persons == 2
+
+
+def test_a_person_is_shown_in_colour_where_there_is_a_view_in_colour(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        for name, modality, crops in (("dock-A", Modality.THERMAL, 3), ("gate-B", Modality.RGB, 1)):  # more are better
+            store.add(sighting_of(tracklet_of(name, modality=modality, crops=crops), person=1))
+        store.add(sighting_of(tracklet_of("dock-C", modality=Modality.THERMAL, at=60), person=2))
+        assert [each.best_tracklet for each in Persons(store).summaries()] == ["gate-B", "dock-C"]
+
+
 def test_a_link_is_confirmed_or_rejected(tmp_path: Path) -> None:
     with fill(tmp_path) as store:
         persons = Persons(store)

@@ -19,7 +19,7 @@ from pipeline.errors import GalleryMismatchError, UsageError
 from pipeline.filters import SearchFilter
 from pipeline.frame import Frame, Image
 from pipeline.persons import Persons
-from pipeline.search import Searcher, SearchRules
+from pipeline.search import Searcher, SearchRules, compared
 from pipeline.store import Store
 from pipeline.tracklets import Tracklet
 from pipeline.ways import Stay, Way, Ways
@@ -397,10 +397,16 @@ def test_whom_the_ways_put_out_of_the_top_k_is_counted_and_told(store: Store) ->
         assert (f" {out} of the likeliest came too soon for the ways" in result.explanation) == (out > 0)
 
 
+def test_no_probability_is_told_as_certain() -> None:
+    told = [compared(each) for each in (0.0, 0.0049, 0.0051, 0.864, 0.9949, 0.9951, 1.0)]
+    assert told == ["< 0.01", "< 0.01", "= 0.01", "= 0.86", "= 0.99", "> 0.99", "> 0.99"]
+
+
 def test_each_answer_says_what_its_cosine_is_worth_and_tells_the_time_of_the_site(store: Store) -> None:
     rules = SearchRules(zone=ZoneInfo("Europe/Berlin"))
     answer = Searcher(store, CALIBRATION, rules=rules).by_tracklet("gate-A").answers[0]
-    assert answer.why == f"Cosine {answer.cosine:.3f} between rgb and thermal is worth p = {answer.probability:.2f}."
+    worth = compared(answer.probability)
+    assert answer.why == f"Cosine {answer.cosine:.3f} between rgb and thermal is worth p {worth}."
     assert (answer.start.hour, answer.start_local.hour) == (12, 14)
     assert answer.start == answer.start_local
 

@@ -30,7 +30,7 @@ def test_ages_beyond_all_bins_are_kept_and_memory_does_not_grow() -> None:
 def test_an_account_is_a_sentence_that_adds_up() -> None:
     ledger = Ledger(100, 90, Counter(stale=7, shutdown=3), Counter(), 1)
     assert account_of("gate", ledger) == (
-        "camera gate: 100 frames decoded = 90 processed + 10 dropped (3 shutdown, 7 stale)"
+        "camera gate: 100 frames decoded = 90 processed + 10 dropped (3 left when the run ended, 7 stale)"
     )
     assert ledger.on_the_way == 0
     assert account_of("gate", ledger + Ledger(5, 0, Counter(), Counter(), 0)).endswith(" + 5 on the way")

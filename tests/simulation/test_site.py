@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +35,7 @@ from simulation.walk import Path as WalkPath
 from simulation.walk import Walk, places
 from simulation.writers import OutputError
 
+ROOT = Path(__file__).resolve().parents[2]
 START = datetime.fromisoformat("2026-06-01T14:00:00+00:00")
 
 
@@ -57,10 +60,14 @@ def half_way(who: Walker) -> tuple[tuple[float, float], float, float]:
     return places(who.walk, who.body, np.array([0.0, middle]))[1]
 
 
+def nothing(sentence: str) -> None:
+    """Tell nobody, in a worker too."""
+
+
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("site") / "out"
-    render_site(site(), output, workers=2, tell=lambda sentence: None)
+    render_site(site(), output, workers=2, tell=nothing)
     return output
 
 
@@ -80,7 +87,7 @@ def test_the_same_config_gives_the_same_bytes(rendered: Path, tmp_path: Path) ->
 
 
 def test_another_seed_gives_another_site(rendered: Path, tmp_path: Path) -> None:
-    render_site(site(seed=4), tmp_path / "other", workers=2, tell=lambda sentence: None)
+    render_site(site(seed=4), tmp_path / "other", workers=2, tell=nothing)
     assert digest(tmp_path / "other") != digest(rendered)
 
 
@@ -263,13 +270,35 @@ def test_people_in_one_another_s_places_leave_the_recording_s_noise_and_scene_al
     films = []
     for place, each in (("a", walks), ("b", swapped)):
         (tmp_path / place / "ground_truth").mkdir(parents=True)
-        record(config, "dock", each, tmp_path / place)
+        record(config, "dock", each, tmp_path / place, nothing)
         films.append(
             [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted((tmp_path / place / "dock").iterdir())]
         )
     same = [np.mean(a == b) for a, b in zip(*films, strict=False) if a is not None and b is not None]
     assert min(same) > 0.6
     assert same[0] == 1.0
+
+
+def test_a_recording_that_takes_long_tells_how_far_it_is(tmp_path: Path) -> None:
+    said: list[str] = []
+    config = site(people=1, quiet_seconds=61.0, cameras={"gate": site().cameras["gate"]})
+    assert render_site(config, tmp_path / "out", workers=1, tell=said.append)
+    frames = int(said[-1].removeprefix("gate: ").split(" ", 1)[0])
+    assert said[1:-1] == [f"gate: {done} of {frames} frames" for done in range(300, frames, 300)]
+    assert len(said) > 2
+
+
+def test_workers_tell_how_far_they_are_too(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text(
+        "{name: t, seed: 5, people: 1, revisits: 0.0, quiet_seconds: 61, width: 160, height: 96, fps: 5, cameras: {"
+        "gate: {modality: rgb, start: 2026-06-01T14:00:00Z}, hall: {modality: rgb, start: 2026-06-01T14:00:00Z}}}"
+    )
+    words = ["site", "--config", str(tmp_path / "site.yaml"), "--output", str(tmp_path / "out"), "--workers", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "simulation", *words], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    for camera in ("gate", "hall"):
+        assert f"{camera}: 300 of " in done.stderr
 
 
 def test_a_folder_of_somebody_else_is_not_touched(tmp_path: Path) -> None:

@@ -65,11 +65,14 @@ def test_a_clip_can_be_begun_twice_a_second() -> None:
 
 def test_a_sites_recordings_become_clips_as_often_as_wanted(site: Path) -> None:
     assert [len(list(images_of(site / name, most=5))) for name in ("gate.mp4", "roof")] == [5, 5]
-    clips = clips_of(site, seconds=1, number=2)
+    told: list[str] = []
+    clips = clips_of(site, seconds=1, number=2, tell=told.append)
+    assert told == ["encoding gate", "encoding roof"]
     assert list(clips) == ["gate_1", "roof_1", "gate_2", "roof_2"]
     assert [len(clip.units) for clip in clips.values()] == [10, 10, 10, 10]
     with pytest.raises(StreamingError, match="holds no site"):
-        clips_of(site / "roof", seconds=1)
+        clips_of(site / "roof", seconds=1, tell=told.append)
+    assert len(told) == 2, "nothing is told before it is known that there is a site"
 
 
 def test_without_gstreamer_it_is_said_what_to_install(

@@ -221,7 +221,8 @@ function drawLive(state) {
   const place = document.getElementById("live");
   if (!place) return;
   place.dataset.state = state;
-  place.textContent = { open: "live", lost: "connection lost", closed: "not live" }[state];
+  place.textContent = { open: "connected", lost: "connection lost", closed: "not connected" }[state];
+  place.title = state === "open" ? "To the server: what is new comes by itself. Site says whether cameras run." : "";
 }
 
 function drawRail() {

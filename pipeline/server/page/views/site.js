@@ -128,8 +128,8 @@ function diskTile(disk) {
     h("div", {
       class: `meter${free < 0.1 ? " low" : ""}`,
       role: "img",
-      "aria-label": `${Math.round(100 * (1 - free))} % of the disk is used`,
-      vars: { share: (1 - free).toFixed(3) },
+      "aria-label": `${Math.round(100 * free)} % of the disk is free`,
+      vars: { share: free.toFixed(3) },
     }),
   );
 }

@@ -62,7 +62,7 @@ def test_a_page_that_stands_open_outlives_a_restart_of_the_server(
     with serving(root, port=int(site.address.rstrip("/").rpartition(":")[2])):
         page.get_by_role("button", name="Search", exact=True).click()
         expect(page.locator(".answer").first).to_be_visible()
-        expect(page.locator(".live")).to_have_text("live")
+        expect(page.locator(".live")).to_have_text("connected")
 
 
 def show_tab(page: Page, *, shown: bool) -> None:
@@ -81,16 +81,16 @@ def test_a_tab_that_nobody_sees_holds_no_connection_and_is_told_later_what_it_mi
 ) -> None:
     page.goto(f"{site.address}#/search?like=tracklet.{recorded.of(person, Modality.RGB)[0]}&asked=1")
     expect(page.locator(".answer").first).to_be_visible()
-    expect(page.locator(".live")).to_have_text("live")
+    expect(page.locator(".live")).to_have_text("connected")
     show_tab(page, shown=False)
-    expect(page.locator(".live")).to_have_text("not live")
+    expect(page.locator(".live")).to_have_text("not connected")
     with Store.read(site.root) as store:
         known = store.tracklets()[0]
         model, vector, calibration = store.model_id, store.embeddings([known.row])[0], store.calibration
     with Store.open(site.root, model_id=model, dimension=len(vector), calibration=calibration) as store:
         store.add(sighting_of(tracklet_of("gate-01NEW", at=100.0), person=1, vector=vector))
     show_tab(page, shown=True)
-    expect(page.locator(".live")).to_have_text("live")
+    expect(page.locator(".live")).to_have_text("connected")
     expect(page.get_by_text("New people were seen since this search.")).to_be_visible()
 
 

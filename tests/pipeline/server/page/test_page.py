@@ -458,6 +458,11 @@ def test_without_a_pipeline_the_site_view_asks_for_no_latest_picture(looked_at: 
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{looked_at.address}#/site")
     expect(page.locator(".camera .taken").first).to_have_text("first frame")
+    expect(page.get_by_text("Not running")).to_be_visible()
+    expect(page.locator(".live")).to_have_text("connected")
+    meter = page.get_by_role("img", name=re.compile(r"\d+ % of the disk is free"))
+    free = int((meter.get_attribute("aria-label") or "").split(" ")[0])
+    assert abs(float(meter.evaluate("each => getComputedStyle(each).getPropertyValue('--share')")) - free / 100) < 0.01
     assert not any("/picture" in each for each in asked)
 
 
@@ -739,7 +744,7 @@ def test_an_upload_is_corrected_and_shown_in_another_tab(
 def test_new_tracklets_come_without_a_reload_with_what_the_paired_camera_saw(site: Served, page: Page) -> None:
     page.goto(site.address)
     expect(page.locator(".pick").first).to_be_visible()
-    expect(page.locator(".live")).to_have_text("live")
+    expect(page.locator(".live")).to_have_text("connected")
     first = page.locator(".pick").first
     with Store.read(site.root) as store:
         known, model, calibration = store.tracklets(), store.model_id, store.calibration
