@@ -271,6 +271,18 @@ def test_the_page_on_experiments_has_the_figures_of_table_3() -> None:
     assert f"{gains(four, 1)} in four (`table3_four_passes.md`, three of them beyond the deviation)" in page
     assert sum(beyond(four, 1)) == 3
     assert f"(`table3_held_out.md`: CPC {gains(held_out, 1)}, MII {gains(held_out, 2)})" in page
+    rows = json.loads((results / "table5.json").read_text(encoding="utf-8"))["rows"]
+    above = {
+        row["row"]: [
+            row["ours"][way][figure]["mean"] - rows[0]["ours"][way][figure]["mean"]
+            for way in ("I2V", "V2I")
+            for figure in ("rank1", "mAP")
+        ]
+        for row in rows[1:]
+    }
+    assert [name for name, each in above.items() if min(each) > 0] == ["CII"]
+    assert f"({', '.join(f'{each:+.1f}' for each in above['CII'])})" in page
+    assert max(above["SII"] + above["LII"]) < 0.05
     losses = [(run["row"], run["log"][0]["loss"], run["log"][-1]["loss"]) for run in twelve["runs"]]
     first, last = ([each[at]["identity_projected"] for each in losses] for at in (1, 2))
     assert f"from {min(first):.3f}-{max(first):.3f} in the first epoch" in page
