@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 from av.codec import CodecContext
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
@@ -14,6 +15,7 @@ from pipeline.frame import Image
 from reid.modality import Modality
 
 _IN_HIGH_BITS = re.compile(r"^p[024]1\d")  # P010 and its like, the other formats of more than 8 bits fill the low ones
+_NO_MATRIX = 2  # AVCOL_SPC_UNSPECIFIED
 _SAMPLE_STEP = 8  # every eighth pixel of every eighth row tells whether a picture is coloured
 _COLOURED = 24  # levels between two channels, or of chroma from its middle, that no grey has
 _FALSE_COLOUR_SHARE = 0.2  # of the pixels: a logo, a scale or a cross-hair is less
@@ -29,9 +31,9 @@ def image_of(picture: VideoFrame, modality: Modality) -> Image:
     Deep counts are native: 10 bits give 0 to 1023.
     """
     if modality.is_visible:
-        return cast("Image", picture.to_ndarray(format="rgb24"))
+        return _converted(picture, "rgb24")
     if bits_of(picture) <= 8:
-        return cast("Image", picture.to_ndarray(format="gray"))
+        return _converted(picture, "gray")
     return _deep_luma(picture)
 
 
@@ -51,11 +53,25 @@ def is_semi_planar(picture: VideoFrame) -> bool:
     return len(planes) == 3 and planes[0] != planes[1] == planes[2]
 
 
+def _converted(picture: VideoFrame, form: str) -> Image:
+    """In another format; where the picture names colours that FFmpeg does not convert, as if it named none.
+
+    Some cameras name such a matrix, and a damaged packet can: BT.2020 of constant luminance, or a reserved number.
+    """
+    try:
+        return cast("Image", picture.to_ndarray(format=form))
+    except FFmpegError:
+        if picture.colorspace == _NO_MATRIX:
+            raise
+        picture.colorspace = _NO_MATRIX
+        return cast("Image", picture.to_ndarray(format=form))
+
+
 def _deep_luma(picture: VideoFrame) -> Image:
     name = picture.format.name
     in_high_bits = bool(_IN_HIGH_BITS.match(name))
     if not (in_high_bits or name.startswith(("gray", "yuv"))) or name.startswith("grayf"):
-        return cast("Image", picture.to_ndarray(format="gray16le"))
+        return _converted(picture, "gray16le")
     rows = _rows(picture.planes[0], np.dtype(">u2" if name.endswith("be") else "<u2"))
     counts = rows[: picture.height, : picture.width].astype(np.uint16)  # a copy: the buffer belongs to FFmpeg
     return np.right_shift(counts, 16 - bits_of(picture) if in_high_bits else 0, dtype=np.uint16)
@@ -71,7 +87,7 @@ def is_false_colour(picture: VideoFrame) -> bool:
     if len(components) < 3:
         return False
     if picture.format.is_rgb or not picture.format.is_planar or components[0].bits > 8:
-        return has_false_colour(cast("Image", picture.to_ndarray(format="rgb24")))
+        return has_false_colour(_converted(picture, "rgb24"))
     chroma = [np.abs(values.astype(np.int16) - 128) for values in _chroma(picture)]
     return _is_share_large(np.maximum(*chroma))
 

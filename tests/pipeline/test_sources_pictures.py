@@ -67,3 +67,12 @@ def test_counts_are_native_wherever_their_bits_lie(name: str, bits: int) -> None
 )  # fmt: skip
 def test_what_only_gpus_give_is_known(name: str, semi_planar: bool) -> None:
     assert is_semi_planar(av.VideoFrame(*SIZE_WH, name)) is semi_planar
+
+
+@pytest.mark.parametrize("matrix", [3, 10, 15])  # reserved, BT.2020 of constant luminance, IPT-C2
+@pytest.mark.parametrize("modality", [Modality.RGB, Modality.NIR])
+def test_a_matrix_that_nobody_converts_is_taken_for_none(matrix: int, modality: Modality) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (96, 64), np.uint8)
+    named, plain = (av.VideoFrame.from_ndarray(levels, format="yuv420p") for _ in range(2))
+    named.colorspace = matrix
+    np.testing.assert_array_equal(image_of(named, modality), image_of(plain, modality))
