@@ -23,6 +23,7 @@ from pipeline.server.files import PageFiles
 from pipeline.server.guard import Guard
 from pipeline.server.routes import cameras, cases, persons, search, session, site, tracklets
 from pipeline.server.routes.asking import PROBLEMS
+from pipeline.server.users import UsersFileError
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(PipelineError)
     async def ours(request: Request, error: PipelineError) -> Response:
-        if error.exit_code != 2:
+        if error.exit_code != 2 or isinstance(error, UsersFileError):
             logger.error("%s %s: %s", request.method, request.url.path, error)
         return problems.of_pipeline(error)
 

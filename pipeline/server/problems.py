@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from pipeline.errors import DamagedGalleryError, GalleryMismatchError, PipelineError, ResourceError, UsageError
+from pipeline.server.users import UsersFileError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -77,4 +78,6 @@ def of_pipeline(error: PipelineError) -> JSONResponse:
         status = HTTPStatus.CONFLICT
     if isinstance(error, ResourceError | DamagedGalleryError):
         status = HTTPStatus.SERVICE_UNAVAILABLE
+    if isinstance(error, UsersFileError):  # who is not logged in learns no path
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the file of users cannot be read; the server's log says why")
     return problem(status, str(error))

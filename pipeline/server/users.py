@@ -24,6 +24,10 @@ _WRITING_SECONDS = 2.0  # somebody's editor may be at half of it: so long those 
 _HASHER = PasswordHasher()
 
 
+class UsersFileError(UsageError):
+    """The file of users cannot be read as one."""
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """Somebody who may log in.
@@ -49,7 +53,7 @@ class User:
 class Users:
     """The users of a file; a change of the file counts at once. Safe to use from several threads.
 
-    Where the file was changed a moment ago and cannot be read, those of before count: it may be half written.
+    For two seconds in which it cannot be read or is gone, those of before count: it may be half written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,6 +65,7 @@ class Users:
         self.path = path
         self._lock = threading.Lock()
         self._stamp: tuple[int, int] | None = None
+        self._failing: float | None = None  # since when the file cannot be read
         self._users: dict[str, User] = {}
         self._refresh()
 
@@ -149,19 +154,32 @@ class Users:
             self._users, self._stamp = users, None
 
     def _refresh(self) -> None:
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            self._users, self._stamp = {}, None
-            return
-        stamp = (found.st_mtime_ns, found.st_ino)
+        """Read the file when it has changed; for a moment it may be half written, or gone while another comes."""
+        stamp = self._stamp_now()
         if stamp == self._stamp:
             return
         try:
-            self._users, self._stamp = _read(self.path), stamp
-        except UsageError:
-            if self._stamp is None or abs(time.time() - found.st_mtime) > _WRITING_SECONDS:
-                raise
+            users = _read(self.path) if stamp else {}
+        except UsersFileError:
+            if self._is_being_written(stamp):
+                return
+            raise
+        if stamp is None and self._is_being_written(stamp):
+            return
+        self._users, self._stamp, self._failing = users, stamp, None
+
+    def _is_being_written(self, stamp: tuple[int, int] | None) -> bool:
+        """Whether the file was whole before, was written just now, and has not failed for long."""
+        self._failing = self._failing or time.monotonic()
+        is_new = stamp is None or abs(time.time() - stamp[0] / 1e9) < _WRITING_SECONDS
+        return self._stamp is not None and is_new and time.monotonic() - self._failing < _WRITING_SECONDS
+
+    def _stamp_now(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_mtime_ns, found.st_ino
 
 
 @cache
@@ -174,10 +192,10 @@ def _read(path: Path) -> dict[str, User]:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
         if plain["version"] != _VERSION:
-            raise UsageError(f"{path}: is of version {plain['version']}, this program knows {_VERSION}")
+            raise UsersFileError(f"{path}: is of version {plain['version']}, this program knows {_VERSION}")
         return {name: _user(name, each) for name, each in plain["users"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path}: not a file of users: {type(error).__name__}: {error}") from None
+        raise UsersFileError(f"{path}: not a file of users: {type(error).__name__}: {error}") from None
 
 
 def _user(name: str, plain: dict[str, Any]) -> User:

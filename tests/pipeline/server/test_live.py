@@ -179,6 +179,9 @@ def test_a_damaged_file_of_users_cuts_off_who_listens_and_the_log_says_why(
         (gallery / USERS).write_text("{")
         add_later(gallery, "gate-new", after=2.5).join()
         assert [each["data"] for each in events if each["event"] == "tracklet"] == []
+        answer = httpx.get(f"{door.address}api/v1/cameras", cookies={"session": "none"})
+    assert answer.status_code in (401, 503)
+    assert USERS not in answer.text
     assert "not a file of users" in caplog.text
     assert "Traceback" not in caplog.text
 

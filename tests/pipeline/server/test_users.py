@@ -4,6 +4,7 @@ import io
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,9 @@ def test_a_damaged_file_lets_nobody_in(tmp_path: Path, text: str) -> None:
         Users(tmp_path / USERS)
 
 
-def test_a_file_at_half_of_its_writing_changes_nothing_for_a_moment(tmp_path: Path) -> None:
+def test_a_file_at_half_of_its_writing_changes_nothing_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / USERS
     Users(path).add("ann", Role.VIEWER, None, PASSWORD)
     known = Users(path)
@@ -92,9 +95,25 @@ def test_a_file_at_half_of_its_writing_changes_nothing_for_a_moment(tmp_path: Pa
     whole = path.read_text()
     path.write_text(whole[:40])
     assert [each.name for each in known.all()] == ["ann"]
+    path.unlink()  # an editor that puts a new file in the place of the old one
+    assert [each.name for each in known.all()] == ["ann"]
+    path.write_text(whole[:40])
+    assert [each.name for each in known.all()] == ["ann"]
     long_ago = path.stat().st_mtime - 60
     os.utime(path, (long_ago, long_ago))
     with pytest.raises(UsageError, match="not a file of users"):
         known.all()
+    path.write_text(whole)
+    assert [each.name for each in known.all()] == ["ann"]
+    monkeypatch.setattr("pipeline.server.users._WRITING_SECONDS", 0.3)
+    until = time.monotonic() + 0.4
+    with pytest.raises(UsageError, match="not a file of users"):  # noqa: PT012 # however often it is written anew
+        while time.monotonic() < until:
+            path.write_text(whole[:40])
+            known.all()
     path.write_text(whole.replace("ann", "eva"))
     assert [each.name for each in known.all()] == ["eva"]
+    path.unlink()
+    assert [each.name for each in known.all()] == ["eva"]
+    time.sleep(0.35)
+    assert known.all() == []
