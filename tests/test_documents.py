@@ -109,6 +109,10 @@ def test_the_page_on_operations_has_the_figures_of_pairs() -> None:
     share = f"{100 * live['paired_rightly']:.1f} %"
     assert f"the skew was {abs(live['error_ms']):.1f} ms off in the end, and {share} of the frames" in page
     assert f"over live RTSP {share}" in readme
+    stale = sum(each["frames_dropped"].get("stale", 0) for each in live["cameras"].values())
+    assert f"({live['frames']} of the first camera; {stale} of both were dropped as stale)" in page
+    worst = min(each["paired_rightly_were_the_shutters_any_time_apart"] for each in found["others"])
+    assert f"({100 * worst:.1f} in the worst)" in page
 
 
 def test_the_gallery_page_has_the_figures_of_its_benchmarks() -> None:

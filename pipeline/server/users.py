@@ -157,6 +157,7 @@ class Users:
         """Read the file when it has changed; for a moment it may be half written, or gone while another comes."""
         stamp = self._stamp_now()
         if stamp == self._stamp:
+            self._failing = None
             return
         try:
             users = _read(self.path) if stamp else {}

@@ -95,7 +95,9 @@ def test_a_file_at_half_of_its_writing_changes_nothing_for_a_moment(
     whole = path.read_text()
     path.write_text(whole[:40])
     assert [each.name for each in known.all()] == ["ann"]
-    path.unlink()  # an editor that puts a new file in the place of the old one
+    path.rename(tmp_path / "aside")
+    assert [each.name for each in known.all()] == ["ann"]
+    path.unlink(missing_ok=True)  # an editor that puts a new file in the place of the old one
     assert [each.name for each in known.all()] == ["ann"]
     path.write_text(whole[:40])
     assert [each.name for each in known.all()] == ["ann"]
@@ -117,3 +119,19 @@ def test_a_file_at_half_of_its_writing_changes_nothing_for_a_moment(
     assert [each.name for each in known.all()] == ["eva"]
     time.sleep(0.35)
     assert known.all() == []
+
+
+def test_a_file_that_came_back_as_it_was_may_be_half_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.server.users._WRITING_SECONDS", 0.3)
+    path, aside = tmp_path / USERS, tmp_path / "aside"
+    Users(path).add("ann", Role.VIEWER, None, PASSWORD)
+    known = Users(path)
+    path.rename(aside)
+    assert [each.name for each in known.all()] == ["ann"]
+    aside.rename(path)
+    assert [each.name for each in known.all()] == ["ann"]
+    time.sleep(0.35)
+    path.write_text("{")
+    assert [each.name for each in known.all()] == ["ann"]
