@@ -17,7 +17,7 @@ from pipeline.erasure import Erased, erase, leave_no_free_page
 from pipeline.errors import ResourceError, UsageError
 from pipeline.identify import person_name, person_of_name
 from pipeline.persons import Decision, Persons
-from pipeline.query import CONFIG, check_persons, read_config
+from pipeline.query import CONFIG, check_name, check_persons, read_config
 from pipeline.reconcile import Reconciled, reconcile
 from pipeline.record import from_us
 from pipeline.recovery import Rebuilt, maintain
@@ -108,8 +108,7 @@ def _chosen(store: Store, options: argparse.Namespace) -> list[StoredTracklet]:
 def _check_cameras(store: Store, cameras: Sequence[str]) -> None:
     known = store.cameras()
     for camera in cameras:
-        if camera not in known:
-            raise UsageError(f"--camera {camera!r} is not one of {', '.join(known) or 'an empty gallery'}")
+        check_name("--camera", camera, known, "an empty gallery")
 
 
 def _moment(text: str | None, flag: str) -> datetime | None:

@@ -163,7 +163,7 @@ def check_filter(
     """
     cameras = [each for each in store.cameras() if visible is None or each in visible]
     for camera in sorted(wanted.cameras or ()):
-        _check_name(said[0], camera, cameras, "an empty gallery")
+        check_name(said[0], camera, cameras, "an empty gallery")
     check_persons(store, sorted(wanted.persons or ()), visible=visible)
     _check_zones(store, config, sorted(wanted.zones or ()), said=said[1], visible=visible)
 
@@ -216,7 +216,7 @@ def _check_zones(
             if visible is None or camera in visible:
                 known.update(json.loads(stored))
     for zone in zones:
-        _check_name(said, zone, sorted(known), "no zones")
+        check_name(said, zone, sorted(known), "no zones")
 
 
 def search_rules(config: Config | None, options: SearchOptions) -> SearchRules:
@@ -326,7 +326,12 @@ def clip_of_spot(camera_id: str, spot: Spot, config: Config) -> tuple[list[Image
     return _white_hot(clip, _windows(config, camera)), query, cut
 
 
-def _check_name(flag: str, name: str, known: Collection[str], none: str) -> None:
+def check_name(flag: str, name: str, known: Collection[str], none: str) -> None:
+    """Refuse a name that is not known, with what was probably meant.
+
+    Raises:
+        UsageError: Then.
+    """
     if name not in known:
         raise UsageError(f"{flag} {name!r} is not one of {', '.join(known) or none}{suggestion(name, known)}")
 
@@ -345,7 +350,7 @@ def _clip(path: Path, file: QueryFile, config: Config) -> tuple[list[Image], Que
 def _camera_of(path: Path, file: QueryFile, config: Config) -> CameraConfig | None:
     """The camera of the run that recorded a file; None when it is not known."""
     if file.camera is not None:
-        _check_name("--query-camera", file.camera, config.cameras, "none")
+        check_name("--query-camera", file.camera, config.cameras, "none")
         return config.cameras[file.camera]
     places = (path.resolve(), path.resolve().parent)
     own = (camera for camera in config.cameras.values() if Path(camera.source).resolve() in places)
