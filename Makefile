@@ -28,8 +28,8 @@ demo: $(STAMP) ## the whole line on a synthetic site: render it, run the pipelin
 	@echo
 	@echo "Look at runs/demo/matches.png and runs/demo/video/. The page: $(BIN)/python run_pipeline.py serve --gallery runs/demo"
 
-test: $(STAMP) ## the test suite, side by side and then what must be alone, with the coverage floor
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" --numprocesses logical --maxprocesses 8 --dist loadscope --no-loadscope-reorder --cov --cov-report=
+test: $(STAMP) ## the test suite, side by side and then what must be alone; views of the page go to runs/page
+	OMP_NUM_THREADS=1 PAGE_PICTURES=$${PAGE_PICTURES-runs/page} $(BIN)/python -m pytest -m "not alone" --numprocesses logical --maxprocesses 8 --dist loadscope --no-loadscope-reorder --cov --cov-report=
 	$(BIN)/python -m pytest -m alone --cov --cov-append --cov-report=term
 
 check: $(STAMP) ## style, types, import contracts
