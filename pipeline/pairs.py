@@ -39,7 +39,8 @@ _FIT_SHARE = 0.1  # and of the time that a fit looked at, later: it costs more, 
 _NO_FIT = ClockFit(at=0.0, skew_seconds=0.0, drift=0.0, agreement=0.0)
 _RING_SECONDS = 1.5  # of the other camera's pictures that are kept
 _RING_BYTES = 100_000_000
-_MEMORY_SECONDS = 170.0  # of times of frames, and of tracklets that may still find theirs
+_MEMORY_SECONDS = 170.0  # of tracklets that may still find theirs
+_MEMORY_OF_TIMES = 320.0  # of frames, in seconds
 _SET_BACK_SECONDS = 2.0  # a clock that goes back by more begins anew
 _PADDING = 0.03
 _LEAST_TOGETHER = 10  # frames
@@ -56,13 +57,15 @@ class PairSettings:
     Attributes:
         cameras: Two; the clock of the first counts.
         max_skew_seconds: Frames further apart, once the measured skew is taken out, are no pair.
-        settled_seconds: Age after which it is said of a frame whether it is paired: the later, the better the clocks
-            are known; its partner must be remembered still.
+        settled_seconds: Age after which it is said of a frame whether it is paired: the clocks are known best in the
+            midst of what a fit looks at.
+        first_seconds: No frame is settled before so much has been seen: clocks are known the better, the more it is.
     """
 
     cameras: tuple[str, str]
     max_skew_seconds: float = 0.1
-    settled_seconds: float = 160.0
+    settled_seconds: float = 150.0
+    first_seconds: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ class _Side:
     times: deque[float] = field(default_factory=deque)
     wanted: deque[tuple[str, Crop, Frame]] = field(default_factory=deque)  # views that wait for the other's picture
     traces: deque[_Trace] = field(default_factory=deque)
+    begun: float = 0.0  # time of the first frame
     paired: int = 0
     unpaired: int = 0
 
@@ -113,6 +117,8 @@ class _Side:
             if self.times[-1] - seconds < _SET_BACK_SECONDS:
                 return  # its frames are no pair until it is past the time it had
             self._begin_anew()
+        if not self.times:
+            self.begun = seconds
         self.motion.add(frame.image, seconds)
         self.frames.append(frame)
         self.bytes += frame.image.nbytes
@@ -122,7 +128,7 @@ class _Side:
         self.undecided.append(seconds)
         self.seconds_of[frame.index] = seconds
         self.indices.append(frame.index)
-        while seconds - self.times[0] > _MEMORY_SECONDS:
+        while seconds - self.times[0] > _MEMORY_OF_TIMES:
             self.times.popleft()
             self.seconds_of.pop(self.indices.popleft(), None)
 
@@ -220,8 +226,10 @@ class Pair:
         }
 
     def flush(self) -> list[tuple[float, float | None]]:
-        """The frames have ended: decide what is undecided; returns what `see` does."""
+        """The frames have ended: compare the clocks once more and decide what is undecided; returns what `see` does."""
         first, second = self.settings.cameras
+        if self._latest > self._fitted_at:
+            self._take(fit(self._sides[first].motion, self._sides[second].motion, known=self.fit))
         self._decide(second, at_the_end=True)
         return self._decide(first, at_the_end=True)
 
@@ -289,12 +297,14 @@ class Pair:
     def _decide(self, camera: str, *, at_the_end: bool = False) -> list[tuple[float, float | None]]:
         """Count the frames of a camera that are paired, once they are old enough.
 
-        They wait nearly as long as times are remembered: clocks are known better in the midst of what a fit has looked
-        at than at its end, and hardly at all before the first one.
+        Clocks are known better in the midst of what a fit has looked at than at its end, and hardly at all before the
+        first one.
         """
-        side = self._sides[camera]
+        side, settings = self._sides[camera], self.settings
         decided: list[tuple[float, float | None]] = []
-        while side.undecided and (at_the_end or side.undecided[-1] - side.undecided[0] > self.settings.settled_seconds):
+        if not at_the_end and side.undecided and side.undecided[-1] - side.begun < settings.first_seconds:
+            return decided
+        while side.undecided and (at_the_end or side.undecided[-1] - side.undecided[0] > settings.settled_seconds):
             seconds = side.undecided.popleft()
             partner = self._partner(camera, seconds)
             side.paired += partner is not None

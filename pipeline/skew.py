@@ -37,6 +37,8 @@ _LEAST_MARGIN = 0.1  # over the best one elsewhere
 _ELSEWHERE_SECONDS = 0.7
 _STEP_SECONDS = 0.05
 _SLOW_SECONDS = 1.5
+_EVEN_FLOOR = 0.5  # of the median power: what is weaker is taken for noise
+_LEAST_POWER = 1e-9
 _DRIFT_SCALE = 100.0  # so that a step of it does about as much as one of the skew
 _DRIFT_STEPS = 11
 _MOST_REFINED = 0.1  # seconds by which the rows of the view may correct the whole of it
@@ -92,6 +94,7 @@ class _Background:
 
     def moved(self, picture: Floats32, seconds: float) -> Floats32:
         """By how much each place has changed in so many seconds, as far as somebody is or was there."""
+        self._mean = self._mean + np.median(picture - self._before)  # a lamp lights what is behind people too
         away = np.abs(picture - self._mean)
         noise = self._noise
         if noise is None:
@@ -151,7 +154,7 @@ class Motion:
         """Times (n,) and strengths (n, parts): the quick changes of the square root.
 
         The root, so that who is near does not outweigh all others; the quick changes, for how many are in view says
-        little of when.
+        little of when. Of rows moreover as strong at one time as at another, nearly, so that each who passes has a say.
 
         Args:
             rows: Of each row of the view; else of the whole of it, one part.
@@ -164,7 +167,15 @@ class Motion:
             strength = strength.mean(axis=1, keepdims=True)
         # A shutter or a lamp moves everything.
         strength = np.sqrt(np.minimum(strength, np.percentile(strength, 99.5 if rows else 99)))
-        return times, strength - _smooth(times, strength)
+        quick = strength - _smooth(times, strength)
+        return times, _even(times, quick) if rows else quick
+
+
+def _even(times: Floats, values: Floats) -> Floats:
+    """As strong at each time as at others, over all columns; what is weak at any time stays weak."""
+    power = _smooth(times, np.square(values).mean(axis=1, keepdims=True))
+    evened: Floats = values / np.sqrt(np.maximum(power, 0) + _EVEN_FLOOR * np.median(power) + _LEAST_POWER)
+    return evened
 
 
 def _smooth(times: Floats, values: Floats) -> Floats:

@@ -27,7 +27,7 @@ from tests.pipeline.paired import FPS, WIDTH, Walker, film, walkers
 from trackers.structures import Tracks
 
 SETTLED = 80.0
-SETTINGS = PairSettings(("day", "night"), max_skew_seconds=0.1, settled_seconds=SETTLED)
+SETTINGS = PairSettings(("day", "night"), max_skew_seconds=0.1, settled_seconds=SETTLED, first_seconds=SETTLED)
 SECONDS = 120.0
 
 
@@ -216,15 +216,29 @@ def test_two_cameras_that_see_different_people_are_not_aligned() -> None:
 def test_memory_of_a_pair_is_bounded() -> None:
     pair = Pair("gate", SETTINGS)
     still = [frame for _, frame in frames([], seconds=1, skew=0.0, drift=0.0)]
-    for second in range(220):
+    for second in range(400):
         for frame in still:
             later = frame.captured_at + timedelta(seconds=second)
             pair.see(replace(frame, captured_at=later, index=frame.index + 10 * second), [])
     for side in pair._sides.values():
         assert len(side.frames) <= 17
-        assert len(side.times) <= 1702
-        assert len(side.seconds_of) <= 1702
+        assert len(side.times) <= 3202
+        assert len(side.seconds_of) <= 3202
         assert len(side.undecided) <= 802
+
+
+def test_no_frame_is_settled_before_enough_was_seen_for_the_clocks_to_be_known() -> None:
+    pair = Pair("gate", PairSettings(("day", "night"), settled_seconds=20.0, first_seconds=50.0))
+    still = [frame for _, frame in frames([], seconds=1, skew=0.0, drift=0.0)]
+    settled = {}
+    for second in range(60):
+        for frame in still:
+            later = frame.captured_at + timedelta(seconds=second)
+            found = pair.see(replace(frame, captured_at=later, index=frame.index + 10 * second), [])
+            settled[second] = settled.get(second, 0) + len(found)
+    assert [settled[second] for second in range(50)] == [0] * 50
+    assert settled[50] == pytest.approx(31 * FPS, abs=2)
+    assert sum(settled.values()) == pytest.approx(40 * FPS, abs=2)
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -362,3 +376,18 @@ def test_a_pair_that_a_new_config_leaves_alone_keeps_what_it_measured(tmp_path: 
     assert pairs.report()["gate"]["skew_ms"] == measured
     pairs.change({"gate": replace(SETTINGS, max_skew_seconds=0.05)})
     assert pairs.report()["gate"]["skew_ms"] is None
+
+
+def test_who_walks_is_seen_as_well_after_a_lamp_was_lit() -> None:
+    people = walkers(60, gap=2.0)
+    signals = []
+    for lit in (False, True):
+        motion = Motion()
+        for true, frame in film("day", Modality.RGB, people, seconds=60):
+            image = frame.image + np.uint8(20) if lit and true >= 30 else frame.image
+            motion.add(image, frame.captured_at.timestamp())
+        times, strength = motion.signal()
+        signals.append(strength[(times > times[0] + 31) & (times < times[0] + 41), 0])
+    dark, light = signals
+    assert np.corrcoef(dark, light)[0, 1] > 0.999
+    assert light.std() == pytest.approx(dark.std(), rel=0.02)
