@@ -28,6 +28,9 @@ _FLAT_SHARE = 1 / 16  # of the limits' span: a scene that covers less is hardly 
 _PATIENCE_SECONDS = 3.0  # before limits that do not fit are found anew; a shutter closes for less
 _FLAT_PATIENCE_SECONDS = 30.0
 _STILL_LEVELS = 0.03  # of the limits' span: a pixel that differs from the reference by less shows what it showed then
+_STILL_NOISES = 2.5  # or by less than so many times the noise between two frames
+_LEAST_NOISE, _NOISE_PACE = 1.0, 1.1  # counts; and by what share it may change from frame to frame
+_MEDIAN_OF_NORMAL = 0.6745  # of the absolute value, in standard deviations
 _STILL_SHARE = 0.2  # of the pixels: where so many do, something stands before the others
 _COVERED_PATIENCE_SECONDS = 60.0  # for that to go away
 _LOOK_SECONDS = 1.0  # between two looks at whether they fit
@@ -130,6 +133,8 @@ class ThermalWindow:
         self._table: Gray8 | None = None
         self._table_limits: tuple[float, float] | None = None
         self._reference: NDArray[np.int32] | None = None
+        self._before = np.empty((0, 0), np.int32)
+        self._usual_noise = _LEAST_NOISE
         self._drift = 0.0
         self._seen_at = self._looked_at = 0.0
         self._unfit_since: float | None = None
@@ -201,19 +206,32 @@ class ThermalWindow:
         difference = sample - self._reference - self._drift
         gap = float(np.median(difference))
         sudden = abs(gap) > _SUDDEN_SHARE * (high - low)
-        still = difference[np.abs(difference) <= _STILL_LEVELS * (high - low)]
-        covered = abs(gap) > _STILL_LEVELS * (high - low) and still.size >= _STILL_SHARE * difference.size
-        patience = _COVERED_PATIENCE_SECONDS if covered else _PATIENCE_SECONDS
+        noisy = min(_STILL_NOISES * self._noise(sample), _SUDDEN_SHARE * (high - low))
+        still = difference[np.abs(difference) <= max(_STILL_LEVELS * (high - low), noisy)]
+        known = still.size >= _STILL_SHARE * difference.size
+        patience = _COVERED_PATIENCE_SECONDS if known else _PATIENCE_SECONDS
         if self._is_unfit(sample, pts_seconds, sudden=sudden, patience=patience):
             self.refits += 1
             self._fit(sample, pts_seconds)
             return
-        gap = float(np.median(still)) if covered else gap
-        share = 0.0 if sudden and not covered else 1 - float(np.exp(-(pts_seconds - self._seen_at) / _FOLLOW_SECONDS))
+        gap = float(np.median(still)) if known else gap  # whatever else stands there is no drift
+        share = 0.0 if sudden and not known else 1 - float(np.exp(-(pts_seconds - self._seen_at) / _FOLLOW_SECONDS))
         shift = share * gap
         self._seen_at = pts_seconds
         self._drift += shift
         self._limits = (low + shift, high + shift)
+
+    def _noise(self, sample: NDArray[np.int32]) -> float:
+        """By how much most pixels that waver at all differ from the frame before, as a standard deviation.
+
+        It changes slowly: what comes before most of the scene at once is no noise.
+        """
+        change = np.abs(sample - self._before)
+        wavering = change[change > 0]
+        noise = float(np.median(wavering)) / _MEDIAN_OF_NORMAL if wavering.size else 0.0
+        self._before = sample
+        self._usual_noise = min(max(noise, self._usual_noise / _NOISE_PACE, _LEAST_NOISE), self._usual_noise * _NOISE_PACE)
+        return self._usual_noise
 
     def _fit(self, sample: NDArray[np.int32], pts_seconds: float) -> None:
         low, high = (float(value) for value in np.percentile(sample, (0.5, 99.5)))
@@ -221,6 +239,7 @@ class ThermalWindow:
         below, above = _HEADROOM if self._white_hot else _HEADROOM[::-1]
         self._limits = (low - below * span, high + above * span)
         self._reference, self._drift, self._seen_at, self._looked_at = sample, 0.0, pts_seconds, pts_seconds
+        self._before, self._usual_noise = sample, _LEAST_NOISE
         self._unfit_since = self._flat_since = None
 
     def _is_unfit(self, sample: NDArray[np.int32], pts_seconds: float, *, sudden: bool, patience: float) -> bool:

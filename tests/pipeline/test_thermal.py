@@ -78,6 +78,24 @@ def test_a_hot_object_before_most_of_the_scene_moves_no_background_pixel_for_a_m
     assert window.refits == 0
 
 
+@pytest.mark.parametrize("share", [0.2, 0.3, 0.45, 0.48, 0.6])
+@pytest.mark.parametrize("spread", [20, 40, 120])
+@pytest.mark.parametrize("noise", [3, 6, 10])
+def test_a_hot_object_moves_no_background_through_noise_of_some_levels(noise: int, spread: int, share: float) -> None:
+    """The median of all pixels is above the background's where some are hot, by more the more they waver."""
+    rng, window, columns = np.random.default_rng(1), ThermalWindow(), round(160 * share)
+    scene = 8000 + spread * rng.standard_normal((120, 160))
+    means = []
+    for number in range(300):
+        image = scene + noise * rng.standard_normal(scene.shape)
+        if number >= 20:
+            image[:, :columns] = 9300
+        shown = window.eight_bit(image.round().astype(np.uint16), pts_seconds=number / 10)
+        means.append(float(shown[:, 100:].mean()))
+    assert np.ptp(means) < 2
+    assert window.refits == 0
+
+
 def test_what_stays_before_the_scene_is_seen_after_a_minute() -> None:
     window = ThermalWindow()
     window.eight_bit(SCENE, pts_seconds=0)
