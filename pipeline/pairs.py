@@ -36,6 +36,8 @@ Aside = Callable[[Callable[[], ClockFit | None]], "Future[ClockFit | None]"]
 
 _FIT_SECONDS = 10.0  # between two fits, at first
 _FIT_SHARE = 0.1  # and of the time that a fit looked at, later: it costs more, and changes less
+_MOST_FAILED = 6  # fits in a row that find nothing although as much moves as when one did
+_AS_LIVELY = 0.5  # share of how lively it was then
 _NO_FIT = ClockFit(at=0.0, skew_seconds=0.0, drift=0.0, agreement=0.0)
 _RING_SECONDS = 1.5  # of the other camera's pictures that are kept
 _RING_BYTES = 100_000_000
@@ -111,12 +113,14 @@ class _Side:
     paired: int = 0
     unpaired: int = 0
 
-    def see(self, frame: Frame, seconds: float) -> None:
-        """Take the next frame."""
+    def see(self, frame: Frame, seconds: float) -> bool:
+        """Take the next frame; returns whether the clock was set back, and all before is no time of it any more."""
+        set_back = False
         if self.times and seconds <= self.times[-1]:
             if self.times[-1] - seconds < _SET_BACK_SECONDS:
-                return  # its frames are no pair until it is past the time it had
+                return False  # its frames are no pair until it is past the time it had
             self._begin_anew()
+            set_back = True
         if not self.times:
             self.begun = seconds
         self.motion.add(frame.image, seconds)
@@ -131,6 +135,7 @@ class _Side:
         while seconds - self.times[0] > _MEMORY_OF_TIMES:
             self.times.popleft()
             self.seconds_of.pop(self.indices.popleft(), None)
+        return set_back
 
     def _begin_anew(self) -> None:
         """The clock was set back: what it showed before is no time of it any more."""
@@ -161,6 +166,16 @@ class Pair:
         self._cuts: dict[str, dict[int, Counterpart]] = {}  # by tracklet, by frame index of the view
         self._fitted_at = float("-inf")
         self._latest = 0.0
+        self._trusted_until = (
+            0.0  # by the first clock: an error of the drift grows, by the sooner the less a fit has seen
+        )
+        self._lost = False  # clocks that were known are not any more
+        self._failed = 0  # fits in a row
+        self._liveliness = (0.0, 0.0)  # of both, at the last fit that found something
+
+    def knows(self, seconds: float) -> bool:
+        """Whether frames of then may be put together: by a fit that holds, or by the cameras' own clocks at first."""
+        return not self._lost if self.fit is None else seconds <= self._trusted_until
 
     def see(self, frame: Frame, views: Iterable[tuple[str, Crop]]) -> list[tuple[float, float | None]]:
         """Take a frame of either camera, with the views that it gave of open tracklets.
@@ -170,7 +185,8 @@ class Pair:
             partner, or None.
         """
         side, seconds = self._sides[frame.camera_id], _seconds(frame)
-        side.see(frame, seconds)
+        if side.see(frame, seconds) and self.fit is not None:
+            self._lose(f"the clock of {frame.camera_id} was set back")
         side.wanted.extend((tracklet_id, view, frame) for tracklet_id, view in views)
         if frame.camera_id == self.settings.cameras[0]:
             self._latest = seconds
@@ -211,12 +227,13 @@ class Pair:
     def report(self) -> dict[str, Any]:
         """What was measured, as plain values."""
         first, second = (self._sides[camera] for camera in self.settings.cameras)
-        found = self.fit
+        found = self.fit if self.knows(self._latest) else None
         return {
             "cameras": list(self.settings.cameras),
             "skew_ms": round(1000 * found.skew(self._latest), 1) if found else None,
             "drift_percent": round(100 * found.drift, 4) if found else None,
             "at": datetime.fromtimestamp(self._latest, UTC).isoformat() if found else None,
+            "fitted_at": datetime.fromtimestamp(found.at, UTC).isoformat() if found else None,
             "agreement": round(found.agreement, 3) if found else None,
             "frames_paired": first.paired,
             "frames_unpaired": {
@@ -252,8 +269,15 @@ class Pair:
             self._measuring = self._aside(partial(fit, first.copy(), second.copy(), known=self.fit))
 
     def _take(self, found: ClockFit | None) -> None:
+        lively = tuple(self._sides[camera].motion.liveliness() for camera in self.settings.cameras)
         if found is None:
+            as_lively = all(now >= _AS_LIVELY * then for now, then in zip(lively, self._liveliness, strict=True))
+            self._failed += as_lively
+            if self.fit is not None and self._failed >= _MOST_FAILED:
+                self._lose("what moves before the two does not agree any more")
             return
+        self._failed, self._lost, self._liveliness = 0, False, (lively[0], lively[1])
+        self._trusted_until = self._latest + self._sides[self.settings.cameras[0]].motion.span_seconds
         if self.fit is None:
             logger.info(
                 "pair %s: the clock of %s is %+.0f ms off that of %s, and drifts by %+.3f %%", self.pair_id,
@@ -261,6 +285,11 @@ class Pair:
                 100 * found.drift,
             )  # fmt: skip
         self.fit = found
+
+    def _lose(self, why: str) -> None:
+        """The clocks are not known any more: nothing is put together until they are found anew."""
+        logger.warning("pair %s: %s: frames are no pairs until the clocks are found anew", self.pair_id, why)
+        self.fit, self._lost, self._failed = None, True, 0
 
     def _other(self, camera: str) -> str:
         first, second = self.settings.cameras
@@ -282,7 +311,8 @@ class Pair:
                 return  # it may still come
             side.wanted.popleft()
             picture = min(other.frames, key=lambda each: abs(_seconds(each) - there), default=None)
-            if picture is not None and abs(_seconds(picture) - there) <= self.settings.max_skew_seconds:
+            near = picture is not None and abs(_seconds(picture) - there) <= self.settings.max_skew_seconds
+            if picture is not None and near and self.knows(_seconds(frame)):
                 self._keep(tracklet_id, view, frame, picture)
 
     def _keep(self, tracklet_id: str, view: Crop, frame: Frame, picture: Frame) -> None:
@@ -314,7 +344,7 @@ class Pair:
 
     def _partner(self, camera: str, seconds: float) -> float | None:
         """The frame of the other camera that is nearest to this one, when this one is nearest to that."""
-        partner = self._nearest(camera, seconds)
+        partner = self._nearest(camera, seconds) if self.knows(seconds) else None
         mutual = partner is not None and self._nearest(self._other(camera), partner) == seconds
         return partner if mutual else None
 
@@ -331,7 +361,7 @@ class Pair:
         for each in (side, other):
             while each.traces and each.times and each.times[-1] - each.traces[0].seconds[-1] > _MEMORY_SECONDS:
                 each.traces.popleft()
-        if self.fit is None:
+        if self.fit is None or not self.knows(self._latest):
             return []
         overlaps = [(*self._together(camera, trace, each), each) for each in other.traces]
         rivals = [each for frames, overlap, each in overlaps if frames >= 3 and overlap >= _RIVAL_OVERLAP]

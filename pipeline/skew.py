@@ -145,6 +145,12 @@ class Motion:
         found._points = self._points.copy()
         return found
 
+    def liveliness(self) -> float:
+        """How much moved in the last minute, as the deviation of the signal; 0 before there is one."""
+        times, strength = self.signal()
+        late = strength[times >= times[-1] - _SEARCH_SECONDS] if len(times) else strength
+        return float(late.std()) if len(late) else 0.0
+
     @property
     def span_seconds(self) -> float:
         """How long the signal is."""

@@ -230,7 +230,8 @@ class ThermalWindow:
         wavering = change[change > 0]
         noise = float(np.median(wavering)) / _MEDIAN_OF_NORMAL if wavering.size else 0.0
         self._before = sample
-        self._usual_noise = min(max(noise, self._usual_noise / _NOISE_PACE, _LEAST_NOISE), self._usual_noise * _NOISE_PACE)
+        least = max(self._usual_noise / _NOISE_PACE, _LEAST_NOISE)
+        self._usual_noise = min(max(noise, least), self._usual_noise * _NOISE_PACE)
         return self._usual_noise
 
     def _fit(self, sample: NDArray[np.int32], pts_seconds: float) -> None:

@@ -391,3 +391,39 @@ def test_who_walks_is_seen_as_well_after_a_lamp_was_lit() -> None:
     dark, light = signals
     assert np.corrcoef(dark, light)[0, 1] > 0.999
     assert light.std() == pytest.approx(dark.std(), rel=0.02)
+
+
+def moment(frame: Frame, *, late: float = 0.0, index: int = 0) -> Frame:
+    return replace(frame, captured_at=frame.captured_at + timedelta(seconds=late), index=index)
+
+
+def test_clocks_are_not_claimed_long_after_the_last_motion_and_frames_of_then_are_no_pairs() -> None:
+    pair = Pair("gate", PairSettings(("day", "night"), settled_seconds=20.0, first_seconds=20.0))
+    for _, frame in frames(walkers(60), seconds=60, skew=0.12, drift=0.0):
+        pair.see(frame, [])
+    assert pair.report()["skew_ms"] == pytest.approx(120, abs=20)
+    still = [frame for _, frame in frames([], seconds=1, skew=0.12, drift=0.0)]
+    paired = []
+    for second in range(61, 600):
+        decided = [each for frame in still for each in pair.see(moment(frame, late=second, index=10 * second), [])]
+        paired.append(sum(partner is not None for _, partner in decided))
+    report = pair.report()
+    assert (report["skew_ms"], report["drift_percent"], report["at"], report["fitted_at"]) == (None,) * 4
+    assert paired[1:15] == [FPS] * 14  # those of before are still settled
+    assert sum(paired[400:]) == 0
+    assert report["frames_unpaired"]["day"] > 100 * FPS
+    for _, frame in frames(walkers(60, seed=3), seconds=60, skew=0.12, drift=0.0):
+        pair.see(moment(frame, late=700, index=7000 + frame.index), [])
+    assert pair.report()["skew_ms"] == pytest.approx(120, abs=20)
+
+
+@pytest.mark.parametrize("jump", [10.0, -10.0])
+def test_a_clock_that_is_set_pairs_nothing_until_found_anew(jump: float, caplog: pytest.LogCaptureFixture) -> None:
+    pair = Pair("gate", PairSettings(("day", "night"), settled_seconds=20.0, first_seconds=20.0))
+    for true, frame in frames(walkers(400), seconds=400, skew=0.12, drift=0.0):
+        late = jump if frame.camera_id == "night" and true >= 60 else 0.0
+        decided = pair.see(moment(frame, late=late, index=frame.index), [])
+        if true > 300:
+            assert all(partner is None for _, partner in decided)
+    assert pair.report()["skew_ms"] is None
+    assert "until the clocks are found anew" in caplog.text
