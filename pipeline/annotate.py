@@ -100,7 +100,7 @@ def annotate(
     """Write the video: ``<path>.part`` while it grows, ``<path>`` when it is whole; on an error neither.
 
     Args:
-        frames: Of one camera, in order of time; all of one size.
+        frames: Of one camera, in order of time; those of another size than the first are fitted into it.
         boxes: Of that camera's tracklets (``Store.boxes``).
         path: Ends in .mp4.
         style: What surrounds the picture.
@@ -132,6 +132,8 @@ def _encode(frames: Iterable[Frame], painter: "_Painter", part: Path, fps: float
             if stream is None:
                 first_pts = frame.pts_seconds
                 stream = _add_stream(container, canvas, fps)
+            elif canvas.shape[:2] != (stream.height, stream.width):
+                canvas = fit(canvas, (stream.width, stream.height))
             # OpenCV turns RGB into 4:2:0 several times faster than FFmpeg's scaler, by the same matrix (ITU-R BT.601).
             planes = cast("NDArray[np.uint8]", cv2.cvtColor(canvas, cv2.COLOR_RGB2YUV_I420))
             picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
@@ -201,7 +203,7 @@ class _Painter:
         left, slot_width = 13 * unit // 2, 21 * unit // 2
         self._update_slots(present, now, max(1, (shape_hw[1] - left) // slot_width))
         shown = [each and (each[0].person_id, each[0].tracklet_id, each[1] == now) for each in self._slots]
-        if self._strip is None or shown != self._drawn:
+        if self._strip is None or self._strip.shape[:2] != shape_hw or shown != self._drawn:
             self._strip = np.full((*shape_hw, 3), _STRIP_BACKGROUND, np.uint8)
             self._draw_strip(self._strip, unit, now, left=left, slot_width=slot_width)
             self._drawn = shown

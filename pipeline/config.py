@@ -28,7 +28,14 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from pipeline.address import hide_urls, is_live, value_without_secrets, without_secrets
+from pipeline.address import (
+    LEAST_EXPANDED,
+    hide_urls,
+    is_live,
+    remember_expanded,
+    value_without_secrets,
+    without_secrets,
+)
 from pipeline.errors import UsageError
 from pipeline.frame import IMAGE_SUFFIXES
 from pipeline.start_pattern import StartPattern
@@ -37,6 +44,7 @@ from trackers.ground import GroundPlane
 
 Key: TypeAlias = tuple[str | int, ...]
 Origins: TypeAlias = dict[Key, str]
+Expanded: TypeAlias = dict[str, str]  # what the environment gave, and the ${NAME} that stands for it
 
 CAMERA_ID_PATTERN = "^[a-z0-9_]+$"
 PAIR_ID_PATTERN = "^[a-z0-9_-]+$"
@@ -854,8 +862,9 @@ def load(path: Path, *, overrides: Sequence[str] = ()) -> Config:
     Raises:
         UsageError: With one line for each error: file, line, key, what is wrong, and what would do.
     """
-    data, origins = _read(path)
-    return _validate(*_override(data, origins, overrides), default_origin=str(path))
+    data, origins, expanded = _read(path)
+    remember_expanded(expanded)
+    return _validate(*_override(data, origins, overrides), default_origin=str(path), expanded=expanded)
 
 
 def from_sources(sources: Sequence[str], *, overrides: Sequence[str] = ()) -> Config:
@@ -897,7 +906,7 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
 
 
-def _read(path: Path) -> tuple[dict[str, Any], Origins]:
+def _read(path: Path) -> tuple[dict[str, Any], Origins, Expanded]:
     loader = _loader_of(path)
     try:
         node = loader.get_single_node()
@@ -910,7 +919,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Origins]:
         if survey.errors:
             raise UsageError("\n".join(survey.errors))
         data = loader.construct_document(node)
-        return cast("dict[str, Any]", data), survey.origins
+        return cast("dict[str, Any]", data), survey.origins, survey.expanded
     except yaml.YAMLError as error:
         raise UsageError(_describe_yaml_error(path, error)) from None
     except RecursionError:
@@ -961,6 +970,7 @@ class _Survey:
     def __init__(self, path: Path, loader: yaml.SafeLoader) -> None:
         self.origins: Origins = {}
         self.errors: list[str] = []
+        self.expanded: Expanded = {}
         self._path = path
         self._loader = loader
         self._expanded: set[int] = set()
@@ -1006,6 +1016,7 @@ class _Survey:
                 f"{self._where(node)}: {_dotted(key)}: environment variable {' and '.join(missing)} is not set"
             )
             return
+        self.expanded |= {os.environ[name]: f"${{{name}}}" for name in names if os.environ[name]}
         node.value = _ENVIRONMENT.sub(lambda match: os.environ[match[1]], node.value)
         if node.style is None:
             node.tag = self._loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
@@ -1062,12 +1073,32 @@ def _parse_override(text: str) -> tuple[tuple[str, ...], Any]:
         raise UsageError(f"--set {without_secrets(text)}: the value is not valid YAML") from None
 
 
-def _validate(data: dict[str, Any], origins: Origins, *, default_origin: str) -> Config:
+def _validate(
+    data: dict[str, Any], origins: Origins, *, default_origin: str, expanded: Expanded | None = None
+) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        lines = [_describe(details, origins, default_origin) for details in error.errors(include_url=False)]
-        raise UsageError("\n".join(lines)) from None
+        errors = [_named_again(details, expanded or {}) for details in error.errors(include_url=False)]
+        raise UsageError("\n".join(_describe(each, origins, default_origin) for each in errors)) from None
+
+
+def _named_again(details: ErrorDetails, expanded: Expanded) -> ErrorDetails:
+    """With ``${NAME}`` in place of what the environment gave: in a wrong place, it may be a password all the same."""
+    names = expanded | {repr(value)[1:-1]: name for value, name in expanded.items()}
+    long = sorted((value for value in names if len(value) >= LEAST_EXPANDED), key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, long)) or r"(?!)")
+
+    def again(given: Any) -> Any:
+        if isinstance(given, Mapping):
+            return {again(key): again(value) for key, value in given.items()}
+        if isinstance(given, list | tuple | set):
+            return type(given)(map(again, given))
+        whole = names.get(str(given), given)
+        return pattern.sub(lambda found: names[found[0]], whole) if isinstance(given, str) and whole is given else whole
+
+    message = details["msg"] if details["type"] != "value_error" else again(details["msg"])
+    return {**details, "input": again(details["input"]), "msg": message}
 
 
 def _describe(details: ErrorDetails, origins: Origins, default_origin: str) -> str:

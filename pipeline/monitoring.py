@@ -7,6 +7,7 @@ nothing.
 import json
 import logging
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -268,6 +269,14 @@ def _server_class(host: str) -> type[ThreadingHTTPServer]:
         daemon_threads = True
         address_family = AF_INET6 if ":" in host else ThreadingHTTPServer.address_family
 
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """To the log, which the base class passes by; that a client is gone is no fault."""
+            error = sys.exc_info()[1]
+            if isinstance(error, OSError):
+                logger.debug("monitoring: a client is gone: %s", error)
+            else:
+                logger.error("monitoring: a question could not be answered", exc_info=error)
+
     return Server
 
 
@@ -290,12 +299,17 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"/metrics, /healthz or /readyz\n")
 
+    def do_HEAD(self) -> None:
+        """As for GET, without the page: some load balancers ask so."""
+        self.do_GET()
+
     def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 (the base class's name)
         """To the debug log."""

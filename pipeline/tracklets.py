@@ -347,7 +347,8 @@ class TrackletBuilder:
         for piece, tracklet in list(self._open.items()):
             gap = frame.pts_seconds - tracklet.last_pts
             age = frame.pts_seconds - tracklet.first_pts
-            if gap > self._rules.max_gap_seconds or age > self._rules.max_seconds:
+            is_resized = tracklet.resolution_wh != frame.resolution_wh  # its boxes are in other pixels
+            if gap > self._rules.max_gap_seconds or age > self._rules.max_seconds or is_resized:
                 yield self._close(piece)
 
     def _close(self, piece: int) -> Tracklet | RejectedTracklet:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.frame import IMAGE_SUFFIXES, Image
+from pipeline.sources.arrays import ArrayFile, array_file
 
 ARRAY_SUFFIX = ".npy"
 SUFFIXES = IMAGE_SUFFIXES | {ARRAY_SUFFIX}
@@ -28,7 +29,6 @@ _MOST_PAGES = 1_000_000
 _MOST_BYTES = 2**32  # of the file of one image
 _MOST_TOGETHER = 1024  # pages that are read at a time
 _TOGETHER_BYTES = 2**26
-_MOST_PIXELS = 2**30  # of one image, as OpenCV allows
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,8 @@ def _pages(path: Path) -> Iterator[int | None]:
     """The pages of a file that holds several; None for one that holds one image, or that cannot be read."""
     count = 0
     if path.suffix.lower() == ARRAY_SUFFIX:
-        array = _array(path)
-        if array is not None and array.ndim >= 3 and not _is_colour(array):
+        array = array_file(path)
+        if array is not None and len(array.shape) >= 3 and not _is_colour(array):
             count = array.shape[0]
             if count <= _MOST_PAGES:
                 yield from range(count)
@@ -132,16 +132,26 @@ def _tiff_pages(path: Path) -> int:
 
 
 def _numbered(pattern: Path) -> tuple[list[Still], str]:
-    """From the least number to the greatest, and what is wrong; those that are missing stand in their places."""
-    head, tail = _NUMBER.split(pattern.name)[0], _NUMBER.split(pattern.name)[-1]
-    expression = re.compile(re.escape(head) + r"(\d+)" + re.escape(tail))
+    """From the least number to the greatest, and what is wrong; those that are missing stand in their places.
+
+    A % in the name is one, and so is %%, as FFmpeg writes it.
+    """
+    place = _NUMBER.search(pattern.name)
+    if place is None:
+        return [], f"{pattern} has no place for a number"
+    before, after = (part.replace("%%", "%") for part in (pattern.name[: place.start()], pattern.name[place.end() :]))
+    expression = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+
+    def named(number: int) -> str:
+        return f"{before}{place[0] % number}{after}"
+
     none = f"no file is numbered {pattern}"
     if not pattern.parent.is_dir():
         return [], none
     numbers = sorted(
         int(match[1])
         for each in pattern.parent.iterdir()
-        if (match := expression.fullmatch(each.name)) and each.name == pattern.name % int(match[1])
+        if (match := expression.fullmatch(each.name)) and each.name == named(int(match[1]))
     )
     if not numbers:
         return [], none
@@ -150,9 +160,9 @@ def _numbered(pattern: Path) -> tuple[list[Still], str]:
         return [], (
             f"{pattern}: its {len(numbers)} files are numbered from {span[0]} to {span[-1]}, and each number is a "
             f"frame, of which at most {_MOST_PAGES} are taken; numbers that are times, or leave out so many, are read "
-            f"one after the other by a glob: {head}*{tail}"
+            f"one after the other by a glob: {before}*{after}"
         )
-    return [Still(number - span[0], pattern.with_name(pattern.name % number)) for number in span], ""
+    return [Still(number - span[0], pattern.with_name(named(number))) for number in span], ""
 
 
 def read(still: Still) -> Image | None:
@@ -215,36 +225,24 @@ def _read_image(still: Still) -> NDArray[Any] | None:
     return cast("NDArray[Any]", pages[0]) if done and pages else None
 
 
-def _array(path: Path) -> NDArray[Any] | None:
-    """The array of a file, left on disk; None when it is none, or one that would run code."""
-    try:
-        return cast("NDArray[Any]", np.load(path, mmap_mode="r", allow_pickle=False))
-    except Exception:  # noqa: BLE001 (of a damaged header, NumPy raises whatever Python's own parser does)
-        return None
-
-
 def kind_of(still: Still) -> str:
     """What a file of an array holds, such as ``float32 (60, 288, 384)``; empty for any other file."""
-    array = _array(still.path) if still.path.suffix.lower() == ARRAY_SUFFIX else None
+    array = array_file(still.path) if still.path.suffix.lower() == ARRAY_SUFFIX else None
     return "" if array is None else f"{array.dtype} {array.shape}"
 
 
-def _is_colour(array: NDArray[Any]) -> bool:
+def _is_colour(array: ArrayFile) -> bool:
     """Whether an array of three dimensions is one image in colour, rather than several in grey."""
-    return array.ndim == 3 and array.shape[2] == 3
+    return len(array.shape) == 3 and array.shape[2] == 3
 
 
 def _read_array(still: Still) -> NDArray[Any] | None:
-    array = _array(still.path)
-    if array is None or (still.page is not None and still.page >= len(array)):
-        return None
-    image = array if still.page is None else array[still.page]
-    if image.size > _MOST_PIXELS or image.dtype.kind not in "ui" or not image.size:
-        return None
-    counts = _as_counts(np.asarray(image))
+    array = array_file(still.path)
+    image = None if array is None else array.page(still.page)
+    counts = None if image is None else _as_counts(image)
     if counts is None or counts.ndim not in (2, 3) or (counts.ndim == 3 and counts.shape[2] != 3):
         return None
-    return np.ascontiguousarray(counts[..., ::-1]) if counts.ndim == 3 else counts  # arrays hold RGB
+    return np.ascontiguousarray(counts[..., ::-1] if counts.ndim == 3 else counts)  # arrays hold RGB
 
 
 def _as_counts(image: NDArray[Any]) -> NDArray[Any] | None:
@@ -290,4 +288,4 @@ def as_rgb(image: Image, *, bits: int = 16) -> Image:
 
 def _natural_order(path: Path) -> tuple[str, list[tuple[bool, int, str]]]:
     parts = re.split(r"(\d+)", path.name)
-    return str(path.parent), [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+    return str(path.parent), [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]

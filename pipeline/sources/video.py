@@ -21,7 +21,8 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import ErrorCode, SourceError
 from pipeline.frame import Frame, Image, TimeSource
-from pipeline.sources.base import SourceAccount, SourceInfo, SourceState, check_size
+from pipeline.sources.avi import is_whole
+from pipeline.sources.base import LEAST_SIDE_PX, SourceAccount, SourceInfo, SourceState, check_size
 from pipeline.sources.clock import start_of
 from pipeline.sources.frame_table import FrameNumbers, FrameTable, FrameTables, read_table
 from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, bits_of, has_decoder, image_of, is_false_colour
@@ -38,6 +39,7 @@ _WORTH_SEEKING_SECONDS = 2.0
 _MOST_SECONDS = 366 * 86400.0  # that a recording lasts: a container that says more, or less than nothing, is damaged
 _MOST_PROBED = 5000  # packets, until one gives a picture: a file that was cut may begin long before a key frame
 _UNKNOWN_WH = 0, 0  # of a stream of which FFmpeg has seen no key frame when it opens it
+_AVI = "avi"  # as FFmpeg calls it
 _USUAL_FPS = 25.0  # FFmpeg's own assumption
 _TAIL_SECONDS = 0.5  # of what a container promises: rounding, and a last frame that is shown for longer
 
@@ -56,12 +58,7 @@ class _Progress:
     fps: float | None = None  # where no frame has a time
     promised_seconds: float | None = None
     end_seconds: float = 0.0
-
-    def fits(self, picture: VideoFrame) -> bool:
-        """Whether a picture has the size of the others; where nothing has told it, the first does."""
-        if self.resolution_wh == _UNKNOWN_WH:
-            self.resolution_wh = picture.width, picture.height
-        return (picture.width, picture.height) == self.resolution_wh
+    is_resized: bool = False  # and that was said
 
 
 class VideoSource:
@@ -128,11 +125,10 @@ class VideoSource:
         with self._open() as (container, stream):
             info = self.info = self._info(container, stream)
             account.expected, account.state = info.frames, SourceState.RUNNING
-            progress = _Progress(info.start, info.time_source, info.resolution_wh, PresentationClock(account))
-            progress.promised_seconds = _promised_seconds(stream)
+            progress = _Progress(info.start, info.time_source, _UNKNOWN_WH, PresentationClock(account))
+            progress.promised_seconds = _promised_seconds(container, stream)
             progress.fps = None if _has_times(stream) else info.fps
             for picture in self._pictures(container, stream, progress):
-                self.info = self._shown(info, picture) if not account.decoded else self.info
                 frame = self._frame(picture, progress)
                 if self._closed.is_set():
                     account.enter(SourceState.ENDED)
@@ -160,10 +156,10 @@ class VideoSource:
             info = self._info(container, stream)
             key, decoding = table.key_before(seconds)
             container.seek(decoding, stream=stream, backward=True)
-            progress = _Progress(info.start, info.time_source, info.resolution_wh, PresentationClock(SourceAccount()))
+            progress = _Progress(info.start, info.time_source, _UNKNOWN_WH, PresentationClock(SourceAccount()))
             for picture in self._pictures(container, stream, progress):
                 index = table.index_of(picture.pts) if picture.pts is not None and picture.pts >= key else None
-                if index is not None and progress.fits(picture):
+                if index is not None and _is_large_enough(picture):
                     yield self._as_frame(picture, info, index=index, pts_seconds=float(table.seconds[index]))
 
     def _table(self) -> FrameTable | None:
@@ -215,11 +211,14 @@ class VideoSource:
         rate = stream.average_rate or stream.guessed_rate
         if not _has_times(stream):
             rate, time_source = self._counted(stream), TimeSource.FRAME_RATE
+        frames = _promised_frames(container, stream)
+        if rate and frames and (pictures := _pictures_of_avi(container, stream, self._path)):
+            frames, rate = pictures, rate * Fraction(pictures, frames)
         depth = stream.format.components[0].bits if stream.format else 8
         return SourceInfo(
             resolution_wh=resolution_wh,
             fps=float(rate or _USUAL_FPS),
-            frames=_promised_frames(stream),
+            frames=frames,
             bit_depth=self._depth(depth),
             start=start,
             time_source=time_source,
@@ -299,9 +298,10 @@ class VideoSource:
             return None
         if not progress.has_begun:
             self._begin(progress, [float(each * (picture.time_base or 0)) for each in lost])
-        if not progress.fits(picture):
-            self.account.skip("resolution_changed", f"frame {index}")
+        if not _is_large_enough(picture):
+            self.account.skip("too_small", f"frame {index}")
             return None
+        self._note_size(picture, progress, index)
         if self._is_false_colour(picture):
             self.account.skip("false_colour", f"frame {index}")
             return None
@@ -310,6 +310,20 @@ class VideoSource:
             self.account.skip("time_not_increasing", f"frame {index}")
             return None
         return self._as_frame(picture, progress, index=index, pts_seconds=pts_seconds)
+
+    def _note_size(self, picture: VideoFrame, progress: _Progress, index: int) -> None:
+        """Recorders that join segments, or follow their camera's settings, change it in the midst of a file."""
+        resolution_wh = picture.width, picture.height
+        if resolution_wh == progress.resolution_wh:
+            return
+        if progress.resolution_wh != _UNKNOWN_WH and not progress.is_resized:
+            progress.is_resized = True
+            logger.warning(
+                "camera %s: %s: its resolution changes, from frame %d on to %dx%d; it is read on in the sizes that it "
+                "has", self.camera_id, self._path, index, *resolution_wh,
+            )  # fmt: skip
+        progress.resolution_wh = resolution_wh
+        self.info = None if self.info is None else self._shown(self.info, picture)
 
     def _begin(self, progress: _Progress, lost: list[float]) -> None:
         """A recording begins with its first packet, also where it was cut before a frame that can be decoded alone."""
@@ -364,25 +378,48 @@ def _has_times(stream: VideoStream) -> bool:
     return stream.start_time is not None
 
 
-def _promised_seconds(stream: VideoStream) -> float | None:
+def _is_large_enough(picture: VideoFrame) -> bool:
+    return min(picture.width, picture.height) >= LEAST_SIDE_PX
+
+
+def _pictures_of_avi(container: InputContainer, stream: VideoStream, path: Path) -> int | None:
+    """Pictures of an AVI that is whole and has fewer than its header counts; None of all others.
+
+    The header counts ticks, and where a recorder had no picture for one, it left it empty.
+    """
+    try:
+        if container.format.name != _AVI or not is_whole(path):
+            return None
+    except OSError:
+        return None
+    pictures = len(stream.index_entries)
+    return pictures if 0 < pictures < stream.frames else None
+
+
+def _promised_seconds(container: InputContainer, stream: VideoStream) -> float | None:
     """The end of the stream, where it does not count its frames but its tags say it (Matroska), or counts too many.
 
     The container's own duration is no promise: where a header lacks it, FFmpeg makes it up from the bit rate.
     """
-    if (shown := _edited_seconds(stream)) is not None:
+    if (shown := _edited_seconds(container, stream)) is not None:
         return shown + float((stream.start_time or 0) * (stream.time_base or 0))
     found = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", "")) if not stream.frames else None
     return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3]) if found else None
 
 
-def _promised_frames(stream: VideoStream) -> int | None:
-    shown = _edited_seconds(stream)
+def _promised_frames(container: InputContainer, stream: VideoStream) -> int | None:
+    shown = _edited_seconds(container, stream)
     return round(shown * float(stream.average_rate or 0)) if shown is not None else stream.frames or None
 
 
-def _edited_seconds(stream: VideoStream) -> float | None:
-    """How long the stream is shown, where its edit list leaves out some of the frames that it holds (trimmed MP4)."""
-    if not (stream.frames and stream.duration and stream.time_base and stream.average_rate):
+def _edited_seconds(container: InputContainer, stream: VideoStream) -> float | None:
+    """How long the stream is shown, where its edit list leaves out some of the frames that it holds (trimmed MP4).
+
+    Of an AVI that was cut, FFmpeg makes the duration up from the size of what is left: it has no edit list.
+    """
+    if container.format.name == _AVI or not (
+        stream.frames and stream.duration and stream.time_base and stream.average_rate
+    ):
         return None
     seconds = float(stream.duration * stream.time_base)
     return seconds if seconds < (stream.frames - 0.5) / float(stream.average_rate) else None

@@ -1,4 +1,5 @@
 import logging
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -8,10 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pipeline import address
 from pipeline.address import hide_secrets, hide_urls, is_live, without_secrets
 from pipeline.cli import main
-from pipeline.config import apply_overrides, from_sources
-from pipeline.errors import PipelineError
+from pipeline.config import Config, apply_overrides, from_sources, load
+from pipeline.errors import PipelineError, UsageError
 from pipeline.sources.connection import StreamSettings
 from pipeline.sources.live import LiveSource
 from pipeline.sources.open import open_source
@@ -37,6 +39,13 @@ from reid.modality import Modality
             "rtsp://10.0.0.1:554/user=admin&password=secret&channel=1&stream=0.sdp",
             "rtsp://10.0.0.1:554/user=***",
         ),
+        ("rtsps://10.0.0.1:7441/Xq3fZkT9aBcD1eF2?enableSrtp", "rtsps://10.0.0.1:7441/***?***"),
+        ("rtsp://10.0.0.1/live/550e8400-E29B-41d4-a716-446655440000/1", "rtsp://10.0.0.1/live/***/1"),
+        ("rtsp://a:b@10.0.0.1/9f86d081884c7d659a2feaa0c55ad015.sdp", "rtsp://***@10.0.0.1/***"),
+        ("rtsp://10.0.0.1/Streaming/tracks/101/S3cr3tPw", "rtsp://10.0.0.1/Streaming/tracks/101/***"),
+        ("rtsp://10.0.0.1/token/secret/1?a=1", "rtsp://10.0.0.1/token/***"),
+        ("rtsp://10.0.0.1/live;session=secret", "rtsp://10.0.0.1/live;session=***"),
+        ("https://10.0.0.1/v.m3u8;sig=secret", "https://10.0.0.1/v.m3u8;sig=***"),
         ("rtsp://10.0.0.1/s1", "rtsp://10.0.0.1/s1"),
         (" rtsp://admin:secret@10.0.0.1/s1", "***@10.0.0.1/s1"),
         ("rtsp//admin:secret@10.0.0.1/s1", "***@10.0.0.1/s1"),
@@ -51,6 +60,82 @@ from reid.modality import Modality
 )
 def test_user_password_and_query_values_are_hidden(source: str, shown: str) -> None:
     assert without_secrets(source) == shown
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["h264Preview_01_main", "Streaming/Channels/101", "cam/realmonitor", "axis-media/media.amp", "videoMain",
+     "live/ch00_0", "LiveMedia/ch1/Media1/trackID=1", "ISAPI/Streaming/channels/101/httpPreview", "ch0_0.h264",
+     "avstream/channel=1/stream=0.sdp", "0/onvif/profile1/media.smp", "building3-floor2-cam12", "unicast/c1/s0/live",
+     "H264Preview/1920x1080", "stream1/hls/index0001.m3u8", "mpeg4cif", "00408CABCDEF"],
+)  # fmt: skip
+def test_what_makers_and_people_call_a_stream_is_shown(path: str) -> None:
+    assert without_secrets(f"rtsp://10.0.0.1/{path}") == f"rtsp://10.0.0.1/{path}"
+
+
+@pytest.mark.parametrize(("length", "shown"), [(12, 0.30), (16, 0.11), (24, 0.01)])
+def test_of_parts_that_are_random_as_many_are_shown_as_the_page_on_cameras_says(length: int, shown: float) -> None:
+    numbers = random.Random(0)  # noqa: S311 (no secret)
+    parts = ("".join(numbers.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=length)) for _ in range(5000))
+    share = sum(without_secrets(f"rtsp://10.0.0.1/{part}").endswith(part) for part in parts) / 5000
+    assert share == pytest.approx(shown, abs=0.02)
+
+
+@pytest.fixture
+def of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "_expanded", set())
+    for name, value in (
+        ("KEY", "Жmer"), ("URL", "rtsp://10.0.0.1/Жmer/1"), ("SITE", "10.0.0.1"), ("CHANNEL", "1"), ("PIN", "-4711")
+    ):  # fmt: skip
+        monkeypatch.setenv(name, value)
+
+
+def loaded(folder: Path, *camera: str) -> Config:
+    path = folder / "site.yaml"
+    keys = "".join(f"    {each}\n" for each in camera)
+    path.write_text(f"version: 1\nreid: {{weights: xreid-tiny}}\ncameras:\n  gate:\n{keys}")
+    return load(path)
+
+
+@pytest.mark.usefixtures("of_the_environment")
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("rtsp://${SITE}/a/${KEY}/${CHANNEL}", "rtsp://10.0.0.1/a/***/1"),
+        ("rtsp://a:b@${SITE}/pre-${KEY}?x", "rtsp://***@10.0.0.1/***?***"),
+        ("${URL}", "rtsp://10.0.0.1/***/***"),
+        ("rtsp://${SITE}/Channels/101", "rtsp://10.0.0.1/Channels/101"),
+    ],
+)
+def test_of_the_path_of_an_address_what_came_from_the_environment_is_hidden(
+    tmp_path: Path, source: str, shown: str
+) -> None:
+    config = loaded(tmp_path, f"source: '{source}'", "modality: rgb")
+    real = config.cameras["gate"].source
+    assert without_secrets(real) == shown
+    assert "Ж" not in config.model_dump_json() + repr(config)
+    assert "Ж" not in hide_urls(f"{real}: lost") + hide_secrets("404 for Жmer" if "KEY" in source else "404", real)
+
+
+@pytest.mark.usefixtures("of_the_environment")
+@pytest.mark.parametrize(
+    ("camera", "told"),
+    [
+        (["source: a.mp4", "modality: '${KEY}'"], "cameras.gate.modality: '${KEY}' is not one of rgb, nir, thermal"),
+        (["source: a.mp4", "modality: 'a ${KEY}'"], "'a ${KEY}' is not one of"),
+        (["source: ['${KEY}', {a: '${KEY}'}]", "modality: rgb"], "expected text, got ['${KEY}', {'a': '${KEY}'}]"),
+        (["source: frames", "modality: rgb", "fps: ${PIN}"], "greater than or equal to 0.00001, got '${PIN}'"),
+        (["source: frames", "modality: '${CHANNEL}'"], "'${CHANNEL}' is not one of"),
+        (["source: a.mp4", "modality: rgb", "start_pattern: '${KEY}'"], "got '${KEY}'"),
+    ],
+)
+def test_an_error_of_a_config_names_the_variable_in_place_of_its_value(
+    tmp_path: Path, camera: list[str], told: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        loaded(tmp_path, *camera)
+    assert told in str(caught.value)
+    assert "Ж" not in str(caught.value)
 
 
 def test_the_path_of_what_is_there_is_shown_whole(tmp_path: Path) -> None:
@@ -209,6 +294,8 @@ def test_a_strangers_text_tells_no_secret_in_any_spelling() -> None:
     assert hide_secrets(text, source) == (
         "rtsp://***@10.0.0.1/s1?*** failed: *** rejected, ***, rtsp://***@10.0.0.2/x, token ***"
     )
+    made_up = "rtsps://10.0.0.1:7441/Xq3fZkT9aBcD1eF2"
+    assert hide_secrets("404 for Xq3fZkT9aBcD1eF2", made_up) == "404 for ***"
     in_path = "rtsp://10.0.0.1/user=admin&password=hunter2&channel=1.sdp"
     assert hide_secrets("401 for hunter2", in_path) == "401 for ***"
 

@@ -87,6 +87,18 @@ def test_a_steady_recording_has_its_frame_rate_and_odd_sizes_become_even(tmp_pat
         assert sum(1 for _ in container.decode(video=0)) == 20
 
 
+def test_frames_of_another_size_are_fitted_into_that_of_the_first_without_distortion(tmp_path: Path) -> None:
+    path = tmp_path / "gate.mp4"
+    sizes = [(320, 240)] * 3 + [(160, 240)] * 3 + [(640, 480)] * 3
+    frames = [frame_of(i, wh=wh) for i, wh in enumerate(sizes)]
+    for strip in (True, False):
+        assert annotate(frames, [boxes(1)], path, VideoStyle(fps=10, strip=strip), rgb8=rgb8) == 9
+    wide, narrow, large = (picture(path, index)[220].mean(axis=1) > 45 for index in (1, 4, 7))
+    assert wide.all()
+    assert large.all()
+    np.testing.assert_allclose(np.flatnonzero(narrow)[[0, -1]], (80, 239), atol=1)  # H.264 blurs
+
+
 def test_the_index_stands_before_the_pictures_so_that_players_can_start_at_once(tmp_path: Path) -> None:
     annotate((frame_of(i) for i in range(5)), [], tmp_path / "a.mp4", VideoStyle(fps=10), rgb8=rgb8)
     data = (tmp_path / "a.mp4").read_bytes()

@@ -1,7 +1,12 @@
 """Metrics and health are told over HTTP while the line runs."""
 
+import http.client
 import json
+import logging
+import socket
+import struct
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -121,3 +126,51 @@ def test_a_port_that_is_taken_is_an_error_and_leaving_frees_it_and_ends_all_thre
     with served(metrics, "127.0.0.1", port):
         pass
     assert not [thread for thread in threading.enumerate() if thread.name == "monitoring"]
+
+
+def test_a_client_that_resets_its_connection_is_a_line_of_the_debug_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG), served(Metrics(list, tmp_path), "127.0.0.1", 0) as port:
+        for _ in range(5):
+            client = socket.create_connection(("127.0.0.1", port))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets
+            client.sendall(b"GET /metrics HTTP/1.0\r\n")
+            client.close()
+        deadline = time.monotonic() + 5
+        while caplog.text.count("a client is gone") < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert caplog.text.count("a client is gone") == 5
+    assert capfd.readouterr().err == ""
+    assert {record.levelname for record in caplog.records if "gone" in record.message} == {"DEBUG"}
+
+
+def test_a_fault_while_it_answers_is_an_error_of_the_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = False
+
+    def cameras() -> list[CameraStatus]:
+        if broken:
+            raise KeyError("gate")
+        return []
+
+    metrics = Metrics(cameras, tmp_path)
+    broken = True
+    with served(metrics, "127.0.0.1", 0) as port, pytest.raises((OSError, http.client.HTTPException)):
+        get(port, "/readyz")
+    (told,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert told.exc_info is not None
+    assert told.exc_info[0] is KeyError
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("page", "status"), [("/metrics", 200), ("/healthz", 200), ("/readyz", 503), ("/x", 404)])
+def test_head_is_answered_as_get_without_the_page(tmp_path: Path, page: str, status: int) -> None:
+    with served(Metrics(list, tmp_path), "127.0.0.1", 0) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("HEAD", page)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (status, b"")
+        assert int(answer.headers["Content-Length"]) > 0
+        connection.close()

@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +14,7 @@ from PIL import Image as PilImage
 from pipeline.config import from_sources
 from pipeline.errors import ErrorCode, SourceError
 from pipeline.frame import TimeSource
-from pipeline.sources import stills
+from pipeline.sources import arrays, stills
 from pipeline.sources.base import Source, SourceState
 from pipeline.sources.images import ImageSource, SequenceTiming
 from pipeline.sources.live import LiveSource
@@ -424,3 +426,59 @@ def test_a_closed_source_gives_no_more(tmp_path: Path) -> None:
     assert list(frames) == []
     assert source.account.state is SourceState.ENDED
     assert source.account.decoded == 1
+
+
+def test_numbers_that_are_raised_or_of_another_script_are_sorted(tmp_path: Path) -> None:
+    for name in ("1²2", "10", "2", "٣", "½"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture(0))
+    found, _ = stills.find(str(tmp_path))
+    assert [still.path.stem for still in found] == ["1²2", "2", "٣", "10", "½"]
+
+
+@pytest.mark.parametrize("pattern", ["50%_%04d.png", "50%%_%04d.png"])
+def test_a_percent_sign_beside_the_number_is_one(tmp_path: Path, pattern: str) -> None:
+    for number in (3, 4):
+        cv2.imwrite(str(tmp_path / f"50%_{number:04d}.png"), picture(number))
+    assert [frame.index for frame in opened(tmp_path / pattern)] == [0, 1]
+
+
+def test_an_array_in_columns_is_read_as_it_is_indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = np.random.default_rng(0).integers(0, 65536, (5, 40, 50), dtype=np.uint16)
+    np.save(tmp_path / "stack.npy", np.asfortranarray(counts))
+    np.save(tmp_path / "one.npy", np.asfortranarray(counts[0]))
+    monkeypatch.setattr(arrays, "_BLOCK_BYTES", 7 * 5 * 2)  # seven columns, which does not come out even
+    np.testing.assert_array_equal([frame.image for frame in opened(tmp_path / "stack.npy", "thermal")], counts)
+    np.testing.assert_array_equal(next(iter(opened(tmp_path / "one.npy", "thermal"))).image, counts[0])
+
+
+def test_frames_of_an_array_stay_what_they_were_when_its_file_is_written_anew(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.full((3, 40, 50), 7, np.uint8))
+    frames = iter(opened(tmp_path / "a.npy", "thermal"))
+    first = next(frames)
+    with (tmp_path / "a.npy").open("r+b") as file:
+        file.seek(-3 * 40 * 50, os.SEEK_END)
+        file.write(bytes(3 * 40 * 50))
+    assert (first.image.max(), next(frames).image.max()) == (7, 0)
+
+
+SHRINKING = """
+import os, sys
+import numpy as np
+from pipeline.sources.images import ImageSource
+from reid.modality import Modality
+
+np.save(sys.argv[1], np.full((400, 64, 96), 7, np.uint8))
+source = ImageSource("roof", sys.argv[1], Modality.THERMAL)
+frames = iter(source)
+taken = [next(frames) for _ in range(5)]
+os.truncate(sys.argv[1], 4096)
+print(min(frame.image.min() for frame in taken), len(list(frames)), dict(source.account.skipped))
+"""
+
+
+def test_an_array_that_shrinks_while_it_is_read_costs_its_pages_only(tmp_path: Path) -> None:
+    """In a program of its own: it was ended by SIGBUS."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SHRINKING, str(tmp_path / "a.npy")], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "7 0 {'unreadable': 395}\n"), ended.stderr

@@ -310,6 +310,94 @@ def test_a_truncated_video_gives_what_it_has_and_has_failed(tmp_path: Path) -> N
     assert f"is truncated: {len(frames)} frames decoded of 20" in str(source.account.error)
 
 
+def write_avi(path: Path, ticks: Sequence[int], *, codec: str = "mjpeg", rate: int = 10) -> Path:
+    """Pictures of noise at some ticks; the others have an empty chunk, as capture cards write it that missed one."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    with av.open(path, "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for tick in ticks:
+            frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format=stream.pix_fmt)
+            frame.pts, frame.time_base = tick, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+AVIS = {
+    "two missed": ([tick for tick in range(42) if tick not in (10, 20)], "mpeg4", 10),
+    "none missed": (list(range(20)), "mpeg4", 10),
+    "milliseconds": (list(range(0, 2000, 100)), "mjpeg", 1000),
+    "raw": (list(range(0, 2000, 100)), "rawvideo", 1000),
+}
+
+
+@pytest.mark.parametrize(("ticks", "codec", "rate"), AVIS.values(), ids=AVIS)
+def test_an_avi_without_a_picture_at_some_ticks_is_not_called_truncated(
+    tmp_path: Path, ticks: list[int], codec: str, rate: int
+) -> None:
+    source = VideoSource("gate", write_avi(tmp_path / "a.avi", ticks, codec=codec, rate=rate), Modality.RGB)
+    np.testing.assert_allclose([frame.pts_seconds for frame in source], np.array(ticks) / rate, atol=1e-6)
+    assert (source.account.expected, source.account.state, source.account.error) == (
+        len(ticks), SourceState.ENDED, None
+    )  # fmt: skip
+    assert source.info is not None
+    assert source.info.fps == pytest.approx(len(ticks) * rate / (ticks[-1] + 1))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.98])
+@pytest.mark.parametrize(("ticks", "codec", "rate"), AVIS.values(), ids=AVIS)
+def test_an_avi_that_is_cut_is_called_truncated(
+    tmp_path: Path, ticks: list[int], codec: str, rate: int, share: float
+) -> None:
+    path = write_avi(tmp_path / "a.avi", ticks, codec=codec, rate=rate)
+    begin, end = path.read_bytes().index(b"movi"), path.read_bytes().rindex(b"idx1")
+    os.truncate(path, int(begin + share * (end - begin)))
+    source = VideoSource("gate", path, Modality.RGB)
+    frames = list(source)
+    assert 0 < len(frames) <= len(ticks)
+    assert source.account.state is SourceState.FAILED
+    assert f"is truncated: {len(frames)} frames decoded of {ticks[-1] + 1}" in str(source.account.error)
+
+
+def test_an_avi_whose_end_was_never_written_is_called_truncated(tmp_path: Path) -> None:
+    """As a copy that broke off leaves it: all of its bytes are there, the last ones as zeros."""
+    path = write_avi(tmp_path / "a.avi", *AVIS["two missed"][:1])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    source = VideoSource("gate", path, Modality.RGB)
+    list(source)
+    assert source.account.state is SourceState.FAILED
+    assert "is truncated" in str(source.account.error)
+
+
+def write_resized(path: Path) -> Path:
+    """Three segments of forty frames each in one transport stream, whose times go on; the second is smaller."""
+    parts = []
+    for number, (width, height) in enumerate(((96, 64), (64, 48), (96, 64))):
+        pictures = [picture(each, width=width, height=height) for each in range(40)]
+        part = path.with_name(f"{number}.ts")
+        ticks = [10 * each + 400 * number for each in range(40)]
+        write_video(part, pictures, pts=ticks, options={"mpegts_copyts": "1"})
+        parts.append(part.read_bytes())
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+def test_a_recording_whose_resolution_changes_is_read_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = VideoSource("gate", write_resized(tmp_path / "a.ts"), Modality.RGB)
+    frames = list(source)
+    assert [frame.resolution_wh for frame in frames] == [(96, 64)] * 40 + [(64, 48)] * 40 + [(96, 64)] * 40
+    assert [frame.index for frame in frames] == list(range(120))
+    np.testing.assert_allclose(np.diff([frame.pts_seconds for frame in frames]), 0.1, atol=1e-6)
+    assert (source.account.state, source.account.skipped) == (SourceState.ENDED, {})
+    assert caplog.text.count("its resolution changes, from frame 40 on to 64x48") == 1
+    for seconds, expected in ((6.0, (64, 48)), (10.0, (96, 64))):
+        shown = frame_shown(source.frames_from(seconds), seconds)
+        assert shown is not None
+        assert (shown.index, shown.resolution_wh) == (10 * seconds, expected)
+
+
 def trimmed(path: Path, *, to: float) -> Path:
     """The same frames, of which the edit list shows the first share only."""
     content = bytearray(path.read_bytes())

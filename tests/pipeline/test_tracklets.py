@@ -67,6 +67,19 @@ def test_a_track_not_seen_for_the_gap_is_closed_and_one_seen_before_it_is_not() 
     assert isinstance(closed, Tracklet)
 
 
+def test_a_camera_that_changes_its_resolution_ends_what_was_gathered_in_the_old_one() -> None:
+    builder = TrackletBuilder(TrackletRules())
+    run(builder, list(range(10)), tracks_of((1, PERSON)))
+    small = [frame_at(index, image=np.zeros((120, 160, 3), np.uint8)) for index in range(10, 20)]
+    box = (50.0, 40.0, 75.0, 110.0)
+    pieces = [made for frame in small for made in builder.update(frame, tracks_of((1, box)))] + list(builder.flush())
+    assert all(isinstance(piece, Tracklet) for piece in pieces)
+    assert [(each.resolution_wh, each.frame_index[0]) for each in pieces if isinstance(each, Tracklet)] == [
+        ((320, 240), 0),
+        ((160, 120), 10),
+    ]
+
+
 def test_someone_who_stays_is_cut_into_pieces_of_the_longest_duration_without_losing_a_box() -> None:
     builder = TrackletBuilder(TrackletRules(max_seconds=3.0))
     pieces = run(builder, list(range(100)), tracks_of((1, PERSON))) + list(builder.flush())
