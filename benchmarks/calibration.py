@@ -4,7 +4,8 @@
 
 Renders the people of configs/simulation/calibration.yaml (for fitting) and the same with another seed (held out).
 ``--write`` fits and writes reid/weights/xreid-tiny.calibration.json. Then, on the held-out people: the expected
-calibration error of each pair of modalities, and which share of strangers a threshold set for 1 % of them lets through.
+calibration error of each pair of modalities, and which share of strangers a threshold set for 1 % of them lets through,
+with one example of a person and with several.
 """
 
 import argparse
@@ -35,6 +36,12 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "configs" / "simulation" / "calibration.yaml"
 HELD_OUT_SEED = 22
 RATES = (0.05, 0.01)
+SEVERAL = {
+    "one": (Modality.RGB,),
+    "two of one modality": (Modality.RGB,) * 2,
+    "three of three modalities": tuple(Modality),
+    "six of three modalities": (*Modality, *Modality),
+}
 
 
 def people(seed: int, workers: int) -> TrackletSplit:
@@ -63,6 +70,35 @@ def measure(features: NDArray[np.float32], split: TrackletSplit, calibration: Ca
     return found
 
 
+def measure_several(
+    features: NDArray[np.float32], split: TrackletSplit, calibration: Calibration
+) -> dict[str, dict[str, dict[str, float]]]:
+    """By kind of examples and rate: the share of strangers' tracklets that a search lets through.
+
+    ``nearest`` is what it would be, were the example that is most alike asked for the threshold of one.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    modality_of, vectors = np.array([each.value for each in split.modalities]), features.astype(np.float64)
+    for name, kinds in SEVERAL.items():
+        shares: dict[float, list[tuple[float, float]]] = {rate: [] for rate in RATES}
+        for pid in np.unique(split.pids):
+            own = [np.flatnonzero((split.pids == pid) & (modality_of == kind.value)) for kind in kinds]
+            examples = vectors[[each[kinds[:place].count(kinds[place])] for place, each in enumerate(own)]]
+            for modality in Modality:
+                strangers = vectors[(split.pids != pid) & (modality_of == modality.value)]
+                cosines = strangers @ examples.T
+                odds = [calibration.log_odds(cosines[:, place], kind, modality) for place, kind in enumerate(kinds)]
+                for rate in RATES:
+                    least = calibration.mean_threshold(rate, examples @ examples.T, kinds, modality)
+                    alone = np.array([calibration.threshold(rate, kind, modality) for kind in kinds])
+                    nearest = np.argmax(odds, axis=0)
+                    passed = cosines[np.arange(len(cosines)), nearest] >= alone[nearest]
+                    shares[rate].append(((np.mean(odds, axis=0) >= least).mean(), passed.mean()))
+        means = {rate: np.mean(each, axis=0).round(5).tolist() for rate, each in shares.items()}
+        found[name] = {f"{rate:g}": {"passed": passed, "nearest": near} for rate, (passed, near) in means.items()}
+    return found
+
+
 def main() -> int:
     """Fit if asked, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -86,6 +122,7 @@ def main() -> int:
         "fitted_on": str(fitted_on),
         "held_out": str(split),
         "pairs": measure(features, split, calibration),
+        "several_examples": measure_several(features, split, calibration),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
     }
@@ -93,6 +130,8 @@ def main() -> int:
     for name, each in result["pairs"].items():  # type: ignore[attr-defined]
         rates = ", ".join(f"{asked}: {got:.4f}" for asked, got in each["false_match_rate"].items())
         print(f"{name}: ECE {each['error']:.4f} (of likely {each['error_of_likely']:.3f}); false matches {rates}")
+    for name, several in result["several_examples"].items():  # type: ignore[attr-defined]
+        print(f"{name}: " + ", ".join(f"{asked}: {got['passed']:.4f}" for asked, got in several.items()))
     return 0
 
 

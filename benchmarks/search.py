@@ -3,7 +3,7 @@
     python benchmarks/search.py [--tracklets 100000] [--dimension 2048] [--json benchmarks/results/search_100000.json]
 
 Random unit vectors in half precision, in three modalities and eight cameras, one in fifty the same for a
-hundred tracklets; no image and no person is involved. Every
+hundred tracklets of one minute; no image and no person is involved. Every
 round times one query each way, one after the other, so that other work on the machine strikes all alike; ratios are of
 the same round. Seconds of the processor stand beside those of the clock where one process does the work alone.
 """
@@ -19,19 +19,22 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import combinations, combinations_with_replacement
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import faiss
 import machine
+import made_up
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from pipeline.clips import Query
 from pipeline.filters import SearchFilter, TimeOfDay
+from pipeline.identify import Sighting
 from pipeline.record import to_us
-from pipeline.search import Searcher, SearchRules
+from pipeline.search import Example, Searcher, SearchRules
 from pipeline.store import Store
 from reid.calibration import Calibration, Curve
 from reid.embedding import checksum, to_bytes
@@ -41,17 +44,20 @@ from reid.modality import Modality
 START = datetime(2026, 6, 1, tzinfo=UTC)
 CAMERAS = tuple(f"cam{n}" for n in range(8))
 TOP = 50
-SAME_EACH = 50  # of 5000 inserted together, each fiftieth has one and the same vector
+SAME_EACH = 50  # of 5000 inserted together, each fiftieth has one and the same vector,
+SAME_WITHIN_US = 60_000_000  # and is of one minute, in which cameras see several of them at once
 MOST_IN_FLOAT32 = 200_000
 FILTERS: dict[str, Any] = {
     "modalities": frozenset({Modality.NIR, Modality.THERMAL}),
     "cameras": frozenset(CAMERAS[:5]),
     "start": START + timedelta(hours=6),
+    "end": START + timedelta(hours=21),
     "time_of_day": TimeOfDay.parse("20:00-07:00"),
     "zones": frozenset({"door"}),
     "min_quality": 0.3,
     "persons": frozenset(range(1, 6000)),
 }
+OWN = "own appearance"  # the query itself, and whoever its camera saw at the same moment
 CALIBRATION = Calibration({pair: Curve(20.0, -10.0) for pair in combinations_with_replacement(Modality, 2)})
 
 
@@ -80,7 +86,8 @@ def insert(db: Any, numbers: range, dimension: int, rng: np.random.Generator) ->
     vectors = unit_rows(len(numbers), dimension, rng)
     vectors[::SAME_EACH] = vectors[0]
     for row, vector in zip(numbers, vectors, strict=True):
-        start = to_us(START) + int(rng.integers(0, 86_400_000_000))
+        same = (row - numbers.start) % SAME_EACH == 0
+        start = to_us(START) + int(rng.integers(0, SAME_WITHIN_US if same else 86_400_000_000))
         camera = CAMERAS[row % len(CAMERAS)]
         zones = '["door"]' if row % 3 == 0 else "[]"
         values = [row, f"{camera}-{row}", camera, 1, start, start + 5_000_000, "container", 0, b"", b"", b""]
@@ -104,58 +111,105 @@ def plain_faiss(gallery: Gallery, dimension: int) -> tuple[Any, NDArray[np.float
     return flat, codes.view(np.float16).reshape(len(ids), dimension)
 
 
-def exactness(searcher: Searcher, vectors: NDArray[np.float16]) -> dict[str, Any]:
+class Row(NamedTuple):
+    """A tracklet as the database has it, its zones read."""
+
+    row: int
+    camera: str
+    start: datetime
+    end: datetime
+    zones: list[str]
+    quality: float
+    person: int
+
+    def passes(self, name: str) -> bool:
+        """Whether one of `FILTERS` lets it pass, in plain Python and without the code that is measured."""
+        answers = {
+            "modalities": list(Modality)[CAMERAS.index(self.camera) % 3] in (Modality.NIR, Modality.THERMAL),
+            "cameras": self.camera in CAMERAS[:5],
+            "start": self.end >= START + timedelta(hours=6),
+            "end": self.start < START + timedelta(hours=21),
+            "time_of_day": any(not 7 <= at.hour < 20 for at in (self.start, self.end)),  # of 5 s, in UTC
+            "zones": "door" in self.zones,
+            "min_quality": self.quality >= 0.3,
+            "persons": self.person < 6000,
+        }
+        return answers[name]
+
+    def beside(self, other: "Row") -> bool:
+        """Whether one camera saw both at one moment."""
+        return self.camera == other.camera and self.start <= other.end and other.start <= self.end
+
+
+def rows_of(store: Store) -> list[Row]:
+    """All tracklets, by plain SQL; their numbers are 1, 2, ..."""
+    with store.reading() as db:
+        found = db.execute(
+            "SELECT row, camera_id, start_us, end_us, zones, quality, person_id FROM tracklets ORDER BY row"
+        ).fetchall()
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return [
+        Row(row, camera, *(epoch + timedelta(microseconds=at) for at in times), json.loads(zones), quality, person)
+        for row, camera, *times, zones, quality, person in found
+    ]
+
+
+def exactness(searcher: Searcher, store: Store, vectors: NDArray[np.float16]) -> dict[str, Any]:
     """The first 50 under every combination of filters, beside brute force in float64.
 
-    Queries are a vector of the gallery, one that a hundred tracklets have, one near to another, and one like none.
+    Queries are a vector of the gallery, one that a hundred tracklets have, one near to another, and one like none. Of
+    the first two, which are tracklets, the own appearance is left out besides, and is not: one filter more.
     """
     rng = np.random.default_rng(4)
     near = vectors[11].astype(np.float32) + 0.005 * rng.standard_normal(vectors.shape[1], dtype=np.float32)
     queries = {
-        "of a tracklet": vectors[7].astype(np.float32),
-        "of many at once": vectors[0].astype(np.float32),
-        "near to one": near / np.linalg.norm(near),
-        "like none": unit_rows(1, vectors.shape[1], rng)[0],
+        "of a tracklet": searcher.example_of(f"{CAMERAS[8 % len(CAMERAS)]}-8"),
+        "of many at once": searcher.example_of(f"{CAMERAS[1]}-1"),
+        "near to one": Example(Query("near", Modality.RGB), near / np.linalg.norm(near)),
+        "like none": Example(Query("none", Modality.RGB), unit_rows(1, vectors.shape[1], rng)[0]),
     }
-    same = int((vectors == vectors[0]).all(axis=1).sum())
-    allowed = dict(_allowed(searcher))
-    wrong = [[name, *each] for name, query in queries.items() for each in _differing(searcher, vectors, query, allowed)]
+    rows = rows_of(store)
+    masks = {name: np.array([row.passes(name) for row in rows]) for name in FILTERS}
+    asked = 0
+    wrong: list[list[str]] = []
+    for name, example in queries.items():
+        of_query = dict(masks)
+        if example.row is not None:
+            of_query[OWN] = np.array([not row.beside(rows[example.row - 1]) for row in rows])
+        asked += 2 ** len(of_query)
+        wrong += [[name, *each] for each in _differing(searcher, vectors, example, of_query)]
     return {
-        "combinations": len(allowed),
+        "filters": [*FILTERS, OWN],
+        "combinations": 2 ** len(masks),
+        "combinations_of_a_tracklet": 2 ** (len(masks) + 1),
+        "searches_compared": asked,
         "queries": list(queries),
-        "equal_vectors": same,
+        "equal_vectors": int((vectors == vectors[0]).all(axis=1).sum()),
         "top": TOP,
         "differing": wrong,
     }
 
 
-def _allowed(searcher: Searcher) -> Iterator[tuple[tuple[str, ...], NDArray[np.int64]]]:
-    for size in range(len(FILTERS) + 1):
-        for names in combinations(FILTERS, size):
-            wanted = SearchFilter(**{name: FILTERS[name] for name in names})
-            mask, _ = searcher.catalogue.select(wanted, zone=SearchRules().zone)
-            yield names, searcher.catalogue.rows[mask]
-
-
 def _differing(
-    searcher: Searcher,
-    vectors: NDArray[np.float16],
-    query: NDArray[np.float32],
-    allowed: dict[tuple[str, ...], NDArray[np.int64]],
+    searcher: Searcher, vectors: NDArray[np.float16], example: Example, masks: dict[str, NDArray[np.bool_]]
 ) -> Iterator[tuple[str, ...]]:
-    """Combinations of filters whose answers are not those of brute force, alone or in one pass with another."""
+    """Combinations of filters whose answers are not those of brute force, of the index alone or of a whole search."""
     parts = np.array_split(vectors, max(1, len(vectors) // 2000))
-    wide = query.astype(np.float64)
+    wide = example.vector.astype(np.float64)
     cosines = np.concatenate([np.add.reduce(part.astype(np.float64) * wide, axis=1) for part in parts])
-    every = next(iter(allowed.values()))
-    for names, rows in allowed.items():
-        expected = rows[np.lexsort((rows, -cosines[rows - 1]))[:TOP]].tolist()
-        alone = searcher.gallery.search(query[None], TOP, rows)[0][0].tolist()
-        together = searcher.gallery.search_each(query, TOP, [rows, np.setdiff1d(every, rows)])[0][0].tolist()
-        if alone != expected + [-1] * (TOP - len(expected)):
-            yield (*names, "alone")
-        if together != expected:
-            yield (*names, "in one pass")
+    every = np.arange(1, len(vectors) + 1)
+    for size in range(len(masks) + 1):
+        for names in combinations(masks, size):
+            rows = every[np.logical_and.reduce([np.ones(len(every), bool), *(masks[name] for name in names)])]
+            expected = rows[np.lexsort((rows, -cosines[rows - 1]))[:TOP]].tolist()
+            alone, _ = searcher.gallery.search_each(example.vector, TOP, [rows, np.setdiff1d(every, rows)])[0]
+            if alone.tolist() != expected:
+                yield (*names, "index")
+            chosen = {name: FILTERS[name] for name in names if name in FILTERS}
+            wanted = SearchFilter(**chosen, top_k=TOP, include_own=OWN not in names)
+            found = searcher.by_examples([example], wanted)
+            if [int(each.tracklet_id.split("-")[1]) for each in found.answers] != expected:
+                yield (*names, "search")
 
 
 def timed(ways: dict[str, Callable[[], Any]], rounds: int, against: str) -> dict[str, Any]:
@@ -330,6 +384,59 @@ def until_found(root: Path, searcher: Searcher, dimension: int, count: int) -> d
     }
 
 
+def stored(root: Path, searcher: Searcher, dimension: int, seconds: float) -> dict[str, Any]:
+    """`Store.add_all` of one tracklet with two crops, from its beginning until the running search has it.
+
+    First 20 alone, then as many as the time allows, while another thread searches the index without a pause.
+    """
+    rng = np.random.default_rng(6)
+    new, done, searches = unit_rows(512, dimension, rng), threading.Event(), [0]
+    images = [rng.integers(0, 256, (128, 64, 3), dtype=np.uint8) for _ in range(2)]
+    with Store.open(root, model_id="random@0", dimension=dimension, calibration=CALIBRATION) as writer:
+
+        def keep_one(number: int) -> tuple[float, float]:
+            """Seconds of the insertion, and until it was found."""
+            start = START + timedelta(days=2, seconds=number)
+            made = made_up.tracklet_of(CAMERAS[0], next(iter(Modality)), number=number, start=start, images=images)
+            began, count = time.perf_counter(), len(searcher)
+            writer.add_all([Sighting(made, new[number % 512], 1, ())])
+            kept = time.perf_counter() - began
+            searcher.refresh()
+            if len(searcher) != count + 1:
+                raise RuntimeError(f"{made.tracklet_id} was stored and is not found")
+            return kept, time.perf_counter() - began
+
+        def search() -> None:
+            while not done.is_set():
+                searcher.gallery.search(new[:1], TOP)
+                searches[0] += 1
+
+        alone = [keep_one(number) for number in range(20)]
+        reader = threading.Thread(target=search)
+        reader.start()
+        began, beside = time.perf_counter(), list[tuple[float, float]]()
+        while (took := time.perf_counter() - began) < seconds:
+            beside.append(keep_one(20 + len(beside)))
+        done.set()
+        reader.join()
+    return {
+        "alone": _told(alone),
+        "while_searching": {
+            **_told(beside), "inserts_a_second": round(len(beside) / took, 1), "searches": searches[0],
+        },
+    }  # fmt: skip
+
+
+def _told(seconds: list[tuple[float, float]]) -> dict[str, float]:
+    """Of insertions and of until they were found."""
+    kept, found = 1e3 * np.array(seconds).T
+    return {
+        "insert_p50_ms": round(float(np.median(kept)), 2),
+        "found_p50_ms": round(float(np.median(found)), 2),
+        "found_worst_ms": round(float(found.max()), 2),
+    }
+
+
 def main() -> int:
     """Fill, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -359,11 +466,12 @@ def main() -> int:
             result["start"] |= until_quick(searcher.gallery, dimension)
             result["memory_gb"] = round((process.memory_info().rss - before) / 1e9, 3)
             flat, vectors = plain_faiss(searcher.gallery, dimension)
-            result["exact"] = exactness(searcher, vectors)
+            result["exact"] = exactness(searcher, store, vectors)
             result["latency"] = latencies(searcher.gallery, flat, vectors, options.rounds)
             result["whole_path"] = whole_path(searcher, flat, vectors, options.rounds)
             result["at_once"] = [at_once(searcher.gallery, vectors, readers, 10.0) for readers in (1, 8, 50)]
             result["memory_peak_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+            result["stored"] = stored(root, searcher, dimension, 10.0)
             result["while_searching"] = while_searching(searcher.gallery, dimension, 10.0)
     result |= {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine.describe()}
     print(json.dumps(result, indent=1))

@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +56,7 @@ def scores_of(pairs: Pairs, persons: Ints, *, evidence: int) -> tuple[Ints, Floa
     return people, scores
 
 
-def regroup(persons: Ints, pairs: Pairs, *, threshold: float, fixed: NDArray[np.bool_]) -> Ints:
+def regroup(persons: Ints, pairs: Pairs, *, threshold: float, fixed: Mask, barred: Mask | None = None) -> Ints:
     """Who is one person, asked anew of all at once, and not one tracklet after the other as they came.
 
     Groups are merged, the two of which most says that they are one first, as long as that exceeds the threshold. Whole
@@ -66,6 +67,8 @@ def regroup(persons: Ints, pairs: Pairs, *, threshold: float, fixed: NDArray[np.
         pairs: All beside all, (n, n).
         threshold: Log odds that must be exceeded to be one person.
         fixed: (n,) who stays where they are; they may draw others, and two persons with a fixed one never become one.
+        barred: (n, people) who cannot be which of the persons, ascending, for what is not among the rows; None is
+            nobody. Who is fixed is not asked.
 
     Returns:
         (n,) whose each is now: every group keeps the number that most of it had; numbers below 0 are new persons.
@@ -73,9 +76,12 @@ def regroup(persons: Ints, pairs: Pairs, *, threshold: float, fixed: NDArray[np.
     owners = np.unique(persons[fixed])
     first = [np.flatnonzero(fixed & (persons == owner)) for owner in owners]
     first += [np.array([item]) for item in np.flatnonzero(~fixed)]
-    groups = _Groups(pairs, first, owned=len(owners))
+    if barred is None:
+        barred = np.zeros((len(persons), len(np.unique(persons))), np.bool_)
+    barred = barred & ~fixed[:, None]
+    groups = _Groups(pairs, first, barred[:, np.isin(np.unique(persons), owners)])
     groups.merge_all(threshold)
-    return _numbered(persons, groups.members, owners)
+    return _numbered(persons, groups.members, owners, barred)
 
 
 class _Groups:
@@ -85,14 +91,15 @@ class _Groups:
     give: one of the pairs was the hand-over from one group to the other, and any might be.
     """
 
-    def __init__(self, pairs: Pairs, first: Sequence[Ints], *, owned: int) -> None:
+    def __init__(self, pairs: Pairs, first: Sequence[Ints], barred: Mask) -> None:
         """Begin with these.
 
         Args:
             pairs: All beside all.
             first: Members of each group.
-            owned: So many of the first belong to persons who are to stay apart.
+            barred: (n, owned) who cannot join which of the first groups; those belong to persons who are to stay apart.
         """
+        owned = barred.shape[1]
         self.members: list[Ints | None] = list(first)
         self._count = np.array([len(items) for items in first], np.float64)
         order = np.concatenate([*first, np.empty(0, np.int64)])
@@ -106,6 +113,10 @@ class _Groups:
         self._likeness = summed(pairs.likeness, np.add)
         self._odds = summed(np.exp(pairs.circumstances), np.add)
         self._barred = summed(~np.isfinite(pairs.circumstances), np.logical_or)
+        if len(first):
+            kept_out = np.logical_or.reduceat(barred[order], starts, axis=0)
+            self._barred[:, :owned] |= kept_out
+            self._barred[:owned] |= kept_out.T
         self._barred[:owned, :owned] = True
         np.fill_diagonal(self._barred, True)
 
@@ -150,19 +161,24 @@ class _Groups:
         self.members[gone] = None
 
 
-def _numbered(persons: Ints, groups: Sequence[Ints | None], owners: Ints) -> Ints:
-    """Groups of fixed ones keep their numbers; of the other numbers each goes to the group that has most of it."""
+def _numbered(persons: Ints, groups: Sequence[Ints | None], owners: Ints, barred: Mask) -> Ints:
+    """Groups of fixed ones keep their numbers; of the other numbers each goes to the group that has most of it.
+
+    To none of which one cannot be that person.
+    """
     after = np.empty_like(persons)
     for owner, members in zip(owners, groups, strict=False):
         after[members] = owner
     free = [members for members in groups[len(owners) :] if members is not None]
     numbers = np.setdiff1d(persons, owners)
+    barred = barred[:, np.isin(np.unique(persons), numbers)]
     shared = np.zeros((len(free), len(numbers)), np.int64)
     for group, members in enumerate(free):
         after[members] = -1 - members.min()
         known, counts = np.unique(persons[members], return_counts=True)
         mine = np.isin(known, numbers)
         shared[group, np.searchsorted(numbers, known[mine])] = counts[mine]
+        shared[group, barred[members].any(axis=0)] = 0
     for place, which in zip(*linear_sum_assignment(shared, maximize=True), strict=True):
         if shared[place, which]:
             after[free[place]] = numbers[which]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from pipeline.errors import UsageError
-from pipeline.evidence import Evidence, Seen, gaps
+from pipeline.evidence import Evidence, Seen, Whereabouts, gaps
 from pipeline.grouping import Pairs, regroup, scores_of
 from pipeline.tracklets import Tracklet
 from reid.calibration import Calibration
@@ -24,6 +24,7 @@ from reid.modality import Modality
 from trackers.association import assign
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +377,8 @@ class Identifier:
         pinned = self._pinned | self._confirmed
         fixed = np.array([i < anchors or each.tracklet_id in pinned for i, each in enumerate(members)])
         pairs = Pairs(likeness, circumstances, gaps(seen, seen))
-        after = regroup(before, pairs, threshold=float(logit(self._rules.threshold)), fixed=fixed)
+        barred = self._barred(members, seen, np.unique(before))
+        after = regroup(before, pairs, threshold=float(logit(self._rules.threshold)), fixed=fixed, barred=barred)
         for new in np.unique(after[after < 0])[::-1]:
             after[after == new] = self._new_person()
         revisions = []
@@ -387,6 +389,16 @@ class Identifier:
         for each in revisions:
             self._memory.move(each.tracklet_id, each.person_id)
         return revisions
+
+    def _barred(self, members: Sequence[Remembered], seen: Seen, people: Ints) -> NDArray[np.bool_]:
+        """Whom each member cannot be for what is remembered of the person beside the members, (members, people)."""
+        there, owners = self._memory.rest(members, of=people)
+        barred = self._evidence.excluded(seen, there, owners, people=len(people))
+        place = {each.tracklet_id: i for i, each in enumerate(members)}
+        for name in self._apart.keys() & place.keys():
+            others = [self._memory.person_of(each) for each in self._apart[name] - place.keys()]
+            barred[place[name]] |= np.isin(people, [each for each in others if each is not None])
+        return barred
 
     def _set_apart(self, circumstances: Floats, names: Sequence[str]) -> None:
         place = {name: i for i, name in enumerate(names)}
@@ -424,8 +436,21 @@ class _Memory:
 
     def _seen(self, places: slice | list[int]) -> Seen:
         rows = self._rows[places]
-        return Seen(rows[:, 0].astype(np.int64), list(self._cameras), rows[:, 1].astype(np.int64), rows[:, 2],
-                    rows[:, 3], self._vectors[places])  # fmt: skip
+        return Seen(rows[:, 0].astype(np.int64), list(self._cameras), rows[:, 2], rows[:, 3],
+                    rows[:, 1].astype(np.int64), self._vectors[places])  # fmt: skip
+
+    def rest(self, some: Sequence[Remembered], *, of: Ints) -> tuple[Whereabouts, Ints]:
+        """Where and when all but some were, and whose they are: a place in `of`, ascending numbers; of others none."""
+        left = np.isin(self.persons, of)
+        left[[self._place[each.tracklet_id] for each in some]] = False
+        rows = self._rows[: len(self)][left]
+        there = Whereabouts(rows[:, 0].astype(np.int64), list(self._cameras), rows[:, 2], rows[:, 3])
+        return there, np.searchsorted(of, rows[:, 4].astype(np.int64))
+
+    def person_of(self, tracklet_id: str) -> int | None:
+        """Whose one is; None where it is not remembered."""
+        place = self._place.get(tracklet_id)
+        return None if place is None else self.all[place].person_id
 
     @property
     def latest(self) -> datetime | None:

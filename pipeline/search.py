@@ -263,6 +263,9 @@ class _Scored:
         likeness: Mean log odds over the examples, (n,).
         negative: Taken off for the negatives, (n,).
         doubt: Taken off for the ways, (n,).
+        below: Whether the likeness is less than the false-match rate asks for, (n,).
+        turn: Place among common neighbours, (n,); all 0 where those are not asked.
+        turned: The likeness in place of `likeness` that stands at that place, (n,).
     """
 
     rows: Ints
@@ -271,23 +274,47 @@ class _Scored:
     likeness: Floats
     negative: Floats
     doubt: Floats
+    below: NDArray[np.bool_]
+    turn: Ints
+    turned: Floats
 
     @property
     def score(self) -> Floats:
         """L of the head of this module."""
         return self.likeness - self.negative - self.doubt
 
+    @property
+    def standing(self) -> Floats:
+        """What they are ordered by within their modality: the score, but for re-ranking."""
+        return self.turned - self.negative - self.doubt
+
     def taken(self, order: Ints) -> "_Scored":
         """These, in this order."""
         return _Scored(*(getattr(self, name)[order] for name in self.__slots__))
 
     def best(self, count: int) -> "_Scored":
-        """The first so many by score, equal ones by cosine, then row."""
-        return self.taken(np.lexsort((self.rows, -self.cosines, -self.score))[:count])
+        """The first so many by standing, equal ones by cosine, then row."""
+        return self.taken(np.lexsort((self.rows, -self.cosines, self.turn, -self.standing))[:count])
+
+    def alike(self) -> "_Scored":
+        """Those that the false-match rate leaves."""
+        return self.taken(np.flatnonzero(~self.below))
 
     def without_doubt(self) -> "_Scored":
         """As if no ways were known."""
         return replace(self, doubt=np.zeros(len(self.rows)))
+
+    def nearest_of_all(self, count: int) -> "_Scored":
+        """The best so many: of all, of those that the rate leaves, and of those as if no ways were known."""
+        kept = [self.best(count), self.alike().best(count), self.alike().without_doubt().best(count)]
+        return self.taken(np.flatnonzero(np.isin(self.rows, np.concatenate([each.rows for each in kept]))))
+
+    def re_ranked(self, similarity: Floats) -> "_Scored":
+        """The greatest likeness goes to whom common neighbours put first, and so on; what lowered it stays."""
+        by_likeness = np.lexsort((self.rows, -self.cosines, -self.likeness))
+        turn = np.empty(len(self.rows), np.int64)
+        turn[by_likeness[np.argsort(-similarity[by_likeness], kind="stable")]] = np.arange(len(turn))
+        return replace(self, turn=turn, turned=self.likeness[by_likeness][turn])
 
 
 class Searcher:
@@ -455,8 +482,8 @@ class Searcher:
             (modality, self._best(examples, negatives, rows_of[modality], modality, count, near))
             for modality, near in self._nearest(examples, rows_of, count).items()
         ]
-        found = [(modality, self._in_turn(examples, modality, seen.best(count))) for modality, seen in looked]
-        answers, below = self._answers(found, examples, negatives, wanted.top_k)
+        found = [(modality, self._in_turn(examples, modality, seen.nearest_of_all(count))) for modality, seen in looked]
+        answers, below = self._answers(found, examples, wanted.top_k)
         if visible is not None:
             answers = tuple(_without_others(each, visible) for each in answers)
         return SearchResult(
@@ -467,7 +494,7 @@ class Searcher:
             examples=tuple(each.query for each in examples[1:]),
             negatives=tuple(each.query for each in negatives),
             below_threshold=below,
-            too_soon=self._fallen_behind(looked, examples, wanted.top_k) if self._doubts(examples) else 0,
+            too_soon=_fallen_behind(found, wanted.top_k),
             exact=self._gallery.is_exact,
         )
 
@@ -512,25 +539,32 @@ class Searcher:
         count: int,
         near: _Near,
     ) -> _Scored:
-        """Rows that hold the best `count` by score, with and without doubt, of which the nearest `count` are known."""
+        """Rows that hold the best `count` by score, with and without doubt, of which the nearest `count` are known.
+
+        The best of all, and of those that the false-match rate leaves.
+        """
         direction, length, constant = self._direction(examples, modality)
+        least = self._least_likeness(examples, modality)
         depth, (ids, cosines) = min(count, len(rows)), near
         while len(ids):  # none, where all that were allowed were erased meanwhile
-            scored = self._scored(examples, negatives, ids, modality)
-            bound = length * float(cosines[-1]) + constant
-            if depth == len(rows) or len(ids) < depth or scored.best(count).score[-1] > bound:
+            scored = self._scored(examples, negatives, ids, modality, least)
+            if depth == len(rows) or len(ids) < depth or (not negatives and not self._doubts(examples)):
                 return scored
-            if not negatives and not self._doubts(examples):
+            bound = length * float(cosines[-1]) + constant
+            alike = scored.alike().best(count).score
+            enough = bound < least or (len(alike) == count and alike[-1] > bound)
+            if enough and scored.best(count).score[-1] > bound:
                 return scored
             depth = min(4 * depth, len(rows))
             ids, cosines = self._gallery.search_each(direction, depth, [rows])[0]
-        return self._scored(examples, negatives, ids, modality)
+        return self._scored(examples, negatives, ids, modality, least)
 
     def _in_turn(self, examples: Sequence[Example], modality: Modality, scored: _Scored) -> _Scored:
         """In the order in which they are told."""
-        if not (self._rules.rerank and len(scored.rows)):
-            return scored
-        return self._reranked(self._direction(examples, modality)[0], scored)
+        if self._rules.rerank and len(scored.rows):
+            direction, vectors = self._direction(examples, modality)[0], self._gallery.vectors(scored.rows)
+            scored = scored.re_ranked(rerank(direction[None], vectors, _RERANKING)[0])
+        return scored.best(len(scored.rows))
 
     def _doubts(self, examples: Sequence[Example]) -> bool:
         return bool(self._rules.ways) and any(each.stay is not None for each in examples)
@@ -546,8 +580,25 @@ class Searcher:
             raise UsageError("the examples contradict each other: their vectors add up to nothing")
         return (total / length).astype(np.float32), length, float(np.mean([curve.intercept for curve in curves]))
 
+    def _least_likeness(self, examples: Sequence[Example], modality: Modality) -> float:
+        """The mean log odds that answers must reach for the false-match rate; -inf where none is asked for."""
+        rate = self._rules.false_match_rate
+        if rate is None:
+            return -np.inf
+        vectors = np.stack([each.vector for each in examples]).astype(np.float64)
+        kinds = [each.query.modality for each in examples]
+        try:
+            return self._calibration.mean_threshold(rate, vectors @ vectors.T, kinds, modality)
+        except FalseMatchRateError as error:
+            raise UsageError(f"false match rate: {error}") from None
+
     def _scored(
-        self, examples: Sequence[Example], negatives: Sequence[Example], rows: Ints, modality: Modality
+        self,
+        examples: Sequence[Example],
+        negatives: Sequence[Example],
+        rows: Ints,
+        modality: Modality,
+        least: float,
     ) -> _Scored:
         vectors = self._gallery.vectors(rows).astype(np.float64)
 
@@ -558,7 +609,7 @@ class Searcher:
             return np.clip(cosines, -1, 1), np.stack(odds)
 
         cosines, odds = log_odds(examples)
-        nearest = np.argmax(odds, axis=0)
+        nearest, likeness = np.argmax(odds, axis=0), odds.mean(axis=0)
         negative = np.zeros(len(rows))
         if negatives:
             negative = np.maximum(log_odds(negatives)[1].max(axis=0), 0)
@@ -566,9 +617,12 @@ class Searcher:
             rows=rows,
             cosines=cosines[nearest, np.arange(len(rows))],
             nearest=nearest,
-            likeness=odds.mean(axis=0),
+            likeness=likeness,
             negative=negative,
             doubt=np.array([self._doubt(examples, int(row)) for row in rows]),
+            below=likeness < least,
+            turn=np.zeros(len(rows), np.int64),
+            turned=likeness,
         )
 
     def _doubt(self, examples: Sequence[Example], row: int) -> float:
@@ -578,18 +632,12 @@ class Searcher:
         stays = [each.stay for each in examples if each.stay is not None]
         return max((self._rules.ways.doubt(stay, there) for stay in stays), default=0.0)
 
-    def _reranked(self, direction: NDArray[np.float32], scored: _Scored) -> _Scored:
-        """In order of k-reciprocal likeness; the scores stay what they are."""
-        similarity = rerank(direction[None], self._gallery.vectors(scored.rows), _RERANKING)[0]
-        return scored.taken(np.lexsort((np.arange(len(similarity)), -similarity)))
-
     # --- all modalities ---
 
     def _answers(
         self,
         found: Sequence[tuple[Modality, _Scored]],
         examples: Sequence[Example],
-        negatives: Sequence[Example],
         top_k: int,
     ) -> tuple[tuple[Answer, ...], int]:
         """The best of all modalities by score; within each, the order it came in."""
@@ -599,8 +647,7 @@ class Searcher:
         def alike() -> Iterator[tuple[Modality, _Scored, int]]:
             nonlocal below
             for modality, scored, at in _in_order(found):
-                query = examples[int(scored.nearest[at])].query
-                if self._is_below(float(scored.cosines[at]), query.modality, modality):
+                if scored.below[at]:
                     below += 1
                 else:
                     yield modality, scored, at
@@ -615,33 +662,6 @@ class Searcher:
                     why = self._why(examples, modality, scored, at)
                     answers.append(self._answer(len(answers) + 1, stored[row], beside.get(row, ()), scored, at, why))
         return tuple(answers), below
-
-    def _fallen_behind(
-        self, looked: Sequence[tuple[Modality, _Scored]], examples: Sequence[Example], top_k: int
-    ) -> int:
-        """How many of the likeliest are not among as many once the ways are thought of."""
-
-        def first(found: Sequence[tuple[Modality, _Scored]]) -> set[int]:
-            alike = (
-                int(scored.rows[at])
-                for modality, scored, at in _in_order(found)
-                if not self._is_below(
-                    float(scored.cosines[at]), examples[int(scored.nearest[at])].query.modality, modality
-                )
-            )
-            return set(islice(alike, top_k))
-
-        likely = first([(modality, scored.without_doubt().best(top_k)) for modality, scored in looked])
-        return len(likely - first([(modality, scored.best(top_k)) for modality, scored in looked]))
-
-    def _is_below(self, cosine: float, of: Modality, modality: Modality) -> bool:
-        rate = self._rules.false_match_rate
-        if rate is None:
-            return False
-        try:
-            return cosine < self._calibration.threshold(rate, of, modality)
-        except FalseMatchRateError as error:
-            raise UsageError(f"false match rate: {error}") from None
 
     def _answer(
         self,
@@ -712,6 +732,20 @@ def _without_others(answer: Answer, visible: frozenset[str]) -> Answer:
     return replace(answer, counterparts=beside)
 
 
+def _fallen_behind(found: Sequence[tuple[Modality, _Scored]], top_k: int) -> int:
+    """How many of the first came too soon, and are not among as many once that is thought of."""
+
+    def first(parts: Sequence[tuple[Modality, _Scored]]) -> set[int]:
+        alike = (int(scored.rows[at]) for _, scored, at in _in_order(parts) if not scored.below[at])
+        return set(islice(alike, top_k))
+
+    doubted = {int(row) for _, scored in found for row in scored.rows[scored.doubt > 0]}
+    if not doubted:
+        return 0
+    undoubted = [(modality, scored.without_doubt().best(len(scored.rows))) for modality, scored in found]
+    return len(doubted & first(undoubted) - first(found))
+
+
 def _in_order(found: Sequence[tuple[Modality, _Scored]]) -> Iterator[tuple[Modality, _Scored, int]]:
     """Places of all modalities by score; within each modality, those that it has are given in its own order."""
     places = [(-score, -cosine, row, of) for of, (_, scored) in enumerate(found)
@@ -724,7 +758,7 @@ def _in_order(found: Sequence[tuple[Modality, _Scored]]) -> Iterator[tuple[Modal
 
 def _by_score(scored: _Scored) -> tuple[list[float], list[float], list[int]]:
     """Score, cosine and row, best first, whatever the order within."""
-    best = scored.best(len(scored.rows))
+    best = scored.taken(np.lexsort((scored.rows, -scored.cosines, -scored.score)))
     return best.score.tolist(), best.cosines.tolist(), best.rows.tolist()
 
 

@@ -9,7 +9,7 @@ threshold can be set by the false matches that it lets through, whatever the sha
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any, Self
@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, log_expit
+from scipy.special import expit, log_expit, ndtri
 
 from reid.modality import Modality
 
@@ -98,6 +98,18 @@ class Curve:
             return None
         rates, cosines = np.array(self.strangers).T
         return float(np.exp(-np.interp(cosine, cosines, -np.log(rates))))
+
+    @property
+    def centre(self) -> float:
+        """The cosine around which strangers lie, were theirs spread normally; at least 0 where their counts allow it.
+
+        That many embeddings have something in common makes it greater than 0.
+        """
+        if len(self.strangers) < 2:
+            return min([0.0, *(cosine for _, cosine in self.strangers)])
+        rates, cosines = np.array(self.strangers).T
+        _, at_half = np.polyfit(-ndtri(rates), cosines, 1)
+        return min(max(float(at_half), 0.0), float(cosines[0]))
 
 
 def fit_curve(cosine: ArrayLike, same: ArrayLike, *, prior: float | None = None) -> Curve:
@@ -232,6 +244,38 @@ class Calibration:
             return self.curve(a, b).threshold(false_match_rate)
         except FalseMatchRateError as error:
             raise FalseMatchRateError(f"{_name(_key(a, b))}: {error}") from None
+
+    def mean_threshold(
+        self, false_match_rate: float, examples: NDArray[np.float64], kinds: Sequence[Modality], modality: Modality
+    ) -> float:
+        """The mean log odds over several examples of one person that this share of strangers reaches.
+
+        A mean of n is less spread than one, the less the examples are alike; were each compared with the threshold of
+        one, nearly n times as many strangers would pass. Cosines of a stranger are taken to be normal around the centre
+        of their curve, and correlated as the examples are in what they do not have in common with everybody.
+
+        Args:
+            false_match_rate: As for `threshold`.
+            examples: (n, n) cosines of the examples with each other.
+            kinds: (n,) their modalities.
+            modality: Of whom they are compared with.
+
+        Raises:
+            MissingPairError: When a pair has no curve.
+            FalseMatchRateError: When a curve cannot tell so small, or so large, a rate.
+        """
+        curves = [self.curve(kind, modality) for kind in kinds]
+        cosines = np.array([self.threshold(false_match_rate, kind, modality) for kind in kinds])
+        if len(curves) == 1:
+            return float(curves[0].log_odds(cosines[0]))
+        slopes, centres = np.array([[curve.slope, curve.centre] for curve in curves]).T
+        root = np.sqrt(np.maximum(centres, 0))
+        common = np.outer(root, root)
+        alike = np.minimum((examples - common) / np.maximum(1 - common, 1e-9), 1)
+        np.fill_diagonal(alike, 1)
+        spread = slopes * (cosines - centres)
+        middle = np.mean([curve.log_odds(centre) for curve, centre in zip(curves, centres, strict=True)])
+        return float(middle + np.sqrt(max(spread @ alike @ spread, 0)) / len(curves))
 
     def replaced(self, other: "Calibration") -> "Calibration":
         """This one, with the curves of the other in place of its own where it has them."""

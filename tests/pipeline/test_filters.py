@@ -1,7 +1,9 @@
 """Filters over columns against the same filters one tracklet at a time."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -31,38 +33,59 @@ def rows(catalogue: Catalogue, wanted: SearchFilter, zone: ZoneInfo = UTC_ZONE, 
     return catalogue.rows[mask].tolist()
 
 
-def test_every_combination_of_filters_lets_pass_what_each_alone_lets_pass() -> None:
+CHOICES: dict[str, Any] = {
+    "modalities": frozenset({Modality.NIR, Modality.THERMAL}),
+    "cameras": frozenset({"cam0", "cam2", "cam4"}),
+    "start": NOON + timedelta(hours=3),
+    "end": NOON + timedelta(hours=20),
+    "time_of_day": TimeOfDay.parse("18:00-06:00"),
+    "zones": frozenset({"ramp"}),
+    "min_quality": 0.3,
+    "persons": frozenset({1, 3}),
+}
+# What each of the choices lets pass, of one tracklet, and without what is under test.
+PASSES: dict[str, Callable[[StoredTracklet], bool]] = {
+    "modalities": lambda each: each.modality in (Modality.NIR, Modality.THERMAL),
+    "cameras": lambda each: each.camera_id in ("cam0", "cam2", "cam4"),
+    "start": lambda each: each.end >= NOON + timedelta(hours=3),
+    "end": lambda each: each.start < NOON + timedelta(hours=20),
+    # Nobody stays longer than four hours; in UTC.
+    "time_of_day": lambda each: any(not 6 <= at.hour < 18 for at in (each.start, each.end)),
+    "zones": lambda each: "ramp" in each.zones,
+    "min_quality": lambda each: each.quality >= 0.3,
+    "persons": lambda each: each.person_id in (1, 3),
+}
+
+
+def test_every_combination_of_filters_lets_pass_what_plain_python_lets_pass() -> None:
     rng = np.random.default_rng(0)
     site = [
         stored(
             row,
             NOON + timedelta(seconds=float(rng.uniform(0, 86_400))),
-            camera=f"cam{rng.integers(3)}",
-            modality=list(Modality)[rng.integers(3)],
+            seconds=14_400.0 if row == 1 else float(rng.choice([0.5, 5, 7200])),
+            camera=f"cam{row % 6}",
+            modality=list(Modality)[row % 3],
             person_id=int(rng.integers(1, 5)),
             quality=float(rng.random()),
             zones=(("door",), ("door", "ramp"), ())[rng.integers(3)],
         )
         for row in range(1, 400)
     ]
-    catalogue = Catalogue(Columns.of(site))
-    choices = {
-        "modalities": frozenset({Modality.NIR, Modality.THERMAL}),
-        "cameras": frozenset({"cam0", "cam2"}),
-        "start": NOON + timedelta(hours=3),
-        "end": NOON + timedelta(hours=20),
-        "time_of_day": TimeOfDay.parse("18:00-06:00"),
-        "zones": frozenset({"ramp"}),
-        "min_quality": 0.3,
-        "persons": frozenset({1, 3}),
-    }
-    alone = {name: set(rows(catalogue, SearchFilter(**{name: value}))) for name, value in choices.items()}  # type: ignore[arg-type]
-    assert all(0 < len(each) < len(site) for each in alone.values())
-    for used in product((False, True), repeat=len(choices)):
-        names = [name for name, is_used in zip(choices, used, strict=True) if is_used]
-        wanted = SearchFilter(**{name: choices[name] for name in names})  # type: ignore[arg-type]
+    catalogue, query = Catalogue(Columns.of(site)), site[0]
+    own = {"own_rows": frozenset({query.row}), "stays": [Stay(query.camera_id, query.start, query.end)]}
+    alone = {name: {each.row for each in site if passes(each)} for name, passes in PASSES.items()}
+    alone["own appearance"] = {
+        each.row for each in site
+        if each.camera_id != query.camera_id or each.start > query.end or each.end < query.start
+    }  # fmt: skip
+    assert all(0 < len(each) < len(site) - 1 for each in alone.values())
+    for used in product((False, True), repeat=len(alone)):
+        names = [name for name, is_used in zip(alone, used, strict=True) if is_used]
+        chosen = {name: CHOICES[name] for name in names if name in CHOICES}
+        wanted = SearchFilter(**chosen, include_own="own appearance" not in names)
         expected = set.intersection(set(range(1, 400)), *(alone[name] for name in names))
-        assert set(rows(catalogue, wanted)) == expected
+        assert set(rows(catalogue, wanted, **own)) == expected
 
 
 @pytest.mark.parametrize(

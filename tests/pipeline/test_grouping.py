@@ -22,12 +22,13 @@ def regrouped(
     fixed: tuple[int, ...] = (),
     circumstances: np.ndarray | None = None,
     threshold: float = 0.0,
+    barred: np.ndarray | None = None,
 ) -> list[int]:
     n = len(persons)
     where = np.zeros((n, n)) if circumstances is None else circumstances
     mask = np.isin(np.arange(n), fixed)
     known = Pairs(likeness, where, np.zeros((n, n)))
-    return regroup(np.array(persons, np.int64), known, threshold=threshold, fixed=mask).tolist()
+    return regroup(np.array(persons, np.int64), known, threshold=threshold, fixed=mask, barred=barred).tolist()
 
 
 def test_a_score_is_the_mean_of_the_best_and_what_the_nearest_in_time_says() -> None:
@@ -137,3 +138,13 @@ def slow_groups(likeness: np.ndarray, where: np.ndarray, threshold: float) -> se
 @pytest.mark.parametrize("persons", [[], [5]])
 def test_nothing_and_one_stay_what_they_are(persons: list[int]) -> None:
     assert regrouped(persons, np.zeros((len(persons), len(persons)))) == persons
+
+
+def test_who_cannot_be_a_person_for_what_is_not_among_the_rows_is_not_that_person() -> None:
+    likeness = pairs(4, {(0, 1): 9.0, (2, 3): 9.0, (0, 2): 5.0, (0, 3): 5.0})
+    nobody, second = np.zeros((4, 2), bool), np.array([[0, 0], [0, 0], [1, 0], [0, 0]], bool)
+    for barred, expected in ((nobody, [7, 7, 7, 7]), (second, [7, 7, 8, 8])):
+        assert regrouped([7, 7, 8, 7], likeness, fixed=(0,), threshold=-2.0, barred=barred) == expected
+    alone = np.array([[0, 0], [0, 0], [0, 1], [0, 1]], bool)  # and the number that they had is not theirs any more
+    assert regrouped([7, 7, 8, 8], likeness, barred=alone) == [7, 7, -3, -3]
+    assert regrouped([7, 7, 8, 8], likeness, fixed=(2, 3), barred=alone) == [7, 7, 8, 8]  # who is fixed is not asked

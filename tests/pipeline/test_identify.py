@@ -1,7 +1,7 @@
 """Who is who: evidence across modalities, one person in one place at a time, and the same answer after a restart."""
 
 import tracemalloc
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,15 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.evidence import Evidence
-from pipeline.identify import Identifier, IdentifyRules, Revision, Sighting, person_name, simultaneous
+from pipeline.identify import (
+    Identifier,
+    IdentifyRules,
+    Revision,
+    Sighting,
+    overlap_in_camera,
+    person_name,
+    simultaneous,
+)
 from pipeline.tracklets import Tracklet
 from pipeline.ways import Way, Ways
 from reid.calibration import Calibration, Curve, MissingPairError
@@ -243,6 +251,45 @@ def test_what_an_operator_decided_is_never_undone() -> None:
 def test_what_lies_before_the_window_stays_and_still_draws() -> None:
     who = taken_too_early(window_seconds=25.0)  # D and E only; A and C are what is known of person 1
     assert looked_back(who) == {}
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [Ways(), Ways([Way(("a", "b"), 4, 10), Way(("b", "c"), 6, 10), Way(("c", "d"), 0, 5)])],
+    ids=["none", "some"],
+)
+@pytest.mark.parametrize("rules", [{"window_tracklets": 20, "evidence": 2}, {"window_seconds": 20.0, "evidence": 1}])
+def test_a_look_back_puts_nobody_where_what_lies_before_its_window_says_that_they_cannot_be(
+    rules: dict[str, Any], ways: Ways
+) -> None:
+    evidence, rng = Evidence(CALIBRATION, ways), np.random.default_rng(0)
+    who = Identifier(evidence, dimension=DIMENSION, rules=IdentifyRules(revise_seconds=30, **rules))
+    seen, person, at = dict[str, Tracklet](), dict[str, int](), 0.0
+    for number in range(250):
+        at += rng.exponential(2)
+        name, seconds = f"{'abcd'[rng.integers(4)]}-{number}", float(rng.choice([1, 3, 60]))
+        seen[name] = tracklet_of(name, at=at - seconds, seconds=seconds, crops=1)
+        vector = unit(*(np.eye(DIMENSION)[rng.integers(DIMENSION)] + rng.normal(0, 0.2, DIMENSION)))
+        person[name] = people(who, (seen[name], vector))[0]
+        person |= {each.tracklet_id: each.person_id for each in who.look_back()}
+    assert sum(person.values()) > 250  # several people, and so several who cannot be one
+    as_one = [(a, b) for a, b in combinations(seen, 2) if person[a] == person[b]]
+    assert [(a, b) for a, b in as_one if cannot_be_one(seen[a], seen[b], ways)] == []
+
+
+def cannot_be_one(a: Tracklet, b: Tracklet, ways: Ways) -> bool:
+    if a.camera_id == b.camera_id:
+        return overlap_in_camera(a, b)
+    gap = max((b.start - a.end).total_seconds(), (a.start - b.end).total_seconds())
+    return gap < (ways.least_seconds(a.camera_id, b.camera_id) or -np.inf) / 2
+
+
+def test_what_was_rejected_stays_apart_also_from_whom_lies_before_the_window() -> None:
+    who = identifier(IdentifyRules(evidence=1, window_tracklets=1))
+    assert [people(who, (tracklet_of(f"gate-{n}", at=20.0 * n), axis(0))) for n in range(3)] == [[1]] * 3
+    assert looked_back(who) == {}
+    who.keep_apart([("gate-0", "gate-2"), ("gate-2", "gate-erased")])
+    assert looked_back(who) == {"gate-2": 2}  # of person 1 only gate-1 is compared
 
 
 def test_the_oldest_are_forgotten_and_memory_stays_bounded() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from pipeline.clips import Query, Spot, clip_from_image, clip_from_spot, clip_fr
 from pipeline.errors import GalleryMismatchError, UsageError
 from pipeline.filters import SearchFilter
 from pipeline.frame import Frame, Image
+from pipeline.identify import Sighting
 from pipeline.persons import Persons
-from pipeline.search import Searcher, SearchRules, compared
+from pipeline.search import Example, Searcher, SearchRules, compared
 from pipeline.store import Store
 from pipeline.tracklets import Tracklet
 from pipeline.ways import Stay, Way, Ways
 from reid.calibration import Calibration, Curve
+from reid.embedding import rounded
 from reid.modality import Modality
 from tests.pipeline.factories import (
     CALIBRATION,
@@ -299,11 +302,11 @@ def test_the_person_longest_in_view_of_a_video_is_taken(tmp_path: Path) -> None:
 # Feedback, ways, rates, re-ranking ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def crowd(tmp_path: Path) -> Iterator[Store]:
-    """Three cameras, 120 tracklets in two dimensions of likeness and two of noise."""
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Three cameras, 120 tracklets in two dimensions of likeness and two of noise; nobody changes it."""
     rng = np.random.default_rng(3)
-    with open_store(tmp_path) as made:
+    with open_store(tmp_path_factory.mktemp("crowd")) as made:
         for n in range(120):
             modality = list(Modality)[n % 3]
             vector = unit(*(np.eye(DIMENSION)[n % 4] + rng.normal(0, 0.4, DIMENSION)))
@@ -428,6 +431,71 @@ def test_a_false_match_rate_leaves_out_what_is_less_alike_and_counts_it(store: S
         Searcher(store, told, rules=SearchRules(false_match_rate=1e-6)).by_tracklet("gate-A")
 
 
+def told(*strangers: tuple[float, float]) -> Calibration:
+    """The curves of the factories, with counted strangers."""
+    curves = {pair: CALIBRATION.curve(*pair) for pair in CALIBRATION}
+    return Calibration({pair: Curve(each.slope, each.intercept, strangers) for pair, each in curves.items()})
+
+
+@pytest.mark.parametrize("positives", [["cam0-0"], ["cam0-0", "cam0-12", "cam1-4"]])
+@pytest.mark.parametrize("negatives", [[], ["cam2-8"]])
+@pytest.mark.parametrize("top_k", [1, 5, 119])
+def test_a_false_match_rate_asks_for_the_likeness_that_ranks_and_before_the_top_k(
+    crowd: Store, positives: list[str], negatives: list[str], top_k: int
+) -> None:
+    strangers = told((0.1, 0.4), (0.01, 0.8))
+    searcher = Searcher(crowd, strangers, rules=SearchRules(false_match_rate=0.05))
+    examples = [searcher.example_of(each) for each in positives]
+    others = [searcher.example_of(each) for each in negatives]
+    found = searcher.by_examples(examples, SearchFilter(top_k=top_k), negatives=others)
+    likeness = slow_scores(crowd, positives, [], Ways([]))
+    vectors = np.stack([each.vector for each in examples]).astype(np.float64)
+    kinds = [each.query.modality for each in examples]
+    least = {each: strangers.mean_threshold(0.05, vectors @ vectors.T, kinds, each) for each in Modality}
+    modality = {each.tracklet_id: each.modality for each in crowd.tracklets()}
+    score = slow_scores(crowd, positives, negatives, Ways([]))
+    passing = [name for name in score if likeness[name] >= least[modality[name]]]
+    assert 5 < len(passing) < 60
+    assert [each.tracklet_id for each in found.answers] == sorted(passing, key=lambda name: -score[name])[:top_k]
+
+
+def test_whoever_is_alike_to_one_example_hides_nobody_who_is_alike_to_both(tmp_path: Path) -> None:
+    """Five are a little alike to both, and one is much alike to the first and not at all to the second."""
+    first, second = axis(0), axis(1)
+    with open_store(tmp_path) as store:
+        for number in range(5):
+            vector = unit(0.45, 0.45, 0.77, 0.01 * number)
+            store.add(sighting_of(tracklet_of(f"gate-both{number}", at=10 * number), vector=vector))
+        store.add(sighting_of(tracklet_of("gate-one", at=900), vector=unit(0.8, 0, 0, 0.6)))
+        rules = SearchRules(false_match_rate=0.01)
+        searcher = Searcher(store, told((0.1, 0.3), (0.01, 0.5), (0.001, 0.7)), rules=rules)
+        examples = [Example(Query(name, Modality.RGB), each) for name, each in (("a", first), ("b", second))]
+        few, many = (searcher.by_examples(examples, SearchFilter(top_k=top_k)) for top_k in (5, 10))
+        assert [each.tracklet_id for each in few.answers] == [each.tracklet_id for each in many.answers][:5]
+        assert {each.tracklet_id for each in few.answers} == {f"gate-both{number}" for number in range(5)}
+
+
+@pytest.mark.parametrize("count", [1, 2, 10])
+def test_a_false_match_rate_lets_as_many_strangers_through_with_several_examples(tmp_path: Path, count: int) -> None:
+    size, rng = 64, np.random.default_rng(5)
+
+    def people(number: int) -> NDArray[np.float32]:
+        rows = rng.normal(size=(number, size))
+        return rounded((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
+
+    cosine = np.sum(people(40_000) * people(40_000), axis=1)
+    strangers = tuple((rate, float(np.quantile(cosine, 1 - rate))) for rate in (0.2, 0.1, 0.05, 0.02))
+    with Store.open(tmp_path, model_id=MODEL, dimension=size, calibration=CALIBRATION) as store:
+        for number, vector in enumerate(people(300)):
+            store.add(Sighting(tracklet_of(f"gate-{number}", at=10.0 * number, crops=1), vector, 1, ()))
+        searcher = Searcher(store, told(*strangers), rules=SearchRules(false_match_rate=0.1))
+        passed = 0
+        for _ in range(40):
+            examples = [Example(Query("a", Modality.RGB), each) for each in people(count)]
+            passed += len(searcher.by_examples(examples, SearchFilter(top_k=300)).answers)
+    assert 0.085 < passed / (40 * 300) < 0.115  # asked of the nearest alone: 0.10, 0.19 and 0.66
+
+
 def test_a_modality_that_the_calibration_does_not_know_is_left_out_and_counted(store: Store) -> None:
     pairs = [(Modality.RGB, Modality.RGB), (Modality.RGB, Modality.NIR), (Modality.NIR, Modality.NIR)]
     few = Calibration({pair: CALIBRATION.curve(*pair) for pair in pairs})
@@ -446,6 +514,52 @@ def test_re_ranking_changes_the_order_within_a_modality_only(crowd: Store) -> No
     assert [each.modality for each in again.answers] == [each.modality for each in plain]
     assert [each.tracklet_id for each in again.answers] != [each.tracklet_id for each in plain]
     assert any("Common neighbours put it at place" in each.why for each in again.answers)
+
+
+@pytest.mark.parametrize("negatives", [[], ["cam2-5", "cam0-9"]])
+@pytest.mark.parametrize("with_ways", [False, True])
+def test_re_ranking_is_of_the_likeness_and_what_lowers_it_is_taken_off_afterwards(
+    crowd: Store, negatives: list[str], with_ways: bool
+) -> None:
+    ways = Ways([Way(("cam0", "cam0x"), 1, 2), Way(("cam0", "cam1"), 1500, 2000)] if with_ways else [])
+    searcher = Searcher(crowd, CALIBRATION, rules=SearchRules(rerank=True, ways=ways))
+    examples = [searcher.example_of("cam0-0")]
+    others = [replace(searcher.example_of(each), row=None) for each in negatives]  # so that they may be answers
+    everybody = SearchFilter(top_k=120)
+    found = searcher.by_examples(examples, everybody, negatives=others)
+    plain = Searcher(crowd, CALIBRATION, rules=SearchRules(rerank=True)).by_examples(examples, everybody)
+    likeness = slow_scores(crowd, ["cam0-0"], [], Ways([]))
+    lowered = slow_scores(crowd, ["cam0-0"], negatives, ways)
+    for modality in Modality:
+        turned = [each.tracklet_id for each in plain.answers if each.modality is modality]
+        worth = dict(zip(turned, sorted((likeness[each] for each in turned), reverse=True), strict=True))
+        left = [each for each in turned if each in lowered]
+        expected = sorted(left, key=lambda name: likeness[name] - lowered[name] - worth[name])
+        answers = [each.tracklet_id for each in found.answers if each.modality is modality]
+        assert [each for each in answers if each not in negatives] == expected
+        assert turned != sorted(turned, key=lambda name: -likeness[name])
+    for each in found.answers:
+        if each.tracklet_id not in negatives:
+            assert each.probability == pytest.approx(1 / (1 + np.exp(-lowered[each.tracklet_id])), abs=1e-6)
+
+
+def test_who_came_too_soon_is_counted_of_the_list_that_re_ranking_shows(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A"), vector=axis(0)))
+        for number in range(6):
+            soon, later = (unit(1, *rng.normal(0, spread, 3)) for spread in (0.15, 0.2))
+            store.add(sighting_of(tracklet_of(f"far-soon{number}", at=2 + number), vector=soon))
+            store.add(sighting_of(tracklet_of(f"far-later{number}", at=5000.0 + 10 * number), vector=later))
+        for number in range(12):
+            store.add(sighting_of(tracklet_of(f"gate-{number}", at=9000.0 + number), vector=axis(1 + number % 3)))
+        rules = SearchRules(rerank=True, ways=Ways([Way(("gate", "far"), 600, 900)]))
+        wanted = SearchFilter(top_k=6)
+        before = Searcher(store, CALIBRATION, rules=SearchRules(rerank=True)).by_tracklet("gate-A", wanted)
+        after = Searcher(store, CALIBRATION, rules=rules).by_tracklet("gate-A", wanted)
+    assert {each.tracklet_id for each in after.answers} == {f"far-later{number}" for number in range(6)}
+    assert after.too_soon == sum("soon" in each.tracklet_id for each in before.answers) > 0
+    assert f"{after.too_soon} of the likeliest came too soon for the ways, and fell behind" in after.explanation
 
 
 def test_a_searcher_follows_what_is_added_revised_and_searched_for_again(tmp_path: Path) -> None:

@@ -199,6 +199,50 @@ def test_a_rate_that_too_few_strangers_tell_is_refused_and_says_which_can_be_tol
     assert old.curve(RGB, NIR).false_match_rate(0.5) is None
 
 
+@pytest.mark.parametrize("common", [0.0, 0.6])
+@pytest.mark.parametrize("count", [1, 2, 8])
+@pytest.mark.parametrize("rate", [0.05, 0.01])
+def test_the_mean_over_several_examples_lets_the_same_share_of_strangers_through(
+    rate: float, count: int, common: float
+) -> None:
+    """People of one kind of clothes each, whose views differ; all views have something in common."""
+    rng = np.random.default_rng(11)
+
+    def views(person: np.ndarray) -> np.ndarray:
+        rows = 0.8 * person + 0.6 * units(rng.normal(size=person.shape))
+        rows[:, 0] = 0
+        return common * np.eye(64)[0] + (1 - common**2) ** 0.5 * units(rows)
+
+    one, other = (views(units(rng.normal(size=(40_000, 64)))) for _ in range(2))
+    cosine = np.sum(one * other, axis=1)
+    told = tuple((each, float(np.quantile(cosine, 1 - each))) for each in (0.2, 0.1, 0.05, 0.02, 0.01))
+    model = Calibration({(RGB, RGB): Curve(20.0, -10.0, told)})
+    passed, best = [], []
+    for _ in range(60):
+        examples = views(np.repeat(units(rng.normal(size=(1, 64))), count, axis=0))
+        cosines = examples @ other.T
+        least = model.mean_threshold(rate, examples @ examples.T, [RGB] * count, RGB)
+        passed.append((model.log_odds(cosines, RGB, RGB).mean(axis=0) >= least).mean())
+        best.append((cosines.max(axis=0) >= model.threshold(rate, RGB, RGB)).mean())
+    assert np.mean(passed) == pytest.approx(rate, rel=0.15)
+    if count == 8:
+        assert np.mean(best) > 2 * rate
+
+
+def units(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_one_example_and_copies_of_it_have_the_threshold_of_one() -> None:
+    told = ((0.2, 0.1), (0.1, 0.2), (0.01, 0.5))
+    model = Calibration({(RGB, RGB): Curve(20.0, -10.0, told), (NIR, RGB): Curve(10.0, -4.0, ((0.1, 0.3),))})
+    alone = float(model.log_odds(model.threshold(0.03, RGB, RGB), RGB, RGB))
+    assert model.mean_threshold(0.03, np.ones((1, 1)), [RGB], RGB) == alone
+    assert model.mean_threshold(0.03, np.ones((3, 3)), [RGB] * 3, RGB) == pytest.approx(alone)
+    with pytest.raises(FalseMatchRateError, match=r"nir-rgb.*cannot be told"):
+        model.mean_threshold(0.03, np.ones((2, 2)), [RGB, NIR], RGB)
+
+
 @pytest.mark.parametrize(
     "strangers", [((0.1, 0.2), (0.2, 0.3)), ((0.1, 0.4), (0.05, 0.3)), ((1.5, 0.4),), ((0.1, float("nan")),)]
 )
