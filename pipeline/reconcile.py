@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.audit import Audit
-from pipeline.decision_log import DECISIONS_COPY, copy_differs, rewrite_decisions
+from pipeline.decision_log import copy_differs, rewrite_decisions
 from pipeline.erasure import remove_unnamed_images
 from pipeline.errors import DamagedGalleryError, UsageError
 from pipeline.event_files import EXAMPLES, read_examples, read_lines, scrub, scrub_examples
 from pipeline.record import CROPS, RECORD, Record
 from pipeline.schema import check_pages, snapshot
 from pipeline.store import DATABASE, Counts, Store
+from pipeline.witnesses import DECISIONS_COPY
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG"
 

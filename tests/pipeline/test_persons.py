@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.audit import Actor, Audit
-from pipeline.decision_log import DECISIONS_COPY, read_decisions
+from pipeline.decision_log import read_decisions
 from pipeline.errors import UsageError
 from pipeline.identify import Link
 from pipeline.persons import Persons
@@ -13,6 +13,7 @@ from pipeline.reconcile import reconcile
 from pipeline.record import RECORD, Record
 from pipeline.recovery import maintain
 from pipeline.store import Cursor, LinkState, PersonState, Store
+from pipeline.witnesses import DECISIONS_COPY
 from reid.modality import Modality
 from tests.pipeline.factories import axis, open_store, rejected_of, sighting_of, tracklet_of
 

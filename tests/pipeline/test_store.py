@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.crop_files import write_record
 from pipeline.errors import GalleryMismatchError, ResourceError, UsageError
 from pipeline.identify import Link
 from pipeline.reconcile import reconcile
-from pipeline.record import Record
+from pipeline.record import RECORD, Record
 from pipeline.schema import MIGRATIONS, connect
 from pipeline.store import DATABASE, Cursor, LinkState, Store, TrackletFilter, read_crop
 from pipeline.tracklets import Counterpart, Rejection
@@ -207,16 +208,41 @@ store.add(sighting_of(tracklet_of("gate-B", at=10)))
 
 
 @pytest.mark.parametrize("statement", ["BEGIN", "INSERT INTO crops", "INSERT INTO embeddings", "COMMIT"])
-def test_a_crash_between_crops_and_commit_leaves_no_row_and_no_orphan(tmp_path: Path, statement: str) -> None:
+def test_what_was_written_when_a_crash_came_before_its_commit_is_taken_in(tmp_path: Path, statement: str) -> None:
     died = subprocess.run([sys.executable, "-c", CRASH, str(tmp_path), statement], cwd=REPOSITORY, check=False)
     assert died.returncode == -signal.SIGKILL
     assert (tmp_path / "crops/gate/gate-B/000.jpg").is_file()
     part = tmp_path / "crops/gate/.gate-X.part"
     part.mkdir()
     with open_store(tmp_path) as store:
+        assert [each.tracklet_id for each in store.tracklets()] == ["gate-A", "gate-B"]
+        assert {path.name for path in (tmp_path / "crops/gate").iterdir()} == {"gate-A", "gate-B"}
+        assert all(path.is_file() for path in store.crops("gate-A") + store.crops("gate-B"))
+        assert len(store.gallery()) == 2
+
+
+@pytest.mark.parametrize("fault", ["noise in the record", "no record", "no image", "another model"])
+def test_a_folder_that_no_row_names_and_that_is_not_whole_is_set_aside(tmp_path: Path, fault: str) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+        item = sighting_of(tracklet_of("gate-B", at=10))
+        store.add(item)
+        with store.writing() as db:
+            db.execute("DELETE FROM tracklets WHERE tracklet_id = 'gate-B'")
+    folder = tmp_path / "crops/gate/gate-B"
+    if fault == "noise in the record":
+        (folder / RECORD).write_bytes(b"\x93")
+    elif fault == "no image":
+        (folder / "001.jpg").unlink()
+    else:
+        (folder / RECORD).unlink()
+    if fault == "another model":
+        write_record(tmp_path, Record.of(item, "other@sha256:fedcba9876543210"))
+    files = {path.name for path in folder.iterdir()}
+    with open_store(tmp_path) as store:
         assert [each.tracklet_id for each in store.tracklets()] == ["gate-A"]
-        assert [path.name for path in (tmp_path / "crops/gate").iterdir()] == ["gate-A"]
-        assert all(path.is_file() for path in store.crops("gate-A"))
+        assert reconcile(store).differences == ()
+    assert {path.name for path in tmp_path.glob("damaged/*/crops/gate/gate-B/*")} == files
 
 
 INSERT = """
