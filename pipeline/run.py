@@ -293,7 +293,7 @@ def _check_calibrated(config: Config, calibration: Calibration, stored: Iterable
 
 
 def _refuse_held(root: Path) -> None:
-    """What a case holds is not overwritten; where the database is damaged, or lost some, the copy of its cases tells."""
+    """What a case holds is not overwritten; where the database is damaged, or lost some, its copy tells."""
     held: Mapping[Any, str]
     try:
         with Store.read(root) as store, store.reading() as db:
