@@ -19,13 +19,24 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Self
 
 import numpy as np
 
-from pipeline.crop_files import bytes_of, part_of, read_crop, sync, sync_all, write_images, write_record, write_whole
+from pipeline.crop_files import (
+    bytes_of,
+    digest_of,
+    part_of,
+    read_crop,
+    sync,
+    sync_all,
+    write_images,
+    write_record,
+    write_whole,
+)
 from pipeline.errors import DamagedGalleryError, GalleryMismatchError, ResourceError, UsageError
 from pipeline.identify import Sighting
 from pipeline.reading import RUN, GalleryReader
@@ -173,7 +184,8 @@ class Store(GalleryReader):
                 check_pages(connection, root / DATABASE)
                 with gallery_errors(root / DATABASE):
                     _check_begun(root, connection, may_begin=bool(meta))
-                    if migrate(connection, root / DATABASE, meta):
+                    brought_up = migrate(connection, root / DATABASE, meta)
+                    if brought_up or connection.execute("PRAGMA auto_vacuum").fetchone() == (0,):
                         connection.execute("VACUUM")  # what the older version deleted may lie in free pages
                     store = cls(root, connection, lock)
                 check_current(root, connection)
@@ -245,7 +257,7 @@ class Store(GalleryReader):
             self._check(item)
         records = [Record.of(item, self.model_id) for item in items]
         try:
-            self._write_files([item.tracklet for item in items], records)
+            records = self._write_files([item.tracklet for item in items], records)
             with transaction(self._db):
                 for item, record in zip(items, records, strict=True):
                     row = self.insert(record)
@@ -301,20 +313,24 @@ class Store(GalleryReader):
             if vector.shape != (self.dimension,) or not abs(float(np.linalg.norm(vector)) - 1) < 1e-3:
                 raise ValueError(f"embedding must be a unit vector ({self.dimension},), got shape {vector.shape}")
 
-    def _write_files(self, tracklets: Sequence[Tracklet], records: Sequence[Record]) -> None:
-        """Write all, then sync all, then rename."""
+    def _write_files(self, tracklets: Sequence[Tracklet], unsealed: Sequence[Record]) -> list[Record]:
+        """Write all, then sync all, then rename; returns the records with the digests of the images."""
         written: list[Path] = []
-        for tracklet, record in zip(tracklets, records, strict=True):
+        records: list[Record] = []
+        for tracklet, record in zip(tracklets, unsealed, strict=True):
             part = part_of(self.root / record.folder)
             part.mkdir(parents=True)
-            written += [*write_images(part, tracklet), part / RECORD, part]
-            (part / RECORD).write_bytes(record.to_json())
+            images = write_images(part, tracklet)
+            written += [*images, part / RECORD, part]
+            records.append(replace(record, digests=tuple(sorted(map(digest_of, images)))))
+            (part / RECORD).write_bytes(records[-1].to_json())
         sync_all(written)
         folders = [self.root / record.folder for record in records]
         for folder in folders:
             part_of(folder).rename(folder)
         for parent in {folder.parent for folder in folders}:
             sync(parent)
+        return records
 
     def insert(self, record: Record, *, row: int | None = None) -> int:
         """Put the rows of one tracklet in, whose files are in place, within the caller's transaction.
@@ -353,6 +369,8 @@ class Store(GalleryReader):
         self._db.executemany("INSERT INTO crops VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", crops)
         beside = [(number, *each) for each in record.counterparts]
         self._db.executemany("INSERT INTO counterparts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", beside)
+        digests = [(number, f"{record.folder}/{name}", size, digest) for name, size, digest in record.digests]
+        self._db.executemany("INSERT INTO images VALUES (?, ?, ?, ?)", digests)
         if record.vector is not None:
             values = [number, record.vector, checksum(record.vector)]
             self._db.execute("INSERT INTO embeddings VALUES (?, ?, ?)", values)

@@ -19,7 +19,7 @@ import numpy as np
 
 from pipeline.audit import MERGED, Actor, Audit, keep_audit_of
 from pipeline.cases import Cases
-from pipeline.crop_files import bytes_of, part_of, sync
+from pipeline.crop_files import bytes_of, digest_of, part_of, sync
 from pipeline.decision_log import NamedDecision, copy_decisions, insert_decision, named_decisions
 from pipeline.erasure import owe
 from pipeline.errors import GalleryMismatchError, PipelineError, ResourceError, UsageError
@@ -281,13 +281,18 @@ def _renamed(record: Record, persons: Mapping[int, int], cameras: Mapping[str, s
 
 
 def _copy_folder(source: Path, root: Path, record: Record) -> None:
-    """Copy images and write the record, whole or not at all."""
+    """Copy images and write the record, whole or not at all; what was not stored so is refused."""
+    digests = {digest[0]: digest for digest in record.digests}
     folder = root / record.folder
     part = part_of(folder)
     part.mkdir(parents=True)
     for path in [crop[1] for crop in record.crops] + [each[2] for each in record.counterparts]:
         name = Path(path).name
         shutil.copyfile(source / name, part / name)
+        if name in digests and digest_of(part / name) != digests[name]:
+            raise UsageError(
+                f"{source / name}: not the image that was stored; none came over. gallery verify tells more"
+            )
         sync(part / name)
     (part / RECORD).write_bytes(record.to_json())
     sync(part / RECORD)

@@ -21,7 +21,7 @@ from pipeline.errors import GalleryMismatchError, ResourceError, UsageError
 from pipeline.identify import Link
 from pipeline.reconcile import reconcile
 from pipeline.record import RECORD, Record
-from pipeline.schema import MIGRATIONS, connect
+from pipeline.schema import MIGRATIONS, connect, migrate
 from pipeline.store import DATABASE, Cursor, LinkState, Store, TrackletFilter, read_crop
 from pipeline.tracklets import Counterpart, Rejection
 from reid.embedding import rounded
@@ -471,10 +471,63 @@ def test_a_gallery_of_version_1_is_brought_up_with_all_that_it_has(tmp_path: Pat
             assert np.array_equal(store.embeddings([each.row])[0], rounded(before))
         assert [(each.to_tracklet_id, each.state) for each in store.links()] == [("gate-0", LinkState.PROBABLE)]
         assert store.runs_of("gate") == 1
-        assert reconcile(store).differences == ()
+        found = reconcile(store)
+        assert found.differences == ()
+        assert [note for note in found.notes if note.startswith("4 images have no digest")]
         assert Record.read(tmp_path / "crops/gate/gate-0/record.json") == store.record("gate-0")
     held = (tmp_path / DATABASE).read_bytes()
     assert not any(vector in held for vector in vectors.values())  # in no free page either
+
+
+def test_a_gallery_that_was_killed_before_it_was_written_anew_is_so_by_the_next_writer(tmp_path: Path) -> None:
+    vectors = version_1(tmp_path)
+    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as connection:
+        connection.execute("PRAGMA auto_vacuum = NONE")  # as the version of then left it
+        connection.execute("VACUUM")
+    with closing(connect(tmp_path / DATABASE, read_only=False)) as connection:
+        migrate(connection, tmp_path / DATABASE, {})  # and then it was killed
+        assert connection.execute("PRAGMA auto_vacuum").fetchone() == (0,)
+    open_store(tmp_path).close()
+    with closing(connect(tmp_path / DATABASE, read_only=True)) as connection:
+        assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+    held = (tmp_path / DATABASE).read_bytes()
+    assert not any(vector in held for vector in vectors.values())
+
+
+def spoil(store: Store, how: str) -> Path:
+    """An image of gate-A is made another one, or none, whose beginning is one's."""
+    path = store.crops("gate-A")[0]
+    content = path.read_bytes()
+    if how == "cut off":
+        path.write_bytes(content[:8])
+    elif how == "another's":
+        path.write_bytes(store.crops("gate-B")[1].read_bytes())
+    else:
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    return path
+
+
+@pytest.mark.parametrize("how", ["cut off", "another's", "one bit"])
+def test_an_image_that_is_not_the_one_that_was_stored_is_a_difference(tmp_path: Path, how: str) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+        store.add(sighting_of(tracklet_of("gate-B", at=10)))
+        assert (reconcile(store).differences, reconcile(store).notes) == ((), ())
+        path = spoil(store, how)
+        (difference,) = reconcile(store).differences
+        assert difference.startswith(f"{path}: not the image that was stored")
+
+
+def test_digests_go_with_the_images_that_age(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+        assert [name for name, _, _ in store.record("gate-A").digests] == ["000.jpg", "001.jpg"]
+        with store.writing() as db:
+            db.execute("DELETE FROM crops WHERE position = 0")
+        assert [name for name, _, _ in store.record("gate-A").digests] == ["001.jpg"]
+        with store.writing() as db:
+            db.execute("DELETE FROM tracklets")
+            assert db.execute("SELECT COUNT(*) FROM images").fetchone() == (0,)
 
 
 def test_a_migration_that_a_crash_cut_short_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

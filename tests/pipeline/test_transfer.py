@@ -375,3 +375,15 @@ def test_another_tracklet_of_the_same_name_is_refused_and_both_are_named(tmp_pat
         with pytest.raises(UsageError, match=r"gate-B of .*south.* is another one than tracklet gate-B of .*north"):
             merge_galleries(north, south, EVE, same_cameras=True)
         assert {each.tracklet_id for each in north.tracklets()} == {"gate-A", "gate-B", "gate-C"}
+
+
+def test_an_image_that_was_swapped_in_an_export_does_not_come_in(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate")
+    with Store.edit(tmp_path / "north") as north:
+        export_gallery(north, north.tracklets(), tmp_path / "export", EVE)
+    with open_store(tmp_path / "south"), Store.read(tmp_path / "export") as export:
+        export.crops("gate-A")[0].write_bytes(export.crops("gate-B")[1].read_bytes())
+    with maintain(tmp_path / "south") as south, Store.read(tmp_path / "export") as export:
+        with pytest.raises(UsageError, match=r"gate-A/000\.jpg: not the image that was stored; none came over"):
+            merge_galleries(south, export, EVE)
+        assert (south.tracklets(), left(tmp_path / "south", "gate")) == ([], [])
