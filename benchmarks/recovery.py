@@ -5,7 +5,8 @@ erases some, and embeds all of them anew with one of two stand-in models; it tel
 parent waits until it inserts, deletes or reindexes, each in its turn, kills it at a random moment of the time that this
 takes, counts what it was doing, opens the gallery as the next run would, and compares: database, records, crops,
 events, index and audit must agree, every insertion that was told must be there, nothing that was told erased. Then
-pages of the database are overwritten with noise, one at a time, and the gallery must come back whole.
+pages of the database are overwritten with noise, one at a time, and the gallery must come back whole; and so it must
+when a worker was killed while all that it had inserted was in the write-ahead log, and a page of that is noise then.
 
     python benchmarks/recovery.py 200
 """
@@ -288,6 +289,64 @@ def spoil_pages(root: Path, pages: int, seed: int) -> dict[str, int]:
     return {"pages": pages, **counts}
 
 
+def fill_and_die(root: Path, seed: int, tell: int) -> None:
+    """Insert, tell what was, and be killed: a kill leaves the log as it is, which closing would empty."""
+    rng = random.Random(seed)  # noqa: S311
+    store = maintain(root)
+    with EventLog(root, model_id=store.model_id, dimension=store.dimension) as events:
+        for _ in range(rng.randint(4, 12)):
+            items = [new_item(rng, store.last_row + n, ()) for n in range(2)]
+            store.add_all(items)
+            os.write(tell, (json.dumps([item.tracklet.tracklet_id for item in items]) + "\n").encode())
+            if rng.random() < 0.7:  # a kill may come between database and event log too
+                for item in items:
+                    events.write(item)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_filling(root: Path, seed: int) -> list[str]:
+    """What a forked worker inserted before it was killed."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.close(read)
+            fill_and_die(root, seed, write)
+        finally:
+            os._exit(1)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        names = [name for line in pipe for name in json.loads(line)]
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSIGNALED(status):
+        raise SystemExit(f"the worker of seed {seed} failed by itself")
+    return names
+
+
+def spoil_log(root: Path, pages: int, seed: int) -> dict[str, int]:
+    """Overwrite one page of the write-ahead log with noise, each time behind another kill."""
+    rng = np.random.default_rng(seed)
+    counts = Counter[str]()
+    for _ in range(pages):
+        with maintain(root) as store:
+            wanted = {each.tracklet_id for each in store.tracklets(TrackletFilter(rejected=None))}
+            with store.reading() as db:
+                (size,) = db.execute("PRAGMA page_size").fetchone()
+        wanted |= set(killed_filling(root, int(rng.integers(2**32))))
+        log = root / f"{DATABASE}-wal"
+        frames = (log.stat().st_size - 32) // (size + 24)
+        with log.open("r+b") as file:
+            file.seek(32 + int(rng.integers(frames)) * (size + 24) + 24)
+            file.write(rng.bytes(size))
+        rebuilt: list[object] = []
+        with maintain(root, on_rebuilt=rebuilt.append) as store:
+            there = {each.tracklet_id for each in store.tracklets(TrackletFilter(rejected=None))}
+            counts["differences"] += len(reconcile(store).differences)
+        counts["rebuilt"] += len(rebuilt)
+        counts["tracklets_lost"] += len(wanted - there)
+    return {"pages": pages, **counts}
+
+
 def main() -> int:
     """Run, print, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -306,11 +365,13 @@ def main() -> int:
             "kill": kill_many(root, options.kills, options.seed),
             "reindexed_like_fresh": end_like_fresh(root),
             "noise": spoil_pages(root, options.pages, options.seed),
+            "noise_in_the_log": spoil_log(root, options.pages, options.seed),
         }
     machine.keep(result | {"seconds": round(time.perf_counter() - started, 1)}, options.output)
     faults = ("differences", "committed_tracklets_lost", "erased_tracklets_back", "orphans_left")
     bad = [result["kill"][name] for name in faults]
     bad += [result["noise"][name] for name in ("differences", "tracklets_lost_or_changed")]
+    bad += [result["noise_in_the_log"][name] for name in ("differences", "tracklets_lost")]
     return 1 if any(bad) or not result["reindexed_like_fresh"] else 0
 
 

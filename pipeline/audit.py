@@ -30,8 +30,8 @@ from pipeline.event_files import exclusive, last_number
 from pipeline.record import from_us, to_us
 from pipeline.schema import snapshot
 from pipeline.store import Store
+from pipeline.witnesses import AUDIT_COPY
 
-AUDIT_COPY = "audit.jsonl"
 BEGINNING = "0" * 64
 MERGED = "merge_gallery"
 _AGED = "audit_aged"

@@ -12,8 +12,8 @@ from pipeline.crop_files import write_whole
 from pipeline.errors import UsageError
 from pipeline.record import from_us, to_us
 from pipeline.store import Store
+from pipeline.witnesses import CASES_COPY, cases_text
 
-CASES_COPY = "cases.json"
 _CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -168,12 +168,8 @@ class Cases:
         """Keep a copy beside the database: damage to that must not end a hold."""
         path = self._store.root / CASES_COPY
         with self._store.reading() as db:
-            cases = db.execute("SELECT case_id, title, opened_us, closed_us FROM cases ORDER BY case_id").fetchall()
-            items = db.execute(
-                "SELECT case_id, tracklet_id, added_us, added_by, note FROM case_items"
-                " JOIN tracklets ON row = tracklet_row ORDER BY case_id, tracklet_id"
-            ).fetchall()
-        text = json.dumps({"cases": cases, "items": items}, indent=1).encode() + b"\n"
+            text = cases_text(db)
+            (cases,) = db.execute("SELECT COUNT(*) FROM cases").fetchone()
         if (cases or path.is_file()) and not (path.is_file() and path.read_bytes() == text):
             write_whole(path, text)
 

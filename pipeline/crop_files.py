@@ -1,6 +1,7 @@
 """The files of tracklets: crops and records, written so that a name stands for whole content or for nothing."""
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import numpy as np
 
 from pipeline.errors import ResourceError
 from pipeline.frame import Image
-from pipeline.record import RECORD, Record, counterpart_path, crop_path
+from pipeline.record import RECORD, Digest, Record, counterpart_path, crop_path
 from pipeline.tracklets import Tracklet
 
 JPEG_QUALITY = 95
@@ -60,6 +61,12 @@ def write_whole(path: Path, data: bytes) -> None:
 def bytes_of(folder: Path) -> int:
     """Size of the files in a tracklet's folder."""
     return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def digest_of(path: Path) -> Digest:
+    """Name, size and SHA-256 of an image."""
+    content = path.read_bytes()
+    return path.name, len(content), hashlib.sha256(content).hexdigest()
 
 
 def write_images(folder: Path, tracklet: Tracklet) -> list[Path]:

@@ -16,8 +16,8 @@ from typing import Any
 from pipeline.crop_files import write_whole
 from pipeline.event_files import exclusive, last_number
 from pipeline.store import Store
+from pipeline.witnesses import DECISIONS_COPY
 
-DECISIONS_COPY = "decisions.jsonl"
 _QUOTED = re.compile(rb'"([A-Za-z0-9_.-]+)"')
 
 

@@ -50,6 +50,10 @@ class DamagedGalleryError(UsageError):
     """A gallery's database that cannot be read as one; see ``pipeline.recovery``."""
 
 
+class BehindGalleryError(DamagedGalleryError):
+    """A gallery's database that is whole, but older than what lies beside it; see ``pipeline.witnesses``."""
+
+
 class SourceError(PipelineError):
     """A camera, video or image sequence that cannot be opened or read."""
 

@@ -96,8 +96,15 @@ class Scope:
     rows: frozenset[int]
 
 
+class _ConfirmedError(Exception):
+    """An operator confirmed a link of the tracklet."""
+
+
 class _Effects:
-    """Changes values, and notes each before and after, by row: names are left out so that erasing is easy."""
+    """Changes values, and notes each before and after, by row: names are left out so that erasing is easy.
+
+    A state of a person or link that was so already is noted too: the decision stands for it, whatever comes of others.
+    """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -115,10 +122,9 @@ class _Effects:
     def mark(self, person: int, state: PersonState, merged_into: int | None = None) -> None:
         row = self._db.execute("SELECT state, merged_into FROM persons WHERE person_id = ?", [person])
         before, after = row.fetchone(), (state.value, merged_into)
-        if before != after:
-            values = [*after, person]
-            self._db.execute("UPDATE persons SET state = ?, merged_into = ? WHERE person_id = ?", values)
-            self.persons.append((person, before, after))
+        values = [*after, person]
+        self._db.execute("UPDATE persons SET state = ?, merged_into = ? WHERE person_id = ?", values)
+        self.persons.append((person, before, after))
 
     def link(self, row: int, to_row: int, value: _LinkValue | None) -> None:
         name, before = _link_now(self._db, row, to_row)
@@ -126,8 +132,7 @@ class _Effects:
             self._db.execute("DELETE FROM links WHERE tracklet_row = ? AND to_tracklet_id = ?", [row, name])
         else:
             self._db.execute("INSERT OR REPLACE INTO links VALUES (?, ?, ?, ?, ?)", [row, name, *value])
-        if before != value:
-            self.links.append((row, to_row, before, value))
+        self.links.append((row, to_row, before, value))
 
     def to_json(self) -> str:
         return json.dumps({"tracklets": self.tracklets, "persons": self.persons, "links": self.links})
@@ -233,9 +238,11 @@ class Persons:
         Returns:
             Whether it was done: a tracklet with a link that an operator confirmed is not moved.
         """
-        own = self._accepted(tracklet_id)
 
         def change(db: sqlite3.Connection, effects: _Effects) -> None:
+            own = self._accepted(tracklet_id)
+            if any(each.state is LinkState.CONFIRMED for each in self._store.links(tracklet_id)):
+                raise _ConfirmedError
             db.execute("INSERT OR IGNORE INTO persons (person_id) VALUES (?)", [person_id])
             for to_row, value in self._links_from(db, own).items():
                 if value[2] == LinkState.PROBABLE:
@@ -247,9 +254,10 @@ class Persons:
                     effects.link(own, to_row, (link.cosine, link.probability, LinkState.PROBABLE.value))
             effects.move(own, person_id)
 
-        if any(each.state is LinkState.CONFIRMED for each in self._store.links(tracklet_id)):
+        try:
+            self._decide("revise", PROGRAM if not why else Actor(PROGRAM.name, purpose=why), change, subjects=())
+        except _ConfirmedError:
             return False
-        self._decide("revise", PROGRAM if not why else Actor(PROGRAM.name, purpose=why), change, subjects=())
         return True
 
     def merge(self, into: int, other: int, actor: Actor) -> Decision:
@@ -258,12 +266,12 @@ class Persons:
         Raises:
             UsageError: When there is no such person, or one of them is part of another already.
         """
-        for person in (into, other):
-            self._require_whole(person)
-        if into == other:
-            raise UsageError(f"{person_name(into)} cannot be merged into itself")
 
         def change(db: sqlite3.Connection, effects: _Effects) -> None:
+            for person in (into, other):
+                self._require_whole(person)
+            if into == other:
+                raise UsageError(f"{person_name(into)} cannot be merged into itself")
             rows = db.execute("SELECT row FROM tracklets WHERE person_id = ? ORDER BY row", [other]).fetchall()
             for (row,) in rows:
                 effects.move(row, into)
@@ -278,12 +286,12 @@ class Persons:
         Raises:
             UsageError: When they are not of one person, or are all that the person has.
         """
-        rows = [self._accepted(each) for each in dict.fromkeys(tracklet_ids)]
-        people = {self._store.tracklet(each).person_id for each in tracklet_ids}
-        if len(people) != 1:
-            raise UsageError(f"tracklets to split off must be of one person, got {len(people)}")
 
         def change(db: sqlite3.Connection, effects: _Effects) -> None:
+            rows = [self._accepted(each) for each in dict.fromkeys(tracklet_ids)]
+            people = {self._store.tracklet(each).person_id for each in tracklet_ids}
+            if len(people) != 1:
+                raise UsageError(f"tracklets to split off must be of one person, got {len(people)}")
             (person,) = people
             rest = [row for (row,) in db.execute("SELECT row FROM tracklets WHERE person_id = ?", [person])]
             rest = [row for row in rest if row not in rows]
@@ -306,29 +314,31 @@ class Persons:
             UsageError: When they are of two persons: those are to be merged, or one tracklet is to be split off first;
                 or when they are one tracklet.
         """
-        later, earlier = sorted((self._accepted(tracklet_id), self._accepted(to_tracklet_id)), reverse=True)
-        if later == earlier:
-            raise UsageError(f"{tracklet_id} cannot be compared with itself: name two tracklets")
-        people = [self._store.tracklet(each).person_id or 0 for each in (tracklet_id, to_tracklet_id)]
-        if people[0] != people[1]:
-            names = " and ".join(map(person_name, people))
-            raise UsageError(f"{tracklet_id} and {to_tracklet_id} are {names}: merge these persons to say they are one")
+        both = (tracklet_id, to_tracklet_id)
 
         def change(db: sqlite3.Connection, effects: _Effects) -> None:
+            later, earlier = sorted(map(self._accepted, both), reverse=True)
+            if later == earlier:
+                raise UsageError(f"{tracklet_id} cannot be compared with itself: name two tracklets")
+            people = [self._store.tracklet(each).person_id or 0 for each in both]
+            if people[0] != people[1]:
+                names = " and ".join(map(person_name, people))
+                raise UsageError(
+                    f"{tracklet_id} and {to_tracklet_id} are {names}: merge these persons to say they are one"
+                )
             effects.link(later, earlier, self._value(db, later, earlier, LinkState.CONFIRMED))
             effects.mark(people[0], PersonState.CONFIRMED)
 
-        both = (tracklet_id, to_tracklet_id)
         return self._decide("confirm", actor, change, subjects=both, details={"tracklets": list(both)})
 
     def reject(self, tracklet_id: str, to_tracklet_id: str, actor: Actor) -> Decision:
         """An operator says that two tracklets show two people: where they were one, the first becomes a new person."""
-        own, other = self._accepted(tracklet_id), self._accepted(to_tracklet_id)
-        together = self._store.tracklet(tracklet_id).person_id == self._store.tracklet(to_tracklet_id).person_id
-        if own == other:
-            raise UsageError(f"{tracklet_id} cannot be another person than itself")
 
         def change(db: sqlite3.Connection, effects: _Effects) -> None:
+            own, other = self._accepted(tracklet_id), self._accepted(to_tracklet_id)
+            together = self._store.tracklet(tracklet_id).person_id == self._store.tracklet(to_tracklet_id).person_id
+            if own == other:
+                raise UsageError(f"{tracklet_id} cannot be another person than itself")
             later, earlier = max(own, other), min(own, other)
             effects.link(later, earlier, self._value(db, later, earlier, LinkState.REJECTED))
             if together:
@@ -338,20 +348,17 @@ class Persons:
         return self._decide("reject", actor, change, subjects=both, details={"tracklets": list(both)})
 
     def undo(self, decision_id: int, actor: Actor) -> Decision:
-        """Take a decision back: every value is again what it was before.
+        """Take a decision back: every value is again as the other decisions that stand have it, or as before all.
 
         An undo can be undone as well. What was erased since stays erased.
 
         Raises:
-            UsageError: When there is no such decision, it is undone already, or a later one changed the same values.
+            UsageError: When there is no such decision, it is undone already, or a later one changed the same values or
+                relies on them: that one is named.
         """
-        found = self._row(decision_id)
-        if found["undone_by"] is not None:
-            raise UsageError(f"decision {decision_id} is undone already, by decision {found['undone_by']}")
-        effects_of = json.loads(found["effects"])
 
         def change(db: sqlite3.Connection, effects: _Effects) -> None:
-            _take_back(db, effects, effects_of, decision_id)
+            _Undoing(db, decision_id).apply(effects)
 
         return self._decide("undo", actor, change, details={"decision": decision_id}, undoes=decision_id)
 
@@ -440,15 +447,6 @@ class Persons:
             )
             return [each[0] for each in found if each is not None]
 
-    def _row(self, decision_id: int) -> dict[str, Any]:
-        with self._store.reading() as db:
-            found = db.execute(
-                "SELECT effects, undone_by FROM decisions WHERE decision_id = ?", [decision_id]
-            ).fetchone()
-        if found is None:
-            raise UsageError(f"no decision {decision_id}")
-        return {"effects": found[0], "undone_by": found[1]}
-
     def _accepted(self, tracklet_id: str) -> int:
         found = self._store.tracklet(tracklet_id)
         if found.rejected is not None:
@@ -521,29 +519,104 @@ def _link_now(db: sqlite3.Connection, row: int, to_row: int) -> tuple[str, _Link
     return name, value
 
 
-def _take_back(db: sqlite3.Connection, effects: _Effects, done: dict[str, Any], decision_id: int) -> None:
-    def exists(row: int) -> bool:
-        return db.execute("SELECT 1 FROM tracklets WHERE row = ?", [row]).fetchone() is not None
+class _Undoing:
+    """What is to be so once a decision no longer stands."""
 
-    def require_unchanged(now: Any, after: Any) -> None:
-        if now != after:
-            raise UsageError(f"a later decision changed what decision {decision_id} did; undo that one first")
+    def __init__(self, db: sqlite3.Connection, decision_id: int) -> None:
+        self._db = db
+        self._id = decision_id
+        rows = db.execute("SELECT decision_id, kind, effects, undone_by FROM decisions ORDER BY decision_id").fetchall()
+        self._undone_by = {number: by for number, _, _, by in rows}
+        self._kinds = {number: kind for number, kind, _, _ in rows}
+        self._effects = {number: json.loads(text) for number, _, text, _ in rows}
+        self._require_standing()
 
-    for row, before, after in done["tracklets"]:
-        if exists(row):
-            (now,) = db.execute("SELECT person_id FROM tracklets WHERE row = ?", [row]).fetchone()
-            require_unchanged(now, after)
-            db.execute("INSERT OR IGNORE INTO persons (person_id) VALUES (?)", [before])
+    def _require_standing(self) -> None:
+        if self._id not in self._kinds:
+            raise UsageError(f"no decision {self._id}")
+        last, undos = self._id, 0
+        while (by := self._undone_by[last]) is not None:
+            last, undos = by, undos + 1
+        if undos % 2:
+            raise UsageError(f"decision {self._id} is undone already, by decision {last}")
+        if undos:
+            raise UsageError(f"decision {self._id} stands by decision {last}, which took its undoing back: undo {last}")
+
+    def apply(self, effects: _Effects) -> None:
+        """Take it back, or raise `UsageError` and name the later decision that is in the way."""
+        done = self._effects[self._id]
+        moved = [entry for entry in done["tracklets"] if self._exists(entry[0])]
+        for row, before, after in moved:
+            (now,) = self._db.execute("SELECT person_id FROM tracklets WHERE row = ?", [row]).fetchone()
+            self._require(now == after, "tracklets", [row])
+            self._db.execute("INSERT OR IGNORE INTO persons (person_id) VALUES (?)", [before])
             effects.move(row, before)
-    for row, to_row, before, after in reversed(done["links"]):  # late evidence takes a link out and puts it in anew
-        if exists(row) and exists(to_row):
-            require_unchanged(_link_now(db, row, to_row)[1], tuple(after) if after is not None else None)
-            effects.link(row, to_row, tuple(before) if before is not None else None)
-    for person, before, after in done["persons"]:
-        now = db.execute("SELECT state, merged_into FROM persons WHERE person_id = ?", [person]).fetchone()
-        if now is not None:
-            require_unchanged(now, tuple(after))
-            effects.mark(person, PersonState(before[0]), before[1])
+        for (row, to_row), after in {tuple(entry[:2]): entry[3] for entry in done["links"]}.items():
+            if self._exists(row) and self._exists(to_row):
+                now = _link_now(self._db, row, to_row)[1]
+                self._require(now == (after and tuple(after)), "links", [row, to_row])
+                value = self._without("links", [row, to_row])
+                effects.link(row, to_row, value and (value[0], value[1], value[2]))
+        for person, _, after in done["persons"]:
+            now = self._db.execute("SELECT state, merged_into FROM persons WHERE person_id = ?", [person]).fetchone()
+            if now is not None:
+                same = now == tuple(after) or PersonState.MERGED not in (now[0], after[0])
+                self._require(same, "persons", [person])
+                state, into = self._without("persons", [person])
+                effects.mark(person, PersonState(state), into)
+        for row, _, _ in moved:
+            self._require_links_kept(row)
+
+    def _exists(self, row: int) -> bool:
+        return self._db.execute("SELECT 1 FROM tracklets WHERE row = ?", [row]).fetchone() is not None
+
+    def _require(self, unchanged: bool, what: str, key: list[int]) -> None:
+        if unchanged:
+            return
+        later = self._last(what, key)
+        if later is None:
+            raise UsageError(f"what decision {self._id} did was changed since, by no decision")
+        raise UsageError(
+            f"a later decision changed what decision {self._id} did: undo decision {later} ({self._kinds[later]}) first"
+        )
+
+    def _last(self, what: str, key: list[int]) -> int | None:
+        """The last decision behind this one that is about the same."""
+        return next((number for number in reversed(self._effects) if number > self._id
+                     and any(entry[:-2] == key for entry in self._effects[number][what])), None)  # fmt: skip
+
+    def _stands(self, number: int) -> bool:
+        by = self._undone_by[number]
+        return number != self._id and (by is None or not self._stands(by))
+
+    def _without(self, what: str, key: list[int]) -> Any:
+        """State of a person, or value of a link, by the decisions that stand but this one; undos only tell which do."""
+        entries = [
+            (number, entry)
+            for number, done in self._effects.items()
+            for entry in done[what]
+            if self._kinds[number] != "undo" and entry[:-2] == key
+        ]
+        value = entries[0][1][-2] if entries else None
+        for number, entry in entries:
+            if self._stands(number):
+                value = entry[-1]
+        return value
+
+    def _require_links_kept(self, row: int) -> None:
+        """No tracklet leaves one with whom it was confirmed since, or comes to one from whom it was told apart."""
+        found = self._db.execute(
+            "SELECT l.tracklet_row, t.row, l.state, own.person_id = t.person_id FROM links l"
+            " JOIN tracklets own ON own.row = l.tracklet_row JOIN tracklets t ON t.tracklet_id = l.to_tracklet_id"
+            " WHERE l.state != 'probable' AND ?1 IN (l.tracklet_row, t.row)",
+            [row],
+        ).fetchall()
+        for a, b, state, together in found:
+            later = self._last("links", [a, b])
+            if later is not None and self._kinds[later] != "undo" and bool(together) != (state == LinkState.CONFIRMED):
+                raise UsageError(
+                    f"decision {later} ({self._kinds[later]}) relies on what decision {self._id} did: undo that first"
+                )
 
 
 def _seen_best(camera: tuple[str, str, str, float]) -> tuple[bool, float]:

@@ -427,10 +427,14 @@ class GalleryReader:
                 " WHERE tracklet_row = ? ORDER BY camera_id",
                 [row],
             ).fetchall()
+            digests = self._db.execute(
+                "SELECT path, bytes, sha256 FROM images WHERE tracklet_row = ? ORDER BY path", [row]
+            ).fetchall()
             vector = self._first("SELECT vector FROM embeddings WHERE tracklet_row = ?", row)
             values = dict(zip(_RECORD_COLUMNS, found[1:], strict=True))
             values["zones"] = tuple(json.loads(values["zones"]))
             values |= {"crops": tuple(crops), "counterparts": tuple(beside), "model_id": self.model_id}
+            values["digests"] = tuple((Path(path).name, size, digest) for path, size, digest in digests)
             return Record(**values, vector=vector[0] if vector else None)
 
     def _stored(self, row: tuple[Any, ...]) -> StoredTracklet:

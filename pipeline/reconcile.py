@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.audit import Audit
-from pipeline.decision_log import DECISIONS_COPY, copy_differs, rewrite_decisions
+from pipeline.crop_files import digest_of
+from pipeline.decision_log import copy_differs, rewrite_decisions
 from pipeline.erasure import remove_unnamed_images
 from pipeline.errors import DamagedGalleryError, UsageError
 from pipeline.event_files import EXAMPLES, read_examples, read_lines, scrub, scrub_examples
-from pipeline.record import CROPS, RECORD, Record
+from pipeline.record import CROPS, RECORD, Digest, Record
 from pipeline.schema import check_pages, snapshot
 from pipeline.store import DATABASE, Counts, Store
+from pipeline.witnesses import DECISIONS_COPY
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG"
 
@@ -66,7 +68,7 @@ def reconcile(store: Store, *, repair: bool = False, alone: bool = True) -> Reco
     differences += [f"audit: {finding}" for finding in verdict.findings]
     if vectors != counts.accepted:
         differences.append(f"{counts.accepted} accepted tracklets, but {vectors} vectors in the index")
-    notes = (*verdict.notes, *(_notes(store) if alone else ()))
+    notes = (*verdict.notes, *_without_digest(store), *(_notes(store) if alone else ()))
     total = counts.accepted + counts.rejected
     return Reconciled(total, vectors, counts.crops, verdict.rows, tuple(differences), notes, tuple(repaired))
 
@@ -111,7 +113,12 @@ def _of_one(store: Store, name: str) -> list[str]:
     found = [text for text in (_record_differs(store, record), _stray_images(store, record)) if text]
     if (record.vector is None) != (record.rejected is not None):
         found.append(f"{name}: {'accepted without' if record.vector is None else 'rejected with'} a vector")
-    found += [text for path in record.image_paths if (text := _image_differs(store.root / path))]
+    digests = {digest[0]: digest for digest in record.digests}
+    found += [
+        text
+        for path in record.image_paths
+        if (text := _image_differs(store.root / path, digests.get(Path(path).name))) is not None
+    ]
     return found if found and store.has(name) and store.record(name) == record else []
 
 
@@ -131,13 +138,18 @@ def _stray_images(store: Store, record: Record) -> str | None:
     return f"{stray[0]}: no row names it" if stray else None
 
 
-def _image_differs(path: Path) -> str | None:
+def _image_differs(path: Path, stored: Digest | None) -> str | None:
     try:
         with path.open("rb") as file:
             head = file.read(4)
+        now = None if stored is None else digest_of(path)
     except OSError:
         return f"{path}: the database names it, but it is not there"
-    return None if head.startswith((_JPEG, _PNG)) else f"{path}: not an image any more"
+    if not head.startswith((_JPEG, _PNG)):
+        return f"{path}: not an image any more"
+    if stored is None or now == stored:
+        return None
+    return f"{path}: not the image that was stored: {now and now[1]} bytes, then {stored[1]}"
 
 
 def _folder_differences(store: Store) -> Iterator[str]:
@@ -163,6 +175,16 @@ def _undone(store: Store) -> Iterator[str]:
         rows = db.execute("SELECT kind, value FROM pending WHERE kind IN ('folder', 'picture') ORDER BY value")
         for _, value in rows.fetchall():
             yield f"{store.root / value}: was to be deleted, and could not be"
+
+
+def _without_digest(store: Store) -> Iterator[str]:
+    with store.reading() as db:
+        (count,) = db.execute(
+            "SELECT COUNT(*) FROM (SELECT tracklet_row, path FROM crops UNION ALL SELECT tracklet_row, path FROM"
+            " counterparts) LEFT JOIN images USING (tracklet_row, path) WHERE sha256 IS NULL"
+        ).fetchone()
+    if count:
+        yield f"{count} images have no digest, as an older version stored them: only their beginnings were looked at"
 
 
 def _notes(store: Store) -> Iterator[str]:

@@ -30,6 +30,7 @@ _BLOBS = ("frame_index", "xyxy", "confidence", "vector")
 
 CropRow = tuple[int, str, float, int, int, float, float, float, float]
 CounterpartRow = tuple[str, str, str, int, float, float, float, float]
+Digest = tuple[str, int, str]
 
 
 def to_us(moment: datetime) -> int:
@@ -68,6 +69,7 @@ class Record:
         counterparts: camera, modality, path, capture time, box.
         vector: Half precision, little-endian; None when rejected.
         model_id: Of the vector.
+        digests: Name, bytes and SHA-256 of each image as it was stored, by name; none for those of before version 3.
     """
 
     tracklet_id: str
@@ -91,10 +93,11 @@ class Record:
     counterparts: tuple[CounterpartRow, ...]
     vector: bytes | None
     model_id: str
+    digests: tuple[Digest, ...] = ()
 
     @classmethod
     def of(cls, item: Sighting | RejectedTracklet, model_id: str) -> Self:
-        """What will be stored of a finished tracklet."""
+        """What will be stored of a finished tracklet, but for the digests of its images: they are yet to be written."""
         tracklet = item.tracklet
         return cls(
             tracklet_id=tracklet.tracklet_id,
@@ -159,8 +162,8 @@ class Record:
         del values["schema"]
         for name in _BLOBS:
             values[name] = None if values[name] is None else base64.b64decode(values[name])
-        for name in ("zones", "crops", "counterparts"):
-            values[name] = tuple(tuple(each) if isinstance(each, list) else each for each in values[name])
+        for name in ("zones", "crops", "counterparts", "digests"):
+            values[name] = tuple(tuple(each) if isinstance(each, list) else each for each in values.get(name, ()))
         return cls(**values)
 
     @classmethod

@@ -3,7 +3,8 @@
 The records beside the crops give every tracklet with its vector and its person; the event log gives the links; the
 copies of audit, cases and decisions give those; ``gallery.json`` gives the model. What the damaged file still says is
 taken where it can be read: row numbers, the states of links. The file has no checksums of its own, so nothing of it is
-believed that the records contradict.
+believed that the records contradict. So it is with one that is whole but has lost what the files know
+(``pipeline.witnesses``): an older one that was put back, or one whose log was damaged.
 """
 
 import json
@@ -18,17 +19,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.audit import AUDIT_COPY, PROGRAM, Audit, begin_after_ageing
-from pipeline.cases import CASES_COPY, Cases
+from pipeline.audit import PROGRAM, Audit, begin_after_ageing
+from pipeline.cases import Cases
 from pipeline.crop_files import sync
-from pipeline.decision_log import NamedDecision, copy_decisions, insert_decision, read_decisions
+from pipeline.decision_log import NamedDecision, copy_decisions, insert_decision, read_decisions, rewrite_decisions
 from pipeline.erasure import SET_ASIDE, finish
-from pipeline.errors import DamagedGalleryError, UndeletedError, UsageError
+from pipeline.errors import BehindGalleryError, DamagedGalleryError, PipelineError, UndeletedError, UsageError
 from pipeline.event_files import read_lines
 from pipeline.record import CROPS, RECORD, Record
 from pipeline.reserve import Reserve
-from pipeline.schema import DATABASE, check_pages, connect, gallery_errors, migrate, transaction
-from pipeline.store import IDENTITY, LOCK, Store, has_records, take_lock
+from pipeline.schema import (
+    DATABASE,
+    MIGRATIONS,
+    check_pages,
+    check_version,
+    connect,
+    gallery_errors,
+    migrate,
+    transaction,
+)
+from pipeline.store import IDENTITY, LOCK, Store, has_records, set_aside, take_lock
+from pipeline.witnesses import AUDIT_COPY, CASES_COPY, DECISIONS_COPY, check_current
 from reid.calibration import Calibration
 
 logger = logging.getLogger(__name__)
@@ -111,12 +122,13 @@ def _opened(root: Path, opening: Callable[[], Store], on_rebuilt: Callable[[Rebu
         Reserve(root).release_if_full()
     _finish_replacing(root)
     try:
+        _check_current(root)
         store = opening()
     except DamagedGalleryError as error:
-        if not has_records(root):
+        if not has_records(root) and not isinstance(error, BehindGalleryError):
             raise  # it never was a gallery, or there is nothing to rebuild it from
         logger.error("%s", error)  # the message is for the operator
-        rebuilt = rebuild(root)
+        rebuilt = rebuild(root, behind=isinstance(error, BehindGalleryError))
         on_rebuilt(rebuilt)
         store = opening()
     try:
@@ -132,8 +144,33 @@ def _opened(root: Path, opening: Callable[[], Store], on_rebuilt: Callable[[Rebu
     return store
 
 
-def rebuild(root: Path) -> Rebuilt:
+def _check_current(root: Path) -> None:
+    """Look before a writer opens the database: closing it, that one would remove a log whose rest is to be kept."""
+    path = root / DATABASE
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        with closing(connect(path, read_only=True)) as connection, gallery_errors(path):
+            version = check_version(connection, path, least=0)
+            if version == 0 and has_records(root):
+                raise BehindGalleryError(
+                    f"{path}: a damaged gallery: it is empty, but the tracklets' records are there"
+                )
+            if version == len(MIGRATIONS):
+                check_current(root, connection)
+    except BehindGalleryError:
+        raise
+    except PipelineError:
+        pass  # the opening says it better
+
+
+def rebuild(root: Path, *, behind: bool = False) -> Rebuilt:
     """Set the database aside and make a new one from what lies beside it.
+
+    Args:
+        root: Of the gallery.
+        behind: The database is whole, but older than the files: what it says is believed of no tracklet that is gone
+            from them, for that was erased, or aged, since.
 
     Raises:
         ResourceError: When another process fills the gallery.
@@ -143,7 +180,7 @@ def rebuild(root: Path) -> Rebuilt:
         aside = _copy_aside(root)
         salvage = _Salvage(aside / DATABASE)
         (root / _REBUILDING).unlink(missing_ok=True)
-        builder = _Builder(root, salvage)
+        builder = _Builder(root, salvage, behind=behind)
         with closing(builder.connection):
             builder.build()
             builder.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -151,6 +188,10 @@ def rebuild(root: Path) -> Rebuilt:
             (root / f"{_REBUILDING}{suffix}").unlink(missing_ok=True)
         sync(root / _REBUILDING)
         _replace(root)
+        for folder in builder.unfit:
+            if folder.is_dir():
+                set_aside(folder, aside)
+        _bring_up_copies(root)
     lost = {kind: count for kind, count in builder.lost.items() if count}
     logger.error(
         "%s: what is left of the database lies in %s; rebuilt %d tracklets, %d links, %d rows of the audit; lost: %s",
@@ -160,15 +201,27 @@ def rebuild(root: Path) -> Rebuilt:
 
 
 def _copy_aside(root: Path) -> Path:
-    """Copy, not move: until the new file is whole, the old one keeps its place, so that a crash changes nothing."""
+    """Copy, not move: until the new file is whole, the old one keeps its place, so that a crash changes nothing.
+
+    The copies of cases and decisions are written anew when all is done, so they are kept too.
+    """
     folder = root / SET_ASIDE / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     folder.mkdir(parents=True)
-    for suffix in ("", "-wal"):
-        source = root / f"{DATABASE}{suffix}"
+    for name in (DATABASE, f"{DATABASE}-wal", CASES_COPY, DECISIONS_COPY):
+        source = root / name
         if source.is_file():
             shutil.copyfile(source, folder / source.name)
             sync(folder / source.name)
     return folder
+
+
+def _bring_up_copies(root: Path) -> None:
+    """Of what could be rebuilt: nothing in them is to tell of a loss again."""
+    with closing(connect(root / DATABASE, read_only=False)) as connection:
+        store = Store.over(root, connection)
+        Audit(store).copy()
+        Cases(store).write_copy()
+        rewrite_decisions(store)
 
 
 def _replace(root: Path) -> None:
@@ -194,8 +247,9 @@ class _Salvage:
 
     def __init__(self, path: Path) -> None:
         self._db: sqlite3.Connection | None = None
+        self._path = path
         with suppress(sqlite3.Error):
-            connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)
+            connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)  # its log stays as it is
             connection.text_factory = str
             self._db = connection
 
@@ -216,14 +270,17 @@ class _Salvage:
     def close(self) -> None:
         if self._db is not None:
             self._db.close()
+        self._path.with_name(f"{self._path.name}-shm").unlink(missing_ok=True)
 
 
 class _Builder:
     """Fills a new database."""
 
-    def __init__(self, root: Path, salvage: _Salvage) -> None:
+    def __init__(self, root: Path, salvage: _Salvage, *, behind: bool = False) -> None:
         self._root = root
         self._salvage = salvage
+        self._behind = behind
+        self.unfit: list[Path] = []
         self.lost: Counter[str] = Counter()
         self.tracklets = self.links = self.audit = 0
         self._pending = salvage.rows("pending", ("kind", "value"), "kind")
@@ -247,6 +304,8 @@ class _Builder:
             self._cases()
             self._decisions()
             self._audit()
+            if self._behind:
+                self._forget_the_erased()
         check_pages(self.connection, self._root / _REBUILDING, thorough=True)
         self._salvage.close()
 
@@ -284,6 +343,7 @@ class _Builder:
         for record in self._records:
             if record.vector is not None and (record.model_id, len(record.vector)) != of_model:
                 self.lost["vectors of another model"] += 1
+                self.unfit.append(self._root / record.folder)
                 continue
             row = rows.pop(record.tracklet_id, None)
             if row is None:
@@ -293,6 +353,7 @@ class _Builder:
                 self.tracklets += 1
             except (sqlite3.IntegrityError, ValueError):  # such as a name that leads out of the gallery
                 self.lost["tracklets"] += 1
+                self.unfit.append(self._root / record.folder)
         known = {each.tracklet_id for each in self._records}
         self.lost["events without a record"] = len({name for name in arrival if name and name not in known})
 
@@ -305,6 +366,16 @@ class _Builder:
         ]
         for highest in sequence:
             self._try("UPDATE sqlite_sequence SET seq = MAX(seq, ?) WHERE name = 'persons'", [highest])
+
+    def _forget_the_erased(self) -> None:
+        """An older database names whom it has not heard to be gone."""
+        tracklets = "(SELECT tracklet_id FROM tracklets)"
+        self.connection.execute(f"DELETE FROM links WHERE to_tracklet_id NOT IN {tracklets}")  # noqa: S608
+        self.connection.execute(f"DELETE FROM audit_subjects WHERE subject NOT IN {tracklets}")  # noqa: S608
+        self.connection.execute(
+            "DELETE FROM persons WHERE state != 'merged' AND person_id NOT IN (SELECT person_id FROM tracklets"
+            " WHERE person_id IS NOT NULL UNION SELECT merged_into FROM persons WHERE merged_into IS NOT NULL)"
+        )
 
     def _links(self) -> None:
         rows = dict(self.connection.execute("SELECT tracklet_id, row FROM tracklets"))
@@ -342,9 +413,12 @@ class _Builder:
     def _copied_decisions(self) -> None:
         """From the copy, by name; and what they did to links and persons that nothing else told of."""
         rows = dict(self.connection.execute("SELECT tracklet_id, row FROM tracklets"))
+        known = {number for (number,) in self._salvage.rows("decisions", ("decision_id",), "decision_id")}
         for each in read_decisions(self._root):
             with suppress(sqlite3.Error, KeyError, ValueError, TypeError):
                 self._decided(each, rows)
+                if self._behind and each.decision_id not in known:
+                    self._move(each)
 
     def _decided(self, decision: NamedDecision, rows: Mapping[str, int]) -> None:
         insert_decision(self.connection, decision, rows, number=decision.decision_id)
@@ -354,6 +428,14 @@ class _Builder:
         for person, _, (state, into) in decision.persons:
             self._try("INSERT OR IGNORE INTO persons (person_id) VALUES (?)", [person])
             self._try("UPDATE persons SET state = ?, merged_into = ? WHERE person_id = ?", [state, into, person])
+
+    def _move(self, decision: NamedDecision) -> None:
+        """A crash may have come between a decision and the records of those whom it moved."""
+        for name, before, after in decision.tracklets:
+            self._try("INSERT OR IGNORE INTO persons (person_id) VALUES (?)", [after])
+            values = [after, name, before]
+            self._try("UPDATE tracklets SET person_id = ? WHERE tracklet_id = ? AND person_id = ?", values)
+            self._try("INSERT OR IGNORE INTO pending VALUES ('record', ?)", [name])
 
     def _relink(self, row: int | None, other: str, value: Sequence[Any] | None) -> None:
         if row is None:

@@ -17,7 +17,6 @@ from typing import Any, Self
 import numpy as np
 
 from pipeline.allocator import avoid_huge_pages, give_back_freed_memory, share_arenas
-from pipeline.audit import AUDIT_COPY
 from pipeline.build import (
     build_builders,
     build_detector,
@@ -33,11 +32,10 @@ from pipeline.build import (
     pair_settings,
     policy_of,
 )
-from pipeline.cases import CASES_COPY, Cases, held_in_copy
+from pipeline.cases import Cases, held_in_copy
 from pipeline.changes import Changes, changes
 from pipeline.config import Config
 from pipeline.contact_sheet import write_matches
-from pipeline.decision_log import DECISIONS_COPY
 from pipeline.erasure import SET_ASIDE
 from pipeline.errors import ErrorCode, PipelineError, ResourceError, StoppedError, UsageError
 from pipeline.event_files import EXAMPLES
@@ -60,6 +58,7 @@ from pipeline.tally import HELD_UP, UNPROCESSED, Tally, account_of
 from pipeline.thermal import ThermalWindow, Windows
 from pipeline.tracklets import TrackletBuilder
 from pipeline.videos import Drawing, write_videos
+from pipeline.witnesses import AUDIT_COPY, CASES_COPY, DECISIONS_COPY, check_copies
 from reid.calibration import Calibration
 from reid.modality import Modality
 from trackers.base import Tracker
@@ -294,10 +293,11 @@ def _check_calibrated(config: Config, calibration: Calibration, stored: Iterable
 
 
 def _refuse_held(root: Path) -> None:
-    """What a case holds is not overwritten; of a gallery that cannot be read, the copy of its cases tells."""
+    """What a case holds is not overwritten; where the database is damaged, or lost some, its copy tells."""
     held: Mapping[Any, str]
     try:
-        with Store.read(root) as store:
+        with Store.read(root) as store, store.reading() as db:
+            check_copies(root, db)
             held = Cases(store).held()
     except UsageError:
         held = held_in_copy(root)

@@ -159,8 +159,25 @@ _VERSION_2 = """
     INSERT INTO meta VALUES ('generation', '1');  -- one more each time that all vectors change
 """
 
+# What each image was when it was stored: one that is cut off, or another's, is told from it. Those of before have none.
+_VERSION_3 = """
+    CREATE TABLE images (
+        tracklet_row INTEGER NOT NULL REFERENCES tracklets ON DELETE CASCADE,
+        path TEXT NOT NULL,  -- as in crops and counterparts
+        bytes INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        PRIMARY KEY (tracklet_row, path)
+    ) WITHOUT ROWID;
+    CREATE TRIGGER crop_gone AFTER DELETE ON crops BEGIN
+        DELETE FROM images WHERE tracklet_row = old.tracklet_row AND path = old.path;
+    END;
+    CREATE TRIGGER counterpart_gone AFTER DELETE ON counterparts BEGIN
+        DELETE FROM images WHERE tracklet_row = old.tracklet_row AND path = old.path;
+    END;
+"""
+
 # The n-th entry takes a database from user_version n to n + 1. Entries are only ever appended.
-MIGRATIONS = (_VERSION_1, _VERSION_2)
+MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """The truth on disk: tracklets, crops, embeddings and people in one SQLite file beside a folder of images.
 
 A tracklet's crops and its record (``pipeline.record``) are written to a hidden folder, synced and renamed before the
-transaction that names them commits. So a row never points at a missing image; images that no row names are what a crash
-left, and the next writer removes them.
+transaction that names them commits. So a row never points at a missing image. A whole record that no row names was
+about to come when a crash came between, or was lost: the next writer takes it in. Other folders that no row names are
+set aside, and removed where a name shows that they were being written.
 
 ``synchronous=FULL``: a committed tracklet survives a power cut, and not only ``kill -9``. It costs one more sync a
 batch of tracklets, which is little beside those of the crops. Embeddings have half precision, to which they were
@@ -18,13 +19,24 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Self
 
 import numpy as np
 
-from pipeline.crop_files import bytes_of, part_of, read_crop, sync, sync_all, write_images, write_record, write_whole
+from pipeline.crop_files import (
+    bytes_of,
+    digest_of,
+    part_of,
+    read_crop,
+    sync,
+    sync_all,
+    write_images,
+    write_record,
+    write_whole,
+)
 from pipeline.errors import DamagedGalleryError, GalleryMismatchError, ResourceError, UsageError
 from pipeline.identify import Sighting
 from pipeline.reading import RUN, GalleryReader
@@ -53,6 +65,7 @@ from pipeline.stored import (
     TrackletFilter,
 )
 from pipeline.tracklets import RejectedTracklet, Tracklet
+from pipeline.witnesses import check_copies, check_current, unnamed_folders, whole_record
 from reid.calibration import Calibration
 from reid.embedding import checksum
 
@@ -84,6 +97,7 @@ logger = logging.getLogger(__name__)
 LOCK = "gallery.lock"
 _LOCK_ATTEMPTS, _LOCK_SECONDS = 4, 0.05
 IDENTITY = "gallery.json"
+_ASIDE = "damaged"  # `pipeline.erasure.SET_ASIDE`, which this cannot import
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -170,10 +184,12 @@ class Store(GalleryReader):
                 check_pages(connection, root / DATABASE)
                 with gallery_errors(root / DATABASE):
                     _check_begun(root, connection, may_begin=bool(meta))
-                    if migrate(connection, root / DATABASE, meta):
+                    brought_up = migrate(connection, root / DATABASE, meta)
+                    if brought_up or connection.execute("PRAGMA auto_vacuum").fetchone() == (0,):
                         connection.execute("VACUUM")  # what the older version deleted may lie in free pages
                     store = cls(root, connection, lock)
-                store._remove_orphans()
+                check_current(root, connection)
+                store._clear_up()
                 store.write_missing_records()
                 store.write_identity()
             except BaseException:
@@ -192,6 +208,8 @@ class Store(GalleryReader):
         try:
             with gallery_errors(path):
                 check_version(connection, path, least=len(MIGRATIONS))
+                if not read_only:
+                    check_copies(root, connection)  # or a change would be numbered, and copied, as one that was lost
                 return cls(root, connection, None)
         except BaseException:
             connection.close()
@@ -239,7 +257,7 @@ class Store(GalleryReader):
             self._check(item)
         records = [Record.of(item, self.model_id) for item in items]
         try:
-            self._write_files([item.tracklet for item in items], records)
+            records = self._write_files([item.tracklet for item in items], records)
             with transaction(self._db):
                 for item, record in zip(items, records, strict=True):
                     row = self.insert(record)
@@ -295,20 +313,24 @@ class Store(GalleryReader):
             if vector.shape != (self.dimension,) or not abs(float(np.linalg.norm(vector)) - 1) < 1e-3:
                 raise ValueError(f"embedding must be a unit vector ({self.dimension},), got shape {vector.shape}")
 
-    def _write_files(self, tracklets: Sequence[Tracklet], records: Sequence[Record]) -> None:
-        """Write all, then sync all, then rename."""
+    def _write_files(self, tracklets: Sequence[Tracklet], unsealed: Sequence[Record]) -> list[Record]:
+        """Write all, then sync all, then rename; returns the records with the digests of the images."""
         written: list[Path] = []
-        for tracklet, record in zip(tracklets, records, strict=True):
+        records: list[Record] = []
+        for tracklet, record in zip(tracklets, unsealed, strict=True):
             part = part_of(self.root / record.folder)
             part.mkdir(parents=True)
-            written += [*write_images(part, tracklet), part / RECORD, part]
-            (part / RECORD).write_bytes(record.to_json())
+            images = write_images(part, tracklet)
+            written += [*images, part / RECORD, part]
+            records.append(replace(record, digests=tuple(sorted(map(digest_of, images)))))
+            (part / RECORD).write_bytes(records[-1].to_json())
         sync_all(written)
         folders = [self.root / record.folder for record in records]
         for folder in folders:
             part_of(folder).rename(folder)
         for parent in {folder.parent for folder in folders}:
             sync(parent)
+        return records
 
     def insert(self, record: Record, *, row: int | None = None) -> int:
         """Put the rows of one tracklet in, whose files are in place, within the caller's transaction.
@@ -347,6 +369,8 @@ class Store(GalleryReader):
         self._db.executemany("INSERT INTO crops VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", crops)
         beside = [(number, *each) for each in record.counterparts]
         self._db.executemany("INSERT INTO counterparts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", beside)
+        digests = [(number, f"{record.folder}/{name}", size, digest) for name, size, digest in record.digests]
+        self._db.executemany("INSERT INTO images VALUES (?, ?, ?, ?)", digests)
         if record.vector is not None:
             values = [number, record.vector, checksum(record.vector)]
             self._db.execute("INSERT INTO embeddings VALUES (?, ?, ?)", values)
@@ -375,16 +399,37 @@ class Store(GalleryReader):
         if not path.is_file() or path.read_bytes() != text:
             write_whole(path, text)
 
-    def _remove_orphans(self) -> None:
+    def _clear_up(self) -> None:
+        """Leave no folder of a tracklet that no row names; none that may be worth something is removed."""
         with self._reading():
-            known = {row[0] for row in self._db.execute("SELECT tracklet_id FROM tracklets")}
-        for folder in (self.root / CROPS).glob("*/*"):
-            if folder.name not in known:
-                logger.warning("removing crops that no tracklet names, left by a crash: %s", folder)
-                try:
+            folders = unnamed_folders(self.root, self._db)
+        aside = self.root / _ASIDE / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        for folder in folders:
+            try:
+                if folder.name.startswith("."):
+                    logger.warning("removing crops that were being written when a crash came: %s", folder)
                     shutil.rmtree(folder)
-                except OSError as error:  # no reason not to open; gallery verify names it
-                    logger.error("%s: cannot be deleted: %s", folder, error.strerror or error)
+                elif self._take_in(folder):
+                    logger.warning("%s: taken in: it was written, and then a crash or damage came", folder)
+                else:
+                    set_aside(folder, aside)
+            except OSError as error:  # no reason not to open; gallery verify names it
+                logger.error("%s: cannot be removed: %s", folder, error.strerror or error)
+
+    def _take_in(self, folder: Path) -> bool:
+        """Insert a tracklet whose folder is whole; whether it was."""
+        record = whole_record(self.root, folder)
+        vector = None if record is None else record.vector
+        of_model = vector is None or (record and record.model_id, len(vector)) == (self.model_id, 2 * self.dimension)
+        if record is None or not of_model:
+            return False
+        try:
+            with self.writing() as db:
+                self.insert(record)
+                db.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'generation'")  # its row may
+        except (sqlite3.IntegrityError, ValueError):  # have been another's, in an index that goes on
+            return False
+        return True
 
     def write_missing_records(self) -> None:
         """A gallery of version 1 had no records beside its crops."""
@@ -402,6 +447,14 @@ class Store(GalleryReader):
 def has_records(root: Path) -> bool:
     """Whether a tracklet was ever kept in this folder: then its database is not a new one."""
     return next((root / CROPS).glob(f"*/*/{RECORD}"), None) is not None
+
+
+def set_aside(folder: Path, aside: Path) -> None:
+    """Move a tracklet's folder to where damaged databases lie."""
+    logger.warning("%s: no tracklet of the gallery; set aside in %s", folder, aside)
+    kept = aside / CROPS / folder.parent.name
+    kept.mkdir(parents=True, exist_ok=True)
+    folder.rename(kept / folder.name)
 
 
 def _require(root: Path) -> None:

@@ -1,8 +1,8 @@
 """From one gallery into another: an export is a gallery of its own, and two sites' galleries become one.
 
-All rows arrive in one transaction, after all files are in place: a transfer that is cut short leaves nothing but
-folders that no row names, which the next writer removes. A tracklet that is there already is left as it is, so that a
-transfer can be done again when more has come.
+All rows arrive in one transaction, after all files are in place. Folders that are to come are noted as to be deleted
+until then, so that the next writer removes what a transfer that was cut short left. A tracklet that is there already is
+left as it is, so that a transfer can be done again when more has come; another one of its name is refused.
 """
 
 import json
@@ -10,21 +10,27 @@ import logging
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.audit import MERGED, Actor, Audit, keep_audit_of
 from pipeline.cases import Cases
-from pipeline.crop_files import part_of, sync
+from pipeline.crop_files import bytes_of, digest_of, part_of, sync
 from pipeline.decision_log import NamedDecision, copy_decisions, insert_decision, named_decisions
-from pipeline.errors import GalleryMismatchError, UsageError
+from pipeline.erasure import owe
+from pipeline.errors import GalleryMismatchError, PipelineError, ResourceError, UsageError
 from pipeline.event_files import append_line, read_lines
 from pipeline.identify import person_name
-from pipeline.record import RECORD, Record, folder_of
+from pipeline.record import RECORD, Record, folder_of, from_us
 from pipeline.store import Store, StoredTracklet, TrackletFilter, check_names
 
 logger = logging.getLogger(__name__)
+
+_ALIKE = 0.98  # cosine
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +154,10 @@ def _copy(
     source: Store, target: Store, tracklets: Sequence[StoredTracklet], *, keep_persons: bool, cameras: Mapping[str, str]
 ) -> Transferred:
     there = _names(target)
+    _check_same(source, target, [each.tracklet_id for each in tracklets if each.tracklet_id in there])
     coming = [each for each in tracklets if each.tracklet_id not in there]
+    folders = [source.root / folder_of(each.camera_id, each.tracklet_id) for each in coming]
+    _check_room(folders, target.root)
     decisions = _decisions(source, target, {each.tracklet_id for each in tracklets})
     mentioned = {person for each in decisions for person in each.people}
     persons = _numbers(target, tracklets, there, mentioned, keep=keep_persons)
@@ -156,26 +165,73 @@ def _copy(
     for record in records:
         _check_names(source.root, record.tracklet_id, record.camera_id)
     names = {record.tracklet_id for record in records}
-    for record, each in zip(records, coming, strict=True):
-        _copy_folder(source.root / folder_of(each.camera_id, each.tracklet_id), target.root, record)
-    copied = [folder_of(record.camera_id, record.tracklet_id) for record in records]
-    try:
-        with target.writing() as db:
-            rows = {record.tracklet_id: target.insert(record) for record in records}
-            db.executemany("INSERT INTO links VALUES (?, ?, ?, ?, ?)", _links(source, rows, names | there))
-            _copy_states(source, db, persons)
-            _copy_decisions(db, [each.renamed(persons) for each in decisions])
-            cases = _copy_cases(source, db)
-    except BaseException:
-        for folder in copied:
-            shutil.rmtree(target.root / folder, ignore_errors=True)
-        raise
+    with _copied(target, dict(zip(folders, records, strict=True))), target.writing() as db:
+        db.executemany("DELETE FROM pending WHERE kind = 'folder' AND value = ?", [(r.folder,) for r in records])
+        rows = {record.tracklet_id: target.insert(record) for record in records}
+        db.executemany("INSERT INTO links VALUES (?, ?, ?, ?, ?)", _links(source, rows, names | there))
+        _copy_states(source, db, persons)
+        _copy_decisions(db, [each.renamed(persons) for each in decisions])
+        cases = _copy_cases(source, db)
     by_name = {record.tracklet_id: record for record in records}
     _copy_events(source.root, target.root, by_name, _Names(persons, cameras, frozenset(names | there)))
     Cases(target).write_copy()
     copy_decisions(target)
     all_cameras = {camera: cameras.get(camera, camera) for camera in {each.camera_id for each in tracklets}}
     return Transferred(len(records), len(tracklets) - len(coming), persons, all_cameras, tuple(cases))
+
+
+def _check_same(source: Store, target: Store, names: Sequence[str]) -> None:
+    """A tracklet that came before is the same one: its boxes are, whatever it is called and whose it is since."""
+    for name in names:
+        theirs, ours = source.record(name), target.record(name)
+        if _seen(theirs) != _seen(ours) or not _are_alike(theirs.vector, ours.vector):
+            raise UsageError(
+                f"tracklet {name} of {source.root} ({_told(theirs)}) is another one than tracklet {name} of"
+                f" {target.root} ({_told(ours)}): nothing came over. Erase one of them first"
+            )
+
+
+def _seen(record: Record) -> tuple[Any, ...]:
+    return (record.modality, record.start_us, record.end_us, record.frame_index, record.xyxy, record.rejected)
+
+
+def _are_alike(a: bytes | None, b: bytes | None) -> bool:
+    """Whether two vectors may be of the same crops: bits differ where two machines embedded them."""
+    if a is None or b is None:
+        return a is b
+    return float(np.frombuffer(a, "<f2").astype("f8") @ np.frombuffer(b, "<f2").astype("f8")) > _ALIKE
+
+
+def _told(record: Record) -> str:
+    return f"camera {record.camera_id}, {from_us(record.start_us).isoformat()}, {record.frames} boxes"
+
+
+def _check_room(folders: Sequence[Path], root: Path) -> None:
+    """Before anything is copied."""
+    wanted, free = sum(bytes_of(each) for each in folders if each.is_dir()), shutil.disk_usage(root).free
+    if wanted > free:
+        raise ResourceError(f"{root}: {wanted / 1e6:.0f} MB are to come, but {free / 1e6:.0f} MB are free; none came")
+
+
+@contextmanager
+def _copied(target: Store, records: Mapping[Path, Record]) -> Iterator[None]:
+    """Folders of tracklets in place, around the transaction that names them; on error none is left."""
+    folders = [record.folder for record in records.values()]
+    with target.writing() as db:
+        owe(db, "folder", folders)
+    try:
+        for source, record in records.items():
+            _copy_folder(source, target.root, record)
+        yield
+    except BaseException as error:
+        for folder in folders:
+            shutil.rmtree(target.root / folder, ignore_errors=True)
+            shutil.rmtree(part_of(target.root / folder), ignore_errors=True)
+        with suppress(PipelineError), target.writing() as db:  # else the next writer finds nothing to delete
+            db.executemany("DELETE FROM pending WHERE kind = 'folder' AND value = ?", [(each,) for each in folders])
+        if isinstance(error, OSError):
+            raise ResourceError(f"{target.root}: none came over: {error}") from error
+        raise
 
 
 def _names(store: Store) -> set[str]:
@@ -225,13 +281,18 @@ def _renamed(record: Record, persons: Mapping[int, int], cameras: Mapping[str, s
 
 
 def _copy_folder(source: Path, root: Path, record: Record) -> None:
-    """Copy images and write the record, whole or not at all."""
+    """Copy images and write the record, whole or not at all; what was not stored so is refused."""
+    digests = {digest[0]: digest for digest in record.digests}
     folder = root / record.folder
     part = part_of(folder)
     part.mkdir(parents=True)
     for path in [crop[1] for crop in record.crops] + [each[2] for each in record.counterparts]:
         name = Path(path).name
         shutil.copyfile(source / name, part / name)
+        if name in digests and digest_of(part / name) != digests[name]:
+            raise UsageError(
+                f"{source / name}: not the image that was stored; none came over. gallery verify tells more"
+            )
         sync(part / name)
     (part / RECORD).write_bytes(record.to_json())
     sync(part / RECORD)

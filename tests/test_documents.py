@@ -128,6 +128,8 @@ def test_the_gallery_page_has_the_figures_of_its_benchmarks() -> None:
     )
     assert told in page
     assert f"{noise['rebuilt']} rebuilt, {noise['tracklets_lost_or_changed']} tracklets lost or changed" in page
+    log = recovery["noise_in_the_log"]
+    assert f"{log['pages']} pages of the log of a killed process: {log['tracklets_lost']} tracklets lost" in page
     beside = json.loads((results / "concurrency.json").read_text(encoding="utf-8"))
     assert f"{beside['inserted']} insertions, {beside['searches']} searches, {len(beside['errors'])} errors" in page
     assert f"{len(beside['torn_reads'])} torn reads" in page

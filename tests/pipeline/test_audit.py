@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from pipeline import audit as module
-from pipeline.audit import AUDIT_COPY, Actor, Audit
+from pipeline.audit import Actor, Audit
 from pipeline.cases import Cases
 from pipeline.crop_files import write_whole
 from pipeline.errors import UsageError
 from pipeline.event_files import exclusive
 from pipeline.store import DATABASE, Store
+from pipeline.witnesses import AUDIT_COPY
 from tests.pipeline.factories import open_store, sighting_of, tracklet_of
 
 EVE = Actor("eve", purpose="a lost child")

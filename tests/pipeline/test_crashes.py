@@ -18,7 +18,7 @@ def measured(script: str, output: Path, *arguments: str) -> Any:
 
 def test_kill_9_at_random_moments_and_noise_in_pages_lose_nothing(tmp_path: Path) -> None:
     found = measured("recovery", tmp_path / "result.json", "15", "--pages", "4", "--seed", "3")
-    kill, noise = found["kill"], found["noise"]
+    kill, noise, log = found["kill"], found["noise"], found["noise_in_the_log"]
     assert kill["kills"] == sum(kill["killed_during"].values()) == 15
     assert len(kill["killed_during"].keys() & {"insert", "delete", "reindex"}) >= 2  # of five tries each
     assert kill["done_between"]["insert"] > 0
@@ -28,6 +28,7 @@ def test_kill_9_at_random_moments_and_noise_in_pages_lose_nothing(tmp_path: Path
     assert faults == [0, 0, 0, 0]
     assert found["reindexed_like_fresh"]
     assert (noise["pages"], noise["differences"], noise["tracklets_lost_or_changed"]) == (4, 0, 0)
+    assert (log["pages"], log["differences"], log["tracklets_lost"]) == (4, 0, 0)
 
 
 def test_eight_readers_beside_a_writer_see_nothing_torn(tmp_path: Path) -> None:

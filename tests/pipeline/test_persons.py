@@ -1,18 +1,21 @@
 """What operators decide about people can be undone, is recorded, and stands against late evidence."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.audit import Actor, Audit
-from pipeline.decision_log import DECISIONS_COPY, read_decisions
+from pipeline.decision_log import read_decisions
 from pipeline.errors import UsageError
 from pipeline.identify import Link
-from pipeline.persons import Persons
+from pipeline.persons import Decision, Persons
 from pipeline.reconcile import reconcile
 from pipeline.record import RECORD, Record
 from pipeline.recovery import maintain
 from pipeline.store import Cursor, LinkState, PersonState, Store
+from pipeline.witnesses import DECISIONS_COPY
 from reid.modality import Modality
 from tests.pipeline.factories import axis, open_store, rejected_of, sighting_of, tracklet_of
 
@@ -164,7 +167,7 @@ def test_a_decision_is_not_undone_below_a_later_one(tmp_path: Path) -> None:
         persons = Persons(store)
         merged = persons.merge(1, 2, EVE)
         persons.split(["gate-D"], EVE)
-        with pytest.raises(UsageError, match="a later decision changed"):
+        with pytest.raises(UsageError, match=r"a later decision changed .* undo decision 2 \(split\) first"):
             persons.undo(merged.decision_id, EVE)
         assert people(store)["D"] == 3  # and nothing was half undone
         assert people(store)["E"] == 1
@@ -177,7 +180,7 @@ def test_a_decision_about_a_link_is_not_undone_below_a_later_one(tmp_path: Path)
         persons = Persons(store)
         confirmed = persons.confirm("gate-A", "gate-B", EVE)
         rejected = persons.reject("gate-A", "gate-B", EVE)
-        with pytest.raises(UsageError, match="a later decision changed what decision 1 did"):
+        with pytest.raises(UsageError, match="a later decision changed what decision 1 did: undo decision 2"):
             persons.undo(confirmed.decision_id, EVE)
         assert link_states(store)["B", "A"] is LinkState.REJECTED  # stands
         persons.undo(rejected.decision_id, EVE)
@@ -267,3 +270,118 @@ def test_a_decision_whose_copy_a_crash_left_out_is_copied_by_the_next_writer(
     with maintain(tmp_path) as store:
         assert [each.kind for each in read_decisions(tmp_path)] == ["merge"]
         assert reconcile(store).differences == ()
+
+
+def test_what_a_later_decision_says_too_outlives_an_undo(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-H", at=90), person=3))
+        persons = Persons(store)
+        persons.merge(1, 2, EVE)
+        persons.merge(1, 3, EVE)
+        persons.undo(1, EVE)
+        assert states(store) == {1: PersonState.CONFIRMED, 2: PersonState.PROBABLE, 3: PersonState.MERGED}
+        persons.undo(2, EVE)
+        assert set(states(store).values()) == {PersonState.PROBABLE}
+        persons.undo(3, EVE)  # the first merge again
+        assert states(store) == {1: PersonState.CONFIRMED, 2: PersonState.MERGED, 3: PersonState.PROBABLE}
+
+
+def test_a_link_that_was_confirmed_twice_stays_so_until_both_are_undone(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        persons = Persons(store)
+        persons.confirm("gate-A", "gate-B", EVE)
+        persons.confirm("gate-B", "gate-A", EVE)
+        persons.undo(1, EVE)
+        assert (link_states(store)["B", "A"], states(store)[1]) == (LinkState.CONFIRMED, PersonState.CONFIRMED)
+        persons.undo(2, EVE)
+        assert (link_states(store)["B", "A"], states(store)[1]) == (LinkState.PROBABLE, PersonState.PROBABLE)
+
+
+def test_a_merge_is_not_undone_below_a_confirmation_that_relies_on_it(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        persons = Persons(store)
+        persons.merge(1, 2, EVE)
+        persons.confirm("gate-A", "gate-D", EVE)
+        with pytest.raises(UsageError, match=r"decision 2 \(confirm\) relies on what decision 1 did: undo that first"):
+            persons.undo(1, EVE)
+        persons.undo(2, EVE)
+        persons.undo(1, EVE)
+        assert people(store) == START
+
+
+def test_a_rejection_that_moved_is_not_undone_below_another_of_the_same_two(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        persons = Persons(store)
+        persons.reject("gate-A", "gate-B", EVE)
+        persons.reject("gate-A", "gate-B", EVE)
+        with pytest.raises(UsageError, match=r"decision 2 \(reject\) relies"):
+            persons.undo(1, EVE)
+        assert people(store)["A"] == 3
+
+
+def test_a_decision_that_was_redone_says_which_one_to_undo(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        persons = Persons(store)
+        persons.merge(1, 2, EVE)
+        persons.undo(1, EVE)
+        persons.undo(2, EVE)
+        with pytest.raises(UsageError, match=r"decision 1 stands by decision 3, .* undo 3"):
+            persons.undo(1, EVE)
+        persons.undo(3, EVE)
+        assert people(store) == START
+        with pytest.raises(UsageError, match="undone already, by decision 4"):
+            persons.undo(1, EVE)
+
+
+def beside(tmp_path: Path, decide: Callable[[Persons], object]) -> type[Persons]:
+    """An operator between whose wish and transaction another one decides."""
+
+    class Late(Persons):
+        def _decide(self, *given: Any, **named: Any) -> Decision:
+            with Store.edit(tmp_path) as other:
+                decide(Persons(other))
+            return super()._decide(*given, **named)
+
+    return Late
+
+
+Deciding = Callable[[Persons], object]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
+    [
+        (lambda p: p.merge(1, 2, EVE), lambda p: p.merge(2, 3, EVE), "P0002 is part of P0001 already"),
+        (
+            lambda p: p.reject("gate-A", "gate-B", EVE),
+            lambda p: p.confirm("gate-A", "gate-B", EVE),
+            "are P0004 and P0001",
+        ),
+        (lambda p: p.split(["gate-B"], EVE), lambda p: p.split(["gate-A", "gate-B"], EVE), "of one person, got 2"),
+        (lambda p: p.undo(1, EVE), lambda p: p.undo(1, EVE), "undone already, by decision 2"),
+    ],
+    ids=["merge", "confirm", "split", "undo"],
+)
+def test_a_decision_is_checked_against_those_that_came_just_before_it(
+    tmp_path: Path, first: Deciding, then: Deciding, said: str
+) -> None:
+    with fill(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-H", at=90), person=3))
+        if "undone" in said:
+            Persons(store).confirm("gate-A", "gate-B", EVE)
+        with pytest.raises(UsageError, match=said):
+            then(beside(tmp_path, first)(store))
+
+
+def test_two_who_reject_the_same_at_one_time_make_one_new_person(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        beside(tmp_path, lambda p: p.reject("gate-A", "gate-B", EVE))(store).reject("gate-A", "gate-B", EVE)
+        assert people(store)["A"] == 3
+
+
+def test_late_evidence_does_not_move_what_was_confirmed_just_before_it(tmp_path: Path) -> None:
+    with fill(tmp_path) as store:
+        late = beside(tmp_path, lambda p: p.confirm("gate-C", "gate-B", EVE))(store)
+        assert not late.revise("gate-C", 2, [link("gate-D", 0.97)])
+        assert people(store)["C"] == 1
+        assert [each.kind for each in Persons(store).decisions()] == ["confirm"]

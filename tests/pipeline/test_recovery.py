@@ -13,7 +13,8 @@ import pytest
 from pipeline.audit import Actor, Audit
 from pipeline.cases import Cases
 from pipeline.cli import main
-from pipeline.errors import DamagedGalleryError, GalleryMismatchError, UsageError
+from pipeline.erasure import erase
+from pipeline.errors import BehindGalleryError, DamagedGalleryError, GalleryMismatchError, UsageError
 from pipeline.identify import Link
 from pipeline.persons import Persons
 from pipeline.reconcile import reconcile
@@ -293,3 +294,155 @@ def test_what_was_never_a_gallery_is_not_set_aside(tmp_path: Path) -> None:
         maintain(tmp_path)
     assert [path.name for path in tmp_path.glob("damaged/*")] == []
     assert (tmp_path / DATABASE).read_text().startswith("frame")
+
+
+def fill_beside(store: Store, events: EventLog | None, first: int, last: int) -> None:
+    for n in range(first, last):
+        item = sighting_of(tracklet_of(f"gate-{n:02d}", at=10 * n), person=1 + n, vector=unit(1, n, 2, 3))
+        store.add(item)
+        if events is not None:
+            events.write(item)
+
+
+def snatched_with_its_log(tmp_path: Path, *, told: bool) -> tuple[Path, dict[str, tuple[object, ...]]]:
+    """A gallery as `kill -9` leaves it, all of whose content is in the log; and what it holds."""
+    root, killed = tmp_path / "filling", tmp_path / "killed"
+    with (
+        Store.open(root, model_id=MODEL, dimension=DIMENSION, calibration=CALIBRATION) as store,
+        EventLog(root, model_id=MODEL, dimension=DIMENSION) as events,
+    ):
+        fill_beside(store, events if told else None, 0, 10)
+        if told:
+            Persons(store).merge(1, 2, EVE)
+            Cases(store).open("C-1", "theft", EVE)
+            Cases(store).hold("C-1", ["gate-03", "gate-08"], EVE)
+            Persons(store).confirm("gate-00", "gate-01", EVE)
+        before = contents(root)
+        shutil.copytree(root, killed)
+    return killed, before
+
+
+def frames_of(log: Path, page: int = 4096) -> int:
+    return (log.stat().st_size - 32) // (page + 24)
+
+
+def make_noise_in_log(log: Path, frame: int, page: int = 4096) -> None:
+    with log.open("r+b") as file:
+        file.seek(32 + frame * (page + 24) + 24)
+        file.write(np.random.default_rng(frame).bytes(page))
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["with events", "without events"])
+def test_noise_anywhere_in_the_log_loses_no_tracklet_no_decision_and_no_hold(tmp_path: Path, told: bool) -> None:
+    killed, before = snatched_with_its_log(tmp_path, told=told)
+    frames = frames_of(killed / f"{DATABASE}-wal")
+    for frame in sorted({1, frames // 4, frames // 2, frames - 20, frames - 9, frames - 2}):
+        root = copy_of(killed, tmp_path / str(frame))
+        make_noise_in_log(root / f"{DATABASE}-wal", frame)
+        log = (root / f"{DATABASE}-wal").read_bytes()
+        rebuilt: list[Rebuilt] = []
+        with maintain(root, on_rebuilt=rebuilt.append) as store:
+            assert reconcile(store).differences == (), frame
+            assert [each.case_id for each in Cases(store).all()] == ["C-1"] * told, frame
+            assert {store.tracklet(each).row for each in ("gate-03", "gate-08") if told} == set(Cases(store).held())
+            assert [each.kind for each in Persons(store).decisions()] == ["merge", "confirm"] * told, frame
+            confirmed = [each.tracklet_id for each in store.links() if each.state is LinkState.CONFIRMED]
+            assert confirmed == ["gate-01"] * told, frame
+        assert {name: values[1:] for name, values in contents(root).items()} == {
+            name: values[1:] for name, values in before.items()
+        }, frame
+        assert all((each.set_aside / f"{DATABASE}-wal").read_bytes() == log for each in rebuilt), frame
+        with maintain(root, on_rebuilt=rebuilt.append):
+            assert len(rebuilt) <= 1, "rebuilt once more, with nothing new"
+
+
+def test_an_older_database_put_back_loses_nothing_new_and_brings_no_one_back(tmp_path: Path) -> None:
+    root, older = tmp_path / "gallery", tmp_path / "older.sqlite"
+    opened = {"model_id": MODEL, "dimension": DIMENSION, "calibration": CALIBRATION}
+    with EventLog(root, model_id=MODEL, dimension=DIMENSION) as events:
+        with open_store(root, **opened) as store:  # type: ignore[arg-type]
+            fill_beside(store, events, 0, 5)
+            Audit(store).record(EVE, "search", {"query": "gate-02"}, subjects=["gate-02"])
+        shutil.copyfile(root / DATABASE, older)
+        with open_store(root, **opened) as store:  # type: ignore[arg-type]
+            fill_beside(store, events, 5, 12)
+            Persons(store).merge(6, 7, EVE)
+            Cases(store).open("C-1", "theft", EVE)
+            Cases(store).hold("C-1", ["gate-01", "gate-11"], EVE)
+            erase(store, [store.tracklet("gate-02")], EVE)
+    before, kept = contents(root), (root / "cases.json").read_bytes()
+    shutil.copyfile(older, root / DATABASE)
+    with pytest.raises(BehindGalleryError, match="older"):
+        Store.edit(root)
+    rebuilt: list[Rebuilt] = []
+    with maintain(root, on_rebuilt=rebuilt.append) as store:
+        assert reconcile(store).differences == ()
+        assert set(Cases(store).held()) == {store.tracklet(name).row for name in ("gate-01", "gate-11")}
+        assert [each.kind for each in Persons(store).decisions()] == ["merge"]
+        assert [row.action for row in Audit(store).rows()] == [
+            "search",
+            "merge",
+            "case_open",
+            "hold",
+            "erase",
+            "gallery_rebuilt",
+        ]
+        assert 3 not in {each.person_id for each in Persons(store).all()}
+    assert len(rebuilt) == 1
+    assert {name: values[1:] for name, values in contents(root).items()} == {
+        name: values[1:] for name, values in before.items()
+    }
+    assert b"gate-02" not in (root / DATABASE).read_bytes()
+    assert (root / "cases.json").read_bytes() == kept
+
+
+def test_an_erasure_is_not_undone_by_an_older_database_even_when_nothing_else_came(tmp_path: Path) -> None:
+    with open_store(tmp_path, model_id=MODEL, dimension=DIMENSION, calibration=CALIBRATION) as store:
+        fill_beside(store, None, 0, 3)
+    older = (tmp_path / DATABASE).read_bytes()
+    with maintain(tmp_path) as store:
+        erase(store, store.tracklets()[1:], EVE)
+    (tmp_path / DATABASE).write_bytes(older)
+    with maintain(tmp_path) as store:
+        assert [each.tracklet_id for each in store.tracklets()] == ["gate-00"]
+        assert reconcile(store).differences == ()
+
+
+def test_an_erasure_that_was_committed_is_finished_and_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        open_store(tmp_path, model_id=MODEL, dimension=DIMENSION, calibration=CALIBRATION) as store,
+        EventLog(tmp_path, model_id=MODEL, dimension=DIMENSION) as events,
+        monkeypatch.context() as patched,
+    ):
+        fill_beside(store, events, 0, 3)
+        patched.setattr("pipeline.erasure.finish", lambda store: 0)  # as when killed here
+        erase(store, [store.tracklet("gate-01")], EVE)
+        assert (tmp_path / "crops/gate/gate-01/record.json").is_file()
+    rebuilt: list[Rebuilt] = []
+    with maintain(tmp_path, on_rebuilt=rebuilt.append) as store:
+        assert [each.tracklet_id for each in store.tracklets()] == ["gate-00", "gate-02"]
+        assert reconcile(store).differences == ()
+    assert (rebuilt, list((tmp_path / "damaged").glob("*"))) == ([], [])
+    assert not (tmp_path / "crops/gate/gate-01").exists()
+
+
+def test_a_copy_of_the_audit_alone_makes_no_other_database(tmp_path: Path) -> None:
+    """Rows that somebody took out of the database are found, and not put back as if they had been lost."""
+    with open_store(tmp_path, model_id=MODEL, dimension=DIMENSION, calibration=CALIBRATION) as store:
+        fill_beside(store, None, 0, 2)
+        Audit(store).record(EVE, "search", {"query": "gate-00"}, subjects=["gate-00"])
+        with store.writing() as db:
+            db.execute("DELETE FROM audit")
+    rebuilt: list[Rebuilt] = []
+    with maintain(tmp_path, on_rebuilt=rebuilt.append) as store:
+        assert any("missing from the database" in each for each in Audit(store).verify().findings)
+    assert rebuilt == []
+
+
+def test_a_rebuilt_gallery_that_never_had_an_audit_verifies_clean_at_once(tmp_path: Path) -> None:
+    with open_store(tmp_path, model_id=MODEL, dimension=DIMENSION, calibration=CALIBRATION) as store:
+        fill_beside(store, None, 0, 3)
+    make_noise(tmp_path / DATABASE, 0, 4096)
+    with maintain(tmp_path) as store:
+        assert reconcile(store).differences == ()
+        assert [row.action for row in Audit(store).rows()] == ["gallery_rebuilt"]

@@ -16,11 +16,12 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.crop_files import write_record
 from pipeline.errors import GalleryMismatchError, ResourceError, UsageError
 from pipeline.identify import Link
 from pipeline.reconcile import reconcile
-from pipeline.record import Record
-from pipeline.schema import MIGRATIONS, connect
+from pipeline.record import RECORD, Record
+from pipeline.schema import MIGRATIONS, connect, migrate
 from pipeline.store import DATABASE, Cursor, LinkState, Store, TrackletFilter, read_crop
 from pipeline.tracklets import Counterpart, Rejection
 from reid.embedding import rounded
@@ -207,16 +208,41 @@ store.add(sighting_of(tracklet_of("gate-B", at=10)))
 
 
 @pytest.mark.parametrize("statement", ["BEGIN", "INSERT INTO crops", "INSERT INTO embeddings", "COMMIT"])
-def test_a_crash_between_crops_and_commit_leaves_no_row_and_no_orphan(tmp_path: Path, statement: str) -> None:
+def test_what_was_written_when_a_crash_came_before_its_commit_is_taken_in(tmp_path: Path, statement: str) -> None:
     died = subprocess.run([sys.executable, "-c", CRASH, str(tmp_path), statement], cwd=REPOSITORY, check=False)
     assert died.returncode == -signal.SIGKILL
     assert (tmp_path / "crops/gate/gate-B/000.jpg").is_file()
     part = tmp_path / "crops/gate/.gate-X.part"
     part.mkdir()
     with open_store(tmp_path) as store:
+        assert [each.tracklet_id for each in store.tracklets()] == ["gate-A", "gate-B"]
+        assert {path.name for path in (tmp_path / "crops/gate").iterdir()} == {"gate-A", "gate-B"}
+        assert all(path.is_file() for path in store.crops("gate-A") + store.crops("gate-B"))
+        assert len(store.gallery()) == 2
+
+
+@pytest.mark.parametrize("fault", ["noise in the record", "no record", "no image", "another model"])
+def test_a_folder_that_no_row_names_and_that_is_not_whole_is_set_aside(tmp_path: Path, fault: str) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+        item = sighting_of(tracklet_of("gate-B", at=10))
+        store.add(item)
+        with store.writing() as db:
+            db.execute("DELETE FROM tracklets WHERE tracklet_id = 'gate-B'")
+    folder = tmp_path / "crops/gate/gate-B"
+    if fault == "noise in the record":
+        (folder / RECORD).write_bytes(b"\x93")
+    elif fault == "no image":
+        (folder / "001.jpg").unlink()
+    else:
+        (folder / RECORD).unlink()
+    if fault == "another model":
+        write_record(tmp_path, Record.of(item, "other@sha256:fedcba9876543210"))
+    files = {path.name for path in folder.iterdir()}
+    with open_store(tmp_path) as store:
         assert [each.tracklet_id for each in store.tracklets()] == ["gate-A"]
-        assert [path.name for path in (tmp_path / "crops/gate").iterdir()] == ["gate-A"]
-        assert all(path.is_file() for path in store.crops("gate-A"))
+        assert reconcile(store).differences == ()
+    assert {path.name for path in tmp_path.glob("damaged/*/crops/gate/gate-B/*")} == files
 
 
 INSERT = """
@@ -445,10 +471,63 @@ def test_a_gallery_of_version_1_is_brought_up_with_all_that_it_has(tmp_path: Pat
             assert np.array_equal(store.embeddings([each.row])[0], rounded(before))
         assert [(each.to_tracklet_id, each.state) for each in store.links()] == [("gate-0", LinkState.PROBABLE)]
         assert store.runs_of("gate") == 1
-        assert reconcile(store).differences == ()
+        found = reconcile(store)
+        assert found.differences == ()
+        assert [note for note in found.notes if note.startswith("4 images have no digest")]
         assert Record.read(tmp_path / "crops/gate/gate-0/record.json") == store.record("gate-0")
     held = (tmp_path / DATABASE).read_bytes()
     assert not any(vector in held for vector in vectors.values())  # in no free page either
+
+
+def test_a_gallery_that_was_killed_before_it_was_written_anew_is_so_by_the_next_writer(tmp_path: Path) -> None:
+    vectors = version_1(tmp_path)
+    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as connection:
+        connection.execute("PRAGMA auto_vacuum = NONE")  # as the version of then left it
+        connection.execute("VACUUM")
+    with closing(connect(tmp_path / DATABASE, read_only=False)) as connection:
+        migrate(connection, tmp_path / DATABASE, {})  # and then it was killed
+        assert connection.execute("PRAGMA auto_vacuum").fetchone() == (0,)
+    open_store(tmp_path).close()
+    with closing(connect(tmp_path / DATABASE, read_only=True)) as connection:
+        assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+    held = (tmp_path / DATABASE).read_bytes()
+    assert not any(vector in held for vector in vectors.values())
+
+
+def spoil(store: Store, how: str) -> Path:
+    """An image of gate-A is made another one, or none, whose beginning is one's."""
+    path = store.crops("gate-A")[0]
+    content = path.read_bytes()
+    if how == "cut off":
+        path.write_bytes(content[:8])
+    elif how == "another's":
+        path.write_bytes(store.crops("gate-B")[1].read_bytes())
+    else:
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    return path
+
+
+@pytest.mark.parametrize("how", ["cut off", "another's", "one bit"])
+def test_an_image_that_is_not_the_one_that_was_stored_is_a_difference(tmp_path: Path, how: str) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+        store.add(sighting_of(tracklet_of("gate-B", at=10)))
+        assert (reconcile(store).differences, reconcile(store).notes) == ((), ())
+        path = spoil(store, how)
+        (difference,) = reconcile(store).differences
+        assert difference.startswith(f"{path}: not the image that was stored")
+
+
+def test_digests_go_with_the_images_that_age(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+        assert [name for name, _, _ in store.record("gate-A").digests] == ["000.jpg", "001.jpg"]
+        with store.writing() as db:
+            db.execute("DELETE FROM crops WHERE position = 0")
+        assert [name for name, _, _ in store.record("gate-A").digests] == ["001.jpg"]
+        with store.writing() as db:
+            db.execute("DELETE FROM tracklets")
+            assert db.execute("SELECT COUNT(*) FROM images").fetchone() == (0,)
 
 
 def test_a_migration_that_a_crash_cut_short_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

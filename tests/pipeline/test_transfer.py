@@ -1,5 +1,8 @@
 """Galleries go out and come together: ids stay unique, people of two sites apart, and what is there is not doubled."""
 
+import os
+import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +12,7 @@ import pytest
 
 from pipeline.audit import Actor, Audit
 from pipeline.cases import Cases
-from pipeline.errors import GalleryMismatchError, UsageError
+from pipeline.errors import GalleryMismatchError, ResourceError, UsageError
 from pipeline.identify import Link
 from pipeline.persons import Persons
 from pipeline.reconcile import reconcile
@@ -20,6 +23,7 @@ from pipeline.tracklets import Counterpart
 from pipeline.transfer import export_gallery, merge_galleries
 from reid.modality import Modality
 from tests.pipeline.factories import DIMENSION, MODEL, axis, open_store, rejected_of, sighting_of, tracklet_of
+from tests.pipeline.full_disk import fill_to_the_brim, large, mounted
 
 EVE = Actor("eve", purpose="handed over")
 
@@ -303,3 +307,83 @@ def test_cameras_of_two_modalities_never_become_one(tmp_path: Path) -> None:
         pytest.raises(UsageError, match="of two modalities"),
     ):
         merge_galleries(north, south, EVE, cameras={"dock": "yard"}, same_cameras=True)
+
+
+def left(root: Path, camera: str) -> list[str]:
+    return sorted(path.name for path in (root / "crops" / camera).glob("*"))
+
+
+@pytest.mark.parametrize("lost", ["image", "folder"])
+def test_a_merge_that_fails_half_way_leaves_nothing(tmp_path: Path, lost: str) -> None:
+    fill(tmp_path / "north", "gate")
+    fill(tmp_path / "south", "dock")
+    folder = tmp_path / "south/crops/dock/dock-C"
+    if lost == "image":
+        (folder / "001.jpg").unlink()
+    else:
+        shutil.rmtree(folder)
+    with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
+        with pytest.raises(ResourceError, match=r"none came over: .*dock-C"):
+            merge_galleries(north, south, EVE)
+        assert left(tmp_path / "north", "dock") == []
+        assert reconcile(north).differences == ()
+    with maintain(tmp_path / "north") as north:
+        assert left(tmp_path / "north", "gate") == ["gate-A", "gate-B", "gate-C", "gate-Z"]
+
+
+def test_a_merge_that_is_killed_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "north", "gate")
+    fill(tmp_path / "south", "dock")
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr("pipeline.transfer._copy_states", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
+            merge_galleries(north, south, EVE)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert len(left(tmp_path / "north", "dock")) == 4
+    with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
+        assert left(tmp_path / "north", "dock") == []
+        assert reconcile(north).differences == ()
+        assert merge_galleries(north, south, EVE).tracklets == 4
+        assert reconcile(north).differences == ()
+    with maintain(tmp_path / "north") as north:
+        assert len(left(tmp_path / "north", "dock")) == 4
+
+
+def test_a_merge_for_which_there_is_no_room_does_not_begin(tmp_path: Path) -> None:
+    with open_store(tmp_path / "south") as south:
+        for n in range(3):
+            south.add(sighting_of(large(f"dock-{n}", 10.0 * n)))
+    with mounted(tmp_path / "small") as disk:
+        fill(disk / "north", "gate")
+        with maintain(disk / "north") as north, Store.read(tmp_path / "south") as south:
+            fill_to_the_brim(disk / "other")
+            with pytest.raises(ResourceError, match="are to come, but 0 MB are free; none came"):
+                merge_galleries(north, south, EVE)
+            assert left(disk / "north", "dock") == []
+
+
+@pytest.mark.parametrize("how", ["times", "vector"])
+def test_another_tracklet_of_the_same_name_is_refused_and_both_are_named(tmp_path: Path, how: str) -> None:
+    fill(tmp_path / "north", "gate")
+    with open_store(tmp_path / "south") as south:
+        at = 5000.0 if how == "times" else 10.0
+        south.add(sighting_of(tracklet_of("gate-B", at=at), person=7, vector=axis(2)))
+        south.add(sighting_of(tracklet_of("gate-X", at=20), person=7))
+    with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
+        with pytest.raises(UsageError, match=r"gate-B of .*south.* is another one than tracklet gate-B of .*north"):
+            merge_galleries(north, south, EVE, same_cameras=True)
+        assert {each.tracklet_id for each in north.tracklets()} == {"gate-A", "gate-B", "gate-C"}
+
+
+def test_an_image_that_was_swapped_in_an_export_does_not_come_in(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate")
+    with Store.edit(tmp_path / "north") as north:
+        export_gallery(north, north.tracklets(), tmp_path / "export", EVE)
+    with open_store(tmp_path / "south"), Store.read(tmp_path / "export") as export:
+        export.crops("gate-A")[0].write_bytes(export.crops("gate-B")[1].read_bytes())
+    with maintain(tmp_path / "south") as south, Store.read(tmp_path / "export") as export:
+        with pytest.raises(UsageError, match=r"gate-A/000\.jpg: not the image that was stored; none came over"):
+            merge_galleries(south, export, EVE)
+        assert (south.tracklets(), left(tmp_path / "south", "gate")) == ([], [])
