@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from pipeline.audit import Actor
 from pipeline.errors import PipelineError
-from pipeline.server.access import Caller
+from pipeline.server.access import AskedFirst, Caller
 from pipeline.server.desk import Desk
 from pipeline.server.problems import ProblemError
 from pipeline.server.roles import PERMISSIONS
@@ -21,7 +21,7 @@ from pipeline.server.users import Users
 from pipeline.sinks import rfc3339
 
 logger = logging.getLogger(__name__)
-router = APIRouter(tags=["session"])
+router = APIRouter(tags=["session"], route_class=AskedFirst)
 
 
 @router.get("/session", response_model=Session)
