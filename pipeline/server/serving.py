@@ -19,6 +19,7 @@ from pipeline.config import ServerConfig
 from pipeline.errors import ResourceError, UsageError
 from pipeline.run import Beside
 from pipeline.server.app import create_app
+from pipeline.server.connections import Connections, Limits
 from pipeline.server.desk import Desk
 from pipeline.server.users import USERS, Users
 
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 _START_SECONDS = 30.0
 _GRACE_SECONDS = 3
-_MOST_CONNECTIONS = 500
+_LIMITS = Limits()
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _WEAK_MODES = 0o077
 
@@ -188,13 +189,15 @@ def served(root: Path, door: Door, *, device: str = "auto", pipeline: Beside | N
     """
     desk = Desk(root, door.settings, door.users, device, pipeline, door.secure)
     tls = door.settings.tls
+    connections = Connections(_LIMITS, proxy=door.settings.trusted_proxy, secure=door.secure)
     config = uvicorn.Config(
         create_app(desk, hosts=door.hosts),
+        http=connections.begin,  # type: ignore[arg-type] # a class is asked for, and called
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_MOST_CONNECTIONS,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         ssl_certfile=None if tls is None else str(tls.cert),
