@@ -732,7 +732,8 @@ class ServerConfig(Section):
         hosts: Names under which the page is reached, besides the address itself: others are refused (DNS rebinding).
         session_hours: After which one must log in again.
         idle_minutes: In which nobody touches the page, the same.
-        logins_per_minute: Failed attempts from one address; for one name from everywhere, ten times as many.
+        logins_per_minute: Failed attempts from one address, or one /64 of IPv6; for one name from everywhere where its
+            user has not logged in since the start, ten times as many.
         actions_per_minute: Searches, uploads, decisions, exports and other changes by one user who has logged in.
         upload_mb: Most megabytes of an uploaded image.
         upload_megapixels: Most pixels of one, counted before it is decoded.
