@@ -26,7 +26,7 @@ from pipeline.errors import ResourceError, UsageError
 from pipeline.server.connections import Connections, Limits
 from pipeline.server.roles import Role
 from pipeline.server.serving import Door, open_door, served, with_address
-from pipeline.server.users import USERS
+from pipeline.server.users import USERS, Users
 from tests.pipeline.factories import open_store, sighting_of, tracklet_of
 from tests.pipeline.server.client import API, PASSWORD
 from tests.pipeline.server.conftest import add_users
@@ -85,6 +85,23 @@ def test_other_addresses_need_users_and_tls(gallery: Path, tmp_path: Path) -> No
     (gallery / USERS).chmod(0o644)
     with pytest.raises(UsageError, match="chmod 600"):
         open_door(gallery, everywhere.model_copy(update={"tls": tls}))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_without_its_last_user_a_site_is_closed_and_not_open(
+    gallery: Path, caplog: pytest.LogCaptureFixture, named: bool
+) -> None:
+    """Whoever reached the page was admin after the next start; so they were beside a file whose name was mistyped."""
+    caplog.set_level("INFO")
+    if not named:
+        add_users(gallery, ("ann", Role.ADMIN, None))
+        Users(gallery / USERS).remove("ann", last=True)
+    path = gallery / ("typo.json" if named else USERS)
+    with up(gallery, **({"users": path} if named else {})) as (_, client):
+        assert client.get(f"{API}/session").status_code == 401
+        assert "nobody may log in" in caplog.text
+        Users(path).add("bob", Role.VIEWER, None, PASSWORD)
+        assert client.post(f"{API}/session", json={"user": "bob", "password": PASSWORD}).status_code == 201
 
 
 def test_a_proxy_on_this_machine_needs_users_too(gallery: Path) -> None:
