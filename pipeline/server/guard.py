@@ -38,6 +38,7 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
 }
 _OF_PROXIES = frozenset({"forwarded", "via", "x-real-ip"})
+_API = "/api/"
 _HEAD = "head"  # in the scope of what is answered as GET
 _SECURE = {"Strict-Transport-Security": "max-age=31536000"}
 
@@ -120,12 +121,15 @@ class Guard:
             )
 
     def _check_site(self, scope: Scope, headers: dict[str, str]) -> None:
-        """A browser says from whose page a request comes; what changes something comes from ours."""
-        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
-            return
-        origin = headers.get("origin")
+        """A browser says from whose page a request comes: only ours may ask the API, though any may lead to the page.
+
+        Another site's page cannot read an answer, but it could keep the server busy with what takes long.
+        """
         foreign = headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
-        if origin is not None:
+        origin = headers.get("origin")
+        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            foreign &= scope["path"].startswith(_API)
+        elif origin is not None:
             foreign |= origin.partition("://")[2].lower() != headers.get("host", "").lower()
         if foreign:
             raise ProblemError(HTTPStatus.FORBIDDEN, "another site's page may not do this")

@@ -42,6 +42,20 @@ def test_another_sites_page_cannot_do_anything(gallery: Path, serve: Serve) -> N
     assert client.post("/cases", asked, headers=ours).status_code == 201
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_sites_page_cannot_keep_the_server_busy(gallery: Path, serve: Serve, site: str) -> None:
+    """Not as an image, nor as a link to the API; a link to the page itself leads there."""
+    client = serve(gallery)
+    for path in ("/audit/verify", "/tracklets/gate-ann/crops/best", "/events", "/health"):
+        assert client.get(path, headers={"Sec-Fetch-Site": site}).status_code == 403
+        assert client.raw.head(f"{API}{path}", headers={"Sec-Fetch-Site": site}).status_code == 403
+    link = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert client.get("/tracklets/gate-ann/crops/best", headers=link).status_code == 403
+    assert client.raw.get("/", headers=link).status_code == 200
+    for ours in ({"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {}):
+        assert client.get("/tracklets/gate-ann/crops/best", headers=ours).status_code == 200
+
+
 def test_answers_cannot_be_read_or_framed_by_others(gallery: Path, serve: Serve) -> None:
     client = serve(gallery)
     for path in ("/", f"{API}/tracklets", f"{API}/none", f"{API}/tracklets/gate-ann/crops/best"):
