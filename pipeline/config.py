@@ -740,10 +740,11 @@ class ServerConfig(Section):
         hosts: Names under which the page is reached, besides the address itself: others are refused (DNS rebinding).
         session_hours: After which one must log in again.
         idle_minutes: In which nobody touches the page, the same.
-        logins_per_minute: Failed attempts from one address; for one name from everywhere, ten times as many.
+        logins_per_minute: Failed attempts from one address, or one /64 of IPv6; for one name from everywhere where its
+            user has not logged in since the start, ten times as many.
         actions_per_minute: Searches, uploads, decisions, exports and other changes by one user who has logged in.
         upload_mb: Most megabytes of an uploaded image.
-        upload_megapixels: Most pixels of one, counted before it is decoded.
+        upload_megapixels: Most pixels of one, counted before it is decoded: for a while a million takes up to 12 MB.
         searches: That are computed at a time.
     """
 
@@ -758,7 +759,7 @@ class ServerConfig(Section):
     logins_per_minute: Count = 10
     actions_per_minute: Count = 240
     upload_mb: Positive = 20.0
-    upload_megapixels: Positive = 50.0
+    upload_megapixels: Positive = 25.0
     searches: Count = 2
 
 

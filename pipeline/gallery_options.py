@@ -160,6 +160,11 @@ def _add_user(parser: argparse.ArgumentParser) -> None:
     _add_users_file(parser)
 
 
+def _add_removed_user(parser: argparse.ArgumentParser) -> None:
+    _add_user(parser)
+    parser.add_argument("--last", action="store_true", help="even the last one: then nobody may log in")
+
+
 def _add_password(parser: argparse.ArgumentParser) -> None:
     _add_user(parser)
     parser.add_argument("--password-stdin", action="store_true", help="the password is the first line of stdin")
@@ -224,7 +229,7 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
         "who may log in to the page, where it is served to others",
         {
             "add": ("let somebody in; asks for the password", _add_new_user),
-            "remove": ("let somebody in no more", _add_user),
+            "remove": ("let somebody in no more", _add_removed_user),
             "passwd": ("give somebody another password", _add_password),
             "list": ("everybody, with role and cameras", _add_users_file),
         },

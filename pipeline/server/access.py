@@ -1,18 +1,21 @@
 """Who asks, and whether they may: what every route depends on."""
 
 import hmac
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
+from fastapi.routing import APIRoute
 from starlette.requests import Request
+from starlette.responses import Response
 
 from pipeline.server.problems import ProblemError
 from pipeline.server.roles import PERMISSIONS, Permission, Role
 
 CSRF_HEADER = "X-CSRF-Token"
+_LET_IN = "let_in"  # of the request's state
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -71,6 +74,9 @@ class Needs:
             ProblemError: 401 when nobody has logged in, 403 when they may not or the CSRF token is missing or wrong,
                 429 when a user does too much at a time.
         """
+        known: Caller | None = getattr(request.state, _LET_IN, None)
+        if known is not None:  # by this, before the body was read
+            return known
         caller: Caller | None = request.app.state.desk.caller_of(request)
         if caller is None:
             raise ProblemError(HTTPStatus.UNAUTHORIZED, "log in first", headers={"WWW-Authenticate": "Session"})
@@ -82,7 +88,24 @@ class Needs:
             check_csrf(request, caller)
             if caller.session and self.limited:
                 request.app.state.desk.actions.check(caller.user)
+        setattr(request.state, _LET_IN, caller)
         return caller
+
+
+class AskedFirst(APIRoute):
+    """A route that looks who asks before it reads what they send."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What FastAPI answers with, which reads the body first of all, behind what the route needs."""
+        needs, answer = needs_of(self), super().get_route_handler()
+        if needs is None:
+            return answer
+
+        async def answer_who_may(request: Request) -> Response:
+            await needs(request)
+            return await answer(request)
+
+        return answer_who_may
 
 
 def check_csrf(request: Request, caller: Caller) -> None:

@@ -65,7 +65,7 @@ def create_app(desk: Desk, *, hosts: Collection[str] | None = None) -> FastAPI:
     app.add_middleware(
         Guard,
         hosts=hosts,
-        most_upload=round(1e6 * desk.settings.upload_mb),
+        upload=(API + search.UPLOAD, round(1e6 * desk.settings.upload_mb)),
         secure=desk.secure,
         proxy=desk.settings.trusted_proxy,
     )

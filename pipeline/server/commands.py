@@ -40,8 +40,10 @@ def _add(options: argparse.Namespace) -> Outcome:
 
 
 def _remove(options: argparse.Namespace) -> Outcome:
-    _users(options).remove(options.name)
-    return Outcome({"user": options.name}, f"{options.name} may log in no more; open sessions have ended")
+    users = _users(options)
+    users.remove(options.name, last=options.last)
+    left = "" if len(users) else f"; {_nobody(users)}"
+    return Outcome({"user": options.name}, f"{options.name} may log in no more; open sessions have ended{left}")
 
 
 def _passwd(options: argparse.Namespace) -> Outcome:
@@ -51,12 +53,20 @@ def _passwd(options: argparse.Namespace) -> Outcome:
 
 
 def _list(options: argparse.Namespace) -> Outcome:
+    users = _users(options)
     plain = [
         {"user": each.name, "role": each.role.value, "cameras": None if each.cameras is None else list(each.cameras)}
-        for each in _users(options).all()
+        for each in users.all()
     ]
     lines = [f"{each['user']}: {each['role']}, {', '.join(each['cameras'] or ['all cameras'])}" for each in plain]
-    return Outcome(plain, "\n".join(lines) or "nobody: on a loopback address nobody need log in")
+    return Outcome(plain, "\n".join(lines) or _nobody(users))
+
+
+def _nobody(users: Users) -> str:
+    """What it means that there are no users."""
+    if users.path.is_file():
+        return f"nobody may log in until users add; without {users.path} nobody need, on a loopback address"
+    return "nobody: on a loopback address nobody need log in, but where server.users names this file"
 
 
 COMMANDS = {"users add": _add, "users remove": _remove, "users passwd": _passwd, "users list": _list}

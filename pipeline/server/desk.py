@@ -22,7 +22,7 @@ from pipeline.server.queries import Queries
 from pipeline.server.recording import Recorder
 from pipeline.server.roles import Role
 from pipeline.server.searching import SearchDesk
-from pipeline.server.sessions import COOKIE, RateLimit, Sessions
+from pipeline.server.sessions import COOKIE, Origins, RateLimit, Sessions
 from pipeline.server.users import Users
 from pipeline.server.workers import Workers
 from pipeline.store import Store
@@ -31,6 +31,7 @@ LOCAL_USER = "local"
 BACKGROUND = "X-Background"  # header of what a page asks for while nobody touches it
 _READERS = 3
 _DECODERS, _MOST_TO_DECODE = 2, 16
+_MOST_TO_HASH = 32
 _WIDER = 10
 
 
@@ -54,10 +55,12 @@ class Desk:
     pipeline: Beside | None = None
     secure: bool = False
     sessions: Sessions = field(init=False)
-    logins: RateLimit = field(init=False)  # that failed, by address
-    logins_as: RateLimit = field(init=False)  # by name: wide, for else anybody could lock somebody out
+    logins: RateLimit = field(init=False)  # that failed, by origin
+    logins_as: RateLimit = field(init=False)  # by name, from where it is new: wide, for it locks out there
+    origins: Origins = field(init=False, default_factory=Origins)
     actions: RateLimit = field(init=False)
     workers: Workers = field(init=False)
+    hashers: Workers = field(init=False)  # of passwords: whoever tries many keeps nobody from reading
     decoders: Workers = field(init=False)  # of recordings and evidence: files that take long to read
     writer: Workers = field(init=False)
     recorder: Recorder = field(init=False)
@@ -78,6 +81,7 @@ class Desk:
         self.logins_as = RateLimit(_WIDER * self.settings.logins_per_minute, f"{tried} under this name")
         self.actions = RateLimit(self.settings.actions_per_minute, "searches, uploads and changes by one user")
         self.workers = Workers(self.root, threads=_READERS)
+        self.hashers = Workers(self.root, threads=1, name="hash", most_waiting=_MOST_TO_HASH)
         self.decoders = Workers(self.root, threads=_DECODERS, name="decode", most_waiting=_MOST_TO_DECODE)
         self.writer = Workers(self.root, threads=1, name="writer", open_store=Store.edit)
         self.recorder = Recorder(self.writer, self.audit)
@@ -92,6 +96,7 @@ class Desk:
         self.search.close()
         self.writer.close()
         self.decoders.close()
+        self.hashers.close()
         self.workers.close()
 
     @property

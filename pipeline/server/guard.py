@@ -38,6 +38,7 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
 }
 _OF_PROXIES = frozenset({"forwarded", "via", "x-real-ip"})
+_API = "/api/"
 _HEAD = "head"  # in the scope of what is answered as GET
 _SECURE = {"Strict-Transport-Security": "max-age=31536000"}
 
@@ -46,20 +47,26 @@ class Guard:
     """ASGI middleware."""
 
     def __init__(
-        self, app: App, *, hosts: Collection[str] | None, most_upload: int, secure: bool, proxy: str | None = None
+        self,
+        app: App,
+        *,
+        hosts: Collection[str] | None,
+        upload: tuple[str, int],
+        secure: bool,
+        proxy: str | None = None,
     ) -> None:
         """Before an application.
 
         Args:
             app: What it guards.
             hosts: Names, without a port, under which the server may be asked; None for any.
-            most_upload: Bytes of an uploaded file.
+            upload: Path to which a file may be posted as a form, and its bytes at most.
             secure: Whether browsers reach it by TLS only.
             proxy: Address of the one who may connect; None for anybody.
         """
         self._app = app
         self._hosts = None if hosts is None else {each.lower() for each in hosts}
-        self._most_upload = most_upload
+        self._upload_path, self._most_upload = upload
         self._headers = [(k.lower().encode(), v.encode()) for k, v in (_HEADERS | (_SECURE if secure else {})).items()]
         self._proxy = proxy
 
@@ -84,7 +91,7 @@ class Guard:
             self._check_peer(scope, headers)
             self._check_host(headers)
             self._check_site(scope, headers)
-            receive = await self._limited(scope, headers, receive)
+            receive = self._limited(scope, headers, receive)
         except HTTPException as error:
             await of_http(error)(scope, receive, send_with_headers)
             return
@@ -114,31 +121,35 @@ class Guard:
             )
 
     def _check_site(self, scope: Scope, headers: dict[str, str]) -> None:
-        """A browser says from whose page a request comes; what changes something comes from ours."""
-        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
-            return
-        origin = headers.get("origin")
+        """A browser says from whose page a request comes: only ours may ask the API, though any may lead to the page.
+
+        Another site's page cannot read an answer, but it could keep the server busy with what takes long.
+        """
         foreign = headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
-        if origin is not None:
+        origin = headers.get("origin")
+        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            foreign &= scope["path"].startswith(_API)
+        elif origin is not None:
             foreign |= origin.partition("://")[2].lower() != headers.get("host", "").lower()
         if foreign:
             raise ProblemError(HTTPStatus.FORBIDDEN, "another site's page may not do this")
 
-    async def _limited(self, scope: Scope, headers: dict[str, str], receive: Receive) -> Receive:
-        """Hand the body on, but no more of it than there may be; JSON is looked at as a whole before."""
+    def _limited(self, scope: Scope, headers: dict[str, str], receive: Receive) -> Receive:
+        """Hand the body on, but no more of it than there may be; JSON is looked at as a whole before.
+
+        Nothing is read before somebody asks for it: routes look first at who sends it.
+        """
+        if sum(name == b"content-type" for name, _ in scope["headers"]) > 1:  # of which others may believe another
+            raise ProblemError(HTTPStatus.BAD_REQUEST, "the header Content-Type is there more than once")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        form = kind == "multipart/form-data"
+        form = kind == "multipart/form-data" and (scope["method"], scope["path"]) == ("POST", self._upload_path)
         most = self._most_upload + _FORM_OVERHEAD if form else MOST_JSON
         said = headers.get("content-length", "0")
         if said.isdigit() and int(said[:18]) > most:
             raise _too_large(most)
         if form:
             return _counted(receive, most)
-        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
-            return receive
-        body = await _whole(receive, most)
-        check_depth(body)
-        return _given(body, receive)
+        return receive if scope["method"] in ("GET", "HEAD", "OPTIONS") else _checked(receive, most)
 
 
 def is_head(request: Request) -> bool:
@@ -195,14 +206,16 @@ async def _whole(receive: Receive, most: int) -> bytes:
     return b"".join(parts)
 
 
-def _given(body: bytes, receive: Receive) -> Receive:
-    sent = False
+def _checked(receive: Receive, most: int) -> Receive:
+    read = False
 
     async def receive_whole() -> Message:
-        nonlocal sent
-        if sent:
+        nonlocal read
+        if read:
             return await receive()
-        sent = True
+        read = True
+        body = await _whole(receive, most)
+        check_depth(body)
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive_whole

@@ -19,6 +19,7 @@ from pipeline.config import ServerConfig
 from pipeline.errors import ResourceError, UsageError
 from pipeline.run import Beside
 from pipeline.server.app import create_app
+from pipeline.server.connections import Connections, Limits
 from pipeline.server.desk import Desk
 from pipeline.server.users import USERS, Users
 
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 _START_SECONDS = 30.0
 _GRACE_SECONDS = 3
-_MOST_CONNECTIONS = 500
+_LIMITS = Limits()
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _WEAK_MODES = 0o077
 
@@ -90,8 +91,6 @@ def open_door(root: Path, settings: ServerConfig) -> Door:
     """
     path = settings.users or root / USERS
     users = Users(path) if path.is_file() or settings.users is not None else None
-    if users is not None and not len(users):
-        users = None
     check_safe(settings, users, path)
     listening = _listen(settings)
     known = settings.model_copy(update={"port": listening.getsockname()[1]})
@@ -109,12 +108,12 @@ def check_safe(settings: ServerConfig, users: Users | None, path: Path) -> None:
             raise UsageError(f"server.tls: {key}: no such file")
     if settings.tls is not None:
         _tls(settings)
-    if users is not None and path.stat().st_mode & _WEAK_MODES:
+    if path.is_file() and path.stat().st_mode & _WEAK_MODES:
         raise UsageError(f"{path}: others may read it; it must be for its owner only (chmod 600)")
     if is_loopback(settings.host) and settings.trusted_proxy is None:
         return
     where = f"server.host {settings.host}" if not is_loopback(settings.host) else "server.trusted_proxy"
-    if users is None:
+    if not users:
         raise UsageError(f"{where}: others can reach it, and there is nobody in {path}: run users add NAME first")
     if settings.tls is None and settings.trusted_proxy is None:
         raise UsageError(
@@ -188,13 +187,15 @@ def served(root: Path, door: Door, *, device: str = "auto", pipeline: Beside | N
     """
     desk = Desk(root, door.settings, door.users, device, pipeline, door.secure)
     tls = door.settings.tls
+    connections = Connections(_LIMITS, proxy=door.settings.trusted_proxy, secure=door.secure)
     config = uvicorn.Config(
         create_app(desk, hosts=door.hosts),
+        http=connections.begin,  # type: ignore[arg-type] # a class is asked for, and called
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_MOST_CONNECTIONS,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         ssl_certfile=None if tls is None else str(tls.cert),
@@ -214,14 +215,19 @@ def served(root: Path, door: Door, *, device: str = "auto", pipeline: Beside | N
     thread.start()
     try:
         _wait_until(server, failed)
-        who = "nobody need log in" if door.users is None else f"{len(door.users)} users may log in"
-        logger.info("the page is at %s (%s)", door.address, who)
+        logger.info("the page is at %s (%s)", door.address, _who(door.users))
         yield
     finally:
         desk.hub.end()  # else streams, which have no end of their own, would be waited for
         server.should_exit = True
         thread.join(_GRACE_SECONDS + 5)
         door.listening.close()
+
+
+def _who(users: Users | None) -> str:
+    if users is None:
+        return "nobody need log in"
+    return f"{len(users)} users may log in" if users else f"nobody may log in: {users.path} has no users; run users add"
 
 
 def _wait_until(server: uvicorn.Server, failed: Event) -> None:

@@ -85,6 +85,27 @@ def _key(token: str) -> str:
     return sha256(token.encode()).hexdigest()
 
 
+class Origins:
+    """From where each user has logged in since the start: there they are known. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, user: str, origin: str) -> None:
+        """They logged in from there."""
+        with self._lock:
+            self._known[user, origin] = None
+            self._known.move_to_end((user, origin))
+            while len(self._known) > _MOST_WATCHED:
+                self._known.popitem(last=False)
+
+    def knows(self, user: str, origin: str) -> bool:
+        """Whether they did."""
+        with self._lock:
+            return (user, origin) in self._known
+
+
 class RateLimit:
     """So many a minute under each key. Safe to use from several threads."""
 

@@ -111,13 +111,19 @@ class Users:
         chosen = None if cameras is None else tuple(sorted(set(cameras)))
         self._put({**self._users, name: User(name, role, chosen, _HASHER.hash(password))})
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, last: bool = False) -> None:
         """Let somebody in no more; their sessions end at once.
 
+        Args:
+            name: Of the user.
+            last: Whether they may be the last one.
+
         Raises:
-            UsageError: When there is nobody of this name.
+            UsageError: When there is nobody of this name, or nobody else.
         """
         self._require(name)
+        if len(self) == 1 and not last:
+            raise UsageError(f"{name} is the last user, after whom nobody may log in: add another first, or say --last")
         self._put({each: user for each, user in self._users.items() if each != name})
 
     def set_password(self, name: str, password: str) -> None:

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.server.access import AskedFirst
 from pipeline.server.media import picture
 from pipeline.server.pictures import LatestPicture
 from pipeline.server.problems import not_found
@@ -19,7 +20,7 @@ from pipeline.server.state import cameras_of
 from pipeline.sinks import rfc3339
 from pipeline.store import Store
 
-router = APIRouter(tags=["cameras"])
+router = APIRouter(tags=["cameras"], route_class=AskedFirst)
 
 
 @router.get("/cameras", response_model=list[Camera])

@@ -11,6 +11,7 @@ from starlette.responses import FileResponse, Response
 from pipeline.cases import Cases
 from pipeline.errors import UsageError
 from pipeline.server import media
+from pipeline.server.access import AskedFirst
 from pipeline.server.guard import is_head
 from pipeline.server.lists import cursor_of, place_of
 from pipeline.server.problems import ProblemError, not_found
@@ -31,7 +32,7 @@ from pipeline.server.sight import visible_tracklet
 from pipeline.store import Store
 
 logger = logging.getLogger(__name__)
-router = APIRouter(tags=["cases"])
+router = APIRouter(tags=["cases"], route_class=AskedFirst)
 
 
 @router.get("/cases", response_model=Page[Case])

@@ -10,7 +10,7 @@ from pipeline.errors import UsageError
 from pipeline.persons import Decision as Decided
 from pipeline.persons import Persons
 from pipeline.replies import decision_reply, link_reply, person_reply, tracklet_reply
-from pipeline.server.access import Caller
+from pipeline.server.access import AskedFirst, Caller
 from pipeline.server.desk import Desk
 from pipeline.server.lists import cursor_of, place_of
 from pipeline.server.problems import ProblemError, not_found
@@ -29,7 +29,7 @@ from pipeline.server.showing import links_page, visible_links
 from pipeline.server.sight import require_own_decision, visible_tracklet
 from pipeline.store import LinkState, PersonState, Store, TrackletFilter
 
-router = APIRouter(tags=["persons"])
+router = APIRouter(tags=["persons"], route_class=AskedFirst)
 
 _LONGEST_PATH = 1000
 

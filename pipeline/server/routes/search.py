@@ -6,6 +6,7 @@ from fastapi import APIRouter, File, Form, UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from pipeline.server.access import AskedFirst
 from pipeline.server.media import picture
 from pipeline.server.queries import preview_of_example, preview_of_upload
 from pipeline.server.routes.asking import CameraId, QueryId, Seeker, TheDesk
@@ -13,7 +14,8 @@ from pipeline.server.schemas import Example, Preview, SearchRequest, SearchResul
 from pipeline.server.searching import search_for
 from reid.modality import Modality
 
-router = APIRouter(tags=["search"])
+router = APIRouter(tags=["search"], route_class=AskedFirst)
+UPLOAD = "/queries"
 
 
 @router.post("/queries/preview", response_model=Preview, status_code=201)
@@ -22,7 +24,7 @@ async def preview(desk: TheDesk, caller: Seeker, example: Example) -> dict[str, 
     return await preview_of_example(desk, caller, example)
 
 
-@router.post("/queries", response_model=Preview, status_code=201)
+@router.post(UPLOAD, response_model=Preview, status_code=201)
 async def upload(
     desk: TheDesk,
     caller: Seeker,

@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from pipeline.audit import Actor
 from pipeline.errors import PipelineError
-from pipeline.server.access import Caller
+from pipeline.server.access import AskedFirst, Caller
 from pipeline.server.desk import Desk
+from pipeline.server.origins import origin_of
 from pipeline.server.problems import ProblemError
 from pipeline.server.roles import PERMISSIONS
 from pipeline.server.routes.asking import Anybody, TheDesk
@@ -21,7 +22,7 @@ from pipeline.server.users import Users
 from pipeline.sinks import rfc3339
 
 logger = logging.getLogger(__name__)
-router = APIRouter(tags=["session"])
+router = APIRouter(tags=["session"], route_class=AskedFirst)
 
 
 @router.get("/session", response_model=Session)
@@ -36,15 +37,20 @@ async def log_in(desk: TheDesk, request: Request, response: Response, login: Log
     if desk.users is None:
         raise ProblemError(HTTPStatus.CONFLICT, "nobody need log in here: there are no users")
     address = request.client.host if request.client else "?"
-    desk.logins.check(address)
-    desk.logins_as.check(login.user)
+    origin = origin_of(address)
+    desk.logins.check(origin)
+    is_known = desk.origins.knows(login.user, origin)
+    if not is_known:
+        desk.logins_as.check(login.user)
     users = desk.users
-    user = await desk.workers.run(lambda: users.verify(login.user, login.password))
+    user = await desk.hashers.run(lambda: users.verify(login.user, login.password))
     if user is None:
         await _failed(desk, users, login.user, address)
         raise ProblemError(HTTPStatus.UNAUTHORIZED, "wrong name or password", headers={"WWW-Authenticate": "Session"})
-    desk.logins.withdraw(address)
-    desk.logins_as.forget(login.user)  # what was mistyped before does not count
+    desk.logins.withdraw(origin)
+    if not is_known:
+        desk.logins_as.forget(login.user)  # what was mistyped before does not count
+    desk.origins.add(user.name, origin)
     token = desk.sessions.begin(user.name, users)
     caller = desk.sessions.caller_of(token, users)
     if caller is None:
@@ -77,7 +83,7 @@ async def log_out(desk: TheDesk, caller: Anybody, request: Request, response: Re
 async def _failed(desk: Desk, users: Users, name: str, address: str) -> None:
     """A name that nobody has is not kept: it may be a password in the wrong field."""
     who = name if users.get(name) else "unknown"
-    count = desk.logins.count(address)
+    count = desk.logins.count(origin_of(address))
     logger.warning("login failed: user %s, from %s, which makes %d within a minute", who, address, count)
     await _noted(desk, Actor(who), "login_failed", address)
 

@@ -10,13 +10,14 @@ from pipeline.audit import Audit
 from pipeline.bundle import software_version
 from pipeline.config import schema as config_schema
 from pipeline.replies import audit_row_reply, audit_verdict_reply
+from pipeline.server.access import AskedFirst
 from pipeline.server.lists import cursor_of, place_of
 from pipeline.server.routes.asking import AtSite, Auditor, ConfigReader, CursorText, Limit, TheDesk, TrackletId
 from pipeline.server.schemas import AuditRow, AuditVerdict, Configuration, Health, Page, Site
 from pipeline.server.state import site_of
 from pipeline.store import Store
 
-router = APIRouter(tags=["site"])
+router = APIRouter(tags=["site"], route_class=AskedFirst)
 
 
 @router.get("/health", response_model=Health, responses={503: {"model": Health, "description": "it cannot be read"}})

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from pipeline.errors import UsageError
 from pipeline.record import to_us
 from pipeline.replies import link_reply, tracklet_reply
+from pipeline.server.access import AskedFirst
 from pipeline.server.lists import cursor_of, place_of
 from pipeline.server.media import crop_picture, picture
 from pipeline.server.problems import ProblemError, not_found
@@ -22,7 +23,7 @@ from pipeline.server.sight import visible_tracklet
 from pipeline.store import Store, TrackletFilter
 from reid.modality import Modality
 
-router = APIRouter(tags=["tracklets"])
+router = APIRouter(tags=["tracklets"], route_class=AskedFirst)
 
 View = Annotated[
     Literal["eye", "native"], Query(description="`eye`: JPEG, infrared stretched; `native`: the file as it is kept")

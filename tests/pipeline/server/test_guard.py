@@ -2,13 +2,15 @@
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.server.guard import MOST_JSON
+from pipeline.server.roles import Role
 from tests.pipeline.server.client import API
-from tests.pipeline.server.conftest import Serve
+from tests.pipeline.server.conftest import Serve, add_users
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "", "[::2]"])
@@ -38,6 +40,20 @@ def test_another_sites_page_cannot_do_anything(gallery: Path, serve: Serve) -> N
     ours = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
     assert client.raw.post(f"{API}/cases", json=asked, headers=ours).status_code == 403  # without the token
     assert client.post("/cases", asked, headers=ours).status_code == 201
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_sites_page_cannot_keep_the_server_busy(gallery: Path, serve: Serve, site: str) -> None:
+    """Not as an image, nor as a link to the API; a link to the page itself leads there."""
+    client = serve(gallery)
+    for path in ("/audit/verify", "/tracklets/gate-ann/crops/best", "/events", "/health"):
+        assert client.get(path, headers={"Sec-Fetch-Site": site}).status_code == 403
+        assert client.raw.head(f"{API}{path}", headers={"Sec-Fetch-Site": site}).status_code == 403
+    link = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert client.get("/tracklets/gate-ann/crops/best", headers=link).status_code == 403
+    assert client.raw.get("/", headers=link).status_code == 200
+    for ours in ({"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {}):
+        assert client.get("/tracklets/gate-ann/crops/best", headers=ours).status_code == 200
 
 
 def test_answers_cannot_be_read_or_framed_by_others(gallery: Path, serve: Serve) -> None:
@@ -82,6 +98,50 @@ def test_malformed_and_monstrous_json_is_refused(gallery: Path, serve: Serve, bo
     assert answer.status_code == status, answer.text[:200]
     assert answer.headers["content-type"] == "application/problem+json"
     assert client.get("/health").status_code == 200
+
+
+JSON, FORM = ("Content-Type", "application/json"), ("Content-Type", "multipart/form-data; boundary=x")
+
+
+@pytest.mark.parametrize("headers", [[JSON, FORM], [FORM, JSON], [JSON, JSON]])
+def test_a_body_has_one_type(gallery: Path, serve: Serve, headers: list[tuple[str, str]]) -> None:
+    """Of several the guard once believed the last and the route the first: neither size nor depth had a limit."""
+    client = serve(gallery)
+    answer = client.raw.post(f"{API}/session", content=b"[" * 2_000_000, headers=headers)
+    assert (answer.status_code, answer.json()["detail"]) == (400, "the header Content-Type is there more than once")
+
+
+@pytest.mark.parametrize("path", ["/session", "/search", "/queries/preview", "/queries/", "/nothing"])
+def test_a_form_may_be_large_only_where_a_file_is_taken(gallery: Path, serve: Serve, path: str) -> None:
+    form = {"file": ("x.jpg", b"\xff" * (MOST_JSON + 1), "image/jpeg")}
+    client = serve(gallery)
+    assert client.post(path, files=form).status_code == 413
+    assert client.post("/queries", files=form).status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("user", "token", "status"), [(None, False, 401), ("view", False, 403), ("audit", True, 403), ("view", True, 415)]
+)
+def test_who_may_not_upload_is_refused_before_anything_is_read(
+    gallery: Path, serve: Serve, user: str | None, token: bool, status: int
+) -> None:
+    add_users(gallery, ("view", Role.VIEWER, None), ("audit", Role.AUDITOR, None))
+    client = serve(gallery, users=True)
+    if user is not None:
+        client.login(user)
+    read = 0
+
+    def form() -> Iterator[bytes]:
+        nonlocal read
+        parts = [b'--x\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n', *[b"x" * 1000] * 50]
+        for part in [*parts, b"\r\n--x--\r\n"]:
+            read += len(part)
+            yield part
+
+    headers = dict([FORM]) | ({"X-CSRF-Token": client.csrf or ""} if token else {})
+    answer = client.raw.post(f"{API}/queries", content=form(), headers=headers)
+    assert answer.status_code == status
+    assert (read > 50_000) == (status == 415)
 
 
 def test_brackets_within_a_text_do_not_count(gallery: Path, serve: Serve) -> None:

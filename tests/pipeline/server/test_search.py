@@ -307,6 +307,21 @@ def test_pictures_are_looked_at_before_they_are_decoded(run: Path, serve: Serve)
     assert client.get("/health").status_code == 200
 
 
+def test_a_picture_of_a_camera_is_taken_and_one_that_fills_the_memory_is_not(run: Path, serve: Serve) -> None:
+    """What a few kilobytes can have decoded on the one thread that runs models."""
+    from PIL import Image
+
+    client = serve(run)
+
+    def send(width: int, height: int) -> int:
+        data = io.BytesIO()
+        Image.new("RGB", (width, height), (90, 20, 30)).save(data, "JPEG")
+        return client.post("/queries", files={"file": ("x.jpg", data.getvalue())}, data={"whole": "true"}).status_code
+
+    assert send(6000, 4000) == 201
+    assert send(6000, 4200) == 413
+
+
 def tiff(pages: int, *, sizes: bool = True) -> bytes:
     """Grey pages of 32x64 pixels that share their pixels; without sizes, only the first says how large it is."""
     size, rest = [(256, 32), (257, 64)], [(258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 64), (279, 2048)]

@@ -1,5 +1,6 @@
 """Where the server listens and for whom; beside a run, and killed at any moment."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,20 +10,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from pipeline.cli import main
 from pipeline.config import ServerConfig, TlsConfig
 from pipeline.errors import ResourceError, UsageError
+from pipeline.server.connections import Connections, Limits
 from pipeline.server.roles import Role
 from pipeline.server.serving import Door, open_door, served, with_address
-from pipeline.server.users import USERS
+from pipeline.server.users import USERS, Users
 from tests.pipeline.factories import open_store, sighting_of, tracklet_of
 from tests.pipeline.server.client import API, PASSWORD
 from tests.pipeline.server.conftest import add_users
@@ -83,6 +87,23 @@ def test_other_addresses_need_users_and_tls(gallery: Path, tmp_path: Path) -> No
         open_door(gallery, everywhere.model_copy(update={"tls": tls}))
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_without_its_last_user_a_site_is_closed_and_not_open(
+    gallery: Path, caplog: pytest.LogCaptureFixture, named: bool
+) -> None:
+    """Whoever reached the page was admin after the next start; so they were beside a file whose name was mistyped."""
+    caplog.set_level("INFO")
+    if not named:
+        add_users(gallery, ("ann", Role.ADMIN, None))
+        Users(gallery / USERS).remove("ann", last=True)
+    path = gallery / ("typo.json" if named else USERS)
+    with up(gallery, **({"users": path} if named else {})) as (_, client):
+        assert client.get(f"{API}/session").status_code == 401
+        assert "nobody may log in" in caplog.text
+        Users(path).add("bob", Role.VIEWER, None, PASSWORD)
+        assert client.post(f"{API}/session", json={"user": "bob", "password": PASSWORD}).status_code == 201
+
+
 def test_a_proxy_on_this_machine_needs_users_too(gallery: Path) -> None:
     behind = ServerConfig(port=0, trusted_proxy="127.0.0.1")
     with pytest.raises(UsageError, match=r"server\.trusted_proxy: others can reach it"):
@@ -133,6 +154,103 @@ def test_files_that_are_no_certificate_are_said(gallery: Path, tmp_path: Path) -
 def test_a_port_that_is_taken_is_said(gallery: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ResourceError, match="cannot be listened on"):
         open_door(gallery, ServerConfig(port=taken.getsockname()[1]))
+
+
+def connect(door: Door, *, said: bytes = b"") -> socket.socket:
+    made = socket.create_connection(("127.0.0.1", door.settings.port), timeout=10)
+    made.sendall(said)
+    return made
+
+
+def is_closed_within(connection: socket.socket, seconds: float) -> bool:
+    connection.settimeout(seconds)
+    try:
+        return connection.recv(65_536) == b""
+    except TimeoutError:
+        return False
+
+
+_PART = b"Host: localhost\r\nContent-Length: 1000\r\nContent-Type: "
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"G",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n",
+        b"POST /api/v1/session HTTP/1.1\r\n" + _PART + b"application/json\r\n\r\n",
+        b"POST /api/v1/queries HTTP/1.1\r\n" + _PART + b"multipart/form-data; boundary=x\r\n\r\n",  # refused at once
+    ],
+)
+def test_who_does_not_finish_a_question_is_waited_for_so_long(
+    gallery: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr("pipeline.server.serving._LIMITS", Limits(head_seconds=0.6, body_seconds=0.6))
+    add_users(gallery, ("ann", Role.ADMIN, None))
+    with up(gallery) as (door, client), connect(door, said=said) as slow:
+        assert not is_closed_within(slow, 0.3)
+        started = time.monotonic()
+        with suppress(OSError):  # of what is sent when it is closed
+            while not is_closed_within(slow, 0.1):  # bit by bit it has no longer
+                assert time.monotonic() - started < 5
+                slow.sendall(said[:1])
+        assert client.get(f"{API}/health").status_code == 200
+
+
+def test_who_listens_says_nothing_and_is_kept(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.server.serving._LIMITS", Limits(head_seconds=0.3, body_seconds=0.3))
+    with up(gallery) as (_, client), client.stream("GET", f"{API}/events") as events:
+        lines = events.iter_lines()
+        time.sleep(0.8)
+        assert any(each.startswith("event: camera") for each in lines)
+
+
+def test_silent_connections_shut_nobody_out(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.server.serving._LIMITS", Limits(most=20))
+    with up(gallery) as (door, client), ExitStack() as stack:
+        silent = [stack.enter_context(connect(door)) for _ in range(30)]
+        assert client.get(f"{API}/health").status_code == 200
+        assert is_closed_within(silent[0], 5)
+        assert not is_closed_within(silent[-1], 0.2)
+
+
+def test_beyond_what_can_be_answered_one_is_told_so(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who are being answered keep their places; it is a problem as every other, with the same headers."""
+    monkeypatch.setattr("pipeline.server.serving._LIMITS", Limits(most=2, most_refused=1))
+    with up(gallery) as (door, client), ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(client.stream("GET", f"{API}/events"))
+        refused = httpx.get(f"{door.address}api/v1/health")
+        assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
+        assert refused.headers["retry-after"] == "5"
+        assert "default-src 'self'" in refused.headers["content-security-policy"]
+        told, cut = stack.enter_context(connect(door)), stack.enter_context(connect(door))
+        with suppress(ConnectionResetError):
+            assert is_closed_within(cut, 5)
+        assert not is_closed_within(told, 0.2)
+
+
+def test_one_address_has_so_many_connections_and_the_machine_itself_all() -> None:
+    def taken(address: Callable[[int], str], proxy: str | None = None) -> int:
+        known = Connections(Limits(most=30, most_of_one=10), proxy=proxy, secure=False)
+        loop = asyncio.new_event_loop()
+        config = uvicorn.Config(known.busy)
+        made = [known.begin(config, ServerState(), {}, loop) for _ in range(40)]
+        count = sum(known.take(each, address(number)) for number, each in enumerate(made))
+        for each in made:
+            known.leave(each)
+        again = sum(known.take(each, address(number)) for number, each in enumerate(made))
+        assert again == count
+        loop.close()
+        return count
+
+    assert taken(lambda number: "192.0.2.1") == 10
+    assert taken(lambda number: f"2001:db8::{number:x}") == 10
+    assert taken(lambda number: f"2001:db8:0:{number % 2}::1") == 20
+    assert taken(lambda number: f"192.0.2.{number}") == 30
+    assert taken(lambda number: "127.0.0.1") == taken(lambda number: "::1") == 30
+    assert taken(lambda number: "192.0.2.1", proxy="192.0.2.1") == 30
 
 
 def test_serve_refuses_what_is_no_gallery(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

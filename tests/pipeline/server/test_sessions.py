@@ -1,7 +1,9 @@
 """Logging in, and everything that ends a session."""
 
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,11 +11,12 @@ import pytest
 
 from pipeline.audit import Audit
 from pipeline.config import ServerConfig
+from pipeline.server.origins import origin_of
 from pipeline.server.roles import Role
 from pipeline.server.sessions import Sessions
 from pipeline.server.users import USERS, Users
 from pipeline.store import Store
-from tests.pipeline.server.client import API, PASSWORD
+from tests.pipeline.server.client import API, PASSWORD, Client
 from tests.pipeline.server.conftest import Serve, add_users
 
 
@@ -122,19 +125,62 @@ def test_who_has_an_account_cannot_try_those_of_others_for_longer(ann: Path, ser
     assert told == [201, 401, 201, 401, 201, 401, 429, 429]
 
 
+def login_from(client: Client, address: str, password: str) -> int:
+    headers = {"X-Forwarded-For": address}
+    asked = {"user": "ann", "password": password}
+    return client.raw.post(f"{API}/session", json=asked, headers=headers).status_code
+
+
 def test_nobody_is_locked_out_by_what_comes_from_elsewhere(ann: Path, serve: Serve) -> None:
-    """But a name cannot be tried from everywhere without an end either."""
+    """But a name cannot be tried from everywhere without an end either, except where its user has logged in."""
     client = serve(ann, users=True, logins_per_minute=3, trusted_proxy="testclient")
-
-    def login(address: str, password: str) -> int:
-        headers = {"X-Forwarded-For": address}
-        asked = {"user": "ann", "password": password}
-        return client.raw.post(f"{API}/session", json=asked, headers=headers).status_code
-
-    assert [login("10.0.0.1", "wrong password") for _ in range(4)] == [401, 401, 401, 429]
-    assert login("10.0.0.2", PASSWORD) == 201
-    tried = [login(f"10.0.1.{at}", "wrong password") for at in range(31)]
+    assert [login_from(client, "10.0.0.1", "wrong password") for _ in range(4)] == [401, 401, 401, 429]
+    assert login_from(client, "10.0.0.2", PASSWORD) == 201
+    tried = [login_from(client, f"10.0.1.{at}", "wrong password") for at in range(31)]
     assert tried == [401] * 30 + [429]
+    assert login_from(client, "10.0.0.3", PASSWORD) == 429
+    assert [login_from(client, "10.0.0.2", PASSWORD) for _ in range(5)] == [201] * 5
+    assert login_from(client, "10.0.1.99", "wrong password") == 429  # what others tried counts still
+    assert [login_from(client, "10.0.0.2", "wrong password") for _ in range(4)] == [401, 401, 401, 429]
+
+
+def test_addresses_of_one_network_are_one(ann: Path, serve: Serve) -> None:
+    """Whoever has an IPv6 address has 2**64: they cannot use up the attempts at a name."""
+    client = serve(ann, users=True, logins_per_minute=3, trusted_proxy="testclient")
+    tried = [login_from(client, f"2001:db8:0:1::{at:x}", "wrong password") for at in range(1, 40)]
+    assert tried == [401] * 3 + [429] * 36
+    assert login_from(client, "2001:db8:0:2::1", PASSWORD) == 201
+
+
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        ("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"), ("2001:DB8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:1", "2001:db8::/64"), ("fe80::1%eth0", "fe80::/64"), ("somebody", "somebody"),
+    ],
+)  # fmt: skip
+def test_limits_count_by_host(address: str, origin: str) -> None:
+    assert origin_of(address) == origin
+
+
+def test_who_tries_passwords_keeps_nobody_from_reading(
+    ann: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(ann, users=True)
+    client.login("ann")
+    go_on = threading.Event()
+    monkeypatch.setattr(Users, "verify", lambda *asked: go_on.wait(30) and None)
+    asked = {"user": "ann", "password": "wrong password"}
+    with ThreadPoolExecutor(6) as pool:
+        tried = [pool.submit(client.raw.post, f"{API}/session", json=asked) for _ in range(5)]
+        time.sleep(0.3)
+        looks = pool.submit(client.get, "/tracklets")
+        wait([looks], 5)
+        was_answered = looks.done()
+        go_on.set()
+    assert was_answered
+    assert looks.result().status_code == 200
+    assert [each.result().status_code for each in tried] == [401] * 5
 
 
 def test_the_right_password_does_not_count(ann: Path, serve: Serve) -> None:

@@ -40,6 +40,20 @@ def test_the_commands_add_list_change_and_remove(
     assert [each.name for each in known.all()] == ["bob"]
 
 
+def test_the_last_user_goes_only_when_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert users(monkeypatch, tmp_path, "add", "ann", "--role", "admin") == 0
+    assert users(monkeypatch, tmp_path, "remove", "ann") == 2
+    assert "ann is the last user" in capsys.readouterr().err
+    assert [each.name for each in Users(tmp_path / USERS).all()] == ["ann"]
+    assert users(monkeypatch, tmp_path, "remove", "ann", "--last") == 0
+    assert "nobody may log in until users add" in capsys.readouterr().out
+    assert Users(tmp_path / USERS).all() == []
+    assert users(monkeypatch, tmp_path, "list") == 0
+    assert "nobody may log in until users add" in capsys.readouterr().out
+
+
 def test_the_file_is_for_its_owner_and_holds_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert users(monkeypatch, tmp_path, "add", "ann", "--role", "viewer") == 0
     path = tmp_path / USERS
