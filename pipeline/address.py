@@ -37,7 +37,10 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECA
 _RUN = re.compile(r"[A-Za-z0-9]{8,}")
 _TURN = re.compile(r"[a-z](?=[A-Z0-9])|[A-Z](?=[0-9])|[0-9](?=[A-Za-z])")  # h264Preview has two
 _MOST_TURNS = 3  # of what people or makers call a stream
-_expanded: set[str] = set()  # of this process: an address is shown where nobody knows its config any more
+_expanded: set[str] = (
+    set()
+)  # of this process: an address is shown where nobody knows its config any more. A config may be
+# read anew meanwhile, so it is copied before it is looked through
 
 
 def remember_expanded(values: Iterable[str]) -> None:
@@ -101,7 +104,9 @@ def _secret_segments(rest: str) -> list[tuple[int, int]]:
     if path < 0:
         return []
     end = min((at for at in (rest.find("?", path), rest.find("#", path)) if at >= 0), default=len(rest))
-    expanded = [found.span() for value in _expanded for found in re.finditer(re.escape(_SCHEME.sub("", value)), rest)]
+    expanded = [
+        found.span() for value in tuple(_expanded) for found in re.finditer(re.escape(_SCHEME.sub("", value)), rest)
+    ]
     return [
         (first, last)
         for first, last in (found.span() for found in re.compile(r"[^/]+").finditer(rest, path, end))
@@ -166,7 +171,7 @@ def _secrets(source: str) -> list[str]:
     found = _SECRET.search(place)
     behind = place[found.end() :] if found else ""
     segments = [rest[first:last] for first, last in _secret_segments(rest)]
-    segments += [value for value in _expanded if any(value in segment for segment in segments)]
+    segments += [value for value in tuple(_expanded) if any(value in segment for segment in segments)]
     secrets = [account, account.partition(":")[2], behind, *segments, *re.split(r"[&;#]?[^=&;#]*=|[&;#]", behind)]
     secrets += [spell(secret) for secret in secrets for spell in (unquote, lambda each: repr(each)[1:-1])]
     return sorted({secret for secret in secrets if len(secret) > 2}, key=len, reverse=True)
