@@ -35,10 +35,12 @@ _MOST_OF_ONE = 8  # streams of one user: the oldest is told to go, for its page 
 @dataclass(frozen=True, slots=True)
 class _Event:
     kind: str
-    camera_id: str | None
+    cameras: frozenset[str] | None  # whom it concerns is who sees one of them; None is everybody
     data: dict[str, Any]
 
-    def text(self) -> str:
+    def text(self, caller: Caller) -> str:
+        if self.kind == "gallery" and caller.cameras is not None:  # numbers that count what they may not see
+            return "event: gallery\ndata: {}\n\n"
         last = self.data.get("tracklet_id") if self.kind in ("begin", "tracklet") else None
         name = f"id: {last}\n" if last else ""
         return f"{name}event: {self.kind}\ndata: {json.dumps(self.data, ensure_ascii=False)}\n\n"
@@ -52,7 +54,7 @@ class _Listener:
     def wants(self, event: _Event) -> bool:
         if event.kind == "tracklet" and not self.caller.may(Permission.LOOK):
             return False
-        return self.caller.cameras is None if event.camera_id is None else self.caller.sees(event.camera_id)
+        return event.cameras is None or any(self.caller.sees(each) for each in event.cameras)
 
 
 class Hub:
@@ -108,9 +110,10 @@ class Hub:
             yield "retry: 3000\n\n"
             for missed in await self._missed(seen):
                 if self._renew(listener, request) and listener.wants(missed):
-                    yield missed.text()
+                    yield missed.text(listener.caller)
             if self._renew(listener, request):
-                yield (await self._desk.workers.use(partial(_beginning, listener.caller))).text()
+                beginning = await self._desk.workers.use(partial(_beginning, listener.caller))
+                yield beginning.text(listener.caller)
             while not await request.is_disconnected() and self._renew(listener, request):
                 try:
                     async with asyncio.timeout(_ALIVE_SECONDS):
@@ -121,7 +124,7 @@ class Hub:
                 if event is None or not self._renew(listener, request):
                     return
                 if listener.wants(event):
-                    yield event.text()
+                    yield event.text(listener.caller)
         finally:
             self._listeners.pop(listener, None)
 
@@ -175,20 +178,22 @@ class Hub:
         events = self._tracklets_after(store, self._row)
         self._row = max(self._row, last)
         change = store.last_change
-        if events or change != self._change:
+        if events or change != self._change:  # of what was removed nobody knows any more whom it concerned
+            new = frozenset().union(*(each.cameras or () for each in events))
+            concerned = new if change == self._change else None
+            events.append(_Event("gallery", concerned, {"last_row": last, "last_change": change}))
             self._change = change
-            events.append(_Event("gallery", None, {"last_row": last, "last_change": change}))
         cameras = {each["camera_id"]: each for each in cameras_of(self._desk, store, None)}
         for name, each in cameras.items():
             if self._cameras.get(name) != each:
-                events.append(_Event("camera", name, each))
+                events.append(_Event("camera", frozenset({name}), each))
         self._cameras = cameras
         return events
 
     def _tracklets_after(self, store: Store, row: int) -> list[_Event]:
         zone = self._desk.zone
         return [
-            _Event("tracklet", each.camera_id, tracklet_reply(each, zone))
+            _Event("tracklet", frozenset({each.camera_id}), tracklet_reply(each, zone))
             for each in store.by_rows(range(row + 1, store.last_row + 1))
             if each.rejected is None
         ]

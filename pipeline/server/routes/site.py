@@ -90,8 +90,9 @@ async def events(
 ) -> StreamingResponse:
     """What happens, as server-sent events: `begin`, `tracklet` (needs the right to look), `camera` and `gallery`.
 
-    `tracklet` carries a tracklet, `camera` a camera, `gallery` counts; each as their own routes give them. `begin` says
-    that from here on all is told, and its id is the newest tracklet. A reader who was cut off goes on where it was by
+    `tracklet` carries a tracklet, `camera` a camera, each as their own routes give them; `gallery` says that something
+    was added, removed or decided, with counts for those who see all cameras. `begin` says that from here on all is
+    told, and its id is the newest tracklet. A reader who was cut off goes on where it was by
     ``Last-Event-ID`` or `after`.
     """
     return desk.hub.stream(request, caller, after)

@@ -11,10 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
+from pipeline.audit import Actor
 from pipeline.config import ServerConfig
+from pipeline.persons import Persons
 from pipeline.server.roles import Role
 from pipeline.server.serving import open_door, served
 from pipeline.server.users import USERS, Users
+from pipeline.store import Store
 from reid.modality import Modality
 from tests.pipeline.factories import open_store, rejected_of, sighting_of, tracklet_of
 from tests.pipeline.server.client import API, PASSWORD
@@ -132,7 +135,7 @@ def test_what_may_not_be_seen_is_not_told(gallery: Path) -> None:
             timer = add_later(gallery, "dock-new", "gate-new")
             told = until_four(events)
             assert [each["id"] for each in told if each["event"] == "tracklet"] == ["gate-new"]
-            assert {each["event"] for each in told} == {"begin", "tracklet", "camera"}
+            assert {each["event"] for each in told} == {"begin", "tracklet", "camera", "gallery"}
             assert "dock" not in json.dumps(told)
             kinds = []
             for each in audited:
@@ -143,13 +146,45 @@ def test_what_may_not_be_seen_is_not_told(gallery: Path) -> None:
             timer.join()
 
 
+def test_who_sees_some_cameras_hears_that_something_was_decided_and_no_count(gallery: Path) -> None:
+    """Nor that anything came from another camera."""
+    add_users(gallery, ("ann", Role.VIEWER, ["gate"]), ("eva", Role.VIEWER, None))
+    door = open_door(gallery, ServerConfig(port=0))
+
+    def add(name: str, modality: Modality) -> None:
+        with open_store(gallery) as store:
+            store.add(sighting_of(tracklet_of(name, modality=modality, at=500.0), person=3))
+
+    with (
+        served(gallery, door, device="cpu"),
+        listening(door.address, user="ann", password=PASSWORD) as events,
+        listening(door.address, user="eva", password=PASSWORD) as all_events,
+    ):
+        first(events, "camera")  # what there is was told
+        first(all_events, "begin")
+        add("dock-new", Modality.THERMAL)
+        first(all_events, "tracklet")
+        assert first(all_events, "gallery")["data"]["last_row"] > 0
+        with Store.edit(gallery) as store:
+            Persons(store).merge(2, 3, Actor("test"))
+        assert first(all_events, "gallery")["data"]["last_change"] > 0
+        add("gate-new", Modality.RGB)
+        told = [first(events, "gallery")]
+        while "tracklet" not in [each["event"] for each in told[:-1]]:
+            told.append(next(events))
+    told = [each for each in told if each["event"] != "camera"]
+    assert [each["event"] for each in told] == ["gallery", "tracklet", "gallery"]  # none of dock-new
+    assert [each["data"] for each in told if each["event"] == "gallery"][-1] == {}
+    assert "last_row" not in json.dumps(told)
+
+
 def test_the_stream_ends_with_the_session(gallery: Path) -> None:
     add_users(gallery, ("ann", Role.VIEWER, None))
     door = open_door(gallery, ServerConfig(port=0))
     with served(gallery, door, device="cpu"), listening(door.address, user="ann", password=PASSWORD) as events:
         while first(events, "camera")["data"]["camera_id"] != "yard":
             pass  # what there is was told: from here on the stream waits for what is new
-        Users(gallery / USERS).remove("ann")
+        Users(gallery / USERS).remove("ann", last=True)
         add_later(gallery, "gate-new", "gate-newer", after=1.0)
         told = list(events)  # it ends
         assert [each["data"] for each in told if each["event"] == "tracklet"] == []
