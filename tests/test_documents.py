@@ -154,6 +154,17 @@ def test_the_page_on_search_has_the_figures_of_its_benchmark() -> None:
     )
 
 
+def test_the_page_on_search_says_how_many_strangers_pass_with_several_examples() -> None:
+    page = " ".join((ROOT / "docs" / "search.md").read_text(encoding="utf-8").split())
+    found = json.loads((ROOT / "benchmarks" / "results" / "calibration.json").read_text(encoding="utf-8"))
+    passed = {name: each["0.01"]["passed"] for name, each in found["several_examples"].items()}
+    assert f"{100 * passed['one']:.1f} % pass with one example where 1 % is asked" in page
+    two, six = (passed[name] for name in ("two of one modality", "six of three modalities"))
+    assert f"{100 * two:.1f} % with two of one modality and {100 * six:.1f} % with six of three" in page
+    alone = found["several_examples"]["six of three modalities"]["0.01"]["nearest"]
+    assert f"{100 * alone:.1f} % would pass with six" in page
+
+
 def test_readme_has_the_gain_of_the_option_that_helps() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = json.loads((ROOT / "benchmarks" / "results" / "table_plus.json").read_text(encoding="utf-8"))["rows"]
