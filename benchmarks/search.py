@@ -6,8 +6,8 @@ Random unit vectors in half precision, in three modalities and eight cameras, on
 hundred tracklets of one minute; no image and no person is involved. Every
 round times one query each way, one after the other, so that other work on the machine strikes all alike; ratios are of
 the same round. Seconds of the processor stand beside those of the clock where one process does the work alone.
-``--again`` measures whether answers are exact and how soon a stored tracklet is found, and puts both into the results of
-an earlier run of the same size, with the date and machine of their own.
+``--again`` measures whether answers are exact and how soon a stored tracklet is found, and puts both into the results
+of an earlier run of the same size, with a date and machine of their own.
 """
 
 import argparse
