@@ -145,6 +145,13 @@ def test_the_page_on_search_has_the_figures_of_its_benchmark() -> None:
     assert f"takes {cost['search']:.2f} times plain FAISS without filters" in page
     assert f"{cost['search_95_per_cent']:.2f} times where a filter leaves 95 %" in page
     assert f"{cost['search_tenth']:.2f} times where it leaves a tenth" in page
+    assert f"({found['exact']['combinations_of_a_tracklet']} where the query is a tracklet" in page
+    alone, beside = found["stored"]["alone"], found["stored"]["while_searching"]
+    assert f"takes {alone['found_p50_ms']:.1f} ms in the median and {alone['found_worst_ms']:.1f} ms at worst" in page
+    assert (
+        f"{beside['found_p50_ms']:.1f} ms and {beside['found_worst_ms']:.1f} ms, {beside['inserts_a_second']:.0f} a"
+        in page
+    )
     assert f"found {found['commit_to_searchable']['worst_ms']:.1f} ms later at worst" in page
     assert f"{found['while_searching']['inserts_a_second']} insertions a second" in page
     assert f"{found['start']['seconds']:.1f} s to start, and {found['start']['until_quick_seconds']:.1f} s more" in page
