@@ -544,7 +544,10 @@ class Searcher:
         The best of all, and of those that the false-match rate leaves.
         """
         direction, length, constant = self._direction(examples, modality)
-        least = self._least_likeness(examples, modality)
+        try:
+            least = self._least_likeness(examples, modality)
+        except UsageError:  # told once one of these is to be an answer
+            least = -np.inf
         depth, (ids, cosines) = min(count, len(rows)), near
         while len(ids):  # none, where all that were allowed were erased meanwhile
             scored = self._scored(examples, negatives, ids, modality, least)
@@ -581,7 +584,11 @@ class Searcher:
         return (total / length).astype(np.float32), length, float(np.mean([curve.intercept for curve in curves]))
 
     def _least_likeness(self, examples: Sequence[Example], modality: Modality) -> float:
-        """The mean log odds that answers must reach for the false-match rate; -inf where none is asked for."""
+        """The mean log odds that answers must reach for the false-match rate; -inf where none is asked for.
+
+        Raises:
+            UsageError: When the calibration cannot tell.
+        """
         rate = self._rules.false_match_rate
         if rate is None:
             return -np.inf
@@ -642,11 +649,14 @@ class Searcher:
     ) -> tuple[tuple[Answer, ...], int]:
         """The best of all modalities by score; within each, the order it came in."""
         answers: list[Answer] = []
-        below = 0
+        below, reached = 0, set[Modality]()
 
         def alike() -> Iterator[tuple[Modality, _Scored, int]]:
             nonlocal below
             for modality, scored, at in _in_order(found):
+                if modality not in reached:
+                    reached.add(modality)
+                    self._least_likeness(examples, modality)  # or it cannot tell
                 if scored.below[at]:
                     below += 1
                 else:

@@ -146,6 +146,13 @@ def test_the_page_on_search_has_the_figures_of_its_benchmark() -> None:
     assert f"takes {cost['search']:.2f} times plain FAISS without filters" in page
     assert f"{cost['search_95_per_cent']:.2f} times where a filter leaves 95 %" in page
     assert f"{cost['search_tenth']:.2f} times where it leaves a tenth" in page
+    assert f"({found['exact']['combinations_of_a_tracklet']} where the query is a tracklet" in page
+    alone, beside = found["stored"]["alone"], found["stored"]["while_searching"]
+    assert f"takes {alone['found_p50_ms']:.1f} ms in the median and {alone['found_worst_ms']:.1f} ms at worst" in page
+    assert (
+        f"{beside['found_p50_ms']:.1f} ms and {beside['found_worst_ms']:.1f} ms, {beside['inserts_a_second']:.0f} a"
+        in page
+    )
     assert f"found {found['commit_to_searchable']['worst_ms']:.1f} ms later at worst" in page
     assert f"{found['while_searching']['inserts_a_second']} insertions a second" in page
     assert f"{found['start']['seconds']:.1f} s to start, and {found['start']['until_quick_seconds']:.1f} s more" in page
@@ -153,6 +160,17 @@ def test_the_page_on_search_has_the_figures_of_its_benchmark() -> None:
     assert (
         f"takes {whole['search_no_filter']:.2f} times without and {whole['search_all_filters']:.2f} times with" in page
     )
+
+
+def test_the_page_on_search_says_how_many_strangers_pass_with_several_examples() -> None:
+    page = " ".join((ROOT / "docs" / "search.md").read_text(encoding="utf-8").split())
+    found = json.loads((ROOT / "benchmarks" / "results" / "calibration.json").read_text(encoding="utf-8"))
+    passed = {name: each["0.01"]["passed"] for name, each in found["several_examples"].items()}
+    assert f"{100 * passed['one']:.1f} % pass with one example where 1 % is asked" in page
+    two, six = (passed[name] for name in ("two of one modality", "six of three modalities"))
+    assert f"{100 * two:.1f} % with two of one modality and {100 * six:.1f} % with six of three" in page
+    alone = found["several_examples"]["six of three modalities"]["0.01"]["nearest"]
+    assert f"{100 * alone:.1f} % would pass with six" in page
 
 
 def test_readme_has_the_gain_of_the_option_that_helps() -> None:

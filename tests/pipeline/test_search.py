@@ -496,6 +496,17 @@ def test_a_false_match_rate_lets_as_many_strangers_through_with_several_examples
     assert 0.085 < passed / (40 * 300) < 0.115  # asked of the nearest alone: 0.10, 0.19 and 0.66
 
 
+def test_a_rate_that_one_pair_cannot_tell_is_refused_once_it_matters(store: Store) -> None:
+    known = told((0.1, 0.2), (0.01, 0.55))
+    nir = (Modality.NIR, Modality.RGB)
+    searcher = Searcher(
+        store, known.replaced(Calibration({nir: CALIBRATION.curve(*nir)})), rules=SearchRules(false_match_rate=0.01)
+    )
+    assert names(searcher, SearchFilter(top_k=1)) == ["yard-D"]  # hall-E, of the pair that nobody counted, is second
+    with pytest.raises(UsageError, match=r"false match rate: nir-rgb: .*does not know how alike strangers are"):
+        searcher.by_tracklet("gate-A", SearchFilter(top_k=2))
+
+
 def test_a_modality_that_the_calibration_does_not_know_is_left_out_and_counted(store: Store) -> None:
     pairs = [(Modality.RGB, Modality.RGB), (Modality.RGB, Modality.NIR), (Modality.NIR, Modality.NIR)]
     few = Calibration({pair: CALIBRATION.curve(*pair) for pair in pairs})
