@@ -185,6 +185,14 @@ def test_killed_while_it_writes_it_loses_the_request_and_nothing_else(gallery: P
             killer.join()
             assert process.wait(10) == -signal.SIGKILL
     assert min(len(done), len(asked)) > 3
+    with (  # killed when it has just accepted some, with clips, which take a while
+        started("serve", "-g", str(gallery), "--address", "127.0.0.1:0", "-q") as (process, address),
+        httpx.Client(base_url=f"{address}{API}", timeout=10) as client,
+    ):
+        client.headers["X-CSRF-Token"] = client.get("/session").json()["csrf"]
+        asked += [client.post("/cases/c1/exports", json={}).json()["export_id"] for _ in range(4)]
+        process.kill()
+        process.wait(10)
     assert main(["gallery", "verify", "-g", str(gallery)]) == 0
     assert main(["audit", "verify", "-g", str(gallery)]) == 0
     with up(gallery) as (_, client):
