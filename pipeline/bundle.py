@@ -51,6 +51,10 @@ _DECISIONS = frozenset({"merge", "split", "confirm", "reject", "undo"})
 _LARGEST = 1 << 32  # of one file within a zip that is verified
 
 
+class NoEvidenceError(UsageError):
+    """A case that is not there, or holds nothing (any more)."""
+
+
 @dataclass(frozen=True, slots=True)
 class BundleOptions:
     """How evidence is written.
@@ -130,7 +134,8 @@ def write_bundle(
         options: How.
 
     Raises:
-        UsageError: When there is no such case, it holds nothing, or the file exists.
+        NoEvidenceError: When there is no such case, or it holds nothing.
+        UsageError: When the file exists.
         InterruptedError: When told to stop.
     """
     options = options or BundleOptions()
@@ -138,13 +143,13 @@ def write_bundle(
     audit.require(actor)
     case = next((each for each in Cases(store).all() if each.case_id == case_id), None)
     if case is None:
-        raise UsageError(f"no case {case_id!r}")
+        raise NoEvidenceError(f"no case {case_id!r}")
     if path.exists():
         raise UsageError(f"{path}: exists already; evidence is not overwritten")
     tracklets = [store.tracklet(name) for name in Cases(store).items(case_id)]
     tracklets = [each for each in tracklets if options.cameras is None or each.camera_id in options.cameras]
     if not tracklets:
-        raise UsageError(f"case {case_id} holds no tracklet: there is no evidence to write")
+        raise NoEvidenceError(f"case {case_id} holds no tracklet: there is no evidence to write")
     export_id = options.export_id or str(ULID())
     part = path.with_name(f".{path.name}.part")
     try:
@@ -371,12 +376,6 @@ def verify_bundle(path: Path) -> BundleVerdict:
         return BundleVerdict(0, digest, (f"not a whole zip: {error or type(error).__name__}",), ())
     notes = ("the hash of the whole zip stands in the audit of the gallery that it came from (action evidence)",)
     return BundleVerdict(files, digest, tuple(findings), notes)
-
-
-def tracklets_in(path: Path) -> tuple[str, ...]:
-    """What a zip that verifies shows, as its manifest has it."""
-    with zipfile.ZipFile(path) as zipped:
-        return tuple(json.loads(zipped.read(MANIFEST))["case"]["items"])
 
 
 def _compare(zipped: zipfile.ZipFile) -> tuple[list[str], int]:

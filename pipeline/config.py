@@ -663,6 +663,8 @@ class RetentionConfig(Section):
         crops_mb: Most megabytes of all images.
         clips_days: Days until an annotated video goes.
         clips_mb: Most megabytes of all videos.
+        exports_days: Days until a zip of evidence goes whose case is closed.
+        exports_mb: Most megabytes of all of them.
         audit_days: Days until a row of the audit goes.
         audit_mb: Most megabytes of the audit.
     """
@@ -673,6 +675,8 @@ class RetentionConfig(Section):
     crops_mb: Limit = None
     clips_days: Limit = None
     clips_mb: Limit = None
+    exports_days: Limit = None
+    exports_mb: Limit = None
     audit_days: Limit = None
     audit_mb: Limit = None
 

@@ -5,7 +5,8 @@ goes when the files are done. A crash in between leaves the note, and the next w
 
 Annotated videos and the contact sheet show people of all tracklets, in strips beside the cameras that saw them, and
 cannot be cut without drawing them anew: an erasure removes all of them, and the exported evidence that shows one of the
-tracklets. Ageing does not: they have ages of their own.
+tracklets. Ageing does not: they have ages of their own. So evidence may show a tracklet whose rows have aged away; an
+erasure takes that too when it is told its name.
 """
 
 import json
@@ -13,7 +14,7 @@ import logging
 import shutil
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class Erased:
 
     Attributes:
         tracklets: Their names, in order of time.
+        exported: Names of those that had aged away, and only exported evidence showed.
         persons: Numbers of those of whom nothing is left.
         crops: Images.
         events: Lines of the event log; 0 for a dry run.
@@ -49,6 +51,7 @@ class Erased:
     """
 
     tracklets: tuple[str, ...]
+    exported: tuple[str, ...]
     persons: tuple[int, ...]
     crops: int
     events: int
@@ -56,13 +59,21 @@ class Erased:
     set_aside: tuple[str, ...]
 
 
-def erase(store: Store, tracklets: Sequence[StoredTracklet], actor: Actor, *, dry_run: bool = False) -> Erased:
+def erase(
+    store: Store,
+    tracklets: Sequence[StoredTracklet],
+    actor: Actor,
+    *,
+    exported: Sequence[str] = (),
+    dry_run: bool = False,
+) -> Erased:
     """Take tracklets out for good; nothing of them is left in any file of the gallery.
 
     Args:
         store: Opened by ``Store.maintain``.
         tracklets: Which, accepted or rejected.
         actor: Who, and why, for the audit.
+        exported: Names of tracklets that have aged away and that exported evidence shows.
         dry_run: Only say what would go.
 
     Raises:
@@ -73,24 +84,29 @@ def erase(store: Store, tracklets: Sequence[StoredTracklet], actor: Actor, *, dr
     _refuse_held(store, tracklets)
     rows = [each.row for each in tracklets]
     names = [each.tracklet_id for each in tracklets]
-    pictures = [each for each in PICTURES if (store.root / each).exists()] if rows else []
-    pictures += exports_with(store.root, names)
-    aside = sorted(f"{SET_ASIDE}/{each.name}" for each in (store.root / SET_ASIDE).glob("*")) if rows else []
+    everybody = [*names, *exported]
+    pictures = [each for each in PICTURES if (store.root / each).exists()] if everybody else []
+    pictures += exports_with(store.root, everybody)
+    aside = sorted(f"{SET_ASIDE}/{each.name}" for each in (store.root / SET_ASIDE).glob("*")) if everybody else []
     crops = sum(len(store.crops(name)) for name in names)
-    planned = Erased(tuple(names), _left_without(store, rows), crops, 0, tuple(pictures), tuple(aside))
-    if dry_run or not rows:
+    there = tuple(each for each in pictures if (store.root / each).exists())
+    planned = Erased(tuple(names), tuple(exported), _left_without(store, rows), crops, 0, there, tuple(aside))
+    if dry_run or not everybody:
         return planned
     audit = Audit(store)
     audit.require(actor)
     with store.writing() as db:
         _refuse_held(store, tracklets)  # again: now nobody can hold one
         taken = remove_rows(db, tracklets, redact=True, pictures=[*pictures, *aside])
-        said = {"tracklets": len(names), "crops": crops, "persons": list(planned.persons), NAMES_TAKEN: taken}
+        owe(db, "tracklet", exported)
+        taken += _take_names(db, exported)
+        said = {"tracklets": len(everybody), "crops": crops, "persons": list(planned.persons), NAMES_TAKEN: taken}
         audit.append(db, actor, "erase", said)
     audit.copy()
     events = finish(store)
+    _take_late_exports(store, everybody)
     leave_no_free_page(store)
-    return Erased(planned.tracklets, planned.persons, crops, events, planned.pictures, planned.set_aside)
+    return replace(planned, events=events)
 
 
 def remove_rows(
@@ -117,13 +133,20 @@ def remove_rows(
     db.executemany("DELETE FROM links WHERE to_tracklet_id = ?", [(name,) for name in names])
     taken = 0
     if redact:
-        taken = db.executemany("DELETE FROM audit_subjects WHERE subject = ?", [(name,) for name in names]).rowcount
+        taken = _take_names(db, names)
     db.executemany("DELETE FROM tracklets WHERE row = ?", rows)
     db.executemany("INSERT INTO changes (tracklet_row, kind) VALUES (?, 'removed')", rows)
     db.execute("DELETE FROM persons WHERE state != 'merged' AND person_id NOT IN (SELECT person_id FROM tracklets"
                " WHERE person_id IS NOT NULL) AND person_id NOT IN (SELECT merged_into FROM persons WHERE merged_into"
                " IS NOT NULL)")  # fmt: skip
     return taken
+
+
+def _take_names(db: sqlite3.Connection, names: Sequence[str]) -> int:
+    """Out of the audit; returns how many went."""
+    if not names:
+        return 0
+    return db.executemany("DELETE FROM audit_subjects WHERE subject = ?", [(name,) for name in names]).rowcount
 
 
 def owe(db: sqlite3.Connection, kind: str, values: Iterable[str]) -> None:
@@ -197,6 +220,14 @@ def leave_no_free_page(store: Store) -> None:
             f"{store.root / DATABASE}-wal: somebody reads the gallery, and old pages stay in its log until they stop; "
             "then run gallery verify, which empties it"
         )
+
+
+def _take_late_exports(store: Store, tracklet_ids: Sequence[str]) -> None:
+    """Remove what was begun to be exported since it was looked for: now the rows are gone, no other can come."""
+    if late := exports_with(store.root, tracklet_ids):
+        with store.writing() as db:
+            owe(db, "picture", late)
+        finish(store)
 
 
 def _refuse_held(store: Store, tracklets: Iterable[StoredTracklet]) -> None:

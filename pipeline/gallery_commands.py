@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,14 @@ from pipeline.cases import Cases
 from pipeline.config import Config, parse_time
 from pipeline.erasure import Erased, erase, leave_no_free_page
 from pipeline.errors import ResourceError, UsageError
+from pipeline.export_files import (
+    Shown,
+    all_exports,
+    all_shown,
+    is_being_written,
+    remove_export,
+    require_export,
+)
 from pipeline.identify import person_name, person_of_name
 from pipeline.persons import Decision, Persons
 from pipeline.query import CONFIG, check_name, check_persons, read_config
@@ -24,6 +32,7 @@ from pipeline.recovery import Rebuilt, maintain
 from pipeline.reindex import reindex
 from pipeline.replies import audit_row_reply, audit_verdict_reply, case_reply, decision_reply, person_reply
 from pipeline.retention import Retention, RetentionRules, crops_bytes, database_bytes
+from pipeline.sinks import rfc3339
 from pipeline.store import Store, StoredTracklet, TrackletFilter
 from pipeline.transfer import Transferred, export_gallery, merge_galleries
 
@@ -85,24 +94,41 @@ def _audit(store: Store) -> Audit:
 # Which tracklets -----------------------------------------------------------------------------------------------------
 
 
-def _chosen(store: Store, options: argparse.Namespace) -> list[StoredTracklet]:
-    """The tracklets that the options name, rejected ones among them."""
+def _chosen(store: Store, options: argparse.Namespace, *, elsewhere: Sequence[Shown] = ()) -> list[StoredTracklet]:
+    """The tracklets that the options name, rejected ones among them; they may name some that are elsewhere alone."""
     others = {"--person": options.person, "--camera": options.camera, "--from": options.start, "--to": options.end}
     beside = [flag for flag, given in others.items() if given]
     if options.tracklet and beside:
         raise UsageError(f"--tracklet names all that is meant: give it without {' and '.join(beside)}")
     start, end = _moment(options.start, "--from"), _moment(options.end, "--to")
-    _check_cameras(store, options.camera)
+    beyond = {each.camera_id for each in elsewhere}
+    _check_cameras(store, [each for each in options.camera if each not in beyond])
     cameras = frozenset(options.camera) or None
     if options.tracklet:
-        return [store.tracklet(each) for each in dict.fromkeys(options.tracklet)]
+        names = {each.tracklet_id for each in elsewhere}
+        return [store.tracklet(each) for each in dict.fromkeys(options.tracklet) if each not in names]
     numbers = dict.fromkeys(person_of_name(each) for each in options.person)
-    check_persons(store, numbers)
+    people = {each.person_id for each in elsewhere}
+    check_persons(store, [each for each in numbers if each not in people])
     return [
         each
         for number in numbers or [None]
         for each in store.tracklets(TrackletFilter(cameras, None, start, end, number, rejected=None))
     ]
+
+
+def _exported(store: Store, options: argparse.Namespace) -> list[Shown]:
+    """What the options name among the tracklets that are gone, but that exported evidence shows."""
+    start, end = _moment(options.start, "--from"), _moment(options.end, "--to")
+    numbers = {person_of_name(each) for each in options.person}
+
+    def is_meant(each: Shown) -> bool:
+        if options.tracklet:
+            return each.tracklet_id in options.tracklet
+        known = each.person_id is None or each.person_id in numbers
+        return (not numbers or known) and each.may_be(options.camera, start, end)
+
+    return [each for each in all_shown(store.root) if is_meant(each) and not store.has(each.tracklet_id)]
 
 
 def _check_cameras(store: Store, cameras: Sequence[str]) -> None:
@@ -252,10 +278,12 @@ def _erase(options: argparse.Namespace) -> Outcome:
     with maintain(options.gallery) as store:
         actor = actor_of(options)
         _audit(store).require(actor)
-        chosen = _chosen(store, options)
+        exported = [] if options.without_crops else _exported(store, options)
+        chosen = _chosen(store, options, elsewhere=exported)
         if options.without_crops:
             chosen = [each for each in chosen if each.rejected is None and each.best_crop is None]
-        done = erase(store, chosen, actor, dry_run=options.dry_run)
+        names = sorted({each.tracklet_id for each in exported})
+        done = erase(store, chosen, actor, exported=names, dry_run=options.dry_run)
     return Outcome(asdict(done) | {"dry_run": options.dry_run}, _erased(done, dry_run=options.dry_run))
 
 
@@ -264,6 +292,8 @@ def _erased(done: Erased, *, dry_run: bool) -> str:
         f"{'would erase' if dry_run else 'erased'}: {len(done.tracklets)} tracklets, {done.crops} crops"
         + ("" if dry_run else f", {done.events} events")
     ]
+    if done.exported:
+        lines.append(f"had aged away, and only evidence showed them: {', '.join(done.exported)}")
     if done.persons:
         lines.append(f"of whom nothing is left: {', '.join(map(person_name, done.persons))}")
     if done.pictures or done.set_aside:
@@ -367,6 +397,32 @@ def _case_export(options: argparse.Namespace) -> Outcome:
     return Outcome(plain, f"{text} {done.sha256}")
 
 
+def _case_exports(options: argparse.Namespace) -> Outcome:
+    with Store.read(options.gallery) as store:
+        found = all_exports(store.root)
+    plain = [
+        {
+            "export_id": each.export_id,
+            "case": each.case,
+            "written": rfc3339(datetime.fromtimestamp(each.modified, UTC)),
+            "bytes": each.bytes,
+        }
+        for each in found
+    ]
+    lines = ["  ".join(str("-" if value is None else value) for value in each.values()) for each in plain]
+    return Outcome({"schema": "xreid.case_exports/1", "exports": plain}, "\n".join(lines) or "no exports")
+
+
+def _case_remove_export(options: argparse.Namespace) -> Outcome:
+    require_export(options.gallery, options.id)
+    if is_being_written(options.gallery, options.id):
+        raise UsageError(f"export {options.id} is being written; remove it when it is done")
+    with recorded(options.gallery, actor_of(options)) as record:
+        record("export_removed", {"export": options.id}, ())
+        remove_export(options.gallery, options.id)
+    return Outcome({"export_id": options.id}, f"export {options.id} is removed")
+
+
 # person --------------------------------------------------------------------------------------------------------------
 
 
@@ -466,6 +522,8 @@ COMMANDS: dict[str, Command] = {
     "case release": lambda options: _case_items(options, hold=False),
     "case list": _case_list,
     "case export": _case_export,
+    "case exports": _case_exports,
+    "case remove-export": _case_remove_export,
     "person list": _person_list,
     "person merge": lambda options: _deciding(
         options, lambda people, by: people.merge(person_of_name(options.into), person_of_name(options.other), by)

@@ -121,6 +121,11 @@ def _add_evidence(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(case=None)
 
 
+def _add_removal(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="EXPORT", help="as case exports lists it")
+    add_purpose(parser)
+
+
 def _add_two_persons(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("into", metavar="P", help="who stays, P0007")
     parser.add_argument("other", metavar="Q", help="who is the same person")
@@ -204,6 +209,8 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
             "release": ("take tracklets out of a case", _add_items),
             "list": ("all cases", _nothing),
             "export": ("the evidence of a case as one zip; export verify ZIP checks it", _add_evidence),
+            "exports": ("what the page has exported, of all cases", _nothing),
+            "remove-export": ("remove what the page has exported", _add_removal),
         },
     ),
     "person": (

@@ -10,6 +10,7 @@ from pipeline.decision_log import copy_differs, rewrite_decisions
 from pipeline.erasure import remove_unnamed_images
 from pipeline.errors import DamagedGalleryError, UsageError
 from pipeline.event_files import EXAMPLES, read_examples, read_lines, scrub, scrub_examples
+from pipeline.export_files import DONE, all_exports, all_shown, exports_with, note_path, read_note, zip_path
 from pipeline.record import CROPS, RECORD, Digest, Record
 from pipeline.schema import check_pages, snapshot
 from pipeline.store import DATABASE, Counts, Store
@@ -62,6 +63,7 @@ def reconcile(store: Store, *, repair: bool = False, alone: bool = True) -> Reco
     differences += [text for name in _names(store) for text in _of_one(store, name)]
     if alone:
         differences += [*_folder_differences(store), *_event_differences(store), *_undone(store)]
+        differences += _export_differences(store)
         if copy_differs(store):
             differences.append(f"{DECISIONS_COPY}: says something else than the database")
     verdict = Audit(store).verify()
@@ -92,9 +94,38 @@ def _repair(store: Store) -> Iterator[str]:
     stray = {str(event["tracklet_id"]) for _, event in read_lines(store.root) if "tracklet_id" in event} - known
     if stray:
         yield f"{scrub(store.root, stray)} events of tracklets that are gone"
+    for path in exports_with(store.root, erased) if (erased := _erased_in_exports(store)) else ():
+        (store.root / path).unlink(missing_ok=True)
+        yield f"{path}, of a tracklet that was erased"
     stray = {name for names in read_examples(store.root) for name in names} - known
     if stray:
         yield f"{scrub_examples(store.root, stray)} pairs of tracklets that are gone"
+
+
+def _erased_in_exports(store: Store) -> set[str]:
+    """Names that exports show and neither gallery nor audit knows; the audit keeps those that have aged away."""
+    names = {each.tracklet_id for each in all_shown(store.root)}
+    with store.reading() as db:
+        forgetful = db.execute("SELECT 1 FROM audit WHERE action IN ('audit_aged', 'gallery_rebuilt') LIMIT 1")
+        if forgetful.fetchone() is not None:
+            return set()
+        known = {name for (name,) in db.execute("SELECT subject FROM audit_subjects")}
+    return {each for each in names - known if not store.has(each)}
+
+
+def _export_differences(store: Store) -> Iterator[str]:
+    erased = _erased_in_exports(store)
+    for each in all_exports(store.root):
+        path = note_path(store.root, each.export_id)
+        try:
+            note = read_note(path)
+        except (OSError, ValueError):
+            yield f"{store.root / each.files[0]}: nobody knows whom it shows: there is no note of it that can be read"
+            continue
+        if erased.intersection(note.names):
+            yield f"{path}: an export of a tracklet that was erased"
+        if note.state == DONE and not zip_path(store.root, each.export_id).exists() and path.exists():
+            yield f"{path}: its zip is gone"
 
 
 def _names(store: Store) -> list[str]:
@@ -188,6 +219,9 @@ def _without_digest(store: Store) -> Iterator[str]:
 
 
 def _notes(store: Store) -> Iterator[str]:
+    aged = {each.tracklet_id for each in all_shown(store.root) if not store.has(each.tracklet_id)}
+    if aged:
+        yield f"{len(aged)} tracklets are shown by exports alone; gallery erase reaches them by name, camera or time"
     said = {event.get("tracklet_id") for _, event in read_lines(store.root)}
     silent = set(_names(store)) - said
     if said and silent:

@@ -1,7 +1,8 @@
 """What goes with age and what goes when the disk is full: the oldest first, and nothing that a case holds.
 
-Four classes age on their own: tracklets (rows, vectors, events, and their crops with them), crops (images only: the
-tracklet stays searchable), clips (annotated videos) and the audit. A class without a limit is kept for ever.
+Five classes age on their own: tracklets (rows, vectors, events, and their crops with them), crops (images only: the
+tracklet stays searchable), clips (annotated videos), exports (evidence of cases that are closed) and the audit. A class
+without a limit is kept for ever. Evidence never goes to make room.
 """
 
 import logging
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipeline.audit import PROGRAM, Audit
+from pipeline.cases import Cases
 from pipeline.erasure import finish, owe, remove_rows
 from pipeline.errors import ResourceError, UndeletedError
+from pipeline.export_files import ExportFiles, all_exports
 from pipeline.identify import Sighting
 from pipeline.losses import is_full
 from pipeline.record import from_us, to_us
@@ -52,6 +55,8 @@ class RetentionRules:
         crops_mb: Of all crops and records.
         clips_days: Age of a video file.
         clips_mb: Of all of them.
+        exports_days: Age of a zip of evidence.
+        exports_mb: Of all of them.
         audit_days: Age of a row.
         audit_mb: Of all of them.
         low_water_mb: What should be free on the disk, but never more than a tenth of it; 0 lets it fill up.
@@ -63,6 +68,8 @@ class RetentionRules:
     crops_mb: float | None = None
     clips_days: float | None = None
     clips_mb: float | None = None
+    exports_days: float | None = None
+    exports_mb: float | None = None
     audit_days: float | None = None
     audit_mb: float | None = None
     low_water_mb: float = 200.0
@@ -73,7 +80,7 @@ class Aged:
     """What went.
 
     Attributes:
-        counts: By class: tracklets, crops (of how many tracklets), clips, audit.
+        counts: By class: tracklets, crops (of how many tracklets), clips, exports, audit.
         until: End of the newest tracklet that went.
     """
 
@@ -190,6 +197,7 @@ class Retention:
         self._age_tracklets(aged, moment)
         self._age_crops(aged, moment)
         self._age_clips(aged, moment)
+        self._age_exports(aged, moment)
         self._age_audit(aged, moment)
         return aged
 
@@ -363,6 +371,31 @@ class Retention:
         held = {camera for (camera,) in rows}
         free = [path for path in _all_clips(self._store.root) if path.stem not in held and path.parent.name not in held]
         return sorted(free, key=lambda path: (_modified(path), path))
+
+    def _age_exports(self, aged: Aged, now: datetime) -> None:
+        """Those of cases that are open stay."""
+        if self._rules.exports_days is None and self._rules.exports_mb is None:
+            return
+        exports = all_exports(self._store.root)
+        opened = {each.case_id for each in Cases(self._store).all() if each.closed is None}
+        before = None if self._rules.exports_days is None else now - timedelta(days=self._rules.exports_days)
+        total = sum(each.bytes for each in exports)
+        most = None if self._rules.exports_mb is None else self._rules.exports_mb * MEGABYTE
+        gone: list[ExportFiles] = []
+        for each in exports:
+            old = before is not None and datetime.fromtimestamp(each.modified, UTC) < before
+            if each.case not in opened and (old or (most is not None and total > most)):
+                gone.append(each)
+                total -= each.bytes
+        if not gone:
+            return
+        with self._store.writing() as db:
+            owe(db, "picture", [name for each in gone for name in each.files])
+            said = {"exports": [each.export_id for each in gone]}
+            Audit(self._store).append(db, PROGRAM, "exports_aged", said)
+        Audit(self._store).copy()
+        finish(self._store)
+        aged.counts["exports"] += len(gone)
 
     def _age_audit(self, aged: Aged, now: datetime) -> None:
         audit = Audit(self._store)

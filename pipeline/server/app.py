@@ -42,6 +42,7 @@ def create_app(desk: Desk, *, hosts: Collection[str] | None = None) -> FastAPI:
     @asynccontextmanager
     async def alive(app: FastAPI) -> AsyncIterator[None]:
         desk.hub.loop = asyncio.get_running_loop()
+        desk.exports.go_on()
         yield
         desk.hub.end()
         desk.close()

@@ -1,4 +1,8 @@
-"""Pictures of people who are to be searched for: taken in, judged, and kept for a while for who brought them."""
+"""Pictures of people who are to be searched for: taken in, judged, and kept for a while for who brought them.
+
+Whoever brought one must be allowed to see its camera still, each time that it is used, and what it was taken from must
+be there still: the tracklet, or the recording. Of a tracklet no picture is kept here, but looked up again.
+"""
 
 import re
 import secrets
@@ -21,9 +25,9 @@ from pipeline.errors import PipelineError
 from pipeline.frame import Image
 from pipeline.query import QueryFile, clip_of_file, clip_of_spot
 from pipeline.server.access import Caller
-from pipeline.server.media import jpeg
+from pipeline.server.media import crop_picture, jpeg
 from pipeline.server.problems import ProblemError, not_found
-from pipeline.server.recordings import has_recording
+from pipeline.server.recordings import has_recording, recording_mark
 from pipeline.server.schemas import Example
 from pipeline.server.sight import visible_camera, visible_tracklet
 from pipeline.server.uploads import check_image
@@ -44,6 +48,21 @@ _BLURRED, _SOFT = 0.75, 0.6  # effect of blur
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a query is from.
+
+    Attributes:
+        tracklet_id: A stored tracklet.
+        camera_id: That recorded it, or of which whoever brought it said so; None where no camera is known.
+        spot: Whether it is a box on a frame of that camera's recording.
+    """
+
+    tracklet_id: str | None = None
+    camera_id: str | None = None
+    spot: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class Kept:
     """One query.
@@ -51,11 +70,11 @@ class Kept:
     Attributes:
         query_id: Its name; nobody can guess it.
         owner: The user who brought it; nobody else may use it.
-        clip: Crops of the person; of a stored tracklet only its best view, which is not embedded again.
+        clip: Crops of the person; none of a stored tracklet.
         query: What it is.
-        tracklet_id: Of a stored tracklet.
         quality: How well it shows the person.
         expires: When it is forgotten.
+        origin: Where it is from.
         vector: Once it was embedded.
     """
 
@@ -65,7 +84,7 @@ class Kept:
     query: Query
     quality: dict[str, Any]
     expires: datetime
-    tracklet_id: str | None = None
+    origin: Origin
     vector: NDArray[np.float32] | None = None
     size: int = field(init=False)
 
@@ -73,7 +92,7 @@ class Kept:
         self.size = _OWN_BYTES + sum(each.nbytes for each in self.clip)
 
     def jpeg(self) -> bytes:
-        """The picture, for the eye."""
+        """The picture, for the eye, of what is no stored tracklet."""
         return jpeg(self.clip[len(self.clip) // 2])
 
 
@@ -90,12 +109,11 @@ class Queries:
         clip: Sequence[Image],
         query: Query,
         quality: dict[str, Any],
-        *,
-        tracklet_id: str | None = None,
+        origin: Origin,
     ) -> Kept:
         """Take one in."""
         expires = datetime.now(UTC) + timedelta(minutes=_MINUTES)
-        made = Kept(f"q-{secrets.token_urlsafe(18)}", owner, clip, query, quality, expires, tracklet_id)
+        made = Kept(f"q-{secrets.token_urlsafe(18)}", owner, clip, query, quality, expires, origin)
         with self._lock:
             self._forget_old()
             self._kept[made.query_id] = made
@@ -112,16 +130,17 @@ class Queries:
             oldest = next(each for each in self._kept.values() if each.owner == most)
             sizes[most] -= self._kept.pop(oldest.query_id).size
 
-    def get(self, query_id: str, owner: str) -> Kept:
-        """One of somebody's.
+    def get(self, query_id: str, caller: Caller) -> Kept:
+        """One of somebody's; `query_of` also asks whether what it was taken from is there still.
 
         Raises:
-            ProblemError: 404, when it is not theirs, or forgotten.
+            ProblemError: 404, when it is not theirs, of a camera that they may not see (any more), or forgotten.
         """
         with self._lock:
             self._forget_old()
             found = self._kept.get(query_id)
-        if found is None or found.owner != owner:
+        camera = None if found is None else found.origin.camera_id
+        if found is None or found.owner != caller.user or (camera is not None and not caller.sees(camera)):
             raise not_found(f"query {query_id}: it may have been forgotten, for they are kept for {_MINUTES} minutes")
         return found
 
@@ -131,10 +150,45 @@ class Queries:
             del self._kept[name]
 
 
+async def query_of(desk: "Desk", caller: Caller, query_id: str) -> Kept:
+    """A query of the caller's that they may use.
+
+    Raises:
+        ProblemError: 404, when it is not theirs, of a camera that they may not see (any more), or forgotten; or when
+            its tracklet, or the recording that it was taken from, is gone.
+    """
+    kept = desk.queries.get(query_id, caller)
+    if (name := kept.origin.tracklet_id) is not None:
+        await desk.workers.use(lambda store: visible_tracklet(store, caller, name))
+    camera = kept.origin.camera_id or ""
+    if kept.origin.spot and await desk.workers.run(lambda: recording_mark(desk.config, camera)) is None:
+        raise not_found(f"recording of camera {camera} any more")
+    return kept
+
+
+async def picture_of(desk: "Desk", caller: Caller, query_id: str) -> bytes:
+    """The picture of the person, a JPEG for the eye.
+
+    Raises:
+        ProblemError: 404, as for `query_of`, or when the images of its tracklet have aged away.
+    """
+    kept = await query_of(desk, caller, query_id)
+    if (name := kept.origin.tracklet_id) is None:
+        return await desk.workers.run(kept.jpeg)
+
+    def best(store: Store) -> bytes:
+        own = visible_tracklet(store, caller, name)
+        if own.best_crop is None:
+            raise not_found(f"picture of tracklet {name} any more")
+        return crop_picture(own.best_crop, own.modality, native=False)[0]
+
+    return await desk.workers.use(best)
+
+
 async def preview_of_example(desk: "Desk", caller: Caller, example: Example) -> dict[str, Any]:
     """Keep a stored tracklet, or a box on a frame, as a query, and tell what it shows."""
     if example.query_id is not None:
-        return _told(desk.queries.get(example.query_id, caller.user))
+        return _told(await query_of(desk, caller, example.query_id))
     if example.tracklet_id is not None:
         name = example.tracklet_id
         return _told(await desk.workers.use(lambda store: _keep_tracklet(desk, store, caller, name)))
@@ -159,7 +213,7 @@ async def keep_spot(desk: "Desk", caller: Caller, example: Example) -> Kept:
     clip, query, cut = await desk.decoders.run(lambda: _usable(lambda: clip_of_spot(spot.camera_id, where, config)))
     quality = _quality(clip[0], query.modality, bottom - top, right - left, truncated=cut)
     desk.search.prepare_model()
-    return desk.queries.keep(caller.user, clip, query, quality)
+    return desk.queries.keep(caller.user, clip, query, quality, Origin(camera_id=spot.camera_id, spot=True))
 
 
 async def preview_of_upload(
@@ -195,7 +249,8 @@ async def preview_of_upload(
             clip, query = _usable(lambda: clip_of_file(path, about, config), hide=f"{folder}/")
         query = replace(query, description=query.description.replace(f"{folder}/", ""))
         height, width = clip[0].shape[:2]
-        return desk.queries.keep(caller.user, clip, query, _quality(clip[0], query.modality, height, width))
+        quality = _quality(clip[0], query.modality, height, width)
+        return desk.queries.keep(caller.user, clip, query, quality, Origin(camera_id=camera_id))
 
     kept = await desk.models.run(take_in)
     desk.search.prepare_model()
@@ -217,7 +272,8 @@ def _keep_tracklet(desk: "Desk", store: Store, caller: Caller, tracklet_id: str)
         raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, said, kind="query-unusable")
     clip = [read_crop(own.best_crop)] if own.best_crop is not None and own.best_crop.is_file() else []
     query = Query(tracklet_id, own.modality, own.camera_id, own.start, own.end)
-    return desk.queries.keep(caller.user, clip, query, _quality_of(store, own, clip), tracklet_id=tracklet_id)
+    quality = _quality_of(store, own, clip)
+    return desk.queries.keep(caller.user, [], query, quality, Origin(tracklet_id, own.camera_id))
 
 
 def _quality_of(store: Store, own: StoredTracklet, clip: Sequence[Image]) -> dict[str, Any]:

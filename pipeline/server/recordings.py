@@ -1,6 +1,8 @@
 """Single frames of what a camera recorded, as the page shows them to draw a box on."""
 
 from datetime import datetime, timedelta
+from glob import iglob
+from pathlib import Path
 from typing import Any
 
 from pipeline.build import build_windows
@@ -14,6 +16,7 @@ from pipeline.sinks import rfc3339
 from pipeline.sources.base import Source, SourceInfo
 from pipeline.sources.open import open_source
 from pipeline.sources.seek import frames_from
+from pipeline.sources.stills import SUFFIXES, is_glob, is_numbered
 
 
 def recording_of(config: Config | None, camera_id: str) -> dict[str, Any]:
@@ -54,6 +57,28 @@ def frame_at(config: Config | None, camera_id: str, moment: datetime | float) ->
 def has_recording(config: Config | None, camera_id: str) -> bool:
     """Whether a camera's source is a recording; it may have been removed since."""
     return config is not None and camera_id in config.cameras and not config.cameras[camera_id].live
+
+
+def recording_mark(config: Config | None, camera_id: str) -> tuple[int, ...] | None:
+    """Another when the files of a recording are others; None where they are gone, or there never were any.
+
+    They are looked at, not opened.
+    """
+    if config is None or not has_recording(config, camera_id):
+        return None
+    source = config.cameras[camera_id].source.removeprefix("file://")
+    path = Path(source)
+    try:
+        folder = path.parent if is_numbered(source) and not path.exists() else path
+        if folder.is_dir():
+            images = any(each.suffix.lower() in SUFFIXES for each in folder.iterdir())
+            return (folder.stat().st_mtime_ns,) if images else None
+        if is_glob(source) and not path.exists():
+            path = Path(next(iglob(source, recursive=True), source))  # noqa: PTH207 (absolute patterns)
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _opened(config: Config | None, camera_id: str) -> tuple[Source, SourceInfo]:

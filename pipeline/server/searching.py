@@ -14,7 +14,7 @@ from pipeline.replies import search_record, search_reply
 from pipeline.search import Example, Searcher, SearchResult
 from pipeline.server.access import Caller
 from pipeline.server.problems import ProblemError
-from pipeline.server.queries import Kept, keep_spot
+from pipeline.server.queries import Kept, keep_spot, query_of
 from pipeline.server.schemas import Example as Asked
 from pipeline.server.schemas import Filters, SearchRequest
 from pipeline.server.sight import visible_tracklet
@@ -163,12 +163,10 @@ async def _ready(desk: "Desk", caller: Caller, asked: Asked) -> str | Kept:
     if asked.tracklet_id is not None:
         return asked.tracklet_id
     kept = (
-        await keep_spot(desk, caller, asked)
-        if asked.query_id is None
-        else desk.queries.get(asked.query_id, caller.user)
+        await keep_spot(desk, caller, asked) if asked.query_id is None else await query_of(desk, caller, asked.query_id)
     )
-    if kept.tracklet_id is not None:
-        return kept.tracklet_id
+    if kept.origin.tracklet_id is not None:
+        return kept.origin.tracklet_id
     await desk.models.use(lambda store: desk.search.embed(store, kept))
     return kept
 

@@ -78,12 +78,26 @@ function aheadMinutes(when) {
   return Math.round((local - Math.floor(new Date(when) / 1000) * 1000) / 60000);
 }
 
-/** What a `datetime-local` field holds, as the site's clock means it, in UTC; null for nothing. */
-export function fromField(text) {
+/**
+ * What a `datetime-local` field holds, as the site's clock means it, in UTC; null for nothing. In autumn an hour comes
+ * twice: its first is meant, or, where a time ends, its second, so that neither is left out.
+ */
+export function fromField(text, { later = false } = {}) {
   if (!text) return null;
   const naive = new Date(`${text}Z`).getTime();
-  const first = naive - aheadMinutes(naive) * 60000;
-  return new Date(naive - aheadMinutes(first) * 60000).toISOString();
+  const day = 86_400_000; // the clock is not changed twice in two days
+  const ahead = [naive - day, naive + day].map((at) => aheadMinutes(at) * 60000);
+  const meant = ahead.map((each) => naive - each).filter((at, place) => aheadMinutes(at) * 60000 === ahead[place]);
+  const readings = meant.length ? meant : [naive - ahead[0]]; // none: the hour that spring leaves out
+  return new Date(later ? Math.max(...readings) : Math.min(...readings)).toISOString();
+}
+
+/** A field for a moment, and what it says: of one that nobody touched exactly the moment, which has seconds too. */
+export function timeField(when, { later = false, ...rest } = {}) {
+  const shown = toField(when);
+  const input = h("input", { type: "datetime-local", value: shown, ...rest });
+  const read = () => (input.value === shown ? when || null : fromField(input.value, { later }));
+  return { input, read };
 }
 
 /** A moment for a `datetime-local` field. */

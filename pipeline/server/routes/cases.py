@@ -2,9 +2,9 @@
 
 import logging
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
@@ -153,6 +153,17 @@ async def export_file(desk: TheDesk, caller: Investigator, request: Request, exp
 async def verify_export(desk: TheDesk, caller: CaseReader, export_id: ExportId) -> dict[str, Any]:
     """Compare the zip with its manifest, byte by byte."""
     return await desk.exports.verify(caller, export_id)
+
+
+@router.delete("/exports/{export_id}", status_code=204)
+async def remove_export(
+    desk: TheDesk,
+    caller: Investigator,
+    export_id: ExportId,
+    purpose: Annotated[str | None, Query(max_length=500, description="stands in the audit")] = None,
+) -> None:
+    """Remove an export, zip and note; the audit keeps that it was made, and that it was removed."""
+    await desk.exports.remove(caller, export_id, purpose=purpose)
 
 
 async def _unless_closed(desk: Any, job: Any) -> dict[str, Any]:

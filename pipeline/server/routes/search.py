@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from pipeline.server.access import AskedFirst
 from pipeline.server.media import picture
-from pipeline.server.queries import preview_of_example, preview_of_upload
+from pipeline.server.queries import picture_of, preview_of_example, preview_of_upload
 from pipeline.server.routes.asking import CameraId, QueryId, Seeker, TheDesk
 from pipeline.server.schemas import Example, Preview, SearchRequest, SearchResult
 from pipeline.server.searching import search_for
@@ -45,8 +45,7 @@ async def upload(
 )
 async def crop(desk: TheDesk, caller: Seeker, request: Request, query_id: QueryId) -> Response:
     """The picture that a search would be made with."""
-    kept = desk.queries.get(query_id, caller.user)
-    return picture(request, await desk.workers.run(kept.jpeg), "image/jpeg")
+    return picture(request, await picture_of(desk, caller, query_id), "image/jpeg")
 
 
 @router.post("/search", response_model=SearchResult)

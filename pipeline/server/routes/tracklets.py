@@ -170,7 +170,7 @@ async def clip(
     """H.264 of the recording while the person was in view, or of the kept views where there is no recording."""
     await desk.workers.use(lambda store: visible_tracklet(store, caller, tracklet_id))
     try:
-        data = await desk.clips.get(tracklet_id, box=box)
+        data = await desk.clips.get(tracklet_id, box=box)  # which looks itself whether all is still there
     except UsageError as error:
         raise not_found(str(error)) from None
     return picture(request, data, "video/mp4")

@@ -177,6 +177,18 @@ def export(rest: str = "") -> Call:
     return lambda site, user, dock: site.client.get(f"/exports/{site.exports[not dock]}{rest}")
 
 
+def remove_export(site: Site, user: str, dock: bool) -> Response:
+    """Of one that shows dock too, or gate alone; it is there again when it went."""
+    name = site.exports[not dock]
+    files = [site.root / "exports" / f"{name}{suffix}" for suffix in (".json", ".zip")]
+    kept = [each.read_bytes() for each in files]
+    answer = site.client.delete(f"/exports/{name}")
+    assert [each.exists() for each in files] == [answer.status_code != 204] * 2
+    for path, data in zip(files, kept, strict=True):
+        path.write_bytes(data)
+    return answer
+
+
 def person(site: Site, user: str, dock: bool) -> Response:
     """P0003 is seen by gate; P0004 by dock alone."""
     return site.client.get(f"/persons/P000{4 if dock else 3}")
@@ -238,6 +250,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/exports/{export_id}"): export(),
     ("GET", "/exports/{export_id}/file"): export("/file"),
     ("GET", "/exports/{export_id}/verify"): export("/verify"),
+    ("DELETE", "/exports/{export_id}"): remove_export,
 } | {
     ("GET", path): simple("GET", path)
     for path in (

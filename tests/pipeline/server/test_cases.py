@@ -5,15 +5,24 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.bundle import verify_bundle
+from pipeline.audit import Actor
+from pipeline.bundle import Bundle, verify_bundle, write_bundle
+from pipeline.cases import Cases
 from pipeline.cli import main
-from pipeline.server.exports import Exports
+from pipeline.config import ServerConfig
+from pipeline.erasure import erase
+from pipeline.errors import UsageError
+from pipeline.export_files import Note, keep_note
+from pipeline.recovery import maintain
+from pipeline.server.app import create_app
+from pipeline.server.desk import Desk
 from pipeline.server.lists import cursor_of
 from pipeline.server.roles import Role
 from tests.pipeline.server.client import Client
@@ -186,12 +195,82 @@ def test_searches_and_decisions_about_its_tracklets_are_in_the_audit_of_a_case(g
     assert "dock" not in json.dumps(rows)
 
 
-def test_an_export_that_a_killed_server_left_has_failed(gallery: Path, serve: Serve) -> None:
+@contextmanager
+def serve_once(gallery: Path) -> Iterator[Client]:
+    """A server that ends before the test does."""
+    with Client(create_app(Desk(gallery, ServerConfig()), hosts={"localhost"})) as client:
+        yield client
+
+
+def stopped(*arguments: Any) -> Bundle:
+    """Writes evidence for as long as the server goes on."""
+    options = arguments[-1]
+    while not options.should_stop():
+        time.sleep(0.01)
+    raise InterruptedError("the export was stopped")
+
+
+def left_running(gallery: Path, name: str, **changes: Any) -> None:
+    """As a killed server leaves an export."""
+    note = gallery / "exports" / f"{name}.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"state": "running", **changes}))
+    note.with_suffix(".zip").unlink()
+
+
+def ended(client: Client, name: str) -> dict[str, Any]:
+    ends = time.monotonic() + 20
+    while (told := client.get(f"/exports/{name}").json())["state"] == "running":
+        assert time.monotonic() < ends, told
+        time.sleep(0.02)
+    return dict(told)
+
+
+def test_an_export_that_a_killed_server_left_is_written_by_the_next(gallery: Path, serve: Serve) -> None:
+    before = export(serve(gallery), clips=False, blur_others=True, purpose="theft")
+    left_running(gallery, before["export_id"], bytes=None, sha256=None, attempts=1)
+    client = serve(gallery)
+    told = ended(client, before["export_id"])
+    assert (told["state"], told["items"], told["by"], told["blur_others"]) == ("done", 2, before["by"], True)
+    assert client.get(f"/exports/{told['export_id']}/verify").json()["findings"] == []
+    with zipfile.ZipFile(io.BytesIO(client.raw.get(told["url"]).content)) as zipped:
+        manifest = json.loads(zipped.read("manifest.json"))
+    assert (manifest["purpose"], manifest["export"]) == ("theft", told["export_id"])
+    assert not [name for name in manifest["files"] if name.endswith(".mp4")]
+
+
+def test_a_server_that_is_told_to_end_leaves_its_exports_to_the_next(
+    gallery: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve_once(gallery) as client, monkeypatch.context() as patch:
+        patch.setattr("pipeline.server.exports.write_bundle", stopped)
+        names = [client.post("/cases/c1/exports", {"clips": False}).json()["export_id"] for _ in range(3)]
+    client = serve(gallery)
+    assert [ended(client, name)["state"] for name in names] == ["done"] * 3
+
+
+def test_of_two_servers_each_writes_its_exports_and_what_the_other_left_when_it_ended(
+    gallery: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(gallery)
+    with serve_once(gallery) as other, monkeypatch.context() as patch:
+        patch.setattr("pipeline.server.exports.write_bundle", stopped)
+        name = other.post("/cases/c1/exports", {"clips": False}).json()["export_id"]
+        third = serve(gallery)
+        for _ in range(5):
+            assert {each.get(f"/exports/{name}").json()["state"] for each in (client, third)} == {"running"}
+            time.sleep(0.02)
+        assert json.loads((gallery / "exports" / f"{name}.json").read_text())["attempts"] == 1
+    assert ended(client, name)["state"] == "done"
+    assert json.loads((gallery / "exports" / f"{name}.json").read_text())["attempts"] == 2
+
+
+@pytest.mark.parametrize("changes", [{"attempts": 5}, {"version": 2}])
+def test_an_export_that_ends_each_server_or_is_of_an_older_version_has_failed(
+    gallery: Path, serve: Serve, changes: dict[str, int]
+) -> None:
     client = serve(gallery)
     told = export(client, clips=False)
-    note = gallery / "exports" / f"{told['export_id']}.json"
-    note.write_text(json.dumps(json.loads(note.read_text()) | {"state": "running"}))
-    note.with_suffix(".zip").unlink()
+    left_running(gallery, told["export_id"], **changes)
     left = serve(gallery).get(f"/exports/{told['export_id']}").json()
     assert (left["state"], "export it again" in left["error"]) == ("failed", True)
     assert serve(gallery).get(f"/exports/{told['export_id']}/file").status_code == 409
@@ -222,17 +301,72 @@ def test_a_whole_zip_whose_server_was_killed_before_it_said_so_is_offered_and_go
 def test_an_export_that_cannot_be_noted_as_done_at_first_is_offered_all_the_same(
     gallery: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep, refused = Exports._keep, []
+    refused: list[Any] = []
 
-    def full_once(self: Exports, note: Any) -> None:
+    def full_once(root: Path, note: Any) -> None:
         if note.state == "done" and not refused:
             refused.append(note)
             raise OSError("no space left on device")
-        keep(self, note)
+        keep_note(root, note)
 
-    monkeypatch.setattr(Exports, "_keep", full_once)
+    monkeypatch.setattr("pipeline.server.exports.keep_note", full_once)
     told = export(serve(gallery), clips=False)
     assert (len(refused), told["state"], told["items"]) == (1, "done", 2)
+
+
+def erase_ann(gallery: Path) -> None:
+    with maintain(gallery) as store:
+        Cases(store).close("c1", Actor("test"))
+        erase(store, [store.tracklet("gate-ann")], Actor("test"))
+
+
+@pytest.mark.parametrize("moment", ["before", "after", "noted"])
+def test_nothing_is_left_of_who_is_erased_while_the_evidence_is_written(
+    gallery: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def write(*arguments: Any) -> Bundle:
+        if moment == "before":
+            erase_ann(gallery)
+        done = write_bundle(*arguments)
+        if moment == "after":
+            erase_ann(gallery)
+        return done
+
+    def keep(root: Path, note: Note) -> None:
+        if moment == "noted" and note.state == "done":
+            monkeypatch.setattr("pipeline.server.exports.keep_note", keep_note)
+            with monkeypatch.context() as patch:  # it had looked for the exports before there was a note
+                patch.setattr("pipeline.erasure.exports_with", lambda *_: [])
+                erase_ann(gallery)
+        keep_note(root, note)
+
+    monkeypatch.setattr("pipeline.server.exports.write_bundle", write)
+    monkeypatch.setattr("pipeline.server.exports.keep_note", keep)
+    client = serve(gallery)
+    name = client.post("/cases/c1/exports", {"clips": False}).json()["export_id"]
+    ends = time.monotonic() + 20
+    while client.app.state.desk.exports._progress and time.monotonic() < ends:
+        time.sleep(0.02)
+    assert client.get(f"/exports/{name}").status_code == 404
+    assert list((gallery / "exports").iterdir()) == []
+    assert [path for path in gallery.rglob("*") if path.is_file() and b"gate-ann" in path.read_bytes()] == []
+
+
+def test_why_an_export_failed_names_no_path_and_nobody(
+    gallery: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Bundle:
+        raise UsageError(f"{gallery}: no tracklet 'gate-ann' in this gallery of 5")
+
+    monkeypatch.setattr("pipeline.server.exports.write_bundle", fail)
+    client = serve(gallery)
+    told = export(client, clips=False)
+    assert (told["state"], told["error"]) == ("failed", "it could not be written; the server's log says why")
+    note = gallery / "exports" / f"{told['export_id']}.json"
+    kept = json.loads(note.read_text())
+    assert kept["error"] == told["error"]
+    note.write_text(json.dumps(kept | {"version": 2, "error": f"{gallery}: no tracklet 'gate-ann'"}))  # of before
+    assert client.get(f"/exports/{told['export_id']}").json()["error"] == told["error"]
 
 
 def pages(client: Client, path: str, key: str, *, between: Callable[[], object]) -> list[str]:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import shutil
 import struct
 import threading
 import time
@@ -17,11 +18,17 @@ import pytest
 from pipeline.audit import Audit
 from pipeline.cli import main
 from pipeline.clips import Query
+from pipeline.config import from_sources
+from pipeline.query import CONFIG, read_config
 from pipeline.recovery import open_store as opened_by_a_run
+from pipeline.retention import Retention, RetentionRules
+from pipeline.server.access import Caller
 from pipeline.server.problems import ProblemError
-from pipeline.server.queries import Queries
+from pipeline.server.queries import Origin, Queries
+from pipeline.server.recordings import recording_mark
 from pipeline.server.roles import Role
 from pipeline.server.searching import SearchDesk
+from pipeline.server.users import USERS
 from pipeline.store import Store
 from reid.calibration import Calibration, Curve
 from reid.modality import Modality
@@ -152,6 +159,111 @@ def test_a_query_belongs_to_the_one_who_brought_it(run: Path, serve: Serve) -> N
     assert client.post("/search", {"examples": [{"query_id": name}]}).status_code == 404
 
 
+def uses(client: Client, query_id: str) -> list[int]:
+    return [
+        client.get(f"/queries/{query_id}/crop").status_code,
+        client.post("/queries/preview", {"query_id": query_id}).status_code,
+        client.post("/search", {"examples": [{"query_id": query_id}]}).status_code,
+    ]
+
+
+SPOT = {"camera_id": "gate", "seconds": 3.0, "xyxy": [100, 80, 140, 200]}
+
+
+def test_a_query_is_of_no_more_use_to_who_may_not_see_its_camera_any_more(run: Path, serve: Serve) -> None:
+    add_users(run, ("ann", Role.VIEWER, ["gate", "dock"]))
+    client = serve(run, users=True)
+    client.login("ann")
+    files = {"file": ("x.jpg", jpeg(scene(30)[80:200, 90:140]), "image/jpeg")}
+    made = [
+        client.post("/queries/preview", {"tracklet_id": tracklets(client)["gate"]}),
+        client.post("/queries/preview", {"spot": SPOT}),
+        client.post("/queries", files=files, data={"camera_id": "gate"}),
+    ]
+    names = [each.json()["query_id"] for each in made]
+    other = client.post("/queries", files=files, data={"modality": "rgb"}).json()["query_id"]
+    assert [uses(client, each) for each in names] == [[200, 201, 200]] * 3
+    text = json.loads((run / USERS).read_text())
+    text["users"]["ann"]["cameras"] = ["dock"]
+    (run / USERS).write_text(json.dumps(text))
+    assert [uses(client, each) for each in names] == [[404, 404, 404]] * 3
+    assert uses(client, other) == [200, 201, 200]
+
+
+@pytest.fixture
+def footage(run: Path, tmp_path: Path) -> Path:
+    """Where the recordings of the run lie, of which the test may remove some."""
+    config, folder = read_config(run), tmp_path / "footage"
+    recorded = Path(config.cameras["gate"].source).parent
+    folder.mkdir()
+    shutil.copy(recorded / "gate.mp4", folder)
+    shutil.copytree(recorded / "dock", folder / "dock")
+    text = (run / CONFIG).read_text()
+    (run / CONFIG).write_text(text.replace(str(recorded), str(folder)))
+    return folder
+
+
+def test_what_was_erased_or_aged_away_is_in_no_query_and_no_clip_any_more(
+    run: Path, footage: Path, serve: Serve
+) -> None:
+    client = serve(run)
+    gate, dock = (tracklets(client)[name] for name in ("gate", "dock"))
+    asked = [{"tracklet_id": gate}, {"tracklet_id": dock}, {"spot": SPOT}]
+    queries = [client.post("/queries/preview", each).json()["query_id"] for each in asked]
+    clips = client.app.state.desk.clips
+
+    def shown() -> list[int]:
+        paths = [f"/queries/{each}/crop" for each in queries] + [f"/tracklets/{each}/clip" for each in (gate, dock)]
+        return [client.get(each).status_code for each in paths]
+
+    assert shown() == [200, 200, 200, 200, 200]
+    assert {name for name, _ in clips._kept} == {gate, dock}
+    assert main(["gallery", "erase", "--tracklet", gate, "-g", str(run)]) == 0
+    assert shown() == [404, 200, 200, 404, 200]
+    assert uses(client, queries[0]) == [404, 404, 404]
+    assert {name for name, _ in clips._kept} == {dock}
+    shutil.rmtree(footage)
+    assert shown() == [404, 200, 404, 404, 200]  # the clip is made of the kept views then
+    assert uses(client, queries[2]) == [404, 404, 404]
+    with Store.maintain(run) as store:
+        Retention(store, RetentionRules(crops_days=1)).age()
+    assert shown() == [404, 404, 404, 404, 404]
+    assert clips._kept == {}
+
+
+@pytest.mark.parametrize("source", ["images", "images/*.png", "images/%02d.png", "gate.mp4"])
+def test_a_recording_has_another_mark_when_its_files_are_others_and_none_when_they_are_gone(
+    tmp_path: Path, source: str
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    files = [tmp_path / "gate.mp4", folder / "01.png", folder / "02.png"]
+    for each in files:
+        each.write_bytes(b"old")
+    config = from_sources([f"gate={tmp_path}/{source},start=2026-06-01T12:00:00Z,modality=rgb"])
+    before = recording_mark(config, "gate")
+    assert before is not None
+    assert recording_mark(config, "gate") == before
+    assert recording_mark(config, "yard") is None
+    for each in files:
+        each.unlink()
+    assert recording_mark(config, "gate") is None
+    time.sleep(0.01)
+    for each in files:
+        each.write_bytes(b"other")
+    assert recording_mark(config, "gate") not in (None, before)
+
+
+def test_a_clip_is_forgotten_after_some_minutes(gallery: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.server.clipping._SECONDS", 0.05)
+    client = serve(gallery)
+    assert client.get("/tracklets/gate-ann/clip").status_code == 200
+    ends = time.monotonic() + 5
+    while client.app.state.desk.clips._kept:
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
 def test_few_pictures_wait_for_the_one_thread_of_the_model(gallery: Path) -> None:
     desk, go_on = SearchDesk(gallery, threads=1, device="cpu"), threading.Event()
 
@@ -170,22 +282,26 @@ def test_few_pictures_wait_for_the_one_thread_of_the_model(gallery: Path) -> Non
     desk.close()
 
 
+def caller_of(user: str) -> Caller:
+    return Caller(user, Role.OPERATOR, None, "")
+
+
 def test_nobody_pushes_out_what_another_has_brought() -> None:
     queries, query = Queries(), Query("a picture", Modality.RGB)
 
     def keep(owner: str, side: int) -> str:
-        return queries.keep(owner, [np.zeros((side, side, 3), np.uint8)], query, {}).query_id
+        return queries.keep(owner, [np.zeros((side, side, 3), np.uint8)], query, {}, Origin()).query_id
 
     own, others = keep("ann", 100), [keep("bob", 2500) for _ in range(10)]  # 19 MB each
-    assert queries.get(own, "ann").owner == "ann"
+    assert queries.get(own, caller_of("ann")).owner == "ann"
     kept = []
     for each in others:
         with suppress(ProblemError):
-            kept.append(queries.get(each, "bob").query_id)
+            kept.append(queries.get(each, caller_of("bob")).query_id)
     assert kept == others[-3:]
     for number in range(12):
         keep(f"user{number}", 4000)  # 48 MB each: more than there is room for in all
-    assert queries.get(own, "ann").owner == "ann"
+    assert queries.get(own, caller_of("ann")).owner == "ann"
 
 
 def test_who_may_see_one_camera_searches_a_gallery_of_that_camera(gallery: Path, serve: Serve) -> None:

@@ -2,7 +2,7 @@
 import { h } from "../dom.js";
 import { icon } from "../icons.js";
 import { badge, menu, modalities, shortModality } from "../parts.js";
-import { clockName, fromField, shortClock, shortDay, toField, zoneAt } from "../times.js";
+import { clockName, shortClock, shortDay, timeField, zoneAt } from "../times.js";
 
 const NIGHT = "20:00-06:00";
 const DAY = "06:00-20:00";
@@ -165,15 +165,15 @@ function form(apply, ...children) {
 }
 
 function timeForm(filters, set, close) {
-  const from = h("input", { type: "datetime-local", value: toField(filters.start) });
-  const to = h("input", { type: "datetime-local", value: toField(filters.end) });
+  const from = timeField(filters.start);
+  const to = timeField(filters.end, { later: true });
   return form(
     () => {
       close();
-      set({ start: fromField(from.value), end: fromField(to.value) });
+      set({ start: from.read(), end: to.read() });
     },
-    h("label", { class: "field" }, h("span", {}, `From, ${clockName()}`), from),
-    h("label", { class: "field" }, h("span", {}, "To"), to),
+    h("label", { class: "field" }, h("span", {}, `From, ${clockName()}`), from.input),
+    h("label", { class: "field" }, h("span", {}, "To"), to.input),
   );
 }
 

@@ -11,10 +11,10 @@ import {
   clockName,
   day,
   duration,
-  fromField,
   moment,
   shortClock,
   shortDay,
+  timeField,
   toField,
   wallHour,
   zoneAt,
@@ -421,23 +421,23 @@ function spanText([from, to]) {
 }
 
 function spanForm(span, apply) {
-  const from = h("input", { type: "datetime-local", value: toField(span[0]), required: true });
-  const to = h("input", { type: "datetime-local", value: toField(span[1]), required: true });
+  const from = timeField(span[0], { required: true });
+  const to = timeField(span[1], { later: true, required: true });
   const run = (event) => {
     event.preventDefault();
-    const next = [Date.parse(fromField(from.value)), Date.parse(fromField(to.value))];
+    const next = [from, to].map((each) => new Date(each.read()).getTime());
     if (next[0] < next[1]) apply(next);
     else {
-      to.setCustomValidity("must be after the start");
-      to.reportValidity();
+      to.input.setCustomValidity("must be after the start");
+      to.input.reportValidity();
     }
   };
-  to.addEventListener("input", () => to.setCustomValidity(""));
+  to.input.addEventListener("input", () => to.input.setCustomValidity(""));
   return h(
     "form",
     { class: "stack", on: { submit: run } },
-    h("label", { class: "field" }, h("span", {}, `From, ${clockName()}`), from),
-    h("label", { class: "field" }, h("span", {}, "To"), to),
+    h("label", { class: "field" }, h("span", {}, `From, ${clockName()}`), from.input),
+    h("label", { class: "field" }, h("span", {}, "To"), to.input),
     h("button", { type: "submit", class: "main" }, "Show"),
   );
 }

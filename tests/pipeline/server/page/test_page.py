@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -718,6 +719,46 @@ def test_times_say_their_zone_and_can_be_shown_in_utc_on_a_phone(looked_at: Serv
         expect(shown).to_contain_text(re.search(r"[\d:]{8} UTC", utc)[0])  # type: ignore[index]
         page.get_by_role("button", name="UTC").click()
         expect(shown).to_contain_text("CEST")
+
+
+FIELDS = """async ([texts, moments]) => {
+  const times = await import("./times.js");
+  const read = (text) => [false, true].map((later) => times.fromField(text, { later }));
+  const untouched = moments.map((at) => times.timeField(at).read());
+  return [texts.map(read), untouched];
+}"""
+
+
+def test_the_hour_that_comes_twice_is_meant_from_its_first_to_its_second(looked_at: Served, browser: Browser) -> None:
+    with looking(browser) as page:
+        page.goto(looked_at.address)
+        expect(page.locator(".pick time").first).to_contain_text("CEST")
+        texts = ["2026-10-25T02:30", "2026-10-25T01:30", "2026-10-25T03:30", "2026-03-29T02:30", "2026-06-01T14:00", ""]
+        moments = ["2026-10-25T00:30:00.000Z", "2026-10-25T01:30:00.000Z", "2026-06-01T21:32:17.250Z"]
+        read, untouched = page.evaluate(FIELDS, [texts, moments])
+        assert untouched == moments
+        assert read == [
+            ["2026-10-25T00:30:00.000Z", "2026-10-25T01:30:00.000Z"],
+            ["2026-10-24T23:30:00.000Z"] * 2,
+            ["2026-10-25T02:30:00.000Z"] * 2,
+            ["2026-03-29T01:30:00.000Z"] * 2,
+            ["2026-06-01T12:00:00.000Z"] * 2,
+            [None, None],
+        ]
+
+
+def test_a_filter_of_time_that_is_applied_as_it_was_stays_as_it_was(
+    looked_at: Served, page: Page, recorded: Recorded, person: int
+) -> None:
+    like = recorded.of(person, Modality.RGB)[0]
+    page.goto(f"{looked_at.address}#/search?like=tracklet.{like}&from=2026-10-25T00:30:17.000Z&asked=1")
+    chip = page.get_by_role("button", name="Time:").first
+    expect(chip).to_contain_text("02:30 CEST")
+    chip.click()
+    page.locator(".popover").get_by_role("button", name="Apply").click()
+    expect(page.locator(".popover")).to_have_count(0)
+    expect(chip).to_contain_text("02:30 CEST")
+    assert "from=2026-10-25T00:30:17.000Z" in unquote(page.url)
 
 
 def test_an_upload_is_corrected_and_shown_in_another_tab(
