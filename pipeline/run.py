@@ -46,7 +46,7 @@ from pipeline.identify import Sighting
 from pipeline.losses import Losses, is_full
 from pipeline.monitoring import CameraStatus, LatestFrames, Metrics, check_free, served
 from pipeline.pairs import Pairs
-from pipeline.prefetch import SHUTDOWN, Intake, aside
+from pipeline.prefetch import SHUTDOWN, Intake, Worker, aside
 from pipeline.query import CONFIG, write_config
 from pipeline.recovery import open_store
 from pipeline.reserve import RESERVE
@@ -181,6 +181,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         retention.make_room()
         _check_same_cameras(config, store)
         _check_calibrated(config, store.calibration, store.cameras().values())
+        embedder = stack.enter_context(Worker("embed"))
         intake = stack.enter_context(Intake())
         tally = Tally(intake, started=started)
         metrics = Metrics(tally.statuses, root)
@@ -192,7 +193,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         rows_before = store.begin_run()
         live = {source.camera_id for source in sources if source.live}
         if live:  # the first call takes its time, which the frames of a stream do not have
-            extractor.extract([[np.zeros((128, 64, 3), np.uint8)]], [Modality.RGB])
+            embedder(lambda: extractor.extract([[np.zeros((128, 64, 3), np.uint8)]], [Modality.RGB])).result()
         line = build_line(config, detector, extractor, store, live=live, retention=retention)
         losses = Losses()
         with ExitStack() as reading:
@@ -201,6 +202,8 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
             line = replace(
                 line,
                 fresh=intake.fresh,
+                aside=embedder,
+                hold=intake.hold_recordings,
                 finish=lambda item: pairs.finish(item).with_images(windows.white_hot),
             )
             going = _Run(
