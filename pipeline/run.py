@@ -91,6 +91,7 @@ class RunOptions:
         max_frames: Stop after so many frames of all cameras; None for all.
         should_stop: Asked before every batch of frames; when it says yes, open tracklets are finished, no more pictures
             are drawn, and the run ends well.
+        on_open: Told just before anything is written; an exception that a signal raises before that changes nothing.
         new_config: Asked as often; gives the config to go on with when there is a new one, None otherwise. Any
             error of it is told, and the run goes on with what it has.
         beside: Entered once the gallery is open, and left before it closes: a server in this process; it is given what
@@ -102,6 +103,7 @@ class RunOptions:
     existing: str = "refuse"
     max_frames: int | None = None
     should_stop: Callable[[], bool] = lambda: False
+    on_open: Callable[[], None] = lambda: None
     new_config: Callable[[], Config | None] = lambda: None
     beside: "Callable[[Beside], AbstractContextManager[None]]" = lambda told: nullcontext()
     on_progress: Callable[[str, int, int | None], None] = lambda stage, done, total: None
@@ -161,6 +163,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
     detector = build_detector(config.detector, windows)
     if config.monitoring.port is not None:
         check_free(config.monitoring.host, config.monitoring.port)
+    options.on_open()
     _go_on(options)
     if options.existing == "overwrite":
         _remove_results(root)
