@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -309,42 +310,44 @@ def _rate(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
-    with _stop_on_signals(hang_up=not options.config) as stopped, _reload_on_signal(options) as new_config:
-        return _run_until(options, stopped, new_config)
+    with _stop_on_signals(hang_up=not options.config) as stop, _reload_on_signal(options) as new_config:
+        config = _configured(options)
+        # A run of live cameras has no other end than being told to stop; one of recordings is not done.
+        endless = any(camera.live for camera in config.cameras.values())
+        try:
+            with stop.at_once():  # until the run opens its gallery: what takes long to load is loaded within
+                return _run_until(options, config, stop, new_config, endless=endless)
+        except StoppedError as error:
+            _complain(str(error))
+            return _end_of(stop.numbers[0], endless=endless)
 
 
-def _run_until(options: argparse.Namespace, stopped: list[int], new_config: Any) -> int:
-    """Run, with signals in hand from the first moment on: what takes long to load is loaded within."""
+def _run_until(options: argparse.Namespace, config: Any, stop: "_Stop", new_config: Any, *, endless: bool) -> int:
     from pipeline.run import RunOptions, run
     from pipeline.tally import incomplete_sources
 
-    config = _configured(options)
     existing = "overwrite" if options.overwrite else "append" if options.append else "refuse"
     beside = _server_beside(config, options)
-    # A run of live cameras has no other end than being told to stop; one of recordings is not done.
-    endless = any(camera.live for camera in config.cameras.values())
     with _progress(options) as on_progress:
         choices = RunOptions(
             existing=existing,
             max_frames=options.max_frames,
-            should_stop=lambda: bool(stopped),
+            should_stop=lambda: bool(stop.numbers),
+            on_open=stop.in_order,
             new_config=new_config,
             on_progress=on_progress,
             **beside,
         )
         try:
             report = run(config, choices)
-        except StoppedError as error:
-            _complain(str(error))
-            return _end_of(stopped[0], endless=endless)
         except OSError as error:
             where, why = error.filename or config.output.root, error.strerror or error
             raise ResourceError(f"{where}: {why}; results that were finished are kept") from error
     _show(report, options, _run_summary(report, config.output.root))
     for line in incomplete_sources(report):
         _complain(line)
-    if stopped:
-        return _end_of(stopped[0], endless=endless)
+    if stop.numbers:
+        return _end_of(stop.numbers[0], endless=endless)
     return SourceError.exit_code if incomplete_sources(report) else 0
 
 
@@ -377,11 +380,11 @@ def _serve(options: argparse.Namespace) -> int:
         settings, root = config.server, config.output.root if options.config else root
     Store.read(root).close()
     door = open_door(root, with_address(settings, options.address))
-    with _stop_on_signals("answering what was asked") as stopped, served(root, door, device=options.device):
+    with _stop_on_signals("answering what was asked") as stop, served(root, door, device=options.device):
         print(door.address, flush=True)
-        while not stopped:  # signal.pause would miss one that comes just before it
+        while not stop.numbers:  # signal.pause would miss one that comes just before it
             time.sleep(0.25)
-    return 0 if stopped[0] == signal.SIGTERM else 128 + stopped[0]
+    return 0 if stop.numbers[0] == signal.SIGTERM else 128 + stop.numbers[0]
 
 
 def _search(options: argparse.Namespace) -> int:
@@ -687,20 +690,57 @@ def _complain(message: str) -> None:
         print(f"error: {hide_urls(message)}", file=sys.stderr)
 
 
+@dataclass(slots=True)
+class _Stop:
+    """What signals have said.
+
+    Attributes:
+        numbers: Of those that came.
+        interrupts: Whether the first one ends what goes on where it stands.
+    """
+
+    numbers: list[int] = field(default_factory=list)
+    interrupts: bool = False
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """While nothing is open, a signal waits for nothing.
+
+        Raises:
+            StoppedError: When one comes, or has come.
+        """
+        self.interrupts = True
+        try:
+            if self.numbers:
+                raise KeyboardInterrupt
+            yield
+        except KeyboardInterrupt:
+            if not self.interrupts:
+                raise
+            raise StoppedError("told to stop before it began; nothing was changed") from None
+        finally:
+            self.interrupts = False
+
+    def in_order(self) -> None:
+        """From now on, the first signal lets what goes on end by itself."""
+        self.interrupts = False
+
+
 @contextmanager
-def _stop_on_signals(doing: str = "finishing open tracklets", *, hang_up: bool = False) -> Iterator[list[int]]:
+def _stop_on_signals(doing: str = "finishing open tracklets", *, hang_up: bool = False) -> Iterator[_Stop]:
     """Let SIGINT and SIGTERM end what goes on in order; a second one ends it at once.
 
     Args:
         doing: What is said.
         hang_up: SIGHUP does so too, where it is not ignored, as under nohup.
     """
-    received: list[int] = []
+    stop = _Stop()
 
     def note(number: int, frame: FrameType | None) -> None:
-        if received:
+        again = bool(stop.numbers)
+        stop.numbers.append(number)
+        if again or stop.interrupts:
             raise KeyboardInterrupt
-        received.append(number)
         text = f"{signal.Signals(number).name}: {doing}; once more to end at once\n"
         with suppress(OSError):  # `2>&1 | tee log` gets the same SIGINT, and may be gone; print is not reentrant
             os.write(2, text.encode())
@@ -710,7 +750,7 @@ def _stop_on_signals(doing: str = "finishing open tracklets", *, hang_up: bool =
         numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, note) for number in numbers}
     try:
-        yield received
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

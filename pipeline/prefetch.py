@@ -4,7 +4,8 @@ Recordings wait to be read: none of their frames is dropped, and they are merged
 one whose disk gives nothing for too long, until it has caught up. Live streams do not wait for one another: what has
 come goes, each camera in its turn, and a frame that would be too old once it is processed is dropped. Each frame that a
 source gave out is processed, dropped for a cause, or on the way; after `Intake.close` none is on the way. A source that
-breaks ends alone, and leaving the ``with`` ends all threads, also when the consumer raised.
+breaks ends alone, and leaving the ``with`` ends all threads, also when the consumer raised. What would make frames wait
+is done beside: one job after another in a thread of its own (`Worker`), or each in its own (`aside`).
 """
 
 import logging
@@ -15,9 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from queue import SimpleQueue
 from threading import Condition, Thread
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from pipeline.errors import ErrorCode
 from pipeline.frame import Frame
@@ -168,6 +170,7 @@ class Intake:
         self._turn = 0
         self._begins: dict[str, datetime] = {}  # of recordings that go together
         self._reached = 0.0  # by recordings: the latest next_seconds of what was given out
+        self._held = False
         self._costs: deque[float] = deque(maxlen=_RECENT_BATCHES)
         self._answered_at = 0.0
         self._done = 0  # of this batch
@@ -280,6 +283,10 @@ class Intake:
         with self._changed:
             channel, _, _ = self._out.pop(id(frame))
         channel.source.account.drop(cause)
+
+    def hold_recordings(self, held: bool) -> None:
+        """Give out no frames of recordings until told otherwise: they can wait, and live streams cannot."""
+        self._held = held
 
     def sources(self) -> dict[str, Source]:
         """What is being read, by camera."""
@@ -452,10 +459,12 @@ class Intake:
         return waiting
 
     def _ready_recorded(self) -> list[_Channel]:
-        """The recording whose next frame is the earliest; none unless the next frame of each is known.
+        """The recording whose next frame is the earliest; none unless the next frame of each is known, or while held.
 
         Only those that go together with it wait for one that stalled; the others hardly do, until it has caught up.
         """
+        if self._held:
+            return []
         recorded = [channel for channel in self._channels.values() if not channel.live]
         missing = [channel for channel in recorded if channel.missing]
         waited = [self._go_on_without(channel) for channel in missing]  # for all of them at once
@@ -502,12 +511,41 @@ def side_by_side(jobs: Sequence[Callable[[], T]]) -> list[T]:
 def aside(job: Callable[[], T]) -> Future[T]:
     """Run a job that may wait for a disk or a network in a thread of its own; nobody waits for it at the end."""
     future: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(job())
-        except BaseException as error:  # noqa: BLE001 (whoever asks for the result gets it)
-            future.set_exception(error)
-
-    Thread(target=work, name="aside", daemon=True).start()
+    Thread(target=_answer, args=(job, future), name="aside", daemon=True).start()
     return future
+
+
+class Worker:
+    """One thread that does one job after another, in a ``with``; its end waits for the job in hand, though not long."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        self._thread = Thread(target=self._work, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._jobs.put(None)
+        self._thread.join(_JOIN_SECONDS)
+
+    def __call__(self, job: Callable[[], T]) -> Future[T]:
+        """Do a job as soon as those before it are done."""
+        future: Future[T] = Future()
+        self._jobs.put((job, future))
+        return future
+
+    def _work(self) -> None:
+        while (work := self._jobs.get()) is not None:
+            _answer(*work)
+            del work  # what it holds need not wait for the next one
+
+
+def _answer(job: Callable[[], T], future: Future[T]) -> None:
+    try:
+        future.set_result(job())
+    except BaseException as error:  # noqa: BLE001 (whoever asks for the result gets it)
+        future.set_exception(error)

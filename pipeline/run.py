@@ -44,7 +44,7 @@ from pipeline.identify import Sighting
 from pipeline.losses import Losses, is_full
 from pipeline.monitoring import CameraStatus, LatestFrames, Metrics, check_free, served
 from pipeline.pairs import Pairs
-from pipeline.prefetch import SHUTDOWN, Intake, aside
+from pipeline.prefetch import SHUTDOWN, Intake, Worker, aside
 from pipeline.query import CONFIG, write_config
 from pipeline.recovery import open_store
 from pipeline.reserve import RESERVE
@@ -90,6 +90,7 @@ class RunOptions:
         max_frames: Stop after so many frames of all cameras; None for all.
         should_stop: Asked before every batch of frames; when it says yes, open tracklets are finished, no more pictures
             are drawn, and the run ends well.
+        on_open: Told just before anything is written; an exception that a signal raises before that changes nothing.
         new_config: Asked as often; gives the config to go on with when there is a new one, None otherwise. Any
             error of it is told, and the run goes on with what it has.
         beside: Entered once the gallery is open, and left before it closes: a server in this process; it is given what
@@ -101,6 +102,7 @@ class RunOptions:
     existing: str = "refuse"
     max_frames: int | None = None
     should_stop: Callable[[], bool] = lambda: False
+    on_open: Callable[[], None] = lambda: None
     new_config: Callable[[], Config | None] = lambda: None
     beside: "Callable[[Beside], AbstractContextManager[None]]" = lambda told: nullcontext()
     on_progress: Callable[[str, int, int | None], None] = lambda stage, done, total: None
@@ -160,6 +162,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
     detector = build_detector(config.detector, windows)
     if config.monitoring.port is not None:
         check_free(config.monitoring.host, config.monitoring.port)
+    options.on_open()
     _go_on(options)
     if options.existing == "overwrite":
         _remove_results(root)
@@ -180,6 +183,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         retention.make_room()
         _check_same_cameras(config, store)
         _check_calibrated(config, store.calibration, store.cameras().values())
+        embedder = stack.enter_context(Worker("embed"))
         intake = stack.enter_context(Intake())
         tally = Tally(intake, started=started)
         metrics = Metrics(tally.statuses, root)
@@ -191,7 +195,7 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
         rows_before = store.begin_run()
         live = {source.camera_id for source in sources if source.live}
         if live:  # the first call takes its time, which the frames of a stream do not have
-            extractor.extract([[np.zeros((128, 64, 3), np.uint8)]], [Modality.RGB])
+            embedder(lambda: extractor.extract([[np.zeros((128, 64, 3), np.uint8)]], [Modality.RGB])).result()
         line = build_line(config, detector, extractor, store, live=live, retention=retention)
         losses = Losses()
         with ExitStack() as reading:
@@ -200,6 +204,8 @@ def run(config: Config, options: RunOptions) -> dict[str, Any]:
             line = replace(
                 line,
                 fresh=intake.fresh,
+                aside=embedder,
+                hold=intake.hold_recordings,
                 finish=lambda item: pairs.finish(item).with_images(windows.white_hot),
             )
             going = _Run(

@@ -3,8 +3,10 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Finished = Tracklet | RejectedTracklet
 Found = Sighting | RejectedTracklet
+
+_MOST_WAITING = 64  # tracklets that wait while others are embedded; with more, frames wait too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +67,31 @@ class Observer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """What the extractor made of some tracklets.
+
+    Attributes:
+        vectors: One row for each tracklet that has one, in order.
+        failed: Ids of those that have none.
+        seconds: That it took.
+    """
+
+    vectors: NDArray[np.float32]
+    failed: frozenset[str]
+    seconds: float = 0.0
+
+
+def at_once(job: Callable[[], T]) -> Future[T]:
+    """Do a job now; its result, or its error, is there when this returns."""
+    future: Future[T] = Future()
+    try:
+        future.set_result(job())
+    except Exception as error:  # noqa: BLE001 (whoever asks for the result gets it)
+        future.set_exception(error)
+    return future
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """The stages, ready to run.
@@ -85,6 +114,10 @@ class Line:
             the others.
         finish: Completes a finished tracklet before anything is made of it.
         spare: Told of tracklets that could not be identified, and why; says whether the line goes on without them.
+        aside: Embeds tracklets of a line with live cameras, whose frames do not wait for that; one job at a time is
+            given to it. Without live cameras they are embedded where they are found.
+        hold: Told, after each batch of frames, whether recordings shall wait, because more tracklets do than go through
+            the extractor next.
         clock: Seconds.
     """
 
@@ -102,6 +135,8 @@ class Line:
     fresh: Callable[[Sequence[Frame]], Sequence[Frame]] = lambda frames: frames
     finish: Callable[[Finished], Finished] = lambda item: item
     spare: Callable[[Sequence[Tracklet], PipelineError], bool] = lambda tracklets, error: False
+    aside: Callable[[Callable[[], Embedded]], Future[Embedded]] = at_once
+    hold: Callable[[bool], None] = lambda held: None
     clock: Callable[[], float] = time.monotonic
 
 
@@ -130,7 +165,7 @@ def surveil(batches: Iterable[Sequence[Frame]], line: Line, observer: Observer) 
         for batch in batches:
             for finished in spine.track(batch):
                 yield from spine.collect(finished)
-            yield from spine.identify_overdue()
+            yield from spine.look_at_the_clock()
     except Exception:
         yield from spine.end()
         raise
@@ -162,6 +197,15 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _InHand:
+    """A batch of which the tracklets are being embedded."""
+
+    rejected: Sequence[RejectedTracklet]
+    tracklets: Sequence[Tracklet]
+    embedded: Future[Embedded]
+
+
 @dataclass(slots=True)
 class _Spine:
     """What the line remembers between batches."""
@@ -170,6 +214,7 @@ class _Spine:
     observer: Observer
     waiting: list[Finished] = field(default_factory=list)
     waiting_since: float = 0.0
+    in_hand: _InHand | None = None  # what waits comes after it, so that all come out in the order in which they ended
     last_pts: dict[str, float] = field(default_factory=dict)
     heard_at: dict[str, float] = field(default_factory=dict)  # live cameras with frames since their last silence
 
@@ -195,26 +240,45 @@ class _Spine:
         yield from self._silences()
 
     def collect(self, finished: Iterable[Finished]) -> Iterator[list[Found]]:
-        """Let tracklets wait for a full batch, then identify it."""
+        """Let tracklets wait for a full batch, then embed and identify it."""
         for item in finished:
             if not self.waiting:
                 self.waiting_since = self.line.clock()
             self.waiting.append(self.line.finish(item))
-            if len(self.waiting) >= self.line.tracklets_a_batch:
-                yield from self.identify_waiting()
+            if self._full():
+                yield from self._go_on()
 
-    def identify_overdue(self) -> Iterator[list[Found]]:
-        """Identify a batch that has waited for others long enough."""
-        waited = self.line.clock() - self.waiting_since
-        if self.line.live and self.waiting and waited >= self.line.max_wait_seconds:
-            yield from self.identify_waiting()
+    def look_at_the_clock(self) -> Iterator[list[Found]]:
+        """Identify what is embedded by now, and embed a batch that has waited for others long enough."""
+        yield from self._identify_in_hand(wait=False)
+        overdue = self.line.live and self.line.clock() - self.waiting_since >= self.line.max_wait_seconds
+        if self._full() or (self.waiting and overdue):
+            yield from self._go_on()
+        self.line.hold(self._full())
 
-    def identify_waiting(self) -> Iterator[list[Found]]:
-        """Identify whatever waits."""
-        batch, self.waiting = self.waiting, []
-        if batch:
-            rejected: list[Found] = [item for item in batch if isinstance(item, RejectedTracklet)]
-            yield rejected + self._identify([item for item in batch if isinstance(item, Tracklet)])
+    def _full(self) -> bool:
+        return len(self.waiting) >= self.line.tracklets_a_batch
+
+    def _go_on(self) -> Iterator[list[Found]]:
+        """Embed the next batch, unless one is in hand: for that, only so many wait that memory is bounded."""
+        yield from self._identify_in_hand(wait=len(self.waiting) >= max(_MOST_WAITING, self.line.tracklets_a_batch))
+        if self.in_hand is None:
+            self._take_in_hand()
+            yield from self._identify_in_hand(wait=False)
+
+    def _take_in_hand(self) -> None:
+        size = self.line.tracklets_a_batch
+        batch, self.waiting = self.waiting[:size], self.waiting[size:]
+        rejected = [item for item in batch if isinstance(item, RejectedTracklet)]
+        tracklets = [item for item in batch if isinstance(item, Tracklet)]
+        embed = self.line.aside if self.line.live and tracklets else at_once
+        self.in_hand = _InHand(rejected, tracklets, embed(partial(_embed, self.line.extractor, tracklets)))
+
+    def _identify_in_hand(self, *, wait: bool) -> Iterator[list[Found]]:
+        """Identify the batch in hand once it is embedded."""
+        if self.in_hand is not None and (wait or self.in_hand.embedded.done()):
+            batch, self.in_hand = self.in_hand, None
+            yield [*batch.rejected, *self._identify(batch.tracklets, batch.embedded.result())]
 
     def _flush(self, cameras: Iterable[str]) -> Iterator[Sequence[Finished]]:
         for camera_id in cameras:
@@ -230,7 +294,10 @@ class _Spine:
         """Finish what is open, and identify whatever waits."""
         for builder in self.line.builders.values():
             yield from self.collect(builder.flush())
-        yield from self.identify_waiting()
+        while self.in_hand is not None or self.waiting:
+            yield from self._identify_in_hand(wait=True)
+            if self.waiting:
+                self._take_in_hand()
 
     def _process(self, frames: Sequence[Frame]) -> Iterator[Sequence[Finished]]:
         groups = [frames] if self.line.detector.together else [[frame] for frame in frames]
@@ -295,14 +362,14 @@ class _Spine:
                 del self.heard_at[camera_id]
                 yield list(self.line.builders[camera_id].flush())
 
-    def _identify(self, tracklets: Sequence[Tracklet]) -> list[Found]:
+    def _identify(self, tracklets: Sequence[Tracklet], found: Embedded) -> list[Found]:
         if not tracklets:
             return []
-        embeddings, failed = self._embed(tracklets)
-        embedded = [tracklet for tracklet in tracklets if tracklet.tracklet_id not in failed]
+        self.observer.took("embed", found.seconds)
+        embedded = [tracklet for tracklet in tracklets if tracklet.tracklet_id not in found.failed]
         try:
             with self._timed("identify"):
-                sightings = self.line.identifier.identify(embedded, embeddings) if embedded else []
+                sightings = self.line.identifier.identify(embedded, found.vectors) if embedded else []
         except PipelineError as error:
             if not self.line.spare(embedded, error):
                 raise
@@ -310,31 +377,36 @@ class _Spine:
         rejected = [
             RejectedTracklet(tracklet, Rejection.NOT_EMBEDDED)
             for tracklet in tracklets
-            if tracklet.tracklet_id in failed
+            if tracklet.tracklet_id in found.failed
         ]
         return [*rejected, *sightings]
-
-    def _embed(self, tracklets: Sequence[Tracklet]) -> tuple[NDArray[np.float32], frozenset[str]]:
-        """Together; when that fails one by one. Vectors, and the ids of those that have none."""
-        try:
-            with self._timed("embed"):
-                return self._extract(tracklets), frozenset()
-        except PipelineError:
-            raise
-        except Exception as error:
-            if len(tracklets) == 1:
-                logger.exception("tracklet %s cannot be embedded", tracklets[0].tracklet_id, exc_info=error)
-                empty = np.zeros((0, self.line.extractor.dimension), np.float32)
-                return empty, frozenset([tracklets[0].tracklet_id])
-        parts = [self._embed([tracklet]) for tracklet in tracklets]
-        return np.concatenate([vectors for vectors, _ in parts]), frozenset().union(*(failed for _, failed in parts))
-
-    def _extract(self, tracklets: Sequence[Tracklet]) -> NDArray[np.float32]:
-        clips = [[crop.image for crop in tracklet.crops] for tracklet in tracklets]
-        return rounded(self.line.extractor.extract(clips, [tracklet.modality for tracklet in tracklets]))
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
         self.observer.took(stage, time.perf_counter() - started)
+
+
+def _embed(extractor: "Extractor", tracklets: Sequence[Tracklet]) -> Embedded:
+    started = time.perf_counter()
+    vectors, failed = _vectors(extractor, tracklets)
+    return Embedded(vectors, failed, time.perf_counter() - started)
+
+
+def _vectors(extractor: "Extractor", tracklets: Sequence[Tracklet]) -> tuple[NDArray[np.float32], frozenset[str]]:
+    """Together; when that fails one by one. Vectors, and the ids of those that have none."""
+    empty = np.zeros((0, extractor.dimension), np.float32)
+    if not tracklets:
+        return empty, frozenset()
+    try:
+        clips = [[crop.image for crop in tracklet.crops] for tracklet in tracklets]
+        return rounded(extractor.extract(clips, [tracklet.modality for tracklet in tracklets])), frozenset()
+    except PipelineError:
+        raise
+    except Exception as error:
+        if len(tracklets) == 1:
+            logger.exception("tracklet %s cannot be embedded", tracklets[0].tracklet_id, exc_info=error)
+            return empty, frozenset([tracklets[0].tracklet_id])
+    parts = [_vectors(extractor, [tracklet]) for tracklet in tracklets]
+    return np.concatenate([vectors for vectors, _ in parts]), frozenset().union(*(failed for _, failed in parts))

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import pkgutil
 import shutil
 import signal
 import sqlite3
@@ -711,20 +712,40 @@ def test_sigint_finishes_open_tracklets_and_ends_with_130_though_nobody_reads_wh
     assert (output / "mot" / "gate.txt").is_file()
 
 
-def test_a_signal_while_models_load_changes_nothing(
-    done: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("place", "next_one"),
+    [
+        ("pipeline.cli._configured", "pipeline.run.build_sources"),
+        ("pipeline.run.build_extractor", "pipeline.run.build_detector"),
+    ],
+)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_config_or_models_load_waits_for_neither_and_changes_nothing(
+    number: int,
+    code: int,
+    place: str,
+    next_one: str,
+    done: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(done, run)
     before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
-    built = pipeline.run.build_extractor
+    replaced, reached = pkgutil.resolve_name(place), list[str]()
 
     def interrupted(*arguments: Any, **named: Any) -> Any:
-        os.kill(os.getpid(), signal.SIGINT)
-        return built(*arguments, **named)
+        os.kill(os.getpid(), number)
+        time.sleep(10 if place.endswith("extractor") else 0)  # the model is large, and the disk slow
+        return replaced(*arguments, **named)
 
-    monkeypatch.setattr("pipeline.run.build_extractor", interrupted)
-    assert main(["run", "--config", str(run / "config.json"), "--output", str(run), "--overwrite", "--quiet"]) == 130
+    monkeypatch.setattr(place, interrupted)
+    monkeypatch.setattr(next_one, lambda *_: reached.append(next_one) or [])
+    started = time.monotonic()
+    assert main(["run", "--config", str(run / "config.json"), "--output", str(run), "--overwrite", "--quiet"]) == code
+    assert time.monotonic() - started < 5
+    assert not reached
     assert "nothing was changed" in capsys.readouterr().err
     assert {path.name: path.stat().st_mtime_ns for path in run.iterdir()} == before
 

@@ -19,8 +19,12 @@ from typing import Any
 import pytest
 import yaml
 
+import pipeline.run
+from pipeline.config import from_sources
+from pipeline.prefetch import Intake
+from pipeline.run import RunOptions
 from tests.pipeline.mjpeg import MjpegCamera
-from tests.pipeline.recordings import write_weights
+from tests.pipeline.recordings import write_video, write_weights
 
 pytestmark = pytest.mark.alone
 
@@ -246,3 +250,47 @@ def test_after_kill_9_nothing_committed_is_lost_and_a_restart_goes_on(tmp_path: 
     assert after.items() > before.items()
     assert len({event["tracklet_id"] for event in run.events}) == len(run.events)
     assert {event["tracklet_id"] for event in run.events} <= set(after)
+
+
+def test_a_slow_embedding_makes_no_live_frame_stale_and_a_recording_beside_it_wait(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is busy nearly all the time, and longer at once than a frame may be old."""
+    built, held, until = pipeline.run.build_extractor, list[bool](), list[float]()
+
+    def slow(*arguments: Any, **named: Any) -> Any:
+        extractor = built(*arguments, **named)
+        extract = extractor.extract
+
+        def take_time(clips: Sequence[Any], modalities: Sequence[Any]) -> Any:
+            time.sleep(0.8 * len(clips))
+            return extract(clips, modalities)
+
+        monkeypatch.setattr(extractor, "extract", take_time)
+        return extractor
+
+    class Watched(Intake):
+        def hold_recordings(self, hold: bool) -> None:
+            held.append(hold)
+            super().hold_recordings(hold)
+
+    monkeypatch.setattr("pipeline.run.build_extractor", slow)
+    monkeypatch.setattr("pipeline.run.Intake", Watched)
+    film = write_video(tmp_path / "film.mp4", 300, crowded=True)
+    with MjpegCamera(fps=20) as gate, MjpegCamera(fps=20) as yard:
+        config = from_sources(
+            [f"gate={gate.url}", f"yard={yard.url}", f"film={film}"],
+            overrides=[f"output.root={tmp_path / 'out'}", f"reid.weights={weights}", "reid.batch=2"],
+        )
+        options = RunOptions(
+            on_progress=lambda *_: until.append(time.monotonic() + 10),
+            should_stop=lambda: bool(until) and time.monotonic() > until[0],
+        )
+        report = pipeline.run.run(config, options)
+    check_accounts(report, ["film", "gate", "yard"])
+    for name in ("gate", "yard"):
+        assert report["cameras"][name]["frames_processed"] > 150
+        assert report["cameras"][name]["frames_dropped"].get("stale", 0) <= 4
+    assert any(held)
+    assert report["tracklets"]["accepted"] >= 6
+    assert not report["tracklets"]["lost"]

@@ -12,7 +12,18 @@ import pytest
 from pipeline import prefetch
 from pipeline.errors import ErrorCode
 from pipeline.frame import Frame
-from pipeline.prefetch import OVERFLOW, REMOVED, SHUTDOWN, STALE, TARGET_FPS, Intake, Ledger, Policy, side_by_side
+from pipeline.prefetch import (
+    OVERFLOW,
+    REMOVED,
+    SHUTDOWN,
+    STALE,
+    TARGET_FPS,
+    Intake,
+    Ledger,
+    Policy,
+    Worker,
+    side_by_side,
+)
 from pipeline.sources.base import Source, SourceAccount, SourceInfo, SourceState
 from reid.modality import Modality
 from tests.pipeline.footage import frame_of
@@ -360,6 +371,32 @@ def test_recordings_and_live_streams_share_the_line_and_neither_starves() -> Non
     check_exact(intake.ledgers())
 
 
+def test_recordings_that_are_held_wait_beside_a_live_camera_that_does_not_and_lose_nothing() -> None:
+    seen: list[Frame] = []
+
+    def take(intake: Intake, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        for batch in intake.batches(most=4, max_wait_seconds=0.01):
+            seen.extend(batch)
+            for frame in batch:
+                intake.done(frame)
+            if time.monotonic() > until:
+                return
+
+    with Intake(depth=2) as intake:
+        intake.add(LiveCamera("yard", fps=50))
+        intake.add(Recording("gate", 20))
+        intake.hold_recordings(True)
+        take(intake, 0.3)
+        assert not indices(seen, "gate")
+        assert len(indices(seen, "yard")) >= 10
+        assert not intake.exhausted()
+        intake.hold_recordings(False)
+        take(intake, 1.0)
+        assert intake.exhausted() == {"gate"}
+    assert indices(seen, "gate") == list(range(20))
+
+
 def test_a_recording_is_exhausted_once_its_last_frame_is_answered_for() -> None:
     with Intake(depth=2) as intake:
         intake.add(Recording("gate", 5))
@@ -453,3 +490,32 @@ def test_jobs_run_at_once_and_answer_in_order() -> None:
 
     with pytest.raises(OSError, match="no space"):
         side_by_side([lambda: 1, fail])
+
+
+def test_a_worker_does_one_job_after_another_in_order_and_leaving_it_ends_its_thread() -> None:
+    order: list[int] = []
+
+    def job(number: int) -> int:
+        time.sleep(0.02)
+        order.append(number)
+        return number
+
+    with Worker("embed") as worker:
+        answers = [worker(lambda number=number: job(number)) for number in range(5)]
+        failing = worker(lambda: 1 // 0)
+        assert [answer.result() for answer in answers] == list(range(5))
+        with pytest.raises(ZeroDivisionError):
+            failing.result()
+        last = worker(lambda: job(5))
+    assert last.done()
+    assert order == list(range(6))
+    assert "embed" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_job_that_does_not_end_keeps_nobody_from_leaving_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefetch, "_JOIN_SECONDS", 0.2)
+    lets_go, started = threading.Event(), time.monotonic()
+    with Worker("embed") as worker:
+        worker(lambda: lets_go.wait(20))
+    assert 0.15 < time.monotonic() - started < 2
+    lets_go.set()

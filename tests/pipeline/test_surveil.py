@@ -1,7 +1,8 @@
 """The spine passes everything through exactly once, in order, whatever the cameras."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from pipeline.errors import ResourceError
 from pipeline.frame import Frame, Image, TimeSource
 from pipeline.identify import Sighting
-from pipeline.prefetch import Intake, Policy
-from pipeline.surveil import Found, Line, TrackedFrame, _Spine, batched, surveil
+from pipeline.prefetch import STALE, Intake, Policy, Worker
+from pipeline.surveil import _MOST_WAITING, Embedded, Found, Line, TrackedFrame, _Spine, batched, surveil
 from pipeline.tracklets import RejectedTracklet, Rejection, Tracklet, TrackletBuilder, TrackletRules
 from reid.modality import Modality
 from tests.pipeline.live import LiveCamera
@@ -83,6 +84,18 @@ class CountingExtractor:
         assert all(len(clip) for clip in clips)
         self.modalities.append(list(modalities))
         return np.tile(np.array([1, 0], np.float32), (len(clips), 1))
+
+
+class Slow(CountingExtractor):
+    """Takes so many seconds a tracklet."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def extract(self, clips: Sequence[Sequence[Image]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
+        time.sleep(self.seconds * len(clips))
+        return super().extract(clips, modalities)
 
 
 class EverybodyIsNew:
@@ -315,11 +328,6 @@ def test_of_cameras_that_are_gone_everything_is_finished_and_nothing_remembered(
 def test_no_frame_is_processed_too_old_because_tracklets_of_others_were_embedded_first(together: bool) -> None:
     """Embedding takes longer than a frame may be old, and several frames are handed over at once."""
 
-    class Slow(CountingExtractor):
-        def extract(self, clips: Sequence[Sequence[Image]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
-            time.sleep(0.4)
-            return super().extract(clips, modalities)
-
     class Watch(Notes):
         def tracked(self, item: TrackedFrame) -> None:
             ages.append(intake.done(item.frame))
@@ -333,7 +341,7 @@ def test_no_frame_is_processed_too_old_because_tracklets_of_others_were_embedded
             yield batch
 
     ages: list[float] = []
-    cameras, extractor = ["a", "b", "c", "d"], Slow()
+    cameras, extractor = ["a", "b", "c", "d"], Slow(0.4)
     with Intake() as intake:
         for camera in cameras:
             intake.add(
@@ -349,9 +357,124 @@ def test_no_frame_is_processed_too_old_because_tracklets_of_others_were_embedded
         assert ledger.processed
 
 
+def test_live_frames_do_not_grow_stale_while_tracklets_are_embedded_however_long_that_takes() -> None:
+    """Four cameras; embedding is busy for most of the time, and one tracklet takes longer than a frame may be old."""
+
+    class Watch(Notes):
+        def tracked(self, item: TrackedFrame) -> None:
+            super().tracked(item)
+            intake.done(item.frame)
+
+    def batches() -> Iterator[list[Frame]]:
+        until = time.monotonic() + 5.0
+        for batch in intake.batches(most=8, max_wait_seconds=0.02):
+            if time.monotonic() > until:
+                intake.close()
+                return
+            yield batch
+
+    names, extractor, notes = ["a", "b", "c", "d"], Slow(0.6), Watch()
+    found: list[Found] = []
+    with Worker("embed") as embedder, Intake() as intake:
+        for phase, name in enumerate(names):
+            shown = [frame("", 0, somebody=5 * phase <= index < 5 * phase + 20).image for index in range(100)]
+            camera = LiveCamera(name, fps=20, picture=lambda index, shown=shown: shown[index % 100])
+            intake.add(camera, Policy(max_staleness_seconds=0.5))
+        line = replace(make_line(names, live=True), extractor=extractor, fresh=intake.fresh, aside=embedder)
+        for each in surveil(batches(), line, notes):
+            found += each
+    ledgers = intake.ledgers()
+    assert len(extractor.modalities) >= 2
+    assert sum(ledger.dropped[STALE] for ledger in ledgers.values()) <= 0.03 * len(notes.items)
+    for name in names:
+        assert ledgers[name].decoded == ledgers[name].processed + ledgers[name].dropped.total()
+        seen = sum(item.frame.image.any() for item in notes.items if item.frame.camera_id == name)
+        assert sum(len(item.tracklet.frame_index) for item in found if item.tracklet.camera_id == name) == seen > 15
+
+
+class Later(Future[Embedded]):
+    """A job that nobody does until somebody waits for it."""
+
+    def __init__(self, job: Callable[[], Embedded]) -> None:
+        super().__init__()
+        self.job = job
+
+    def result(self, timeout: float | None = None) -> Embedded:
+        if not self.done():
+            self.set_result(self.job())
+        return super().result(timeout)
+
+
+def passages(count: int) -> Iterator[list[Frame]]:
+    """One person after another before the gate, each in ten frames whose time begins anew."""
+    for _ in range(count):
+        yield from ([frame("gate", index)] for index in range(10))
+
+
+def test_only_so_many_tracklets_wait_for_one_that_is_being_embedded_and_all_come_out_in_order() -> None:
+    held: list[bool] = []
+    line = replace(make_line(["gate"], live=True), aside=Later, hold=held.append)
+    notes, came, found = Notes(), [], list[Found]()
+    for each in surveil(passages(200), line, notes):
+        came.append(len(notes.items) // 10 - len(found))  # tracklets that had ended, and were not given out
+        found += each
+    assert came[0] == line.tracklets_a_batch + _MOST_WAITING == max(came)
+    assert [item.person_id for item in found if isinstance(item, Sighting)] == list(range(1, 201))
+    starts = [item.tracklet.tracklet_id for item in found]
+    assert starts == sorted(starts)  # ids sort by time
+    first_held = held.index(True) / 10
+    assert 2 * line.tracklets_a_batch <= first_held <= 2 * line.tracklets_a_batch + 1
+    assert all(held[held.index(True) :])
+
+
+def test_what_is_embedded_comes_out_without_another_frame_or_tracklet_and_recordings_go_on() -> None:
+    jobs: list[Later] = []
+    held: list[bool] = []
+
+    def aside(job: Callable[[], Embedded]) -> Future[Embedded]:
+        jobs.append(Later(job))
+        return jobs[-1]
+
+    def batches() -> Iterator[list[Frame]]:
+        yield from passages(9)
+        assert (len(jobs), given, held[-1]) == (1, [], True)
+        for turn in range(2):
+            jobs[turn].result()
+            yield []
+        assert (len(jobs), given, held[-1]) == (2, [4, 4], False)
+
+    given: list[int] = []
+    line = replace(make_line(["gate"], live=True), aside=aside, hold=held.append, clock=lambda: 0.0)
+    for found in surveil(batches(), line, Notes()):
+        given += [len(found)]
+    assert given == [4, 4, 1]
+
+
+def test_what_the_extractor_cannot_do_aside_ends_the_line_and_the_others_are_handed_on() -> None:
+    class Full(CountingExtractor):
+        def extract(self, clips: Sequence[Sequence[Image]], modalities: Sequence[Modality]) -> NDArray[np.float32]:
+            vectors = super().extract(clips, modalities)
+            if len(self.modalities) == 2:
+                raise ResourceError("out of memory on the device")
+            return vectors
+
+    line = replace(make_line(["gate"], live=True), extractor=Full(), aside=Later)
+    found: list[Found] = []
+    going = (found.extend(each) for each in surveil(passages(200), line, Notes()))
+    with pytest.raises(ResourceError, match="on the device"):
+        list(going)
+    assert len(found) == line.tracklets_a_batch + _MOST_WAITING  # before the batch that failed, and behind it
+    assert len({item.tracklet.tracklet_id for item in found}) == len(found)
+
+
 def test_recordings_wait_for_full_batches_of_tracklets_however_long_that_takes() -> None:
+    def never(_: Callable[[], Embedded]) -> Future[Embedded]:
+        raise AssertionError(
+            "tracklets of recordings are embedded in their turn: what comes out does not depend on time"
+        )
+
     now = [0.0]
-    line = replace(make_line(["gate"]), clock=lambda: now[0])
+    line = replace(make_line(["gate"]), clock=lambda: now[0], aside=never)
 
     def batches() -> Iterator[list[Frame]]:
         for index in range(600):
