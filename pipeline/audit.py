@@ -398,6 +398,13 @@ def begin_after_ageing(db: sqlite3.Connection) -> None:
         db.execute("INSERT INTO meta VALUES ('audit_start', ?)", [f"{last.until + 1}:{last.hash}"])
 
 
+def forget_untold_names(db: sqlite3.Connection) -> None:
+    """Take out names behind tokens that no row has: of a rebuilt database, rows of whose older one are not in it."""
+    told = _tokens_in(text for (text,) in db.execute("SELECT details FROM audit"))
+    known = [token for (token,) in db.execute("SELECT token FROM audit_subjects")]
+    db.executemany("DELETE FROM audit_subjects WHERE token = ?", [(token,) for token in known if token not in told])
+
+
 def _start(db: sqlite3.Connection) -> tuple[int, str]:
     """Number of the first row that has not aged away, and the hash of the one before."""
     row = db.execute("SELECT value FROM meta WHERE key = 'audit_start'").fetchone()

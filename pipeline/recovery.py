@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.audit import PROGRAM, Audit, begin_after_ageing
+from pipeline.audit import PROGRAM, Audit, begin_after_ageing, forget_untold_names
 from pipeline.cases import Cases
 from pipeline.crop_files import sync
 from pipeline.decision_log import NamedDecision, copy_decisions, insert_decision, read_decisions, rewrite_decisions
@@ -372,6 +372,7 @@ class _Builder:
         tracklets = "(SELECT tracklet_id FROM tracklets)"
         self.connection.execute(f"DELETE FROM links WHERE to_tracklet_id NOT IN {tracklets}")  # noqa: S608
         self.connection.execute(f"DELETE FROM audit_subjects WHERE subject NOT IN {tracklets}")  # noqa: S608
+        forget_untold_names(self.connection)
         self.connection.execute(
             "DELETE FROM persons WHERE state != 'merged' AND person_id NOT IN (SELECT person_id FROM tracklets"
             " WHERE person_id IS NOT NULL UNION SELECT merged_into FROM persons WHERE merged_into IS NOT NULL)"
@@ -451,7 +452,9 @@ class _Builder:
             with suppress(ValueError):
                 self._try("INSERT OR IGNORE INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", json.loads(line))
         columns = ("number", "at_us", "actor", "action", "case_id", "purpose", "details", "previous", "hash")
+        copied = dict(self.connection.execute("SELECT number, hash FROM audit"))
         for row in self._salvage.rows("audit", columns, "number"):
+            self.lost["rows of the audit that its copy has otherwise"] += copied.get(row[0], row[-1]) != row[-1]
             self._try("INSERT OR IGNORE INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         for row in self._salvage.rows("audit_subjects", ("token", "salt", "subject"), "token"):
             self._try("INSERT OR IGNORE INTO audit_subjects VALUES (?, ?, ?)", row)

@@ -358,22 +358,23 @@ def test_a_run_does_not_overwrite_what_a_case_holds(typed: Commands, gallery: Pa
     assert one not in typed.tracklets("gate")
 
 
-@pytest.mark.parametrize("how", ["noise", "empty", "missing", "also the copy"])
+@pytest.mark.parametrize("how", ["noise", "empty", "missing", "older", "also the copy"])
 def test_a_run_does_not_overwrite_what_a_case_of_a_damaged_gallery_holds(
     typed: Commands, gallery: Path, how: str
 ) -> None:
+    content = {"noise": b"noise" * 2000, "older": (gallery / "gallery.sqlite").read_bytes()}
     typed("case", "open", "C-1")
     typed("case", "hold", "C-1", "--tracklet", typed.tracklets("gate")[0])
     for suffix in ("", "-wal", "-shm"):
         (gallery / f"gallery.sqlite{suffix}").unlink(missing_ok=True)
     if how != "missing":
-        (gallery / "gallery.sqlite").write_bytes(b"noise" * 2000 if how == "noise" else b"")
+        (gallery / "gallery.sqlite").write_bytes(content.get(how, b""))
     if how == "also the copy":
         (gallery / "cases.json").write_bytes((gallery / "cases.json").read_bytes()[:40])
-    before = sorted(path for path in gallery.rglob("*") if path.is_file())
+    before = {path for path in gallery.rglob("*") if path.is_file()}
     with pytest.raises(UsageError, match="nobody knows what is held" if how == "also the copy" else "case C-1 holds 1"):
         _remove_results(gallery)
-    assert sorted(path for path in gallery.rglob("*") if path.is_file()) == before
+    assert {path for path in gallery.rglob("*") if path.is_file()} >= before  # a reader may have left its own
 
 
 def test_overwriting_leaves_nothing_of_the_gallery_for_the_next(typed: Commands, gallery: Path) -> None:

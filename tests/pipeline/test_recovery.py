@@ -446,3 +446,27 @@ def test_a_rebuilt_gallery_that_never_had_an_audit_verifies_clean_at_once(tmp_pa
     with maintain(tmp_path) as store:
         assert reconcile(store).differences == ()
         assert [row.action for row in Audit(store).rows()] == ["gallery_rebuilt"]
+
+
+def test_searches_that_an_older_database_took_down_are_counted_as_lost(tmp_path: Path) -> None:
+    with (
+        open_store(tmp_path, model_id=MODEL, dimension=DIMENSION, calibration=CALIBRATION) as store,
+        EventLog(tmp_path, model_id=MODEL, dimension=DIMENSION) as events,
+    ):
+        fill_beside(store, events, 0, 2)
+        Audit(store).record(EVE, "search", {"query": "gate-00"}, subjects=["gate-00"])
+    older = (tmp_path / DATABASE).read_bytes()
+    with open_store(tmp_path, model_id=MODEL, dimension=DIMENSION) as store:
+        fill_beside(store, None, 2, 4)
+        Audit(store).record(EVE, "export", {"tracklets": ["gate-02"]}, subjects=["gate-02"])
+    (tmp_path / DATABASE).write_bytes(older)
+    with Store.edit(tmp_path) as store:
+        Audit(store).record(EVE, "search", {"query": "gate-01"}, subjects=["gate-01"])
+        with EventLog(tmp_path, model_id=MODEL, dimension=DIMENSION) as events:
+            events.write(sighting_of(tracklet_of("gate-03", at=30), person=4))  # told of after all
+    rebuilt: list[Rebuilt] = []
+    with maintain(tmp_path, on_rebuilt=rebuilt.append) as store:
+        assert store.counts().accepted == 4
+        assert [row.action for row in Audit(store).rows()] == ["search", "export", "gallery_rebuilt"]
+        assert Audit(store).verify().findings == ()
+    assert rebuilt[0].lost == {"rows of the audit that its copy has otherwise": 1}
