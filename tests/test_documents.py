@@ -239,7 +239,10 @@ def test_readme_says_what_the_last_measurements_of_streams_soak_and_server_say()
     assert not kills["findings"]
     assert f"at {kills['kills']} random moments" in page
     assert f"of {kills['answered_in_all']} requests" in page
-    assert f"exports under way ({kills['exports']['failed']} of {sum(kills['exports'].values())})" in page
+    exports = kills["exports"]
+    assert set(exports) <= {"done", "failed, for its case was emptied"}
+    assert f"{exports['done']} of {sum(exports.values())} exports that it had accepted" in " ".join(page.split())
+    assert f"and {sum(exports.values()) - exports['done']} failed because their case had been emptied" in page
     readers, eager = found["server"]["readers"], found["server"]["without_a_pause"]
     assert f"who look at an answer for {readers['think_seconds']:.0f} s wait" in readme
     assert f"random tracklets they wait {readers['p95_ms']:.0f} ms at p95" in readme
