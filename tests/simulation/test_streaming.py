@@ -37,7 +37,10 @@ def site(tmp_path: Path) -> Path:
     with ImageFolder(tmp_path / "roof") as folder:
         for counts in COUNTS:
             folder.write(counts)
-    cameras = {"gate": {"recording": "gate.mp4", "fps": 10}, "roof": {"recording": "roof", "fps": 10}}
+    cameras = {
+        "gate": {"recording": "gate.mp4", "fps": 10, "modality": "rgb"},
+        "roof": {"recording": "roof", "fps": 10, "modality": "thermal"},
+    }
     (tmp_path / MARKER).write_text(json.dumps({"cameras": cameras}))
     return tmp_path
 
