@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.frame import Frame, Image, TimeSource
+from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, has_false_colour
 from pipeline.sources.stills import READ_UPRIGHT, as_mono
 from pipeline.tracklets import Tracklet, cut_out
 from reid.modality import Modality
@@ -218,6 +219,8 @@ def _as_frame(path: Path, image: Image, modality: Modality | None) -> tuple[Imag
     rgb = image[..., :3][..., ::-1] if image.ndim == 3 else None
     is_colour = rgb is not None and not (np.ptp(rgb.astype(np.int32), axis=2) <= 2).all()
     modality = modality or _obvious_modality(path, image.dtype == np.uint16, is_colour)
+    if modality is Modality.THERMAL and has_false_colour(image):
+        raise UsageError(f"{path}: said to be thermal, but {FALSE_COLOUR_ADVICE}")
     if modality is Modality.RGB:
         if image.dtype != np.uint8:
             raise UsageError(f"{path}: an rgb image must have 8 bits, got 16")

@@ -370,8 +370,10 @@ def _case_items(options: argparse.Namespace, *, hold: bool) -> Outcome:
             cases.hold(options.id, names, actor, note=options.note)
         else:
             cases.release(options.id, names, actor)
+        items = len(cases.items(options.id))
     done = "held" if hold else "released"
-    return Outcome({"case": options.id, done: names}, f"case {options.id}: {len(names)} tracklets {done}")
+    text = f"case {options.id}: {done} {len(names)}, {items} in all"
+    return Outcome({"case": options.id, done: names}, text)
 
 
 def _case_list(options: argparse.Namespace) -> Outcome:
@@ -410,7 +412,9 @@ def _case_exports(options: argparse.Namespace) -> Outcome:
         for each in found
     ]
     lines = ["  ".join(str("-" if value is None else value) for value in each.values()) for each in plain]
-    return Outcome({"schema": "xreid.case_exports/1", "exports": plain}, "\n".join(lines) or "no exports")
+    return Outcome(
+        {"schema": "xreid.case_exports/1", "exports": plain}, "\n".join(lines) or "the page has exported nothing"
+    )
 
 
 def _case_remove_export(options: argparse.Namespace) -> Outcome:

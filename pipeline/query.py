@@ -126,6 +126,7 @@ def search(root: Path, asked: Asked, wanted: SearchFilter, options: SearchOption
             gallery or the run does not have.
     """
     options = options or SearchOptions()
+    _check_said_of_files(asked)
     config = read_config(root) if (root / CONFIG).is_file() else None
     with Store.read(root) as store:
         check_filter(store, config, wanted, said=("--camera", "--zone"))
@@ -139,6 +140,22 @@ def search(root: Path, asked: Asked, wanted: SearchFilter, options: SearchOption
         ]
         negatives = [_example(searcher, store, text, asked.file, None, options.device) for text in asked.negatives]
         return searcher.by_examples(examples, wanted, negatives=negatives)
+
+
+def _check_said_of_files(asked: Asked) -> None:
+    """What is said of a query file is for nothing where there is none."""
+
+    def is_file(text: str) -> bool:
+        try:
+            return Path(text).is_file()
+        except OSError:
+            return False
+
+    if asked.file != QueryFile() and asked.spot is None and not any(map(is_file, (*asked.examples, *asked.negatives))):
+        raise UsageError(
+            "--query-modality, --query-camera and --whole say what a query file shows, and no query is a file: "
+            "of a tracklet all of that is known"
+        )
 
 
 def check_filter(

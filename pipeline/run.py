@@ -54,7 +54,7 @@ from pipeline.sinks import EventLog, MotWriters, write_report
 from pipeline.sources.base import Source
 from pipeline.store import DATABASE, IDENTITY, LOCK, Store, take_lock
 from pipeline.surveil import Line, TrackedFrame, surveil
-from pipeline.tally import HELD_UP, UNPROCESSED, Tally, account_of
+from pipeline.tally import HELD_UP, UNPROCESSED, GreyWatch, Tally, account_of
 from pipeline.thermal import ThermalWindow, Windows
 from pipeline.tracklets import TrackletBuilder
 from pipeline.videos import Drawing, write_videos
@@ -419,6 +419,7 @@ class _Run:
     preparing: Future[_Prepared] | None = None  # a new config, until all that it needs is built
     finished: frozenset[str] = frozenset()  # recordings whose open tracklets are finished
     faults: dict[str, _Faults] = field(default_factory=dict)  # by camera
+    grey: GreyWatch = field(default_factory=GreyWatch)
     processed: int = 0
     expected: int | None = None
     stopped_at: float | None = None  # by a signal
@@ -457,6 +458,7 @@ class _Run:
         """Write, count, and give the frame back."""
         frame = item.frame
         self.latest.leave(frame)
+        self.grey.look(frame)
         self._well_again(frame.camera_id)
         if frame.camera_id not in self.live and self.mot is not None:
             self.mot.write(frame.camera_id, frame.index, item.tracks, item.detections)

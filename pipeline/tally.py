@@ -13,17 +13,46 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import Config
+from pipeline.frame import Frame
 from pipeline.identify import Sighting
 from pipeline.monitoring import CameraStatus, Metrics
 from pipeline.prefetch import SHUTDOWN, Intake, Ledger
 from pipeline.sinks import rfc3339
 from pipeline.sources.base import Source, SourceState
 from pipeline.tracklets import RejectedTracklet
+from reid.modality import Modality
 
 logger = logging.getLogger(__name__)
 
 _BIN_SECONDS = 0.005
+_LOOK_EVERY, _GREY_LOOKS = 10, 5  # frames, and so many looks in a row
+_SAMPLE_STEP = 8  # every eighth pixel of every eighth row
+_NO_COLOUR, _COLOURED_SHARE = 6, 0.01  # levels between two channels that compression makes; of the pixels
 _NOTHING = Ledger(0, 0, Counter(), Counter(), 0)
+
+
+class GreyWatch:
+    """Tells once of a camera said to be rgb whose pictures have no colour: most likely it is infrared."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+        self._grey: Counter[str] = Counter()  # looks in a row
+
+    def look(self, frame: Frame) -> None:
+        """Take a processed frame; of some of them the colours are looked at."""
+        if frame.modality is not Modality.RGB or self._grey[frame.camera_id] >= _GREY_LOOKS:
+            return
+        self._seen[frame.camera_id] += 1
+        if self._seen[frame.camera_id] % _LOOK_EVERY:
+            return
+        spread = np.ptp(frame.image[::_SAMPLE_STEP, ::_SAMPLE_STEP].astype(np.int16), axis=2)
+        is_grey = np.mean(spread > _NO_COLOUR) < _COLOURED_SHARE
+        self._grey[frame.camera_id] = self._grey[frame.camera_id] + 1 if is_grey else 0
+        if self._grey[frame.camera_id] == _GREY_LOOKS:
+            logger.warning(
+                "camera %s: is said to be rgb, and its pictures are grey: if it is near-infrared or thermal, give it "
+                "that modality (nir, thermal), or its people are compared as if in colour", frame.camera_id,
+            )  # fmt: skip
 
 
 class Ages:

@@ -13,7 +13,7 @@ from simulation.config import ConfigError, RoundsConfig, SiteConfig, TrackletsCo
 from simulation.faults import FaultPlan
 from simulation.rounds import render_rounds
 from simulation.site import render_site
-from simulation.streaming import Serving, StreamingError, Streams, clips_of, need_gstreamer
+from simulation.streaming import Serving, StreamingError, Streams, clips_of, modalities_of, need_gstreamer
 from simulation.tracklets import render_tracklets
 from simulation.vvi import render_vvi
 from simulation.workers import tell
@@ -70,11 +70,18 @@ def _stream(options: argparse.Namespace) -> None:
     """Serve until the time is over, or SIGINT or SIGTERM comes."""
     plan = load(options.faults, FaultPlan) if options.faults else FaultPlan()
     need_gstreamer()
+    modalities = modalities_of(options.site, number=options.copies)
+    strangers = sorted(plan.cameras() - modalities.keys())
+    if strangers:
+        there = ", ".join(modalities)
+        raise StreamingError(
+            f"{options.faults}: no camera {strangers[0]!r} of {options.site} is served; there are {there}"
+        )
     clips = clips_of(options.site, seconds=options.clip_seconds, number=options.copies, tell=tell)
     end = time.monotonic() + options.seconds if options.seconds else float("inf")
     with Streams(clips, Serving(first_port=options.port, plan=plan)) as streams, _stop_on_signals() as stopped:
         for name, url in streams.urls.items():
-            sys.stdout.write(f"{name}={url}\n")
+            sys.stdout.write(f"{name}={url},modality={modalities[name]}\n")
         sys.stdout.flush()
         while not stopped and time.monotonic() < end:
             time.sleep(0.2)

@@ -89,6 +89,10 @@ class FaultPlan(Section):
     seed: int = 0
     faults: tuple[Fault, ...] = ()
 
+    def cameras(self) -> set[str]:
+        """Whom it names."""
+        return {each.camera for each in self.faults if each.camera is not None}
+
     def of(self, camera: str) -> "CameraFaults":
         """Those of one camera."""
         mine = [each for each in self.faults if each.camera in (None, camera)]

@@ -270,6 +270,29 @@ class Streams:
         return asyncio.run_coroutine_threadsafe(job, self._loop).result()
 
 
+def cameras_of(site: Path) -> dict[str, dict[str, Any]]:
+    """What the site says of each of its cameras: ``modality``, ``recording``, ``fps``.
+
+    Raises:
+        StreamingError: When the folder holds no site.
+    """
+    try:
+        found: dict[str, dict[str, Any]] = json.loads((site / MARKER).read_text(encoding="utf-8"))["cameras"]
+    except (OSError, json.JSONDecodeError, KeyError):
+        raise StreamingError(f"{site}: holds no site; python -m simulation site writes one") from None
+    return found
+
+
+def modalities_of(site: Path, *, number: int = 1) -> dict[str, str]:
+    """The modality of each camera that `clips_of` gives.
+
+    Raises:
+        StreamingError: When the folder holds no site.
+    """
+    cameras = cameras_of(site)
+    return {camera: str(cameras[recording]["modality"]) for camera, recording in _copies(list(cameras), number)}
+
+
 def clips_of(
     site: Path, *, seconds: float, number: int = 1, tell: Callable[[str], None] = lambda sentence: None
 ) -> dict[str, Clip]:
@@ -287,12 +310,8 @@ def clips_of(
     Raises:
         StreamingError: When the folder holds no site.
     """
-    try:
-        cameras = json.loads((site / MARKER).read_text(encoding="utf-8"))["cameras"]
-    except (OSError, json.JSONDecodeError, KeyError):
-        raise StreamingError(f"{site}: holds no site; python -m simulation site writes one") from None
     clips = {}
-    for name, camera in cameras.items():
+    for name, camera in cameras_of(site).items():
         tell(f"encoding {name}")
         images = images_of(site / camera["recording"], most=max(1, round(seconds * camera["fps"])))
         clips[name] = encode(images, fps=camera["fps"])

@@ -17,7 +17,7 @@ from reid.modality import Modality
 _IN_HIGH_BITS = re.compile(r"^p[024]1\d")  # P010 and its like, the other formats of more than 8 bits fill the low ones
 _NO_MATRIX = 2  # AVCOL_SPC_UNSPECIFIED
 _SAMPLE_STEP = 8  # every eighth pixel of every eighth row tells whether a picture is coloured
-_COLOURED = 24  # levels between two channels, or of chroma from its middle, that no grey has
+_COLOURED = 24  # levels between two channels, that no grey has
 _FALSE_COLOUR_SHARE = 0.2  # of the pixels: a logo, a scale or a cross-hair is less
 FALSE_COLOUR_ADVICE = (
     "shows a false-colour palette, which cannot be turned back into temperatures: set the camera to white hot or "
@@ -82,14 +82,15 @@ def _rows(plane: VideoPlane, kind: np.dtype[Any]) -> NDArray[Any]:
 
 
 def is_false_colour(picture: VideoFrame) -> bool:
-    """Whether a thermal camera's picture is a palette instead of grey."""
+    """Whether a thermal camera's picture is a palette instead of grey, as `has_false_colour` would say of it in RGB."""
     components = picture.format.components
     if len(components) < 3:
         return False
     if picture.format.is_rgb or not picture.format.is_planar or components[0].bits > 8:
         return has_false_colour(_converted(picture, "rgb24"))
-    chroma = [np.abs(values.astype(np.int16) - 128) for values in _chroma(picture)]
-    return _is_share_large(np.maximum(*chroma))
+    blue, red = (values.astype(np.float32) - 128 for values in _chroma(picture))
+    channels = np.stack([1.402 * red, -0.344 * blue - 0.714 * red, 1.772 * blue])  # BT.601, less the luma
+    return _is_share_large(np.ptp(channels, axis=0))
 
 
 def _chroma(picture: VideoFrame) -> list[NDArray[np.uint8]]:

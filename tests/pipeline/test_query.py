@@ -83,3 +83,19 @@ def test_the_command_names_the_camera_or_the_modality_and_not_both(
     with pytest.raises(SystemExit):
         main([*arguments, "dark", "--query-modality", "thermal"])
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_what_is_said_of_a_query_file_is_refused_where_no_query_is_one(run: Path) -> None:
+    person = Asked(("gate-01AB",), file=QueryFile(modality=Modality.THERMAL))
+    with pytest.raises(UsageError, match="no query is a file"):
+        search(run, person, SearchFilter(), SearchOptions(device="cpu"))
+
+
+def test_a_picture_in_colour_is_not_taken_for_thermal(run: Path, tmp_path: Path) -> None:
+    image = np.full((120, 60, 3), 90, np.uint8)
+    image[20:100, 10:50] = (200, 40, 120)
+    write_images(tmp_path / "seen", [image])
+    (path,) = (tmp_path / "seen").glob("*.png")
+    person = Asked((str(path),), file=QueryFile(modality=Modality.THERMAL, whole=True))
+    with pytest.raises(UsageError, match="said to be thermal, but shows a false-colour palette"):
+        search(run, person, SearchFilter(), SearchOptions(device="cpu"))

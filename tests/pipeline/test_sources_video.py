@@ -17,6 +17,7 @@ from pipeline.errors import SourceError
 from pipeline.frame import TimeSource
 from pipeline.sources import video
 from pipeline.sources.base import SourceState
+from pipeline.sources.pictures import has_false_colour, is_false_colour
 from pipeline.sources.video import VideoSource
 from reid.modality import Modality
 from tests.pipeline.footage import picture, write_video
@@ -82,6 +83,18 @@ def test_counts_of_10_to_14_bits_are_not_stretched(tmp_path: Path, pixels: str, 
         container.mux(stream.encode(None))
     (frame,) = VideoSource("roof", path, Modality.THERMAL)
     np.testing.assert_array_equal(frame.image, counts)
+
+
+def test_what_a_video_shows_in_colour_is_told_as_of_an_image() -> None:
+    """From faint to strong, for its chroma is nearer to the middle than its channels are to one another."""
+    rng, verdicts = np.random.default_rng(0), set()
+    luma = rng.integers(80, 170, (64, 96, 1))
+    for strength in (0, 8, 15, 40, 60, 90):
+        for tint in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 0.0), (0.2, 0.0, 1.0)):
+            image = np.clip(luma + strength * np.array(tint) - strength / 2, 0, 255).astype(np.uint8)
+            picture = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+            verdicts.add((strength > 30, is_false_colour(picture), has_false_colour(image)))
+    assert verdicts == {(False, False, False), (True, True, True)}
 
 
 def test_a_thermal_video_in_false_colour_is_refused(tmp_path: Path) -> None:

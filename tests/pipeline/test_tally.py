@@ -4,9 +4,12 @@ import math
 from collections import Counter
 
 import numpy as np
+import pytest
 
 from pipeline.prefetch import Ledger
-from pipeline.tally import UNPROCESSED, Ages, account_of, incomplete_sources
+from pipeline.tally import UNPROCESSED, Ages, GreyWatch, account_of, incomplete_sources
+from reid.modality import Modality
+from tests.pipeline.footage import frame_of
 
 
 def test_quantiles_of_ages_are_right_within_five_milliseconds_and_the_maximum_is_exact() -> None:
@@ -40,3 +43,17 @@ def test_frames_that_a_stage_failed_on_are_told() -> None:
     camera = {"state": "ended", "frames_dropped": {UNPROCESSED: 2, "shutdown": 1}, "frames_skipped": {}}
     (line,) = incomplete_sources({"cameras": {"gate": camera}})
     assert line == "camera gate: 2 frames could not be processed; the log says why"
+
+
+def test_a_camera_said_to_be_rgb_whose_pictures_are_grey_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    watch, rng = GreyWatch(), np.random.default_rng(0)
+    for index in range(300):
+        grey = np.repeat(rng.integers(0, 256, (64, 96, 1), dtype=np.uint8), 3, axis=2)
+        coloured = grey.copy()
+        coloured[:32, :48, 0] = 255 - coloured[:32, :48, 0]
+        watch.look(frame_of(grey, index, camera_id="yard"))
+        watch.look(frame_of(grey[..., 0], index, camera_id="dock", modality=Modality.THERMAL))
+        watch.look(frame_of(coloured, index, camera_id="gate"))
+        watch.look(frame_of(coloured if index >= 40 else grey, index, camera_id="plaza"))
+    (line,) = caplog.messages
+    assert line.startswith("camera yard: is said to be rgb, and its pictures are grey")

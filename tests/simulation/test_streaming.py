@@ -37,7 +37,10 @@ def site(tmp_path: Path) -> Path:
     with ImageFolder(tmp_path / "roof") as folder:
         for counts in COUNTS:
             folder.write(counts)
-    cameras = {"gate": {"recording": "gate.mp4", "fps": 10}, "roof": {"recording": "roof", "fps": 10}}
+    cameras = {
+        "gate": {"recording": "gate.mp4", "fps": 10, "modality": "rgb"},
+        "roof": {"recording": "roof", "fps": 10, "modality": "thermal"},
+    }
     (tmp_path / MARKER).write_text(json.dumps({"cameras": cameras}))
     return tmp_path
 
@@ -91,6 +94,15 @@ def test_ci_installs_what_the_streams_need() -> None:
     assert all(package in text for package in PACKAGES)
 
 
+def test_faults_of_a_camera_that_is_not_served_are_refused(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    need_server()
+    plan = site / "strange.yaml"
+    plan.write_text("faults: [{kind: skew, camera: yard, by: 0.3}]")
+    assert main(["stream", "--site", str(site), "--seconds", "1", "--faults", str(plan)]) == 2
+    assert "no camera 'yard'" in (told := capsys.readouterr().err)
+    assert "there are gate, roof" in told
+
+
 def test_the_command_serves_a_site_with_faults_and_tells_what_it_did(
     site: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +125,9 @@ def test_the_command_serves_a_site_with_faults_and_tells_what_it_did(
     assert main(["stream", "--site", str(site), "--port", "18554", "--seconds", "4", "--faults", str(plan)]) == 0
     watcher.join()
     told = capsys.readouterr()
-    assert told.out.splitlines() == ["gate=rtsp://127.0.0.1:18554/gate", "roof=rtsp://127.0.0.1:18555/roof"]
+    assert told.out.splitlines() == [
+        "gate=rtsp://127.0.0.1:18554/gate,modality=rgb",
+        "roof=rtsp://127.0.0.1:18555/roof,modality=thermal",
+    ]
     assert "gate: 1 kill" in told.err
     assert seen == [96, 96, 96]

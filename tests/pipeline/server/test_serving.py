@@ -1,6 +1,7 @@
 """Where the server listens and for whom; beside a run, and killed at any moment."""
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from PIL import Image
 from uvicorn.server import ServerState
 
 from pipeline.cli import main
@@ -366,6 +369,41 @@ def test_a_run_serves_its_page(recorded: Path, tmp_path: Path) -> None:
     assert {camera["camera_id"] for each in seen for camera in each["cameras"]} == {"gate", "dock"}
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["cameras"]["gate"]["frames_processed"] == 75
+
+
+def test_a_run_goes_on_while_its_page_is_attacked(recorded: Path, tmp_path: Path) -> None:
+    config = json.loads((recorded / "config.json").read_text())
+    config["output"] = {"root": str(tmp_path / "run"), "video": False}
+    path = tmp_path / "site.yaml"
+    path.write_text(json.dumps(config))
+    bomb = io.BytesIO()
+    Image.new("1", (19_000, 19_000)).save(bomb, "PNG")
+    answers: Counter[tuple[str, int]] = Counter()
+    with (
+        started("run", "-c", str(path), "--serve", "127.0.0.1:0", "--no-progress") as (process, address),
+        httpx.Client(base_url=f"{address}{API}", timeout=30) as client,
+    ):
+        ours = {"X-CSRF-Token": client.get("/session").json()["csrf"]}
+        json_type, elsewhere = {**ours, "Content-Type": "application/json"}, {**ours, "Sec-Fetch-Site": "cross-site"}
+        attacks = {
+            "path": ("GET", "/tracklets/..%2f..%2f..%2fetc%2fpasswd/crops/best", {}),
+            "nested": ("POST", "/cases", {"content": b"[" * 1_000_000, "headers": json_type}),
+            "bomb": ("POST", "/queries", {"files": {"file": ("a.png", bomb.getvalue())}, "headers": ours}),
+            "mistyped": ("POST", "/queries", {"files": {"file": ("a.png", b"MZ" * 5000)}, "headers": ours}),
+            "forged": ("POST", "/cases", {"json": {"case_id": "evil"}, "headers": {"X-CSRF-Token": "0" * 64}}),
+            "cross": ("POST", "/cases", {"json": {"case_id": "evil"}, "headers": elsewhere}),
+        }
+        with suppress(httpx.HTTPError):
+            while process.poll() is None:
+                for name, (method, where, said) in attacks.items():
+                    answers[name, client.request(method, where, **said).status_code] += 1
+        assert process.wait(60) == 0
+    refused = {"path": {404}, "nested": {413}, "bomb": {413}, "mistyped": {415, 422}, "forged": {403}, "cross": {403}}
+    assert {name for name, _ in answers} == refused.keys()
+    assert all(status in refused[name] for name, status in answers), answers
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert [report["cameras"][name]["frames_processed"] for name in ("gate", "dock")] == [75, 75]
+    assert report["tracklets"] == json.loads((recorded / "report.json").read_text())["tracklets"]
 
 
 def test_a_fault_of_the_server_does_not_end_the_pipeline(

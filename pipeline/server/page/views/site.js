@@ -134,6 +134,14 @@ function diskTile(disk) {
   );
 }
 
+/** The last error; of a camera that runs again it is over. */
+function trouble(camera) {
+  if (!camera.error) return null;
+  const over = camera.state === "running";
+  const code = camera.error_code ? h("strong", {}, camera.error_code) : null;
+  return h("p", { class: over ? "small muted" : "problem" }, over ? "Last trouble, over: " : null, code, over ? " " : null, camera.error);
+}
+
 function card(camera, picture, reported) {
   const fact = (name, value) => (value === null ? null : [h("dt", {}, name), h("dd", {}, value)]);
   const { frames } = camera;
@@ -150,9 +158,7 @@ function card(camera, picture, reported) {
       camera.state ? mark(camera.state, STATES[camera.state] ?? "") : mark("state unknown"),
     ),
     !camera.state && reported ? h("p", { class: "small muted" }, "as of ", moment(reported, { withDay: true })) : null,
-    camera.error
-      ? h("p", { class: "problem" }, camera.error_code ? h("strong", {}, camera.error_code) : null, camera.error)
-      : null,
+    trouble(camera),
     h(
       "dl",
       { class: "facts" },
