@@ -37,6 +37,8 @@ def test_readme_has_the_figures_of_the_demo() -> None:
         shares = " | ".join(f"{100 * camera[key]:.1f} %" for key in ("precision", "recall", "idf1"))
         assert f"| {name} | {camera['modality']} | {shares} |" in readme
     assert f"{100 * demo['identification']['pair_precision']:.1f} % are right" in readme
+    assert f"{demo['identification']['persons']} persons were given out for the 48 true ones" in readme
+    assert f"a second, peak memory {demo['peak_rss_mb'] / 1000:.2f} GB" in readme
     assert f"{demo['frames']} frames in {demo['seconds']:.0f} s, {demo['frames_per_second']:.0f} a second" in readme
 
 
