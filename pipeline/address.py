@@ -37,10 +37,9 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECA
 _RUN = re.compile(r"[A-Za-z0-9]{8,}")
 _TURN = re.compile(r"[a-z](?=[A-Z0-9])|[A-Z](?=[0-9])|[0-9](?=[A-Za-z])")  # h264Preview has two
 _MOST_TURNS = 3  # of what people or makers call a stream
-_expanded: set[str] = (
-    set()
-)  # of this process: an address is shown where nobody knows its config any more. A config may be
-# read anew meanwhile, so it is copied before it is looked through
+# Of this process: an address is shown where nobody knows its config any more. Copied before it is looked through, for a
+# config may be read anew meanwhile.
+_expanded: set[str] = set()
 
 
 def remember_expanded(values: Iterable[str]) -> None:

@@ -166,9 +166,7 @@ class Pair:
         self._cuts: dict[str, dict[int, Counterpart]] = {}  # by tracklet, by frame index of the view
         self._fitted_at = float("-inf")
         self._latest = 0.0
-        self._trusted_until = (
-            0.0  # by the first clock: an error of the drift grows, by the sooner the less a fit has seen
-        )
+        self._trusted_until = 0.0  # an error of the drift grows, the quicker the less a fit has seen
         self._lost = False  # clocks that were known are not any more
         self._failed = 0  # fits in a row
         self._liveliness = (0.0, 0.0)  # of both, at the last fit that found something
@@ -185,8 +183,10 @@ class Pair:
             partner, or None.
         """
         side, seconds = self._sides[frame.camera_id], _seconds(frame)
-        if side.see(frame, seconds) and self.fit is not None:
-            self._lose(f"the clock of {frame.camera_id} was set back")
+        if side.see(frame, seconds):
+            self._measuring = None  # what is being compared is of before
+            if self.fit is not None:
+                self._lose(f"the clock of {frame.camera_id} was set back")
         side.wanted.extend((tracklet_id, view, frame) for tracklet_id, view in views)
         if frame.camera_id == self.settings.cameras[0]:
             self._latest = seconds

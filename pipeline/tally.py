@@ -19,6 +19,7 @@ from pipeline.monitoring import CameraStatus, Metrics
 from pipeline.prefetch import SHUTDOWN, Intake, Ledger
 from pipeline.sinks import rfc3339
 from pipeline.sources.base import Source, SourceState
+from pipeline.sources.pictures import channel_spread
 from pipeline.tracklets import RejectedTracklet
 from reid.modality import Modality
 
@@ -26,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 _BIN_SECONDS = 0.005
 _LOOK_EVERY, _GREY_LOOKS = 10, 5  # frames, and so many looks in a row
-_SAMPLE_STEP = 8  # every eighth pixel of every eighth row
 _NO_COLOUR, _COLOURED_SHARE = 6, 0.01  # levels between two channels that compression makes; of the pixels
 _NOTHING = Ledger(0, 0, Counter(), Counter(), 0)
 
@@ -45,8 +45,7 @@ class GreyWatch:
         self._seen[frame.camera_id] += 1
         if self._seen[frame.camera_id] % _LOOK_EVERY:
             return
-        spread = np.ptp(frame.image[::_SAMPLE_STEP, ::_SAMPLE_STEP].astype(np.int16), axis=2)
-        is_grey = np.mean(spread > _NO_COLOUR) < _COLOURED_SHARE
+        is_grey = np.mean(channel_spread(frame.image) > _NO_COLOUR) < _COLOURED_SHARE
         self._grey[frame.camera_id] = self._grey[frame.camera_id] + 1 if is_grey else 0
         if self._grey[frame.camera_id] == _GREY_LOOKS:
             logger.warning(

@@ -103,12 +103,14 @@ def _chroma(picture: VideoFrame) -> list[NDArray[np.uint8]]:
 
 def has_false_colour(image: Image) -> bool:
     """Whether an image of three or four channels, in any order of colours, is a palette instead of grey."""
-    if image.ndim != 3 or image.shape[2] < 3:
-        return False
+    return image.ndim == 3 and image.shape[2] >= 3 and _is_share_large(channel_spread(image))
+
+
+def channel_spread(image: Image) -> NDArray[np.int32]:
+    """Levels, of 8 bits, between the channels of some of the pixels of a colour image: 0 where it is grey."""
     sample = image[::_SAMPLE_STEP, ::_SAMPLE_STEP, :3].astype(np.int32)
-    if image.dtype == np.uint16:
-        sample >>= 8
-    return _is_share_large(np.ptp(sample, axis=2))
+    spread: NDArray[np.int32] = np.ptp(sample >> 8 if image.dtype == np.uint16 else sample, axis=2)
+    return spread
 
 
 def _is_share_large(distance: NDArray[Any]) -> bool:

@@ -427,3 +427,30 @@ def test_a_clock_that_is_set_pairs_nothing_until_found_anew(jump: float, caplog:
             assert all(partner is None for _, partner in decided)
     assert pair.report()["skew_ms"] is None
     assert "until the clocks are found anew" in caplog.text
+
+
+def test_a_comparison_that_was_under_way_when_a_clock_was_set_is_of_no_use() -> None:
+    waiting: list[tuple[Future[ClockFit | None], Callable[[], ClockFit | None]]] = []
+
+    def aside(job: Callable[[], ClockFit | None]) -> Future[ClockFit | None]:
+        waiting.append((Future(), job))
+        return waiting[-1][0]
+
+    pair = Pair("gate", SETTINGS, aside=aside)
+    film_of = list(frames(walkers(50), seconds=50, skew=0.12, drift=0.0))
+    for _, frame in film_of:
+        pair.see(frame, [])
+        while waiting and frame.index < 450:
+            future, job = waiting.pop()
+            future.set_result(job())
+    assert pair.fit is not None
+    pair._measure()
+    future, job = waiting.pop()
+    found = job()
+    assert found is not None
+    pair.see(moment(film_of[-1][1], late=-10.0, index=501), [])
+    future.set_result(found)
+    for extra in range(3):
+        pair.see(moment(film_of[-1][1], late=-9.9 + extra / 10, index=502 + extra), [])
+    assert pair.fit is None
+    assert pair.report()["skew_ms"] is None
