@@ -264,14 +264,27 @@ def test_the_modality_is_asked_for_unless_obvious(tmp_path: Path) -> None:
 def test_a_colour_file_of_an_infrared_camera_is_taken_by_its_luma(
     tmp_path: Path, modality: Modality, dtype: type[np.unsignedinteger[Any]]
 ) -> None:
-    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (60, 30, 3)).astype(dtype)
+    most = np.iinfo(dtype).max
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, most - most // 12, (60, 30, 1))
+    image = (grey + rng.integers(0, most // 12, (60, 30, 3))).astype(dtype)  # a tint, less than a palette has
     (crop,), _ = clip_from_image(write(tmp_path / "bgr.png", image), modality)
     luma = image @ np.array([0.114, 0.587, 0.299])  # BGR; ITU-R BT.601
     assert (crop.shape, crop.dtype) == ((60, 30), dtype)
     np.testing.assert_allclose(crop, luma, rtol=0, atol=0.51 if dtype is np.uint8 else 2)  # 14 bits a coefficient
-    grey = np.repeat(image[..., :1], 3, axis=2)
-    (crop,), _ = clip_from_image(write(tmp_path / "grey.png", grey), modality)
+    (crop,), _ = clip_from_image(write(tmp_path / "grey.png", np.repeat(image[..., :1], 3, axis=2)), modality)
     np.testing.assert_array_equal(crop, image[..., 0])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_picture_in_false_colour_is_no_query_of_a_thermal_camera(
+    tmp_path: Path, dtype: type[np.unsignedinteger[Any]]
+) -> None:
+    heat = np.random.default_rng(0).integers(0, 256, (60, 30)).astype(np.uint8)
+    palette = (cv2.applyColorMap(heat, cv2.COLORMAP_JET).astype(np.uint32) * (np.iinfo(dtype).max // 255)).astype(dtype)
+    with pytest.raises(UsageError, match="false-colour palette.*white hot"):
+        clip_from_image(write(tmp_path / "jet.png", palette), Modality.THERMAL)
+    assert clip_from_image(write(tmp_path / "jet.png", palette), Modality.NIR)[0][0].shape == (60, 30)
 
 
 def test_files_that_are_no_picture_of_a_person_are_refused(tmp_path: Path) -> None:

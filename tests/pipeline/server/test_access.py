@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.routing import APIRoute
 from httpx import Response
@@ -162,7 +163,10 @@ def simple(method: str, path: str, json: Any = None) -> Call:
 
 
 def upload(site: Site, user: str, dock: bool) -> Response:
-    files = {"file": ("x.jpg", jpeg(scene(30)[80:200, 90:140]), "image/jpeg")}
+    picture = scene(30)[80:200, 90:140]
+    if dock:  # a thermal camera, which shows no colours
+        picture = np.repeat(picture[..., :1], 3, axis=2)
+    files = {"file": ("x.jpg", jpeg(picture), "image/jpeg")}
     return site.client.post("/queries", files=files, data={"camera_id": "dock"} if dock else {})
 
 
