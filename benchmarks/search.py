@@ -456,12 +456,14 @@ def main() -> int:
     parser.add_argument("--dimension", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--again", action="store_true", help="measure exactness and storing anew, and keep the rest")
+    parser.add_argument("--device", help="such as cuda:0: where the index is, with PyTorch; by default the CPU")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     count, dimension = options.tracklets, options.dimension
     faiss.omp_set_num_threads(1)
     process = psutil.Process()
-    where = options.json or Path(__file__).parent / "results" / f"search_{count}.json"
+    suffix = "" if options.device is None else f"_{options.device.partition(':')[0]}"
+    where = options.json or Path(__file__).parent / "results" / f"search_{count}{suffix}.json"
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         fill_store(root, count, dimension, np.random.default_rng(0))
@@ -472,7 +474,7 @@ def main() -> int:
             return 0
         with Store.read(root) as store:
             before, began, cpu = process.memory_info().rss, time.perf_counter(), time.process_time()
-            searcher = Searcher(store, CALIBRATION)
+            searcher = Searcher(store, CALIBRATION, rules=SearchRules(device=options.device))
             start = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
             result: dict[str, Any] = {
                 "benchmark": "search",
@@ -483,6 +485,8 @@ def main() -> int:
                 "commit_to_searchable": until_found(root, searcher, dimension, count),
             }
             result["start"] |= until_quick(searcher.gallery, dimension)
+            if options.device is not None:
+                result |= {"device": options.device, "on_device": searcher.gallery.on_device}
             result["memory_gb"] = round((process.memory_info().rss - before) / 1e9, 3)
             flat, vectors = plain_faiss(searcher.gallery, dimension)
             result["exact"] = exactness(searcher, store, vectors)

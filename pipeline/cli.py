@@ -161,7 +161,9 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
         help="override one key of the config, e.g. --set server.trusted_proxy=10.0.0.2",
     )  # fmt: skip
-    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N, to embed pictures")
+    parser.add_argument(
+        "--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N, for pictures and index"
+    )
     _add_common(parser)
     parser.set_defaults(command=_serve)
 

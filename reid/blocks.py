@@ -3,17 +3,21 @@
 A block keeps its rows twice: in half precision, which is what the gallery holds, and, once there was time for it, in
 eight bits, with a scale for each dimension. Eight bits tell a cosine in less time, off by at most what rounding took
 from the row and from the query (Cauchy and Schwarz). So only the best by eight bits are looked up in half precision,
-and more of them for as long as one that was not looked up could come before those that were.
+and more of them for as long as one that was not looked up could come before those that were. Where there is a GPU, a
+block's rows are put there in place of the eight bits (``reid.resident``), as far as its memory goes.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -33,6 +37,14 @@ _DEEP = 4  # times as many at the next look; and who wants more than one row of 
 _MOST_ALLOWED = 0.6  # share of a block's rows: it is quicker then to fetch some of all and drop those not allowed
 _SPARE = 8  # rows fetched beyond the first k
 _MORE = 1.5  # times as many, where chance says how many of those fetched are allowed
+
+
+class DeviceError(Exception):
+    """A device is not there, or fails; the rows on it have to be looked at elsewhere."""
+
+
+class NoRoomError(Exception):
+    """A device takes no more rows; those that it has are fine."""
 
 
 @contextmanager
@@ -88,6 +100,7 @@ class Block:
         kept = faiss.rev_swig_ptr(self._halves.codes.data(), 2 * len(self) * self._dimension)  # FAISS's own copy
         self._view: Halves = kept.view(np.float16).reshape(rows.shape)
         self._rounded: _Rounded | None = None
+        self.resident: Tensor | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -116,6 +129,17 @@ class Block:
         with one_thread():
             index.add_sa_codes(codes)
         self._rounded = _Rounded(index, scale, lost, longest)
+
+    def place(self, device: str) -> None:
+        """Put the rows on a device; searches under way go on without them.
+
+        Raises:
+            DeviceError: When it is not there, or fails.
+            NoRoomError: When it takes no more.
+        """
+        from reid.resident import place  # PyTorch takes seconds to import, for nothing where there is no GPU
+
+        self.resident = place(self._view, device)
 
     def _read(self, begin: int) -> Floats:
         rows = np.empty((_AT_A_TIME, self._dimension), np.float32)
@@ -152,12 +176,31 @@ class Block:
         off = eight.lost * _longest(query) + eight.longest * _longest(scaled - step * whole)
         return *self.nearest(query, depth, best), float(nearly[0, -1] * step) + off + FLOAT32_MARGIN
 
+    def best_of(self, query: Floats, depth: int, allowed: Mask, available: int) -> tuple[Floats, Ids, float]:
+        """About the best `depth` rows, maybe with some that are not allowed, and what no other row's cosine is above.
+
+        `available` says how many are allowed: at least one.
+        """
+        if self.is_rounded and available > _FEW and _DEEP * depth <= available:
+            if available < _MOST_ALLOWED * len(self):
+                return self.nearly_nearest(query, depth, allowed)
+            spread = 1 if available == len(self) else _MORE * len(self) / available
+            return self.nearly_nearest(query, round(spread * depth), None)
+        cosines, numbers = self.nearest(query, available if available <= _FEW else min(depth, available), allowed)
+        return cosines, numbers, float(cosines[-1])
+
+
+class _Looked(Protocol):
+    """Rows, numbered from 0, that tell which of them are the nearest: a block, or all that a device holds."""
+
+    def best_of(self, query: Floats, depth: int, allowed: Mask, available: int) -> tuple[Floats, Ids, float]: ...
+
 
 class _Part:
-    """What one query has been told of the allowed rows of one block so far."""
+    """What one query has been told of the allowed ones of some rows so far."""
 
-    def __init__(self, block: Block, begin: int, allowed: Mask, depth: int) -> None:
-        self._block, self._begin, self.allowed = block, begin, allowed
+    def __init__(self, rows: _Looked, begin: int, allowed: Mask, depth: int) -> None:
+        self._rows, self._begin, self.allowed = rows, begin, allowed
         self.available = int(np.count_nonzero(allowed))
         self.cosines: Floats = np.empty(0, np.float32)
         self.places: Ids = np.empty(0, np.int64)
@@ -173,7 +216,7 @@ class _Part:
     def look(self, query: Floats) -> None:
         """Fetch several times as many rows as before."""
         self._depth *= _DEEP
-        self.take(*_best_of(self._block, query, self._depth, self.allowed, self.available))
+        self.take(*self._rows.best_of(query, self._depth, self.allowed, self.available))
 
     def hides(self, floor: float) -> bool:
         """Whether a row not fetched yet may reach `floor`."""
@@ -189,14 +232,17 @@ def candidates(blocks: Sequence[Block], tail: Floats, query: Floats, k: int, mas
         query: (1, d).
         k: At least 1.
         masks: Which places are allowed, (rows of all blocks + t,) each; those of one call are looked for in one pass.
+
+    Raises:
+        DeviceError: When a device that holds rows of blocks fails.
     """
     parts: list[list[_Part]] = [[] for _ in masks]
     sealed = 0
-    for block in blocks:
-        for known, part in zip(parts, _first_look(block, sealed, query, k + _SPARE, masks), strict=True):
+    for rows, count in _to_look_at(blocks, query):
+        for known, part in zip(parts, _first_look(rows, sealed, count, query, k + _SPARE, masks), strict=True):
             if part.available:
                 known.append(part)
-        sealed += len(block)
+        sealed += count
     # BLAS would start threads for this, which go on spinning on processors that others need.
     cosines = np.einsum("d,nd->n", query[0], tail)
     found = []
@@ -206,29 +252,33 @@ def candidates(blocks: Sequence[Block], tail: Floats, query: Floats, k: int, mas
     return found
 
 
-def _first_look(block: Block, begin: int, query: Floats, depth: int, masks: Sequence[Mask]) -> list[_Part]:
+def _to_look_at(blocks: Sequence[Block], query: Floats) -> Iterator[tuple[_Looked, int]]:
+    """All rows of the first blocks that are on a device together, and each other block; and how many rows those are."""
+    resident: list[Tensor] = []
+    for block in blocks:
+        if block.resident is None:
+            break
+        resident.append(block.resident)
+    if resident:
+        from reid.resident import Resident
+
+        yield Resident(resident, query), sum(len(block) for block in blocks[: len(resident)])
+    for block in blocks[len(resident) :]:
+        yield block, len(block)
+
+
+def _first_look(rows: _Looked, begin: int, count: int, query: Floats, depth: int, masks: Sequence[Mask]) -> list[_Part]:
     """About the best `depth` rows for each mask, fetched together."""
-    parts = [_Part(block, begin, mask[begin : begin + len(block)], depth) for mask in masks]
+    parts = [_Part(rows, begin, mask[begin : begin + count], depth) for mask in masks]
     either = parts[0].allowed if len(parts) == 1 else np.logical_or.reduce([part.allowed for part in parts])
     available = int(np.count_nonzero(either))
     if not available:
         return parts
     wanted = depth if len(parts) == 1 else round(_MORE * depth * len(parts))
-    cosines, numbers, rest = _best_of(block, query, wanted, either, available)
+    cosines, numbers, rest = rows.best_of(query, wanted, either, available)
     for part in parts:
         part.take(cosines, numbers, rest)
     return parts
-
-
-def _best_of(block: Block, query: Floats, depth: int, allowed: Mask, available: int) -> tuple[Floats, Ids, float]:
-    """About the best `depth` rows, maybe with some that are not allowed, and what no other row's cosine is above."""
-    if block.is_rounded and available > _FEW and _DEEP * depth <= available:
-        if available < _MOST_ALLOWED * len(block):
-            return block.nearly_nearest(query, depth, allowed)
-        spread = 1 if available == len(block) else _MORE * len(block) / available
-        return block.nearly_nearest(query, round(spread * depth), None)
-    cosines, numbers = block.nearest(query, available if available <= _FEW else min(depth, available), allowed)
-    return cosines, numbers, float(cosines[-1])
 
 
 def _near(query: Floats, k: int, parts: Sequence[_Part], cosines: Floats, places: Ids) -> Ids:

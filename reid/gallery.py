@@ -5,6 +5,7 @@ are found at once; whenever it is full they become a block (``reid.blocks``), wh
 search. So putting one in takes as long at a million as at a thousand, and nobody who searches waits for it.
 """
 
+import ctypes
 import logging
 import threading
 from collections import deque
@@ -16,7 +17,19 @@ import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reid.blocks import Block, Floats, Halves, Ids, Mask, candidates, floats, one_thread, rows_of_a_block
+from reid.blocks import (
+    Block,
+    DeviceError,
+    Floats,
+    Halves,
+    Ids,
+    Mask,
+    NoRoomError,
+    candidates,
+    floats,
+    one_thread,
+    rows_of_a_block,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +38,7 @@ _FAISS: Any = faiss  # it changes its constructors at run time, which its types 
 UNIT_TOLERANCE = 1e-3
 _DEAD_SHARE = 0.25  # of removed rows, from which on the rest is written anew
 _SPARSE = 8  # numbers an id: a table of ids with larger gaps is not worth its memory
+_DRIVER = "libcuda.so.1"
 _FEW_ROWS = 256  # that are taken one by one
 
 
@@ -45,6 +59,20 @@ class Approximation:
             raise ValueError(f"beyond must be at least 1, got {self.beyond}")
         if not 0 < self.probes <= 1:
             raise ValueError(f"probes must be in (0, 1], got {self.probes}")
+
+
+def index_device(name: str) -> str | None:
+    """Where a program that runs for long has its index, as `device` of `Gallery`; ``auto`` is a GPU where one may be.
+
+    It is told by the driver: PyTorch takes seconds and memory to tell, for nothing where there is none.
+    """
+    if name == "auto":
+        try:
+            ctypes.CDLL(_DRIVER)
+        except OSError:
+            return None
+        return "cuda"
+    return None if name == "cpu" else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +97,12 @@ class Gallery:
     """
 
     def __init__(
-        self, dimension: int, *, approximation: Approximation | None = None, block_rows: int | None = None
+        self,
+        dimension: int,
+        *,
+        approximation: Approximation | None = None,
+        block_rows: int | None = None,
+        device: str | None = None,
     ) -> None:
         """Nothing is in it.
 
@@ -77,18 +110,21 @@ class Gallery:
             dimension: Of the embeddings.
             approximation: None is exact at any size.
             block_rows: That are put away together, a multiple of 512; None is what suits the dimension.
+            device: Where PyTorch looks at the blocks, such as cuda:0, as far as its memory goes; None is here. A device
+                that fails is left for good, with a warning, and answers are the same.
         """
         if dimension < 1:
             raise ValueError(f"dimension must be at least 1, got {dimension}")
         self._rows = block_rows or rows_of_a_block(dimension)
         self.dimension = dimension
         self._approximation = approximation
+        self._device = device
         self._lock = threading.RLock()
-        self._rounder: threading.Thread | None = None
+        self._preparer: threading.Thread | None = None
         self._begin()
 
     def _begin(self) -> None:
-        self._unrounded: deque[Block] = deque()
+        self._unready: deque[Block] = deque()
         self._blocks: tuple[Block, ...] = ()
         self._tail: Floats = np.empty((self._rows, self.dimension), np.float32)
         self._sealed = self._count = self._live = 0
@@ -97,6 +133,7 @@ class Gallery:
         self._ascending = True
         self._sorted: tuple[Ids, Ids] | None = None
         self._inverted: Any = None
+        self._is_full = False  # the device takes no more
 
     def __len__(self) -> int:
         return self._live
@@ -120,14 +157,19 @@ class Gallery:
     def is_quick(self) -> bool:
         """Whether every block is as quick to search as it can be."""
         with self._lock:
-            return not self._unrounded and self._rounder is None
+            return not self._unready and self._preparer is None
+
+    @property
+    def on_device(self) -> int:
+        """How many of the embeddings, with those removed, are on the device."""
+        return sum(len(block) for block in self._blocks if block.resident is not None)
 
     def settle(self) -> None:
         """Wait until every block is as quick to search as it can be. Answers are the same before."""
         with self._lock:
-            rounder = self._round_beside()
-        if rounder is not None:
-            rounder.join()
+            preparer = self._prepare_beside()
+        if preparer is not None:
+            preparer.join()
 
     def add(self, ids: ArrayLike, vectors: ArrayLike) -> None:
         """Put embeddings in; all of them or, on error, none.
@@ -221,15 +263,35 @@ class Gallery:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         with self._lock:
-            self._round_beside()
+            self._prepare_beside()
             now = self._snapshot()
             masks = [now.alive if each is None else self._mask(each) for each in wanted]
             if now.inverted is not None:  # FAISS cannot add to an inverted file while it is searched or read
                 return [self._rank(now, rows, k, self._probe(now, rows, k, mask)) for mask in masks]
         tail = now.tail[: now.count - now.sealed]
         with one_thread():
-            found = [candidates(now.blocks, tail, row[None], k, masks) for row in rows]
+            found = [self._candidates(now, tail, row[None], k, masks) for row in rows]
             return [self._rank(now, rows, k, [each[choice] for each in found]) for choice in range(len(wanted))]
+
+    def _candidates(self, now: _Snapshot, tail: Floats, query: Floats, k: int, masks: Sequence[Mask]) -> list[Ids]:
+        while True:
+            try:
+                return candidates(now.blocks, tail, query, k, masks)
+            except DeviceError as error:
+                self._leave_device(now.blocks, error)
+
+    def _leave_device(self, blocks: Sequence[Block], why: DeviceError) -> None:
+        """Look at all rows here from now on; `blocks` may be of before the gallery was written anew."""
+        with self._lock:
+            if self._device is not None:
+                logger.warning("the gallery is searched on the CPU from now on, as exactly as before: %s", why)
+            self._device = None
+            waiting = {id(block) for block in self._unready}
+            late = [each for each in self._blocks if not each.is_rounded and id(each) not in waiting]
+            self._unready.extend(late)
+            for block in {*blocks, *self._blocks}:
+                block.resident = None
+            self._prepare_beside()
 
     def _rank(self, now: _Snapshot, rows: Floats, k: int, proposed: Sequence[Ids]) -> tuple[Ids, Floats]:
         """The first k of the places proposed for each query."""
@@ -281,35 +343,51 @@ class Gallery:
         else:
             block = Block(self._tail.astype(np.float16) if whole is None else whole)
             self._blocks = (*self._blocks, block)
-            self._unrounded.append(block)
+            self._unready.append(block)
         if whole is None:
             self._tail = np.empty_like(self._tail)
         self._sealed += self._rows
         if self._inverted is None and self._approximation and self._sealed >= self._approximation.beyond:
             self._invert(self._approximation)
 
-    def _round_beside(self) -> threading.Thread | None:
-        """Who rounds the blocks that are not yet; called with the lock. A program that searches once does not wait."""
-        if self._unrounded and self._rounder is None:
-            rounder = threading.Thread(target=self._round, name="gallery-rounder")
+    def _prepare_beside(self) -> threading.Thread | None:
+        """Who makes blocks quick that are not; called with the lock. A program that searches once does not wait."""
+        if self._unready and self._preparer is None:
+            preparer = threading.Thread(target=self._prepare, name="gallery-blocks")
             try:
-                rounder.start()
+                preparer.start()
             except RuntimeError:  # there is none to be had; the next search tries again
                 return None
-            self._rounder = rounder
-        return self._rounder
+            self._preparer = preparer
+        return self._preparer
 
-    def _round(self) -> None:
+    def _prepare(self) -> None:
         while True:
             with self._lock:
-                if not self._unrounded or not threading.main_thread().is_alive():  # the program wants to end
-                    self._rounder = None
+                if not self._unready or not threading.main_thread().is_alive():  # the program wants to end
+                    self._preparer = None
                     return
-                block = self._unrounded.popleft()
+                block, device = self._unready.popleft(), None if self._is_full else self._device
             try:
-                block.round()
+                if not (block.is_rounded or (device is not None and self._placed(block, device))):
+                    block.round()
             except Exception:
                 logger.exception("a block of the gallery cannot be rounded: searches in it stay slower, and as exact")
+
+    def _placed(self, block: Block, device: str) -> bool:
+        """Whether a block's rows are on the device now; where it takes no more, later ones stay here too."""
+        try:
+            block.place(device)
+        except NoRoomError as error:
+            logger.info("the rest of the gallery is searched on the CPU, as exactly: %s", error)
+            self._is_full = True
+            return False
+        except DeviceError as error:
+            self._leave_device([], error)
+        with self._lock:
+            if self._device is None:  # it failed, here or in a search meanwhile
+                block.resident = None
+        return block.resident is not None
 
     def _invert(self, how: Approximation) -> None:
         """Move all blocks into an inverted file, trained on some of them."""
@@ -327,7 +405,7 @@ class Gallery:
             inverted.add(block.rows(np.arange(self._rows)))
         inverted.nprobe = max(1, round(how.probes * lists))
         self._inverted, self._blocks = inverted, ()
-        self._unrounded.clear()
+        self._unready.clear()
 
     def _compact(self) -> None:
         """Write what is left anew."""

@@ -1,6 +1,7 @@
 """Searches of many people at once over one index in memory, which follows the gallery as it grows."""
 
 import threading
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from pipeline.server.sight import visible_tracklet
 from pipeline.server.workers import Workers
 from pipeline.store import DATABASE, Store
 from reid.embedding import rounded
+from reid.gallery import index_device
 
 if TYPE_CHECKING:
     from pipeline.server.desk import Desk
@@ -39,7 +41,7 @@ class SearchDesk:
         Args:
             root: The gallery's folder.
             threads: Searches that are computed at a time.
-            device: For embedding pictures.
+            device: For embedding pictures, and for the index.
         """
         self.workers = Workers(root, threads=threads, name="search")
         self.models = Workers(root, threads=1, name="embed", most_waiting=_MOST_TO_EMBED)
@@ -63,7 +65,7 @@ class SearchDesk:
             search = None if config is None else config.search
             key = (found.st_dev, found.st_ino, store.model_id, search, calibration.to_dict())
             if self._searcher is None or self._searcher[0] != key:
-                rules = search_rules(config, SearchOptions())
+                rules = replace(search_rules(config, SearchOptions()), device=index_device(self._device))
                 self._searcher = key, Searcher(store, calibration, rules=rules)
             shared = self._searcher[1]
         return shared.at_this_moment(store, rules=search_rules(config, options))

@@ -179,7 +179,7 @@ def served(root: Path, door: Door, *, device: str = "auto", pipeline: Beside | N
     Args:
         root: The gallery's folder, in which there is a gallery.
         door: Where; closed when left.
-        device: For embedding pictures to search by.
+        device: For embedding pictures to search by, and for the index.
         pipeline: The run in this process.
 
     Raises:

@@ -282,7 +282,7 @@ def test_a_picture_in_false_colour_is_no_query_of_a_thermal_camera(
 ) -> None:
     heat = np.random.default_rng(0).integers(0, 256, (60, 30)).astype(np.uint8)
     palette = (cv2.applyColorMap(heat, cv2.COLORMAP_JET).astype(np.uint32) * (np.iinfo(dtype).max // 255)).astype(dtype)
-    with pytest.raises(UsageError, match="false-colour palette.*white hot"):
+    with pytest.raises(UsageError, match="false-colour palette"):
         clip_from_image(write(tmp_path / "jet.png", palette), Modality.THERMAL)
     assert clip_from_image(write(tmp_path / "jet.png", palette), Modality.NIR)[0][0].shape == (60, 30)
 

@@ -1,5 +1,6 @@
 """The gallery against brute force in float64."""
 
+import ctypes
 import subprocess
 import sys
 import threading
@@ -9,10 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from reid.gallery import Approximation, Gallery
+from reid import resident
+from reid.blocks import DeviceError, NoRoomError
+from reid.gallery import Approximation, Gallery, index_device
 
 ROWS = 4096  # of a block: small, so that there are several of them
 Answer = tuple[list[list[int]], list[list[float]]]
@@ -463,3 +468,122 @@ def test_an_inverted_file_is_read_only_while_nobody_adds_to_it(monkeypatch: pyte
     gallery.search_each(rows[0], 3, [np.arange(100), np.arange(4000)])
     assert free
     assert not any(free)
+
+
+@pytest.fixture
+def blocked() -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """Ids, vectors of two blocks and a tail with many that are the same, and queries."""
+    rng = np.random.default_rng(17)
+    vectors = unit(rng, 9_000, 24)
+    vectors[rng.integers(0, 9_000, 2_000)] = vectors[0]
+    return rng.permutation(9_000), vectors, np.concatenate([unit(rng, 3, 24), vectors[:1]])
+
+
+def answers(gallery: Gallery, ids: NDArray[np.int64], queries: NDArray[np.float32]) -> list[Any]:
+    """Of a search of all, of some, of hardly any, and of several sets in one pass."""
+    sets: list[Any] = [ids[::3], ids[:20], np.array([-1, 10**9])]
+    found = [gallery.search(queries, 60, allowed)[0].tolist() for allowed in [None, *sets]]
+    return [*found, [each[0].tolist() for each in gallery.search_each(queries[0], 60, sets)]]
+
+
+@pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+)
+def test_answers_of_blocks_on_a_device_are_those_of_brute_force(blocked: Any, device: str) -> None:
+    ids, vectors, queries = blocked
+    gallery = Gallery(24, block_rows=ROWS, device=device)
+    gallery.add(ids, vectors)
+    gallery.remove(ids[5:900:7])
+    gallery.settle()
+    assert gallery.on_device == 2 * ROWS
+    left = np.setdiff1d(np.arange(9_000), np.arange(5, 900, 7))
+    wanted = [
+        brute_force(ids[left].tolist(), vectors[left], queries, 60, None if some is None else set(some.tolist()))[0]
+        for some in (None, ids[::3], ids[:20])
+    ]
+    found = answers(gallery, ids, queries)
+    assert found[:3] == wanted
+    assert found[4] == [wanted[1][0], [each for each in wanted[2][0] if each >= 0], []]
+
+
+def test_what_has_no_room_on_a_device_is_looked_at_here(blocked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids, vectors, queries = blocked
+    placed = resident.place
+
+    def place_first(rows: NDArray[np.float16], device: str) -> torch.Tensor:
+        if gallery.on_device:
+            raise NoRoomError("full")
+        return placed(rows, device)
+
+    monkeypatch.setattr(resident, "place", place_first)
+    plain, gallery = Gallery(24, block_rows=ROWS), Gallery(24, block_rows=ROWS, device="cpu")
+    for each in (plain, gallery):
+        each.add(ids, vectors)
+        each.settle()
+    assert (gallery.on_device, [block.is_rounded for block in gallery._blocks]) == (ROWS, [False, True])
+    assert answers(gallery, ids, queries) == answers(plain, ids, queries)
+    gallery.remove(ids[:4_200])  # written anew: there may be room now
+    monkeypatch.setattr(resident, "place", placed)
+    gallery.settle()
+    assert gallery.on_device == ROWS == gallery._sealed
+
+
+def test_a_device_that_fails_is_left_once_and_answers_stay(
+    blocked: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids, vectors, queries = blocked
+    plain, gallery = Gallery(24, block_rows=ROWS), Gallery(24, block_rows=ROWS, device="cpu")
+    for each in (plain, gallery):
+        each.add(ids, vectors)
+        each.settle()
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(torch, "mv", fail)
+    assert answers(gallery, ids, queries) == answers(plain, ids, queries)
+    gallery.settle()
+    assert (gallery.on_device, [block.is_rounded for block in gallery._blocks]) == (0, [True, True])
+    assert answers(gallery, ids, queries) == answers(plain, ids, queries)
+    gallery.add(10_000 + ids, vectors)  # new blocks stay here
+    gallery.settle()
+    assert gallery.on_device == 0
+    told = [each for each in caplog.messages if "on the CPU from now on" in each]
+    assert len(told) == 1
+    assert "unspecified launch failure" in told[0]
+
+
+def test_a_device_that_is_not_there_is_told_and_the_gallery_is_searched_here(
+    blocked: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids, vectors, queries = blocked
+    plain, gallery = Gallery(24, block_rows=ROWS), Gallery(24, block_rows=ROWS, device="cuda:99")
+    for each in (plain, gallery):
+        each.add(ids, vectors)
+        each.settle()
+    assert (gallery.on_device, [block.is_rounded for block in gallery._blocks]) == (0, [True, True])
+    assert answers(gallery, ids, queries) == answers(plain, ids, queries)
+    assert [each for each in caplog.messages if "cuda:99" in each]
+
+
+def test_a_gpu_is_where_the_index_is_when_there_is_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [index_device(each) for each in ("cpu", "cuda", "cuda:1")] == [None, "cuda", "cuda:1"]
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    assert index_device("auto") == "cuda"
+
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert index_device("auto") is None
+
+
+def test_a_quarter_of_a_gpu_is_left_to_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.zeros((512, 1024), np.float16)  # 1 MiB
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (300 << 20, 1200 << 20))
+    with pytest.raises(NoRoomError, match="300 of 1200 MiB"):
+        resident.place(rows, "cuda:0")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (302 << 20, 1200 << 20))
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="cuda:0"):  # there is room, and no GPU
+            resident.place(rows, "cuda:0")

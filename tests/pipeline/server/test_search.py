@@ -10,18 +10,21 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from pipeline import search
 from pipeline.audit import Audit
 from pipeline.cli import main
 from pipeline.clips import Query
 from pipeline.config import from_sources
-from pipeline.query import CONFIG, read_config
+from pipeline.query import CONFIG, SearchOptions, read_config
 from pipeline.recovery import open_store as opened_by_a_run
 from pipeline.retention import Retention, RetentionRules
+from pipeline.server import searching
 from pipeline.server.access import Caller
 from pipeline.server.problems import ProblemError
 from pipeline.server.queries import Origin, Queries
@@ -31,6 +34,7 @@ from pipeline.server.searching import SearchDesk
 from pipeline.server.users import USERS
 from pipeline.store import Store
 from reid.calibration import Calibration, Curve
+from reid.gallery import Gallery
 from reid.modality import Modality
 from tests.pipeline.factories import open_store, sighting_of, tracklet_of
 from tests.pipeline.recordings import scene
@@ -511,3 +515,24 @@ def test_frames_that_take_long_keep_nobody_else_waiting(
     for each in asking:
         each.join()
     assert (refused.status_code, refused.headers["retry-after"], listed) == (503, "5", 200)
+
+
+def test_the_index_is_where_the_server_is_told_and_a_search_of_the_command_line_is_on_the_cpu(
+    gallery: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "index_device", {"auto": "cuda"}.get)
+    made = []
+
+    def noted(dimension: int, *, device: str | None, **how: Any) -> Gallery:
+        made.append(device)
+        return Gallery(dimension, device=device, **how)
+
+    monkeypatch.setattr(search, "Gallery", noted)
+    desk = SearchDesk(gallery, threads=1, device="auto")
+    with Store.read(gallery) as store:
+        found = desk.searcher(store, SearchOptions(), None).by_tracklet("gate-ann")
+    desk.close()
+    assert (set(made), found.answers[0].tracklet_id) == ({"cuda"}, "dock-ann")
+    made.clear()
+    assert main(["search", "gate-ann", "-g", str(gallery), "--device", "cuda:3"]) == 0
+    assert set(made) == {None}
