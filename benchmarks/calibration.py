@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid import checkpoint
-from reid.calibration import Calibration, expected_calibration_error, reliability
+from reid.calibration import LIKELY, Calibration, expected_calibration_error, reliability
 from reid.datasets.known import open_dataset
 from reid.datasets.split import TrackletSplit
 from reid.evaluate import CropFiles, embed_split, fit_calibration, pairs_of
@@ -43,7 +43,6 @@ CONFIG = ROOT / "configs" / "simulation" / "calibration.yaml"
 HELD_OUT_SEEDS = (22, 23, 24, 25)
 DRAWS = 1000
 RATES = (0.05, 0.01)
-LIKELY = 0.05
 SEVERAL = {
     "one": (Modality.RGB,),
     "two of one modality": (Modality.RGB,) * 2,
@@ -105,9 +104,10 @@ def measure_several(groups: Sequence[Group], calibration: Calibration) -> dict[s
     ``nearest`` is what it would be, were the example that is most alike asked for the threshold of one.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
+    everybody = [(group, pid) for group in groups for pid in np.unique(group.split.pids)]
     for name, kinds in SEVERAL.items():
         shares: dict[float, list[tuple[float, float]]] = {rate: [] for rate in RATES}
-        for group, pid in [(group, pid) for group in groups for pid in np.unique(group.split.pids)]:
+        for group, pid in everybody:
             split, vectors = group.split, group.features.astype(np.float64)
             modality_of = np.array([each.value for each in split.modalities])
             own = [np.flatnonzero((split.pids == pid) & (modality_of == kind.value)) for kind in kinds]

@@ -24,6 +24,7 @@ from reid.modality import Modality
 FORMAT = 2
 _READABLE = (1, 2)  # 1 had no cosines of strangers
 _RATES = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001)
+LIKELY = 0.05  # from here on a user is shown a pair, or may be
 _LEAST_BEYOND = 20  # pairs of strangers above the smallest rate that is told
 
 
@@ -387,7 +388,7 @@ def reliability(probability: ArrayLike, same: ArrayLike) -> Reliability:
     """
     p, y = _sample(probability, same)
     error = expected_calibration_error(p, y)
-    likely = p >= 0.05
+    likely = p >= LIKELY
     return Reliability(
         error=error,
         error_of_likely=expected_calibration_error(p[likely], y[likely]) if likely.any() else math.nan,
