@@ -164,9 +164,17 @@ def test_the_page_on_search_has_the_figures_of_its_benchmark() -> None:
     )
 
 
-def test_the_page_on_search_says_how_many_strangers_pass_with_several_examples() -> None:
+def test_the_page_on_search_says_what_probabilities_are_worth_and_how_many_strangers_pass() -> None:
     page = " ".join((ROOT / "docs" / "search.md").read_text(encoding="utf-8").split())
     found = json.loads((ROOT / "benchmarks" / "results" / "calibration.json").read_text(encoding="utf-8"))
+    errors = [each["error"] for each in found["pairs"].values()]
+    assert f"error is {min(errors):.4f} to {max(errors):.4f} over all pairs" in page
+    told = sorted((round(each["error_of_likely"], 3), name) for name, each in found["pairs"].items())
+    assert ", ".join(f"{error} ({name})" for error, name in told[:-1]) + f" and {told[-1][0]} ({told[-1][1]})" in page
+    assert [error < 0.05 for error, _ in told] == [True] * 5 + [False]
+    assert "kept by five of six" in page
+    chance = [each["error_of_likely_by_chance"] for each in found["pairs"].values()]
+    assert f"err by {min(chance):.3f} to {max(chance):.3f} there" in page
     passed = {name: each["0.01"]["passed"] for name, each in found["several_examples"].items()}
     assert f"{100 * passed['one']:.1f} % pass with one example where 1 % is asked" in page
     two, six = (passed[name] for name in ("two of one modality", "six of three modalities"))
