@@ -139,7 +139,8 @@ def main() -> int:
     fitted_on = people(load(CONFIG, TrackletsConfig).seed, options.workers)
     if options.write:
         features = embed_split(extractor, CropFiles(fitted_on, extractor.preprocessing), fitted_on)
-        beside.write_text(json.dumps(fit_calibration(features, fitted_on).to_dict(), indent=1) + "\n")
+        fitted = fit_calibration(features, fitted_on).to_dict() | {"model": extractor.model_id}
+        beside.write_text(json.dumps(fitted, indent=1) + "\n")
     groups = []
     for seed in HELD_OUT_SEEDS:
         split = people(seed, options.workers)

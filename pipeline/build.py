@@ -140,7 +140,7 @@ def build_extractor(weights: str, device: str, *, calibration: Path | None = Non
     try:
         made = checkpoint.load(weights, device=resolve_device(device))
         if calibration is not None:
-            own = checkpoint.read_calibration(calibration)
+            own = checkpoint.read_calibration(calibration, made.model_id)
             made.calibration = made.calibration.replaced(own) if made.calibration else own
         return made
     except checkpoint.CheckpointError as error:

@@ -460,7 +460,8 @@ def _calibrate(options: argparse.Namespace) -> int:
 
     with Store.read(options.gallery) as store:
         calibration, report = calibrate(store)
-    write_whole(options.output, (json.dumps(calibration.to_dict(), indent=1) + "\n").encode())
+        found = calibration.to_dict() | {"model": store.model_id}
+    write_whole(options.output, (json.dumps(found, indent=1) + "\n").encode())
     rows = [
         [
             f"{first.value}-{second.value}", str(each.same), str(each.different),

@@ -113,12 +113,13 @@ def load(path_or_name: str | Path, *, device: torch.device | str = "cpu") -> XRe
     card, state = read(path)
     model = XReID(card.model)
     _fill(model, state, path)
-    calibration = _calibration(card, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    model_id = f"{card.name}@sha256:{digest}"
+    calibration = _calibration(card, path, model_id)
     return XReIDExtractor(
         model,
         card.preprocessing,
-        model_id=f"{card.name}@sha256:{digest}",
+        model_id=model_id,
         calibration=calibration,
         cameras=card.cameras,
         device=device,
@@ -208,10 +209,10 @@ def _card(text: str, path: Path) -> Card:
         raise CheckpointError(f"{path}: description of the model is not JSON: {error}") from error
 
 
-def _calibration(card: Card, path: Path) -> Calibration | None:
+def _calibration(card: Card, path: Path, model_id: str) -> Calibration | None:
     beside = path.with_suffix(CALIBRATION_SUFFIX)
     if beside.is_file():
-        return read_calibration(beside)
+        return read_calibration(beside, model_id)
     if card.calibration is None:
         return None
     try:
@@ -220,19 +221,29 @@ def _calibration(card: Card, path: Path) -> Calibration | None:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def read_calibration(path: Path) -> Calibration:
+def read_calibration(path: Path, model_id: str) -> Calibration:
     """A calibration from a JSON file.
 
+    Args:
+        path: Of the file.
+        model_id: Of the model that it is to be used with.
+
     Raises:
-        CheckpointError: When it cannot be read, or is none.
+        CheckpointError: When it cannot be read, is none, or says that it is of another model.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict):
             raise ValueError(f"expected a mapping, got {type(data).__name__}")
-        return Calibration.from_dict(data)
+        found = Calibration.from_dict(data)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a calibration that can be read: {error}") from error
+    if data.get("model", model_id) != model_id:
+        raise CheckpointError(
+            f"{path}: fitted to the likenesses of model {data['model']}, which are other numbers than those of model"
+            f" {model_id}: name a calibration of this model, or none"
+        )
+    return found
 
 
 def _glimpse(path: Path) -> str:

@@ -1,5 +1,6 @@
 """A site's own curves come from what is known for sure, and from nothing else."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipeline.errors import UsageError
 from pipeline.persons import Persons
 from pipeline.recovery import open_store as opened_by_a_run
 from pipeline.store import IDENTITY, Store
+from reid import checkpoint
 from reid.calibration import Calibration, Curve
 from reid.modality import Modality
 from tests.pipeline.factories import CALIBRATION, DIMENSION, MODEL, open_store, sighting_of, tracklet_of, unit
@@ -84,7 +86,36 @@ def test_the_command_writes_a_file_that_reid_calibration_takes(
     fill(tmp_path / "run", LEAST_PAIRS + 4)
     assert main(["calibrate", "--gallery", str(tmp_path / "run"), "--output", str(tmp_path / "site.json"), "-q"]) == 0
     assert "nir-rgb" in capsys.readouterr().out
-    assert set(Calibration.from_dict(json.loads((tmp_path / "site.json").read_text()))) == set(CALIBRATION)
+    made = json.loads((tmp_path / "site.json").read_text())
+    assert set(Calibration.from_dict(made)) == set(CALIBRATION)
+    with Store.read(tmp_path / "run") as store:
+        assert made["model"] == store.model_id
+
+
+def test_curves_fitted_with_another_model_are_refused_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_weights(tmp_path / "mini.safetensors")
+    curves = Calibration({(RGB, RGB): Curve(2.0, -7.0)}).to_dict()
+    (tmp_path / "site.json").write_text(json.dumps(curves | {"model": "other@sha256:0123456789abcdef"}))
+    arguments = [
+        "run", "--source", f"gate={tmp_path}/none.mp4,start=2026-07-01T14:00:00Z", "-q",
+        "--set", f"reid.weights={tmp_path}/mini.safetensors", "--set", f"reid.calibration={tmp_path}/site.json",
+        "--output", str(tmp_path / "run"),
+    ]  # fmt: skip
+    write_video(tmp_path / "none.mp4")
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert "site.json: fitted to the likenesses of model other@sha256:0123456789abcdef" in said
+    assert "those of model mini@sha256:" in said
+    assert not (tmp_path / "run" / "gallery.sqlite").exists()
+    beside = tmp_path / "mini.calibration.json"  # takes the place of what the weights carry, so the same is asked of it
+    (tmp_path / "site.json").rename(beside)
+    with pytest.raises(checkpoint.CheckpointError, match="other@sha256"):
+        checkpoint.load(tmp_path / "mini.safetensors")
+    model = f"mini@sha256:{hashlib.sha256((tmp_path / 'mini.safetensors').read_bytes()).hexdigest()[:16]}"
+    beside.write_text(json.dumps(curves | {"model": model}))
+    assert checkpoint.load(tmp_path / "mini.safetensors").calibration is not None
 
 
 def test_a_calibration_that_the_config_names_is_the_gallery_s_from_the_next_run_on(
