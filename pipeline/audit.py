@@ -37,6 +37,7 @@ MERGED = "merge_gallery"
 _AGED = "audit_aged"
 _OF_OTHERS = "audit-of-"
 NAMES_TAKEN = "names"  # in the details of an erasure: how many it took out of the audit
+ERASED = "erased"  # there too: marks of what was erased, by which it is known when it comes back
 _LARGEST = 2**63 - 1  # number that a row can have
 _TOKEN = re.compile("subject:[0-9a-f]{32}")
 _COLUMNS = ("number", "at_us", "actor", "action", "case_id", "purpose", "details", "previous", "hash")
@@ -216,12 +217,19 @@ class Audit:
     def age(self, *, before: datetime | None = None, most_bytes: int | None = None) -> int:
         """Remove the oldest rows: older than a moment, or until the rest is no larger; returns how many went.
 
+        Rows of an open case stay, and with them all that came after.
+
         The chain goes on: the hash of the last row that went is kept, in the database and in a row of the audit.
         """
         with self._store.reading() as db:
-            rows = db.execute("SELECT number, at_us, hash, LENGTH(details) + 300 FROM audit ORDER BY number").fetchall()
+            rows = db.execute(
+                "SELECT number, at_us, hash, LENGTH(details) + 300, case_id IN (SELECT case_id FROM cases WHERE"
+                " closed_us IS NULL) FROM audit ORDER BY number"
+            ).fetchall()
         total, gone = sum(row[3] for row in rows), []
         for row in rows:
+            if row[4]:
+                break
             too_old = before is not None and row[1] < to_us(before)
             if not too_old and (most_bytes is None or total <= most_bytes):
                 break
@@ -281,6 +289,13 @@ class Audit:
             AuditRow(number, from_us(at), actor, action, case, purpose, _with_texts(json.loads(text), resolved), digest)
             for number, at, actor, action, case, purpose, text, _, digest in reversed(rows)
         ]
+
+    def erased(self, names: Collection[str]) -> set[str]:
+        """Those of these tracklets that were erased, as far as the audit reaches back."""
+        with self._store.reading() as db:
+            rows = db.execute("SELECT * FROM audit WHERE action = 'erase'").fetchall()
+        marks = {mark for row in rows for mark in _details(row).get(ERASED, ())}
+        return {name for name in names if mark_of(name) in marks} if marks else set()
 
     def numbers_near(self, case_id: str, subjects: Collection[str], *, decisions: Collection[str]) -> list[int]:
         """Numbers of all rows that may be about a case, and of few others.
@@ -365,6 +380,11 @@ class Audit:
         if behind and copied and behind[0] < max(copied):
             findings.append(f"row {behind[0]} is missing from {AUDIT_COPY}, which goes on behind it")
         return findings, notes
+
+
+def mark_of(tracklet_id: str) -> str:
+    """Tells whether a tracklet is the one of that name, and not what its name is: a name has 80 random bits."""
+    return hashlib.sha256(tracklet_id.encode()).hexdigest()[:24]
 
 
 def keep_audit_of(other: Store, root: Path) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audit import NAMES_TAKEN, Actor, Audit
+from pipeline.audit import ERASED, NAMES_TAKEN, Actor, Audit, mark_of
 from pipeline.cases import Cases
 from pipeline.crop_files import bytes_of, write_record, write_whole
 from pipeline.decision_log import scrub_decisions
@@ -101,7 +101,7 @@ def erase(
         owe(db, "tracklet", exported)
         taken += _take_names(db, exported)
         said = {"tracklets": len(everybody), "crops": crops, "persons": list(planned.persons), NAMES_TAKEN: taken}
-        audit.append(db, actor, "erase", said)
+        audit.append(db, actor, "erase", said | {ERASED: [mark_of(name) for name in everybody]})
     audit.copy()
     events = finish(store)
     _take_late_exports(store, everybody)

@@ -335,14 +335,23 @@ def _merge(options: argparse.Namespace) -> Outcome:
     with maintain(options.gallery) as store, Store.read(options.other) as other:
         actor = actor_of(options)
         _audit(store).require(actor)
-        done = merge_galleries(store, other, actor, cameras=renamed, same_cameras=options.same_cameras)
+        done = merge_galleries(
+            store,
+            other,
+            actor,
+            cameras=renamed,
+            same_cameras=options.same_cameras,
+            restore_erased=options.restore_erased,
+        )
     return _transferred(done, f"{options.gallery}: took in")
 
 
 def _transferred(done: Transferred, head: str) -> Outcome:
     plain = asdict(done) | {"persons": {person_name(a): person_name(b) for a, b in done.persons.items()}}
     text = f"{head} tracklets: {done.tracklets}, persons: {len(done.persons)}"
-    return Outcome(plain, text + (f"; {done.already} were there already" if done.already else ""))
+    text += f"; {done.already} were there already" if done.already else ""
+    text += f"; {done.erased} were erased here and stay out (--restore-erased takes them in)" if done.erased else ""
+    return Outcome(plain, text)
 
 
 # case ----------------------------------------------------------------------------------------------------------------

@@ -95,6 +95,7 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
         "--rename-camera", action="append", default=[], metavar="OLD=NEW", help="call a camera of OTHER something else"
     )
     parser.add_argument("--same-cameras", action="store_true", help="cameras of one name are one camera")
+    parser.add_argument("--restore-erased", action="store_true", help="take in again what was erased here")
     add_purpose(parser)
 
 

@@ -40,6 +40,7 @@ class Transferred:
     Attributes:
         tracklets: How many.
         already: How many were there already.
+        erased: How many stay out, because they were erased here.
         persons: Number in the other gallery, and here.
         cameras: Name in the other gallery, and here.
         cases: Names of those with something new.
@@ -50,6 +51,7 @@ class Transferred:
     persons: Mapping[int, int]
     cameras: Mapping[str, str]
     cases: tuple[str, ...]
+    erased: int = 0
 
 
 def export_gallery(store: Store, tracklets: Sequence[StoredTracklet], folder: Path, actor: Actor) -> Transferred:
@@ -72,7 +74,13 @@ def export_gallery(store: Store, tracklets: Sequence[StoredTracklet], folder: Pa
 
 
 def merge_galleries(
-    store: Store, other: Store, actor: Actor, *, cameras: Mapping[str, str] | None = None, same_cameras: bool = False
+    store: Store,
+    other: Store,
+    actor: Actor,
+    *,
+    cameras: Mapping[str, str] | None = None,
+    same_cameras: bool = False,
+    restore_erased: bool = False,
 ) -> Transferred:
     """Take another site's gallery in; its persons get new numbers, so that nobody of the two sites is mixed up.
 
@@ -82,6 +90,7 @@ def merge_galleries(
         actor: Who, for the audit.
         cameras: New names for cameras of the other gallery.
         same_cameras: A camera that both know by one name is one camera.
+        restore_erased: Take in again what was erased here.
 
     Raises:
         GalleryMismatchError: When another model filled it.
@@ -99,8 +108,13 @@ def merge_galleries(
     _check_cameras(store, other, renamed, same_cameras=same_cameras)
     _check_cases(store, other)
     tracklets = other.tracklets(TrackletFilter(rejected=None))
-    done = _copy(other, store, tracklets, keep_persons=False, cameras=renamed)
-    said = {"from": str(other.root), "tracklets": done.tracklets, "already": done.already, "cases": list(done.cases)}
+    erased = set() if restore_erased else Audit(store).erased([each.tracklet_id for each in tracklets])
+    taken = [each for each in tracklets if each.tracklet_id not in erased]
+    done = replace(_copy(other, store, taken, keep_persons=False, cameras=renamed), erased=len(erased))
+    said = {
+        "from": str(other.root), "tracklets": done.tracklets, "already": done.already, "erased_here": done.erased,
+        "cases": list(done.cases),
+    }  # fmt: skip
     Audit(store).record(actor, MERGED, said | {"audit": keep_audit_of(other, store.root)})
     return done
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -169,6 +170,23 @@ def test_names_within_texts_are_replaced_and_each_row_has_tokens_of_its_own(tmp_
         assert "SECRET" not in "".join(texts)
         assert texts[0] != texts[1]
     assert b"SECRET" not in (tmp_path / AUDIT_COPY).read_bytes()
+
+
+def test_rows_of_an_open_case_stay_until_it_is_closed(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        audit = Audit(store)
+        audit.record(EVE, "search", {})
+        Cases(store).open("C-1", "theft", EVE)
+        audit.record(replace(EVE, case_id="C-1"), "search", {"of": "the case"})
+        audit.record(EVE, "search", {})
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        first = next(row.number for row in audit.rows() if row.case_id == "C-1")
+        assert audit.age(before=tomorrow) == first - 1
+        assert audit.age(most_bytes=0) == 0
+        assert audit.rows()[0].case_id == "C-1"
+        Cases(store).close("C-1", EVE)
+        assert audit.age(before=tomorrow) >= 3
+        assert audit.verify().findings == ()
 
 
 def test_old_rows_age_away_and_the_chain_goes_on(tmp_path: Path) -> None:

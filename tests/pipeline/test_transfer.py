@@ -1,5 +1,6 @@
 """Galleries go out and come together: ids stay unique, people of two sites apart, and what is there is not doubled."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,8 @@ import pytest
 
 from pipeline.audit import Actor, Audit
 from pipeline.cases import Cases
+from pipeline.cli import main
+from pipeline.erasure import erase
 from pipeline.errors import GalleryMismatchError, ResourceError, UsageError
 from pipeline.identify import Link
 from pipeline.persons import Persons
@@ -82,6 +85,31 @@ def test_two_sites_become_one_and_their_people_stay_apart(tmp_path: Path) -> Non
     with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
         merge_galleries(north, south, EVE, same_cameras=True)
         assert north.tracklet("dock-D").person_id == 3  # who came earlier keeps the number
+
+
+def test_who_was_erased_here_does_not_come_back_with_a_merge_unless_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path / "north", "gate")
+    fill(tmp_path / "south", "dock")
+    with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
+        merge_galleries(north, south, EVE)
+        erase(north, [north.tracklet("dock-B")], EVE)
+        assert "dock-B" not in json.dumps([row.details for row in Audit(north).rows()])
+        again = merge_galleries(north, south, EVE, same_cameras=True)
+        assert (again.tracklets, again.already, again.erased) == (0, 3, 1)  # with the rejected one
+        assert not north.has("dock-B")
+    arguments = ["gallery", "merge", str(tmp_path / "south"), "-g", str(tmp_path / "north"), "--same-cameras"]
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert "1 were erased here and stay out (--restore-erased takes them in)" in capsys.readouterr().out
+    assert main([*arguments, "--restore-erased"]) == 0
+    with maintain(tmp_path / "north") as north:
+        assert north.has("dock-B")
+        said = [row.details["erased_here"] for row in Audit(north).rows() if row.action == "merge_gallery"]
+        assert said == [0, 1, 1, 0]
+        assert reconcile(north).differences == ()
+        assert Audit(north).verify().findings == ()
 
 
 EDITS: list[tuple[Callable[[list[bytes]], list[bytes]], str]] = [
