@@ -38,7 +38,6 @@ MOST_LATE_SECONDS = 2.0  # beyond the cap
 RUNS_SECONDS = 11.0  # between two kills: freed pages go back to the system every ten
 WARM_UP_SECONDS = 150.0  # before memory is looked at
 CONTROLS = 10  # looks before the first kill
-MOST_STALENESS_MS = 10_000.0  # so that a moment of other work on this machine is not taken for a lost frame
 COMPARED = 5  # kills, the first and the last
 MOST_GROWTH_MB = 10.0
 MOST_FILES = 2
@@ -50,7 +49,7 @@ class Watched(Program):
 
     def __init__(self, folder: Path, urls: dict[str, str]) -> None:
         cameras = {
-            name: {"source": url, "modality": MODALITIES[name], "max_staleness_ms": MOST_STALENESS_MS,
+            name: {"source": url, "modality": MODALITIES[name],
                    "stream": {"backoff_cap_seconds": BACKOFF_CAP_SECONDS}}
             for name, url in urls.items()
         }  # fmt: skip
