@@ -66,7 +66,7 @@ def assign_pairs(
     Returns:
         Indices of the chosen pairs, (c,), ascending.
     """
-    possible = np.flatnonzero(gain > 0)
+    possible = (gain > 0).nonzero()[0]
     rows, columns = tracks[possible], detections[possible]
     cost = np.zeros(shape)
     cost[rows, columns] = -gain[possible]

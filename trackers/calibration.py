@@ -89,7 +89,7 @@ class ScoreCalibration:
         squares = confidence * confidence
         taught, cubes = float(squares.sum()), float(squares @ confidence)
         if cubes < self._reference * taught:
-            likely = np.flatnonzero(confidence >= _LEAST)
+            likely = (confidence >= _LEAST).nonzero()[0]
             walks = likely[self._walking.look(xyxy[likely].astype(np.float64), dt=self._unlooked)]
             taught, cubes, self._unlooked = float(squares[walks].sum()), float(squares[walks] @ confidence[walks]), 0.0
         decay = math.exp(-self._waited / self._memory)

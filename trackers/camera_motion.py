@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 Array = NDArray[np.float64]
 
@@ -28,33 +29,23 @@ def common_shift(predicted: Array, detected: Array) -> Array | None:
     """
     if min(len(predicted), len(detected)) < _LEAST_PAIRS:
         return None
-    distance = squared_distance(predicted, detected)
+    distance = cdist(predicted, detected, "sqeuclidean")
     nearest = distance.argmin(axis=1)
-    rows = np.flatnonzero(distance.argmin(axis=0)[nearest] == np.arange(len(predicted)))
-    residual = detected[nearest[rows]] - predicted[rows]
-    near = 2 * np.sqrt(np.einsum("ij,ij->i", residual, residual)) < predicted[rows, 3]
-    residual = residual[near, :2]
+    mutual = distance.argmin(axis=0)[nearest] == np.arange(len(predicted))
+    mutual &= 4 * distance.min(axis=1) < predicted[:, 3] ** 2
+    residual = (detected[nearest] - predicted)[mutual, :2]
     if len(residual) < _LEAST_PAIRS:
         return None
     shift = _median(residual)
     deviation = _median(np.abs(residual - shift))
     shift[np.abs(shift) <= max(_ROBUST_ERROR / math.sqrt(len(residual)), 1.0) * deviation] = 0.0
-    return shift if shift.any() else None
+    return shift if shift[0] or shift[1] else None
 
 
 def _median(values: Array) -> Array:
     """Of each column; what NumPy's own gives, at a third of its time for few rows."""
-    ordered = np.sort(values, axis=0)
+    ordered = values.copy()
+    ordered.sort(axis=0)
     half = len(values) // 2
     middle: Array = ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
     return middle
-
-
-def squared_distance(first: Array, second: Array) -> Array:
-    """Between the rows of (n, k) and of (m, k), (n, m), from a near origin, so that no precision is lost."""
-    origin = first[0]
-    a, b = first - origin, second - origin
-    result: Array = (-2 * a) @ b.T
-    result += np.einsum("ij,ij->i", a, a)[:, None]
-    result += np.einsum("ij,ij->i", b, b)
-    return result

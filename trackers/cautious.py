@@ -203,7 +203,7 @@ class CautiousTracker:
         self._advance(pts_seconds, dt)
         first_frame, self._now, self._last_step = self._now == -math.inf, pts_seconds, dt
         seen, boxes, doubt = _NOBODY, _NOBODY, _NO_RISK
-        if len(self) and len(frame.rows):
+        if len(self._seen_at) and len(frame.rows):
             self._follow_camera(frame)
             likeness = self._compare(frame)
             chosen = self._associate(likeness, frame)
@@ -236,8 +236,9 @@ class CautiousTracker:
         vectors = None if embeddings is None else self._unit(embeddings, len(detections))
         confidence = self._calibration.calibrate(detections.confidence.astype(np.float64), detections.xyxy, dt=dt)
         # Boxes of one confidence are put in an order that is their own, so that the order in which they came is none.
-        rows = np.lexsort((detections.xyxy @ _ORDER, -confidence))
-        sinking = -confidence[rows]
+        sinking = -confidence
+        rows = np.lexsort((detections.xyxy @ _ORDER, sinking))
+        sinking = sinking[rows]
         rows = rows[: sinking.searchsorted(-self.settings.low_confidence, "right")]
         high = int(sinking.searchsorted(-self.settings.high_confidence, "right"))
         boxes = np.empty((9, len(rows)))
@@ -263,7 +264,7 @@ class CautiousTracker:
         if len(self):
             most = patience(self.settings.lost_seconds, dt, self._last_step)
             waiting = pts_seconds - self._seen_at <= most + _TIME_SLACK
-            if not waiting.all():
+            if np.count_nonzero(waiting) < len(waiting):
                 self._keep(waiting)
             self._filter.predict(dt)
 
@@ -306,27 +307,29 @@ class CautiousTracker:
 
         A living track and a box that are each other's best are settled, and count three quarters as rivals of others.
         """
-        lost = self._lives[_STATE, pairs.track] == LOST
-        if not lost.any():
+        state = self._lives[_STATE][pairs.track]
+        lost = state == LOST
+        if not np.count_nonzero(lost):
             return
-        track, box = pairs.track, pairs.box
-        best = greatest(fused, track, len(self))[track]
+        track, box, tracks = pairs.track, pairs.box, len(self._seen_at)
+        best = greatest(fused, track, tracks)[track]
         best = np.maximum(best, greatest(fused, box, boxes)[box])
-        settled = (fused >= best) & (fused > _SETTLED) & (self._lives[_STATE, track] == CONFIRMED)
-        of_track, of_box = np.ones(len(self)), np.ones(boxes)
+        settled = (fused >= best) & (fused > _SETTLED) & (state == CONFIRMED)
+        of_track, of_box = np.ones(tracks), np.ones(boxes)
         of_track[track[settled]] = _SETTLED_RIVALRY
         of_box[box[settled]] = _SETTLED_RIVALRY
         taken = of_box[box]
         rivals = fused * of_track[track] * taken
-        best = np.maximum(greatest(rivals, track, len(self))[track], greatest(rivals, box, boxes)[box])
-        hopeful = np.flatnonzero(lost & (taken == 1) & (rivals >= best))
+        best = np.maximum(greatest(rivals, track, tracks)[track], greatest(rivals, box, boxes)[box])
+        hopeful = (lost & (taken == 1) & (rivals >= best)).nonzero()[0]
         found = fused[hopeful]
-        rivals[hopeful] = 0.0
-        rival = np.maximum(
-            greatest(rivals, track, len(self))[track[hopeful]], greatest(rivals, box, boxes)[box[hopeful]]
-        )
-        margin = self._revival_margin() * (self._now - self._seen_at[track[hopeful]])
         fused[lost] = 0.0
+        if not len(hopeful):
+            return
+        rivals[hopeful] = 0.0
+        of, on = track[hopeful], box[hopeful]
+        rival = np.maximum(greatest(rivals, track, tracks)[of], greatest(rivals, box, boxes)[on])
+        margin = self._revival_margin() * (self._now - self._seen_at[of])
         fused[hopeful] = np.where(found < np.maximum(rival + margin, self.settings.revival_likeness), 0.0, found)
 
     def _revival_margin(self) -> float:
@@ -339,10 +342,12 @@ class CautiousTracker:
     def _associate(self, likeness: _Likeness, frame: _Frame) -> Rows:
         """Which of the pairs are made."""
         settings, pairs, state = self.settings, likeness.pairs, self._lives[_STATE]
-        floor = np.where(state == TENTATIVE, settings.new_likeness, settings.likeness)
-        weak = np.where(state == CONFIRMED, settings.weak_likeness, np.inf)
-        gain = np.where(pairs.box < frame.high, likeness.fused - floor[pairs.track], likeness.like - weak[pairs.track])
-        return assign_pairs(pairs.track, pairs.box, gain, shape=(len(self), len(frame.rows)))
+        of = state[pairs.track]
+        floor = np.array([settings.new_likeness, settings.likeness, settings.likeness])  # by state
+        weak = np.array([np.inf, settings.weak_likeness, np.inf])
+        strong, faint = likeness.fused - floor[of], likeness.like - weak[of]
+        gain = np.where(pairs.box < frame.high, strong, faint)
+        return assign_pairs(pairs.track, pairs.box, gain, shape=(len(state), len(frame.rows)))
 
     def _continue(self, chosen: Rows, likeness: _Likeness, frame: _Frame) -> NDArray[np.float32]:
         """Update what was seen, confirm the tentative of it, and say how doubtful each of these pairs is."""
@@ -350,12 +355,12 @@ class CautiousTracker:
         state, hits = self._lives[_STATE], self._lives[_HITS]
         self._learn_surprise(likeness.surprise[chosen], hits[seen] >= 2)
         evidence = self._evidence(chosen, likeness, len(frame.rows))
-        was_overlapped, weak = self._lives[_OVERLAPPED, seen] > 0, self._calibration.factor > _WEAK
+        was_overlapped, weak = self._lives[_OVERLAPPED][seen] > 0, self._calibration.factor > _WEAK
         cut, overlapped = self.rules.cut(evidence, was_overlapped=was_overlapped, weak=weak)
         new = state[seen] == TENTATIVE
         self._begin_tracklets(seen[cut & ~new])
         self._lives[_OVERLAPPED, seen] = overlapped
-        self._filter.update(seen, frame.cxcywh[boxes], 1 + _DISTRUST * (1 - frame.confidence[boxes]))
+        self._filter.update(seen, frame.boxes[4:8].take(boxes, axis=1).T, 1 + _DISTRUST * (1 - frame.confidence[boxes]))
         self._see(seen, boxes, frame)
         hits[seen] += 1
         self._confirm(seen[new])
@@ -380,14 +385,14 @@ class CautiousTracker:
         others[chosen] = 0.0
         own = likeness.fused[chosen]
         rival_track = greatest(others, box, boxes)[found] / own
-        rival_box = greatest(others, track, len(self))[seen] / own
-        places = np.where(state[track] == TENTATIVE, 0.0, overlap)
+        rival_box = greatest(others, track, len(state))[seen] / own
+        places = overlap * (state[track] != TENTATIVE)
         places[chosen] = 0.0
-        unseen = np.ones(len(self), bool)
+        unseen = np.ones(len(state), bool)
         unseen[seen] = False
-        missed = np.where(state[seen] == LOST, self._now - self._seen_at[seen], 0.0)
+        missed = (self._now - self._seen_at[seen]) * (state[seen] == LOST)
         beside = greatest(places, box, boxes)[found]
-        hidden = greatest(np.where(unseen[track], places, 0.0), box, boxes)[found]
+        hidden = greatest(places * unseen[track], box, boxes)[found]
         return Evidence(missed, beside, hidden, rival_track, rival_box, likeness.surprise[chosen])
 
     def _see(self, seen: Rows, boxes: Rows, frame: _Frame) -> None:
@@ -415,7 +420,7 @@ class CautiousTracker:
 
     def _retire(self, seen: Rows) -> None:
         """Lose the confirmed that were not seen, and drop the tentative."""
-        if len(seen) == len(self):
+        if len(seen) == len(self._seen_at):
             self._lives[_STATE] = CONFIRMED
             return
         state = self._lives[_STATE]
@@ -425,7 +430,7 @@ class CautiousTracker:
         self._filter.stop_growth(missed)
         keep = state != TENTATIVE
         state[seen] = CONFIRMED
-        if not keep.all():
+        if np.count_nonzero(keep) < len(keep):
             self._keep(keep)
 
     def _births(self, boxes: Rows, frame: _Frame) -> Rows:
@@ -435,7 +440,9 @@ class CautiousTracker:
         """
         free = frame.confidence >= self.settings.new_confidence
         free[boxes] = False
-        born, limit = self._no_bushes(np.flatnonzero(free), frame), self.settings.new_overlap
+        born, limit = free.nonzero()[0], self.settings.new_overlap
+        if len(born):
+            born = self._no_bushes(born, frame)
         if len(born) == 0 or limit == 1:
             return born
         corner = frame.boxes[:4].T
@@ -451,7 +458,7 @@ class CautiousTracker:
     def _no_bushes(self, born: Rows, frame: _Frame) -> Rows:
         """Without those that only the stream's lift makes sure, and that stand where something always stood."""
         lifted = frame.raw[born] < self.settings.new_confidence
-        if not lifted.any():
+        if not np.count_nonzero(lifted):
             return born
         kept: Rows = born[~(lifted & self._calibration.stood(frame.boxes[:4, born].T))]
         return kept

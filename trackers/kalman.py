@@ -216,13 +216,13 @@ class WalkFilter:
 
     def update(self, tracks: NDArray[np.int64], cxcywh: Array, noise: Array | float = 1.0) -> None:
         """Correct the tracks (m,), each at most once, by boxes (m, 4) of `noise` times the usual noise."""
-        old, boxes = self.state[:, tracks], cxcywh.T
+        old, boxes = self.state.take(tracks, axis=1), cxcywh.T
         square = boxes[3] * boxes[3]
         wrong = noise * self._noise.measurement
         innovation = old[8] + wrong * wrong * square
         gain = old[8:10] / innovation
         residual = boxes - old[:4]
-        deviation = np.clip(residual[3] / np.sqrt(innovation), -2.0, 2.0)
+        deviation = np.minimum(np.maximum(residual[3] / np.sqrt(innovation), -2.0), 2.0)
         self._learn_share(old[12], deviation)
         residual[2:] *= self.size_share
         old[:4] += gain[0] * residual

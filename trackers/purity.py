@@ -75,7 +75,7 @@ class CutRules:
         cut |= (evidence.hidden > self.hidden) | (evidence.surprise > self.surprise)
         cut |= (overlapped != was_overlapped) | (missed > self.missed_seconds)
         guarded = missed > self.guarded_seconds
-        if guarded.any():
+        if np.count_nonzero(guarded):
             cut |= guarded & (weak | (np.maximum(evidence.rival_track, evidence.rival_box) > self.guarded_rival))
         return cut, overlapped
 
@@ -85,7 +85,6 @@ def risk(evidence: Evidence, *, lost_seconds: float) -> Array:
     gap = np.minimum(evidence.missed_seconds / lost_seconds, 1.0)
     rival = np.minimum(np.maximum(evidence.rival_track, evidence.rival_box), 1.0)
     surprise = evidence.surprise / (evidence.surprise + 30.0)
-    overlap = np.minimum(evidence.overlap, 1.0)
-    hidden = np.minimum(evidence.hidden, 1.0)
-    certainty: Array = (1 - gap) * (1 - rival * rival / 2) * (1 - surprise) * (1 - overlap * overlap) * (1 - hidden)
-    return np.clip(1 - certainty, 0.0, 1.0)
+    apart, bare = 1 - evidence.overlap * evidence.overlap, 1 - evidence.hidden
+    certainty: Array = (1 - gap) * (1 - rival * rival / 2) * (1 - surprise) * apart * bare
+    return np.minimum(np.maximum(1 - certainty, 0.0), 1.0)

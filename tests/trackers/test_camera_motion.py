@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trackers.camera_motion import common_shift, squared_distance
+from trackers.camera_motion import common_shift
 
 
 def boxes(count: int, seed: int = 0) -> np.ndarray:
@@ -43,8 +43,11 @@ def test_fewer_than_four_people_tell_nothing() -> None:
     assert common_shift(np.empty((0, 4)), predicted) is None
 
 
-def test_the_distance_is_that_of_the_plain_formula_far_from_the_origin_too() -> None:
-    rng = np.random.default_rng(2)
-    first, second = rng.uniform(0, 50, (7, 4)) + 1e6, rng.uniform(0, 50, (5, 4)) + 1e6
-    plain = ((first[:, None] - second[None]) ** 2).sum(axis=2)
-    np.testing.assert_allclose(squared_distance(first, second), plain, rtol=1e-9, atol=1e-6)
+def test_a_turn_is_the_same_far_from_the_origin() -> None:
+    predicted = boxes(9)
+    detected = predicted + np.array([12.0, -5.0, 0.0, 0.0])
+    detected[:2, :2] += [30.0, 8.0]
+    far = np.array([1e6, 1e6, 0, 0])
+    shift = common_shift(predicted + far, detected[::-1] + far)
+    assert shift is not None
+    np.testing.assert_allclose(shift, [12.0, -5.0], atol=1e-6)
