@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 
 Array = NDArray[np.float64]
 
-_LEAST_PAIRS = 4
+_LEAST_PAIRS = 6  # four people on a path, which has two directions, go the same way one time in eight, six one in 32
 _ROBUST_ERROR = 1.4826 * 1.2533  # from a median absolute deviation to the standard error of a median, times sqrt(n)
 
 
@@ -25,7 +25,7 @@ def common_shift(predicted: Array, detected: Array) -> Array | None:
         detected: What was found, likewise, (d, 4).
 
     Returns:
-        (2,) pixels, or None when there is none, or fewer than 4 pairs to tell it from.
+        (2,) pixels, or None when there is none, or fewer than 6 pairs to tell it from.
     """
     if min(len(predicted), len(detected)) < _LEAST_PAIRS:
         return None

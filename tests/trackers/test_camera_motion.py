@@ -37,10 +37,11 @@ def test_half_a_group_that_sets_off_is_no_turn() -> None:
     assert common_shift(predicted, detected) is None
 
 
-def test_fewer_than_four_people_tell_nothing() -> None:
-    predicted = boxes(3)
-    assert common_shift(predicted, predicted + np.array([5.0, 0, 0, 0])) is None
-    assert common_shift(np.empty((0, 4)), predicted) is None
+def test_fewer_than_six_people_tell_nothing() -> None:
+    turned = np.array([5.0, 0, 0, 0])
+    assert common_shift(boxes(5), boxes(5) + turned) is None
+    assert common_shift(boxes(6), boxes(6) + turned) is not None
+    assert common_shift(np.empty((0, 4)), boxes(6)) is None
 
 
 def test_a_turn_is_the_same_far_from_the_origin() -> None:
