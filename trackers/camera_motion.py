@@ -8,8 +8,34 @@ from scipy.spatial.distance import cdist
 
 Array = NDArray[np.float64]
 
-_LEAST_PAIRS = 6  # four people on a path, which has two directions, go the same way one time in eight, six one in 32
+_LEAST_PAIRS = 4
+_SURE_PAIRS = 6  # so many people on a path, which has two directions, go the same way one time in 32; four one in eight
+_TURNS = 0.3  # share of the time with so many people in which they were seen to move, of a camera that turns
+_MEMORY_SECONDS = 20.0
 _ROBUST_ERROR = 1.4826 * 1.2533  # from a median absolute deviation to the standard error of a median, times sqrt(n)
+
+
+class Turns:
+    """How far one camera turned from frame to frame, and whether it is one that turns.
+
+    A few people who walk in one direction look like a camera that turns, and the filter would never learn that they
+    walk. Whether a camera turns is its own doing, not theirs: fewer than 6 are believed only while it was seen to turn
+    in a third of the time in which 6 or more could tell.
+    """
+
+    def __init__(self) -> None:
+        self._told = self._turned = 0.0  # seconds, of which the older count less
+
+    def shift(self, predicted: Array, detected: Array, *, dt: float) -> Array | None:
+        """As `common_shift`, of a frame dt seconds after the last; None also where too few people say so."""
+        residual = _residuals(predicted, detected)
+        shift = _common(residual)
+        if len(residual) < _SURE_PAIRS:
+            return shift if self._turned > _TURNS * self._told else None
+        decay = math.exp(-dt / _MEMORY_SECONDS)
+        self._told = self._told * decay + dt
+        self._turned = self._turned * decay + (0.0 if shift is None else dt)
+        return shift
 
 
 def common_shift(predicted: Array, detected: Array) -> Array | None:
@@ -25,15 +51,24 @@ def common_shift(predicted: Array, detected: Array) -> Array | None:
         detected: What was found, likewise, (d, 4).
 
     Returns:
-        (2,) pixels, or None when there is none, or fewer than 6 pairs to tell it from.
+        (2,) pixels, or None when there is none, or fewer than 4 pairs to tell it from.
     """
+    return _common(_residuals(predicted, detected))
+
+
+def _residuals(predicted: Array, detected: Array) -> Array:
+    """Of each pair, (k, 2)."""
     if min(len(predicted), len(detected)) < _LEAST_PAIRS:
-        return None
+        return np.empty((0, 2))
     distance = cdist(predicted, detected, "sqeuclidean")
     nearest = distance.argmin(axis=1)
     mutual = distance.argmin(axis=0)[nearest] == np.arange(len(predicted))
     mutual &= 4 * distance.min(axis=1) < predicted[:, 3] ** 2
-    residual = (detected[nearest] - predicted)[mutual, :2]
+    residual: Array = (detected[nearest] - predicted)[mutual, :2]
+    return residual
+
+
+def _common(residual: Array) -> Array | None:
     if len(residual) < _LEAST_PAIRS:
         return None
     shift = _median(residual)

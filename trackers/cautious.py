@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from trackers.association import assign_pairs
 from trackers.boxes import iou_matrix
 from trackers.calibration import ScoreCalibration
-from trackers.camera_motion import common_shift
+from trackers.camera_motion import Turns
 from trackers.ground import FloorFilter, GroundedFilter, GroundPlane
 from trackers.kalman import MotionNoise, WalkFilter
 from trackers.pairs import Pairs, corners, greatest, overlapping
@@ -173,6 +173,7 @@ class CautiousTracker:
         )
         grounded = settings.ground is not None or settings.estimate_ground
         self._filter = GroundedFilter(_NOISE, settings.ground) if grounded else WalkFilter(_NOISE)
+        self._turns = Turns()
         self._lives = np.empty((5, 0), np.int64)
         self._seen_at = np.empty(0)  # time of the last box
         self._embeddings: Matrix | None = None  # (tracks, d), unit length; NaN where none is known
@@ -273,7 +274,7 @@ class CautiousTracker:
             return
         state, hits = self._lives[_STATE], self._lives[_HITS]
         steady = (state == CONFIRMED) & (hits >= 2)
-        shift = common_shift(self._filter.mean[steady], frame.cxcywh[: frame.high])
+        shift = self._turns.shift(self._filter.mean[steady], frame.cxcywh[: frame.high], dt=self._last_step)
         if shift is not None:
             self._filter.shift(shift)
 

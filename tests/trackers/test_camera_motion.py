@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trackers.camera_motion import common_shift
+from trackers.camera_motion import Turns, common_shift
 
 
 def boxes(count: int, seed: int = 0) -> np.ndarray:
@@ -37,11 +37,47 @@ def test_half_a_group_that_sets_off_is_no_turn() -> None:
     assert common_shift(predicted, detected) is None
 
 
-def test_fewer_than_six_people_tell_nothing() -> None:
-    turned = np.array([5.0, 0, 0, 0])
-    assert common_shift(boxes(5), boxes(5) + turned) is None
-    assert common_shift(boxes(6), boxes(6) + turned) is not None
-    assert common_shift(np.empty((0, 4)), boxes(6)) is None
+def test_fewer_than_four_people_tell_nothing() -> None:
+    predicted = boxes(3)
+    assert common_shift(predicted, predicted + np.array([5.0, 0, 0, 0])) is None
+    assert common_shift(np.empty((0, 4)), predicted) is None
+
+
+def turned(people: int) -> tuple[np.ndarray, np.ndarray]:
+    return boxes(people), boxes(people) + np.array([5.0, 0, 0, 0])
+
+
+def test_four_people_who_go_one_way_are_no_turn_of_a_camera_that_was_never_seen_to_turn() -> None:
+    turns = Turns()
+    assert turns.shift(*turned(4), dt=0.1) is None
+    for _ in range(20):
+        assert turns.shift(boxes(8), boxes(8), dt=0.1) is None  # and eight say that it does not
+    assert turns.shift(*turned(4), dt=0.1) is None
+    assert turns.shift(*turned(6), dt=0.1) is not None  # six are enough by themselves
+
+
+def test_few_people_are_believed_of_a_camera_that_many_saw_turn_and_not_for_ever() -> None:
+    turns = Turns()
+    for each in (7, 7, 7, 5, 4):
+        shift = turns.shift(*turned(each), dt=0.1)
+        assert shift is not None
+        np.testing.assert_allclose(shift, [5.0, 0.0])
+    for _ in range(10):
+        turns.shift(boxes(8), boxes(8), dt=0.1)
+    assert turns.shift(*turned(5), dt=0.1) is None  # it has come to rest
+
+
+def test_how_often_frames_come_makes_no_difference_to_who_is_believed() -> None:
+    seldom, often = Turns(), Turns()
+    for turn, rest in ((2, 3), (6, 3), (2, 9)):
+        for _ in range(10):
+            seldom.shift(*turned(7), dt=0.1 * turn)
+            seldom.shift(boxes(7), boxes(7), dt=0.1 * rest)
+            for _ in range(turn):
+                often.shift(*turned(7), dt=0.1)
+            for _ in range(rest):
+                often.shift(boxes(7), boxes(7), dt=0.1)
+        assert (seldom.shift(*turned(5), dt=0.1) is None) == (often.shift(*turned(5), dt=0.1) is None)
 
 
 def test_a_turn_is_the_same_far_from_the_origin() -> None:
