@@ -143,10 +143,13 @@ def remove_rows(
 
 
 def _take_names(db: sqlite3.Connection, names: Sequence[str]) -> int:
-    """Out of the audit; returns how many went."""
+    """Out of the audit, also where a search was by a file whose path has one in it; returns how many went."""
     if not names:
         return 0
-    return db.executemany("DELETE FROM audit_subjects WHERE subject = ?", [(name,) for name in names]).rowcount
+    taken = db.executemany("DELETE FROM audit_subjects WHERE subject = ?", [(name,) for name in names]).rowcount
+    told = db.execute("SELECT token, subject FROM audit_subjects WHERE subject GLOB '*[ /]*'").fetchall()
+    named = [(token,) for token, subject in told if any(name in subject for name in names)]
+    return taken + db.executemany("DELETE FROM audit_subjects WHERE token = ?", named).rowcount
 
 
 def owe(db: sqlite3.Connection, kind: str, values: Iterable[str]) -> None:

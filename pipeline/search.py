@@ -37,7 +37,7 @@ from pipeline.sinks import rfc3339
 from pipeline.store import Cursor, Store, StoredTracklet
 from pipeline.stored import Changes, StoredCounterpart
 from pipeline.ways import Stay, Ways, gap_seconds
-from reid.calibration import Calibration, FalseMatchRateError
+from reid.calibration import Calibration, Curve, FalseMatchRateError
 from reid.embedding import rounded
 from reid.gallery import Approximation, Gallery
 from reid.modality import Modality
@@ -50,6 +50,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 _Near = tuple[Ints, NDArray[np.float32]]  # rows and cosines, best first
 
+_ROUNDED = 1 + 1e-9  # a rate comes through a logarithm
 _NO_CURVE = "a calibration without this pair of modalities"
 _MOST_RERANKED = 100  # of the best in each modality
 _RERANKING = Reranking(k1=10, k2=3, original=0.3)
@@ -712,13 +713,18 @@ class Searcher:
         curve = self._calibration.curve(example.query.modality, modality)
         cosine = float(scored.cosines[at])
         now = float(scored.likeness[at])
-        of = f" (the nearest of {len(examples)} examples: {example.query.description})" if len(examples) > 1 else ""
-        text = (
-            f"Cosine {cosine:.3f} between {example.query.modality.value} and {modality.value}{of} is worth"
-            f" p {compared(expit(now))}"
+        worth, between = (
+            f"worth p {compared(expit(now))}",
+            f"between {example.query.modality.value} and {modality.value}",
         )
+        text = f"Cosine {cosine:.3f} {between} is {worth}"
+        if len(examples) > 1:
+            text = (
+                f"The mean over {len(examples)} examples is {worth}; the nearest of them, {example.query.description},"
+                f" has cosine {cosine:.3f} {between}"
+            )
         rate = curve.false_match_rate(cosine)
-        text += "." if rate is None else f"; {_one_in(rate, least=curve.strangers[-1][0])} strangers are so alike."
+        text += "." if rate is None else f"; {_one_in(rate, curve)} strangers are so alike."
         if scored.negative[at] > 0:
             lowered = now - float(scored.negative[at])
             text += f" Alike to a negative example: lowered from {expit(now):.2f} to {expit(lowered):.2f}."
@@ -776,6 +782,8 @@ def _by_score(scored: _Scored) -> tuple[list[float], list[float], list[int]]:
     return best.score.tolist(), best.cosines.tolist(), best.rows.tolist()
 
 
-def _one_in(rate: float, *, least: float) -> str:
-    few = "fewer than " if rate <= least else ""
-    return f"{few}1 in {round(1 / rate):,}"
+def _one_in(rate: float, curve: Curve) -> str:
+    """A rate, which ends where the curve's counts of strangers end."""
+    most, least = curve.strangers[0][0], curve.strangers[-1][0]
+    beyond = "fewer than " if rate <= least * _ROUNDED else "more than " if rate * _ROUNDED >= most else ""
+    return f"{beyond}1 in {round(1 / rate):,}"

@@ -126,6 +126,21 @@ def test_nothing_is_left_of_a_person_in_any_byte_of_any_file(tmp_path: Path) -> 
     assert traces(tmp_path, {"another": b"gate-C"}) != []
 
 
+def test_a_search_by_a_picture_of_the_gallery_leaves_no_name_behind_either(tmp_path: Path) -> None:
+    fill(tmp_path)
+    asked = [f"{tmp_path}/crops/gate/gate-{name}/000.jpg (whole image)" for name in "BC"]
+    with Store.edit(tmp_path) as store:
+        for each in asked:
+            Audit(store).record(EVE, "search", {"query": each}, subjects=[each])
+    with maintain(tmp_path) as store:
+        erase(store, [store.tracklet("gate-B")], EVE)
+        queries = [row.details["query"] for row in Audit(store).rows()[-3:-1]]
+        assert Audit(store).verify().findings == ()
+    assert queries[0].startswith("subject:")
+    assert queries[1] == asked[1]
+    assert traces(tmp_path, {"id": b"gate-B"}) == []
+
+
 def test_the_boxes_of_the_erased_leave_the_mot_text_of_the_last_run(tmp_path: Path) -> None:
     fill(tmp_path)
     with maintain(tmp_path) as store:

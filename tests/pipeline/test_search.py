@@ -450,6 +450,35 @@ def told(*strangers: tuple[float, float]) -> Calibration:
     return Calibration({pair: Curve(each.slope, each.intercept, strangers) for pair, each in curves.items()})
 
 
+def test_an_answer_says_how_rare_so_much_likeness_is_and_where_the_counts_of_strangers_end(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A"), vector=axis(0)))
+        for name, cosine in (("same", 1.0), ("alike", 0.5), ("other", 0.1)):
+            store.add(
+                sighting_of(tracklet_of(f"yard-{name}", at=50), vector=unit(cosine, (1 - cosine**2) ** 0.5, 0, 0))
+            )
+        searcher = Searcher(store, told((0.2, 0.2), (0.01, 0.5), (0.0005, 0.75)))
+        why = {each.tracklet_id: each.why for each in searcher.by_tracklet("gate-A").answers}
+    assert "; fewer than 1 in 2,000 strangers are so alike" in why["yard-same"]
+    assert "; 1 in 100 strangers" in why["yard-alike"]
+    assert "; more than 1 in 5 strangers are so alike" in why["yard-other"]
+
+
+def test_several_examples_are_told_by_their_mean_and_the_nearest(store: Store) -> None:
+    searcher = Searcher(store, CALIBRATION)
+    examples = [searcher.example_of(each) for each in ("gate-A", "gate-C")]
+    first = searcher.by_examples(examples).answers[0]
+    alone = {name: searcher.by_tracklet(name).answers for name in ("gate-A", "gate-C")}
+    cosines = {
+        name: next(e.cosine for e in found if e.tracklet_id == first.tracklet_id) for name, found in alone.items()
+    }
+    nearest = max(cosines, key=lambda name: cosines[name])
+    assert first.why.startswith(
+        f"The mean over 2 examples is worth p {compared(first.probability)}; the nearest of them, "
+    )
+    assert f"them, {nearest}, has cosine {first.cosine:.3f} between rgb and" in first.why
+
+
 @pytest.mark.parametrize("positives", [["cam0-0"], ["cam0-0", "cam0-12", "cam1-4"]])
 @pytest.mark.parametrize("negatives", [[], ["cam2-8"]])
 @pytest.mark.parametrize("top_k", [1, 5, 119])
