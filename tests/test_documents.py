@@ -299,6 +299,10 @@ def test_the_page_on_search_has_the_figures_of_identity() -> None:
     assert f"{idf1['ours_without_looking_back']} without looking back" in page
     assert f"naming every tracklet rightly would give {idf1['every_tracklet_named_rightly']}" in page
     assert len(found["site"]["cameras"]) == 8
+    (other,) = found["others"]
+    third = {name: f"{each['idf1']:.3f}" for name, each in other["idf1"].items()}
+    told = f"{third['ours']}, beside {third['nearest_neighbour']} for nearest neighbours and"
+    assert f"{told} {third['ours_without_constraints']} without constraints" in page
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     both = f"{idf1['ours_without_constraints']} without constraints, {idf1['nearest_neighbour']} for nearest neighbours"
     assert f"IDF1 is {idf1['ours']}, {both}" in readme
