@@ -13,6 +13,7 @@ nobody can tell any more whom it was done to.
 import getpass
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -32,12 +33,15 @@ from pipeline.schema import snapshot
 from pipeline.store import Store
 from pipeline.witnesses import AUDIT_COPY
 
+logger = logging.getLogger(__name__)
+
 BEGINNING = "0" * 64
 MERGED = "merge_gallery"
 _AGED = "audit_aged"
 _OF_OTHERS = "audit-of-"
 NAMES_TAKEN = "names"  # in the details of an erasure: how many it took out of the audit
 ERASED = "erased"  # there too: marks of what was erased, by which it is known when it comes back
+RESTORED = "restored_marks"  # in the details of a merge: marks of what came back because somebody wanted it to
 _LARGEST = 2**63 - 1  # number that a row can have
 _TOKEN = re.compile("subject:[0-9a-f]{32}")
 _COLUMNS = ("number", "at_us", "actor", "action", "case_id", "purpose", "details", "previous", "hash")
@@ -217,33 +221,38 @@ class Audit:
     def age(self, *, before: datetime | None = None, most_bytes: int | None = None) -> int:
         """Remove the oldest rows: older than a moment, or until the rest is no larger; returns how many went.
 
-        Rows of an open case stay, and with them all that came after.
-
-        The chain goes on: the hash of the last row that went is kept, in the database and in a row of the audit.
+        Rows of an open case stay, rows that name what it holds too, and with them all that came after. The chain goes
+        on: the hash of the last row that went is kept, in the database and in a row of the audit, and with it the marks
+        of whom erasures among them took.
         """
-        with self._store.reading() as db:
-            rows = db.execute(
-                "SELECT number, at_us, hash, LENGTH(details) + 300, case_id IN (SELECT case_id FROM cases WHERE"
-                " closed_us IS NULL) FROM audit ORDER BY number"
-            ).fetchall()
-        total, gone = sum(row[3] for row in rows), []
-        for row in rows:
-            if row[4]:
-                break
-            too_old = before is not None and row[1] < to_us(before)
-            if not too_old and (most_bytes is None or total <= most_bytes):
-                break
-            total -= row[3]
-            gone.append(row)
-        if not gone:
-            return 0
-        last, digest = gone[-1][0], gone[-1][2]
         with self._store.writing() as db:
+            rows = db.execute(
+                "SELECT number, at_us, hash, LENGTH(details) + 300 FROM audit WHERE number < ? ORDER BY number",
+                [_first_held(db)],
+            ).fetchall()
+            (total,) = db.execute("SELECT COALESCE(SUM(LENGTH(details) + 300), 0) FROM audit").fetchone()
+            gone = []
+            for row in rows:
+                too_old = before is not None and row[1] < to_us(before)
+                if not too_old and (most_bytes is None or total <= most_bytes):
+                    break
+                total -= row[3]
+                gone.append(row)
+            if most_bytes is not None and total > most_bytes:
+                logger.warning(
+                    "%s: the audit has %d bytes, more than the %d that it may have: an open case holds its rows",
+                    self._store.root, total, most_bytes,
+                )  # fmt: skip
+            if not gone:
+                return 0
+            last, digest = gone[-1][0], gone[-1][2]
+            marks = _marks(db.execute("SELECT * FROM audit WHERE number <= ? ORDER BY number", [last]).fetchall())
             tokens = _tokens_in(text for (text,) in db.execute("SELECT details FROM audit WHERE number <= ?", [last]))
             db.executemany("DELETE FROM audit_subjects WHERE token = ?", [(token,) for token in tokens])
             db.execute("DELETE FROM audit WHERE number <= ?", [last])
             db.execute("INSERT OR REPLACE INTO meta VALUES ('audit_start', ?)", [f"{last + 1}:{digest}"])
-            self.append(db, PROGRAM, _AGED, {"until_row": last, "hash": digest})
+            said = {"until_row": last, "hash": digest}
+            self.append(db, PROGRAM, _AGED, said | ({ERASED: sorted(marks)} if marks else {}))
         self.copy()
         return len(gone)
 
@@ -291,11 +300,14 @@ class Audit:
         ]
 
     def erased(self, names: Collection[str]) -> set[str]:
-        """Those of these tracklets that were erased, as far as the audit reaches back."""
-        with self._store.reading() as db:
-            rows = db.execute("SELECT * FROM audit WHERE action = 'erase'").fetchall()
-        marks = {mark for row in rows for mark in _details(row).get(ERASED, ())}
+        """Those of these tracklets that were erased, here or at a site that came in, and not taken in again."""
+        marks = self.marks()
         return {name for name in names if mark_of(name) in marks} if marks else set()
+
+    def marks(self) -> set[str]:
+        """Of all that were erased, as `mark_of` gives them."""
+        with self._store.reading() as db:
+            return _marks(db.execute("SELECT * FROM audit ORDER BY number").fetchall())
 
     def numbers_near(self, case_id: str, subjects: Collection[str], *, decisions: Collection[str]) -> list[int]:
         """Numbers of all rows that may be about a case, and of few others.
@@ -385,6 +397,37 @@ class Audit:
 def mark_of(tracklet_id: str) -> str:
     """Tells whether a tracklet is the one of that name, and not what its name is: a name has 80 random bits."""
     return hashlib.sha256(tracklet_id.encode()).hexdigest()[:24]
+
+
+def _marks(rows: Sequence[tuple[Any, ...]]) -> set[str]:
+    """Of what was erased and did not come back, by what rows in their order say."""
+    marks: set[str] = set()
+    for row in rows:
+        if ERASED in row[6] or RESTORED in row[6]:
+            said = _details(row)
+            marks |= set(said.get(ERASED, ()))
+            marks -= set(said.get(RESTORED, ()))
+    return marks
+
+
+def _first_held(db: sqlite3.Connection) -> int:
+    """The first row that is of an open case, or names what one holds."""
+    (first,) = db.execute(
+        "SELECT MIN(number) FROM audit WHERE case_id IN (SELECT case_id FROM cases WHERE closed_us IS NULL)"
+    ).fetchone()
+    held = {
+        token
+        for (token,) in db.execute(
+            "SELECT token FROM audit_subjects JOIN tracklets ON tracklet_id = subject"
+            " WHERE row IN (SELECT tracklet_row FROM held)"
+        )
+    }
+    first = _LARGEST if first is None else int(first)
+    if held:
+        for number, text in db.execute("SELECT number, details FROM audit WHERE number < ? ORDER BY number", [first]):
+            if held & _tokens_in([text]):
+                return int(number)
+    return first
 
 
 def keep_audit_of(other: Store, root: Path) -> dict[str, Any] | None:

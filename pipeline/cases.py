@@ -71,7 +71,7 @@ class Cases:
                 " ON CONFLICT (case_id) DO UPDATE SET closed_us = NULL, title = excluded.title",
                 [case_id, title, to_us(datetime.now(UTC))],
             )
-            self._audit.append(db, actor, "case_open", {"case": case_id, "title": title})
+            self._audit.append(db, _for_case(actor, case_id), "case_open", {"case": case_id, "title": title})
         self._audit.copy()
         self.write_copy()
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audit import MERGED, Actor, Audit, keep_audit_of
+from pipeline.audit import ERASED, MERGED, RESTORED, Actor, Audit, keep_audit_of, mark_of
 from pipeline.cases import Cases
 from pipeline.crop_files import bytes_of, digest_of, part_of, sync
 from pipeline.decision_log import NamedDecision, copy_decisions, insert_decision, named_decisions
@@ -108,14 +108,24 @@ def merge_galleries(
     _check_cameras(store, other, renamed, same_cameras=same_cameras)
     _check_cases(store, other)
     tracklets = other.tracklets(TrackletFilter(rejected=None))
-    erased = set() if restore_erased else Audit(store).erased([each.tracklet_id for each in tracklets])
-    taken = [each for each in tracklets if each.tracklet_id not in erased]
-    done = replace(_copy(other, store, taken, keep_persons=False, cameras=renamed), erased=len(erased))
-    said = {
-        "from": str(other.root), "tracklets": done.tracklets, "already": done.already, "erased_here": done.erased,
-        "cases": list(done.cases),
+    audit, here = Audit(store), _names(store)
+    erased = audit.erased([each.tracklet_id for each in tracklets]) - here
+    taken = tracklets if restore_erased else [each for each in tracklets if each.tracklet_id not in erased]
+    done = _copy(other, store, taken, keep_persons=False, cameras=renamed)
+    said: dict[str, Any] = {
+        "from": str(other.root), "tracklets": done.tracklets, "already": done.already, "cases": list(done.cases),
+        "audit": keep_audit_of(other, store.root),
     }  # fmt: skip
-    Audit(store).record(actor, MERGED, said | {"audit": keep_audit_of(other, store.root)})
+    if restore_erased:
+        restored = sorted(erased)
+        said |= {"restored": restored, RESTORED: [mark_of(name) for name in restored]} if restored else {}
+    else:
+        done = replace(done, erased=len(erased))
+        said |= {"erased_here": len(erased)} if erased else {}
+    theirs = Audit(other).marks() - {mark_of(name) for name in _names(store)}
+    if theirs:
+        said[ERASED] = sorted(theirs)
+    audit.record(actor, MERGED, said, subjects=said.get("restored", ()))
     return done
 
 

@@ -72,12 +72,14 @@ class _Rounded:
 
     Attributes:
         index: Of them.
+        codes: Of the index, (n, d), the index's own.
         scale: What one step is, (d,).
         lost: Length of the longest difference to a row.
         longest: Length of the longest row, in steps.
     """
 
     index: Any
+    codes: NDArray[np.uint8]
     scale: Floats
     lost: float
     longest: float
@@ -90,7 +92,7 @@ def rows_of_a_block(dimension: int) -> int:
 
 
 class Block:
-    """Rows of unit length that do not change, numbered from 0."""
+    """Rows of unit length, numbered from 0, that do not change until they are forgotten."""
 
     def __init__(self, rows: Halves) -> None:
         """Keep them, (n, d), n a multiple of 512."""
@@ -128,7 +130,8 @@ class Block:
         index = _index(self._dimension, _FAISS.ScalarQuantizer.QT_8bit_direct_signed)
         with one_thread():
             index.add_sa_codes(codes)
-        self._rounded = _Rounded(index, scale, lost, longest)
+        kept = faiss.rev_swig_ptr(index.codes.data(), codes.size).reshape(codes.shape)  # FAISS's own copy
+        self._rounded = _Rounded(index, kept, scale, lost, longest)
 
     def place(self, device: str) -> None:
         """Put the rows on a device; searches under way go on without them.
@@ -140,6 +143,16 @@ class Block:
         from reid.resident import place  # PyTorch takes seconds to import, for nothing where there is no GPU
 
         self.resident = place(self._view, device)
+
+    def forget(self, numbers: Ids) -> None:
+        """Overwrite rows that are never asked for again: nothing is left of them."""
+        self._view[numbers] = 0
+        if self._rounded is not None:
+            self._rounded.codes[numbers] = _LARGEST + 1
+        if self.resident is not None:
+            from reid.resident import forget
+
+            forget(self.resident, numbers)
 
     def _read(self, begin: int) -> Floats:
         rows = np.empty((_AT_A_TIME, self._dimension), np.float32)

@@ -195,7 +195,7 @@ class Gallery:
             self._append(new, rows)
 
     def remove(self, ids: ArrayLike) -> None:
-        """Take embeddings out; all of them or, on error, none.
+        """Take embeddings out; all of them or, on error, none. Nothing is left of them, but in an approximate index.
 
         Raises:
             ValueError: When an id is repeated or not in the gallery.
@@ -208,6 +208,7 @@ class Gallery:
             self._alive[places] = False
             self._live -= len(places)
             self._sorted = None
+            self._forget(places)
             if self._count - self._live > max(self._rows, _DEAD_SHARE * self._count):
                 self._compact()
 
@@ -371,6 +372,7 @@ class Gallery:
             try:
                 if not (block.is_rounded or (device is not None and self._placed(block, device))):
                     block.round()
+                self._forget_dead(block)
             except Exception:
                 logger.exception("a block of the gallery cannot be rounded: searches in it stay slower, and as exact")
 
@@ -420,6 +422,24 @@ class Gallery:
         count = self._count
         ids, alive = self._ids[:count], self._alive[:count]
         return _Snapshot(count, self._sealed, self._blocks, self._inverted, self._tail, ids, alive)
+
+    def _forget(self, places: Ids) -> None:
+        """Overwrite rows; a search under way that began with them finds them unlike anybody."""
+        self._tail[places[places >= self._sealed] - self._sealed] = 0
+        number, row = np.divmod(places[places < self._sealed], self._rows)
+        for each in np.unique(number).tolist() if self._inverted is None else ():
+            try:
+                self._blocks[each].forget(row[number == each])
+            except DeviceError as error:
+                self._leave_device([], error)
+
+    def _forget_dead(self, block: Block) -> None:
+        """What went while the block was being made quick is in what was made."""
+        with self._lock:
+            for number, each in enumerate(self._blocks):
+                if each is block:
+                    own = slice(number * self._rows, (number + 1) * self._rows)
+                    self._forget(np.flatnonzero(~self._alive[own]) + own.start)
 
     def _find(self, wanted: Ids) -> Ids:
         """Places of ids, -1 for those not in the gallery."""

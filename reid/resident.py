@@ -33,6 +33,18 @@ def place(rows: Halves, device: str) -> torch.Tensor:
         raise DeviceError(f"{device}: {error}") from error
 
 
+def forget(rows: torch.Tensor, numbers: Ids) -> None:
+    """Overwrite some of the rows.
+
+    Raises:
+        DeviceError: When the device fails.
+    """
+    try:
+        rows.index_fill_(0, torch.from_numpy(numbers).to(rows.device), 0)
+    except RuntimeError as error:
+        raise DeviceError(str(error)) from error
+
+
 class Resident:
     """The cosines of one query with all rows of some blocks."""
 
@@ -48,7 +60,7 @@ class Resident:
         """
         try:
             with torch.inference_mode():
-                asked = torch.from_numpy(query[0]).to(pieces[0].device)
+                asked = torch.from_numpy(query[0].copy()).to(pieces[0].device)  # which may be read-only
                 self._cosines = torch.cat([torch.mv(piece.float(), asked) for piece in pieces])
         except RuntimeError as error:
             raise DeviceError(str(error)) from error

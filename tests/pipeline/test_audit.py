@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -155,7 +154,7 @@ def test_a_purpose_can_be_made_mandatory_and_a_case_must_exist(tmp_path: Path) -
         strict.record(Actor("eve", case_id="C-7"), "search", {})
         strict.record(EVE, "search", {})
         Audit(store).record(Actor("eve"), "search", {})
-        assert [row.case_id for row in strict.rows()] == [None, "C-7", None, None]
+        assert [row.case_id for row in strict.rows()] == ["C-7", "C-7", None, None]
 
 
 def test_names_within_texts_are_replaced_and_each_row_has_tokens_of_its_own(tmp_path: Path) -> None:
@@ -172,20 +171,29 @@ def test_names_within_texts_are_replaced_and_each_row_has_tokens_of_its_own(tmp_
     assert b"SECRET" not in (tmp_path / AUDIT_COPY).read_bytes()
 
 
-def test_rows_of_an_open_case_stay_until_it_is_closed(tmp_path: Path) -> None:
+def test_what_is_about_an_open_case_stays_until_it_is_closed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with open_store(tmp_path) as store:
-        audit = Audit(store)
+        for name in ("A", "B"):
+            store.add(sighting_of(tracklet_of(f"gate-{name}")))
+        audit, cases = Audit(store), Cases(store)
+        audit.record(EVE, "search", {"query": "gate-A"}, subjects=["gate-A"])
+        audit.record(EVE, "search", {"query": "gate-B"}, subjects=["gate-B"])  # which led to the case
         audit.record(EVE, "search", {})
-        Cases(store).open("C-1", "theft", EVE)
-        audit.record(replace(EVE, case_id="C-1"), "search", {"of": "the case"})
-        audit.record(EVE, "search", {})
+        cases.open("C-1", "theft", EVE)
+        cases.hold("C-1", ["gate-B"], EVE)
         tomorrow = datetime.now(UTC) + timedelta(days=1)
-        first = next(row.number for row in audit.rows() if row.case_id == "C-1")
-        assert audit.age(before=tomorrow) == first - 1
-        assert audit.age(most_bytes=0) == 0
-        assert audit.rows()[0].case_id == "C-1"
-        Cases(store).close("C-1", EVE)
-        assert audit.age(before=tomorrow) >= 3
+        assert audit.age(before=tomorrow) == 1
+        assert audit.age(most_bytes=100) == 0
+        assert "more than the 100 that it may have: an open case holds its rows" in caplog.text
+        kept = [(row.action, row.case_id) for row in audit.rows()]
+        assert kept == [
+            ("search", None), ("search", None), ("case_open", "C-1"), ("hold", "C-1"), ("audit_aged", None)
+        ]  # fmt: skip
+        cases.release("C-1", ["gate-B"], EVE)
+        assert audit.age(before=tomorrow) == 2  # what it does not hold is not of it; its own rows are
+        assert audit.rows()[0].action == "case_open"
+        cases.close("C-1", EVE)
+        assert audit.age(before=tomorrow) == 6
         assert audit.verify().findings == ()
 
 

@@ -106,10 +106,50 @@ def test_who_was_erased_here_does_not_come_back_with_a_merge_unless_that_is_said
     assert main([*arguments, "--restore-erased"]) == 0
     with maintain(tmp_path / "north") as north:
         assert north.has("dock-B")
-        said = [row.details["erased_here"] for row in Audit(north).rows() if row.action == "merge_gallery"]
-        assert said == [0, 1, 1, 0]
+        said = [row.details for row in Audit(north).rows() if row.action == "merge_gallery"]
+        assert [each.get("erased_here", 0) for each in said] == [0, 1, 1, 0]
+        assert said[-1]["restored"] == ["dock-B"]  # who came back, and by whom, is told
         assert reconcile(north).differences == ()
         assert Audit(north).verify().findings == ()
+
+
+def test_who_was_taken_in_again_is_there_as_anybody_is(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate")
+    fill(tmp_path / "south", "dock", names="AB")
+    with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
+        merge_galleries(north, south, EVE)
+        erase(north, [north.tracklet("dock-A")], EVE)
+        merge_galleries(north, south, EVE, same_cameras=True, restore_erased=True)
+        assert Audit(north).erased(["dock-A", "dock-B"]) == set()
+        again = merge_galleries(north, south, EVE, same_cameras=True)
+        assert (again.tracklets, again.already, again.erased) == (0, 3, 0)
+        person = north.tracklet("dock-A").person_id
+    with open_store(tmp_path / "south") as south:
+        south.add(sighting_of(tracklet_of("dock-D", at=200), person=1))
+    with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
+        merge_galleries(north, south, EVE, same_cameras=True)
+        assert north.tracklet("dock-D").person_id == person  # one person stays one
+        erase(north, [north.tracklet("dock-A")], EVE)
+        assert merge_galleries(north, south, EVE, same_cameras=True).erased == 1
+
+
+def test_marks_of_the_erased_outlive_the_rows_that_made_them_and_come_over_with_a_site(tmp_path: Path) -> None:
+    fill(tmp_path / "north", "gate")
+    fill(tmp_path / "south", "dock")
+    with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
+        merge_galleries(north, south, EVE)
+        erase(north, [north.tracklet("dock-B")], EVE)
+        assert Audit(north).age(most_bytes=0) > 0
+        assert Audit(north).age(most_bytes=0) > 0  # and those of the row that said so
+        assert merge_galleries(north, south, EVE, same_cameras=True).erased == 1
+    fill(tmp_path / "east", "lane")
+    with maintain(tmp_path / "east") as east:
+        with Store.read(tmp_path / "north") as north:
+            merge_galleries(east, north, EVE)
+        with Store.read(tmp_path / "south") as south:
+            assert merge_galleries(east, south, EVE, same_cameras=True).erased == 1
+        assert not east.has("dock-B")
+        assert Audit(east).verify().findings == ()
 
 
 EDITS: list[tuple[Callable[[list[bytes]], list[bytes]], str]] = [

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reid import resident
-from reid.blocks import DeviceError, NoRoomError
+from reid.blocks import Block, DeviceError, NoRoomError
 from reid.gallery import Approximation, Gallery, index_device
 
 ROWS = 4096  # of a block: small, so that there are several of them
@@ -259,6 +259,44 @@ def test_a_program_that_ends_after_its_first_search_does_not_wait_for_the_blocks
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert time.time() - float(done.stdout) < 5  # of the 20 that all would take
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+@pytest.mark.parametrize("when", ["before it is quick", "while it is made quick", "after"])
+def test_nothing_is_left_of_what_was_removed(monkeypatch: pytest.MonkeyPatch, device: str | None, when: str) -> None:
+    rng = np.random.default_rng(23)
+    vectors = unit(rng, ROWS + 100, 16)
+    gallery, gone = Gallery(16, block_rows=ROWS, device=device), [7, ROWS - 1, ROWS + 50]
+    gallery.add(np.arange(len(vectors)), vectors)
+    if when == "before it is quick":
+        gallery.remove(gone)
+    for name in ("round", "place"):
+        plain = getattr(Block, name)
+
+        def make_quick(*given: Any, plain: Any = plain) -> None:
+            plain(*given)
+            if when == "while it is made quick" and 7 in gallery:
+                made, given[0]._rounded, given[0].resident = (given[0]._rounded, given[0].resident), None, None
+                gallery.remove(gone)
+                given[0]._rounded, given[0].resident = made
+
+        monkeypatch.setattr(Block, name, make_quick)
+    gallery.settle()
+    if when == "after":
+        gallery.remove(gone)
+    (block,) = gallery._blocks
+    assert not gallery._tail[50].any()
+    assert not block.rows(np.array(gone[:2])).any()
+    if device is None:
+        assert block._rounded is not None
+        assert (block._rounded.codes[gone[:2]] == 128).all()
+        assert not (block._rounded.codes[8] == 128).all()
+    else:
+        assert block.resident is not None
+        assert not block.resident[gone[:2]].any()
+    left = np.setdiff1d(np.arange(len(vectors)), gone)
+    wanted, _ = brute_force(left.tolist(), vectors[left], vectors[:3], 20, None)
+    assert gallery.search(vectors[:3], 20)[0].tolist() == wanted
 
 
 def test_many_removals_give_their_memory_back_and_lose_nothing_else() -> None:
