@@ -266,11 +266,39 @@ class Catalogue:
 
 
 def _within(span: TimeOfDay, start: Ints, end: Ints, zone: ZoneInfo) -> Mask:
-    """In view at some moment of the span, by the clock that hangs on the wall when it begins."""
-    local = start + _offsets(start, zone)
+    """In view at some moment of the span, by the clock that hangs on the wall at that moment."""
+    if not len(start):
+        return np.zeros(0, bool)
+    offsets = _offsets(start, zone)
+    inside = _touches(span, start + offsets, end - start)
+    if offsets.min() == offsets.max() == _offset(int(end.max()), zone):
+        return inside
+    for each in np.flatnonzero(offsets != _offsets(end, zone)).tolist():  # the clock was changed meanwhile
+        inside[each] = _touches_by_quarters(span, int(start[each]), int(end[each]), zone)
+    return inside
+
+
+def _touches(span: TimeOfDay, local: Ints, duration: Ints) -> Mask:
+    """Whether stays that begin at a local time, microseconds, reach into the span."""
     first, length = span.start_seconds * 1_000_000, (span.end_seconds - span.start_seconds) * 1_000_000 % _DAY_US
     since = (local - first) % _DAY_US
-    return np.asarray((since < (length or _DAY_US)) | (_DAY_US - since <= end - start))
+    return np.asarray((since < (length or _DAY_US)) | (_DAY_US - since <= duration))
+
+
+def _touches_by_quarters(span: TimeOfDay, start: int, end: int, zone: ZoneInfo) -> bool:
+    """The same of one stay, each quarter of an hour by its own clock: no clock is changed within one."""
+    if end - start >= _DAY_US:
+        return True
+    first, last = start // _QUARTER_US, end // _QUARTER_US
+    begins = np.array([start, *(each * _QUARTER_US for each in range(first + 1, last + 1))])
+    ends = np.minimum(np.append(begins[1:] - 1, end), end)
+    return bool(_touches(span, begins + _offsets(begins, zone), ends - begins).any())
+
+
+def _offset(moment: int, zone: ZoneInfo) -> int:
+    """Local time less UTC, microseconds."""
+    offset = from_us(moment).astimezone(zone).utcoffset() or timedelta()
+    return offset // timedelta(microseconds=1)
 
 
 def _offsets(moments: Ints, zone: ZoneInfo) -> Ints:
@@ -282,6 +310,5 @@ def _offsets(moments: Ints, zone: ZoneInfo) -> Ints:
     used = np.flatnonzero(np.bincount(quarters - first))  # np.unique would sort them all
     offsets = np.zeros(used[-1] + 1, np.int64)
     for each in used.tolist():
-        offset = from_us((first + each) * _QUARTER_US).astimezone(zone).utcoffset() or timedelta()
-        offsets[each] = offset // timedelta(microseconds=1)
+        offsets[each] = _offset((first + each) * _QUARTER_US, zone)
     return offsets[quarters - first]

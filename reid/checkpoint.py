@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -18,6 +19,8 @@ from reid.extractor import XReIDExtractor
 from reid.models.encoder import mismatches
 from reid.models.xreid import XReID, XReIDConfig, check_size
 from reid.transforms import Preprocessing
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "xreid/1"
 WEIGHTS = Path(__file__).resolve().parent / "weights"
@@ -235,9 +238,16 @@ def read_calibration(path: Path, model_id: str) -> Calibration:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict):
             raise ValueError(f"expected a mapping, got {type(data).__name__}")
+        unknown = sorted(set(data) - {"format", "pairs", "model"})
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not one of format, model, pairs")
         found = Calibration.from_dict(data)
+        if not list(found):
+            raise ValueError("it has no pair of modalities")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a calibration that can be read: {error}") from error
+    if "model" not in data:
+        logger.warning("%s: says of no model that it was fitted with it; taken for one of %s", path, model_id)
     if data.get("model", model_id) != model_id:
         raise CheckpointError(
             f"{path}: fitted to the likenesses of model {data['model']}, which are other numbers than those of model"

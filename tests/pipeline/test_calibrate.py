@@ -113,9 +113,26 @@ def test_curves_fitted_with_another_model_are_refused_before_anything_is_read(
     (tmp_path / "site.json").rename(beside)
     with pytest.raises(checkpoint.CheckpointError, match="other@sha256"):
         checkpoint.load(tmp_path / "mini.safetensors")
+
+
+def test_a_calibration_beside_weights_says_whose_it_is_and_nothing_unknown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_weights(tmp_path / "mini.safetensors")
+    beside, curves = tmp_path / "mini.calibration.json", Calibration({(RGB, RGB): Curve(2.0, -7.0)}).to_dict()
+    for spoiled, message in (({"modell": "m"}, "'modell' is not one of"), ({"pairs": {}}, "no pair of modalities")):
+        beside.write_text(json.dumps(curves | spoiled))
+        with pytest.raises(checkpoint.CheckpointError, match=message):
+            checkpoint.load(tmp_path / "mini.safetensors")
+    beside.write_text(json.dumps(curves))  # of before files said it
+    assert checkpoint.load(tmp_path / "mini.safetensors").calibration is not None
+    assert "says of no model that it was fitted with it" in caplog.text
+    caplog.clear()
     model = f"mini@sha256:{hashlib.sha256((tmp_path / 'mini.safetensors').read_bytes()).hexdigest()[:16]}"
     beside.write_text(json.dumps(curves | {"model": model}))
     assert checkpoint.load(tmp_path / "mini.safetensors").calibration is not None
+    assert checkpoint.load("xreid-tiny").calibration is not None
+    assert not caplog.messages
 
 
 def test_a_calibration_that_the_config_names_is_the_gallery_s_from_the_next_run_on(

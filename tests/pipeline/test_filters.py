@@ -114,6 +114,32 @@ def test_the_time_of_day_is_that_of_the_clock_on_the_wall_also_when_it_changes(
     assert rows(catalogue, night, BERLIN) == ([1] if passes else [])
 
 
+@pytest.mark.parametrize("changes", ["2026-03-29T01:00:00+00:00", "2026-10-25T01:00:00+00:00"])
+@pytest.mark.parametrize("span", ["02:10-02:50", "03:00-05:00", "01:50-02:00", "22:00-01:58"])
+def test_who_is_in_view_while_the_clock_is_changed_is_found_by_the_clock_of_each_second(
+    changes: str, span: str
+) -> None:
+    rng, moment, wanted = np.random.default_rng(31), datetime.fromisoformat(changes), TimeOfDay.parse(span)
+    stays = [
+        (moment + timedelta(seconds=int(rng.integers(-5400, 3600))), int(rng.integers(0, 5400))) for _ in range(150)
+    ]
+    catalogue = Catalogue(Columns.of([stored(n, start, seconds=each) for n, (start, each) in enumerate(stays, 1)]))
+
+    def is_within(at: datetime) -> bool:
+        wall = at.astimezone(BERLIN)
+        since = (wall.hour * 3600 + wall.minute * 60 + wall.second - wanted.start_seconds) % 86_400
+        return since < (wanted.end_seconds - wanted.start_seconds) % 86_400
+
+    expected = [
+        n
+        for n, (start, each) in enumerate(stays, 1)
+        if any(is_within(start + timedelta(seconds=s)) for s in range(each + 1))
+    ]
+    there_is_none = (changes[:7], span) == ("2026-03", "02:10-02:50")
+    assert len(expected) == 0 if there_is_none else len(expected) > 10
+    assert rows(catalogue, SearchFilter(time_of_day=wanted), BERLIN) == expected
+
+
 def test_a_span_within_a_day_and_a_whole_day() -> None:
     catalogue = Catalogue(Columns.of([stored(1, NOON), stored(2, NOON + timedelta(hours=5))]))
     assert rows(catalogue, SearchFilter(time_of_day=TimeOfDay.parse("9:30-12:30"))) == [1]
