@@ -36,7 +36,7 @@ _FEW = 512  # rows: of so few it is quicker to read the halves at once
 _DEEP = 4  # times as many at the next look; and who wants more than one row of so many is not helped by eight bits
 _MOST_ALLOWED = 0.5  # share of a block's rows: it is quicker then to fetch some of all and drop those not allowed
 _SPARE = 8  # rows fetched beyond the first k
-_MORE = 1.5  # times as many, where chance says how many of those fetched are allowed
+_MORE = 0.8  # times as many, where chance says how many of those fetched are allowed: few blocks have any of the first
 
 
 class DeviceError(Exception):
