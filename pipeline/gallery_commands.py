@@ -101,6 +101,8 @@ def _chosen(store: Store, options: argparse.Namespace, *, elsewhere: Sequence[Sh
     if options.tracklet and beside:
         raise UsageError(f"--tracklet names all that is meant: give it without {' and '.join(beside)}")
     start, end = _moment(options.start, "--from"), _moment(options.end, "--to")
+    if start is not None and end is not None and start >= end:
+        raise UsageError(f"--from must be before --to, got {options.start} and {options.end}")
     beyond = {each.camera_id for each in elsewhere}
     _check_cameras(store, [each for each in options.camera if each not in beyond])
     cameras = frozenset(options.camera) or None

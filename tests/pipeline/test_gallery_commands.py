@@ -203,7 +203,7 @@ def test_a_site_may_ask_why(typed: Commands, gallery: Path) -> None:
     typed("case", "hold", "C-1", "--tracklet", query)
     typed("case", "release", "C-1", "--tracklet", query)
     typed("case", "close", "C-1")
-    assert [row["case_id"] for row in typed("audit", "show")] == [None, *["C-1"] * 4]
+    assert [row["case_id"] for row in typed("audit", "show")] == ["C-1"] * 5
 
 
 def test_erase_says_what_would_go_then_takes_it_but_not_from_a_case(typed: Commands, gallery: Path) -> None:
@@ -214,6 +214,8 @@ def test_erase_says_what_would_go_then_takes_it_but_not_from_a_case(typed: Comma
     typed("gallery", "erase", "--tracklet", one, code=2)
     assert "held by case C-1" in typed.err
     typed("gallery", "erase", code=2)
+    typed("gallery", "erase", "--from", "2027-01-01T00:00:00Z", "--to", "2026-01-01T00:00:00Z", code=2)
+    assert "--from must be before --to" in typed.err
     planned = typed("gallery", "erase", "--tracklet", two, "--dry-run")
     assert (gallery / "video").is_dir()
     assert typed("gallery", "erase", "--tracklet", two)["tracklets"] == planned["tracklets"] == [two]

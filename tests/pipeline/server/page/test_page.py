@@ -302,7 +302,7 @@ VIEWS = {
     "nobody": ("#/search?like=tracklet.{day}&asked=1&camera=yard&modality=rgb", ".explain"),
     "tracklet": ("#/tracklet/{day}?from=search", ".links .crop"),
     "timeline": ("#/timeline", ".seen"),
-    "path": ("#/timeline?person={person}&tracklet={day}", ".path"),
+    "path": ("#/timeline?person={person}&tracklet={day}", ".path >> visible=true"),  # one within a lane has no height
     "persons": ("#/persons", ".person"),
     "person": ("#/persons/{person}", ".pick"),
     "cases": ("#/cases", ".item"),
