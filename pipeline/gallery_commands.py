@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.audit import Actor, Audit, AuditRow
 from pipeline.build import build_extractor
 from pipeline.bundle import BundleOptions, write_bundle
-from pipeline.cases import Cases
+from pipeline.cases import Before, Cases
 from pipeline.config import Config, parse_time
 from pipeline.erasure import Erased, erase, leave_no_free_page
 from pipeline.errors import ResourceError, UsageError
@@ -357,10 +357,17 @@ def _transferred(done: Transferred, head: str) -> Outcome:
 # case ----------------------------------------------------------------------------------------------------------------
 
 
+_OPENED = {Before.ABSENT: "is new and open", Before.CLOSED: "is open again", Before.OPEN: "was open already"}
+
+
 def _case_open(options: argparse.Namespace) -> Outcome:
     with Store.edit(options.gallery) as store:
-        Cases(store, _audit(store)).open(options.id, options.title, actor_of(options))
-    return Outcome({"case": options.id}, f"case {options.id} is open: what it holds is neither aged nor erased")
+        done = Cases(store, _audit(store)).open(options.id, options.title, actor_of(options))
+    state = _OPENED[done.before]
+    text = f"case {options.id} {state}: what it holds is neither aged nor erased"
+    if done.replaced is not None:
+        text += f"; its title is {done.title!r} now, in place of {done.replaced!r}"
+    return Outcome({"case": options.id, **asdict(done)}, text)
 
 
 def _case_close(options: argparse.Namespace) -> Outcome:
