@@ -117,6 +117,31 @@ def _chosen(store: Store, options: argparse.Namespace, *, elsewhere: Sequence[Sh
     ]
 
 
+def _required(store: Store, options: argparse.Namespace) -> list[StoredTracklet]:
+    """The tracklets that the options name, where doing nothing would look like success.
+
+    Raises:
+        UsageError: When they name none.
+    """
+    found = _chosen(store, options)
+    if not found:
+        with store.reading() as db:
+            first, last = db.execute("SELECT MIN(start_us), MAX(end_us) FROM tracklets").fetchone()
+        there = (
+            "it has none" if first is None else f"they are from {rfc3339(from_us(first))} to {rfc3339(from_us(last))}"
+        )
+        named = ", ".join(_named(options)) or "all"
+        raise UsageError(f"{store.root}: {named}: no tracklet is meant ({there}); nothing was done")
+    return found
+
+
+def _named(options: argparse.Namespace) -> Iterator[str]:
+    """The options that choose, as they were given."""
+    for flag, given in (("--person", options.person), ("--camera", options.camera)):
+        yield from (f"{flag} {each}" for each in given)
+    yield from (f"{flag} {each}" for flag, each in (("--from", options.start), ("--to", options.end)) if each)
+
+
 def _exported(store: Store, options: argparse.Namespace) -> list[Shown]:
     """What the options name among the tracklets that are gone, but that exported evidence shows."""
     start, end = _moment(options.start, "--from"), _moment(options.end, "--to")
@@ -311,6 +336,8 @@ def _age(options: argparse.Namespace) -> Outcome:
         retention = Retention(store, rules)
         aged = retention.age()
         retention.make_room()
+    if all(value is None for value in config.retention.model_dump().values()):
+        return Outcome({}, f"nothing ages: {options.gallery / CONFIG} sets no retention, so that all is kept for ever")
     went = ", ".join(f"{count} {name}" for name, count in aged.counts.items()) or "nothing was old enough"
     return Outcome(dict(aged.counts), f"aged away: {went}")
 
@@ -319,7 +346,7 @@ def _export(options: argparse.Namespace) -> Outcome:
     with Store.edit(options.gallery) as store:
         actor = actor_of(options)
         _audit(store).require(actor)
-        done = export_gallery(store, _chosen(store, options), options.output, actor)
+        done = export_gallery(store, _required(store, options), options.output, actor)
     return _transferred(done, f"{options.output}: a gallery of")
 
 
@@ -381,7 +408,7 @@ def _case_items(options: argparse.Namespace, *, hold: bool) -> Outcome:
         raise UsageError("say which tracklets: --tracklet, --person, --camera, --from or --to")
     with Store.edit(options.gallery) as store:
         cases, actor = Cases(store, _audit(store)), actor_of(options)
-        names = [each.tracklet_id for each in _chosen(store, options)]
+        names = [each.tracklet_id for each in _required(store, options)]
         if hold:
             cases.hold(options.id, names, actor, note=options.note)
         else:

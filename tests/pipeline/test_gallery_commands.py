@@ -360,6 +360,33 @@ def test_merge_and_age(typed: Commands, gallery: Path, done: Path, tmp_path: Pat
     assert typed("gallery", "verify")["tracklets"] == 0
 
 
+def test_a_choice_of_nothing_is_refused_and_does_nothing(typed: Commands, tmp_path: Path) -> None:
+    typed("case", "open", "C-1")
+    rows = typed("audit", "show")
+    for words in (
+        ["gallery", "export", "--output", str(tmp_path / "part")], ["case", "hold", "C-1"], ["case", "release", "C-1"]
+    ):  # fmt: skip
+        typed(*words, "--camera", "gate", "--from", "2027-01-01T00:00:00Z", code=2)
+        assert (
+            "--camera gate, --from 2027-01-01T00:00:00Z: no tracklet is meant (they are from 2026-06-01T" in typed.err
+        )
+    assert not (tmp_path / "part").exists()
+    assert typed("audit", "show") == rows
+
+
+@pytest.mark.parametrize(
+    ("retention", "said"),
+    [({}, "sets no retention, so that all is kept for ever"), ({"audit_days": 9}, "aged away: nothing was old enough")],
+)
+def test_age_tells_whether_anything_may_age(
+    gallery: Path, capsys: pytest.CaptureFixture[str], retention: dict[str, int], said: str
+) -> None:
+    config = json.loads((gallery / "config.json").read_text())
+    (gallery / "config.json").write_text(json.dumps(config | {"retention": retention}))
+    assert main(["gallery", "age", "--gallery", str(gallery)]) == 0
+    assert said in capsys.readouterr().out
+
+
 def test_verify_beside_a_run_looks_and_touches_nothing(typed: Commands, gallery: Path) -> None:
     with maintain(gallery):
         assert typed("gallery", "verify")["differences"] == []
