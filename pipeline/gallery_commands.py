@@ -239,8 +239,8 @@ def _stats(options: argparse.Namespace) -> Outcome:
         }  # fmt: skip
     lines = [f"{key}: {_told(value)}" for key, value in plain.items() if key not in ("schema", "cameras")]
     lines += [
-        f"camera {each['camera']} ({each['modality']}): {each['tracklets']} tracklets, {each['rejected']} rejected,"
-        f" {each['from'] or '-'} to {each['to'] or '-'}"
+        f"camera {each['camera']} ({each['modality']}): {each['tracklets']} tracklets, {each['rejected']} of them"
+        f" rejected, {each['from'] or '-'} to {each['to'] or '-'}"
         for each in plain["cameras"]
     ]
     return Outcome(plain, "\n".join(lines))
@@ -375,7 +375,7 @@ def _merge(options: argparse.Namespace) -> Outcome:
 
 def _transferred(done: Transferred, head: str) -> Outcome:
     plain = asdict(done) | {"persons": {person_name(a): person_name(b) for a, b in done.persons.items()}}
-    text = f"{head} tracklets: {done.tracklets}, persons: {len(done.persons)}"
+    text = f"{head} tracklets: {done.tracklets}, persons: {done.people}"
     text += f"; {done.already} were there already" if done.already else ""
     text += f"; {done.erased} were erased here and stay out (--restore-erased takes them in)" if done.erased else ""
     return Outcome(plain, text)

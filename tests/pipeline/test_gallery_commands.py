@@ -360,6 +360,22 @@ def test_merge_and_age(typed: Commands, gallery: Path, done: Path, tmp_path: Pat
     assert typed("gallery", "verify")["tracklets"] == 0
 
 
+def test_the_persons_of_a_transfer_are_those_whose_tracklets_came(
+    typed: Commands, gallery: Path, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*words: str) -> str:
+        assert main([*words, "--gallery", str(gallery)]) == 0
+        return capsys.readouterr().out
+
+    one = typed.tracklets("gate")[0]
+    typed("person", "split", one)
+    typed("person", "undo", "1")  # now a decision about the tracklet tells of a second person
+    out = tmp_path / "part"
+    assert "tracklets: 1, persons: 1\n" in told("gallery", "export", "--tracklet", one, "--output", str(out))
+    assert "took in tracklets: 0, persons: 0; " in told("gallery", "merge", str(done), "--same-cameras")
+    assert " of them rejected, 2026-06-01T" in told("gallery", "stats")
+
+
 def test_a_choice_of_nothing_is_refused_and_does_nothing(typed: Commands, tmp_path: Path) -> None:
     typed("case", "open", "C-1")
     rows = typed("audit", "show")
