@@ -453,11 +453,24 @@ def _spot(options: argparse.Namespace) -> Any:
     return Spot.parse(at, options.box)
 
 
+def _check_output(path: Path) -> None:
+    """Before anything is read for it.
+
+    Raises:
+        UsageError: When no file can have this name.
+    """
+    if path.is_dir():
+        raise UsageError(f"--output {path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"--output {path}: there is no folder {path.parent}")
+
+
 def _calibrate(options: argparse.Namespace) -> int:
     from pipeline.calibrate import calibrate
     from pipeline.sinks import write_whole
     from pipeline.store import Store
 
+    _check_output(options.output)
     with Store.read(options.gallery) as store:
         calibration, report = calibrate(store)
         found = calibration.to_dict() | {"model": store.model_id}

@@ -153,3 +153,13 @@ def test_a_gallery_s_calibration_is_replaced_only_by_another_one(tmp_path: Path)
     with opened_by_a_run(tmp_path, model_id=MODEL, dimension=DIMENSION, calibration=fewer) as store:
         assert Audit(store).rows() == []
         assert store.calibration.to_dict() == CALIBRATION.to_dict()
+
+
+def test_a_file_that_cannot_be_written_is_refused_by_its_own_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for output, why in (
+        (tmp_path, "is a folder"), (tmp_path / "no" / "cal.json", f"there is no folder {tmp_path / 'no'}")
+    ):  # fmt: skip
+        assert main(["calibrate", "--gallery", str(tmp_path / "none"), "--output", str(output)]) == 2
+        assert f"--output {output}: {why}" in capsys.readouterr().err
