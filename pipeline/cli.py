@@ -478,12 +478,15 @@ def _calibrate(options: argparse.Namespace) -> int:
     rows = [
         [
             f"{first.value}-{second.value}", str(each.same), str(each.different),
-            f"{each.before.error:.3f}" if each.before else "-", f"{each.after.error:.3f}" if each.after else "kept",
+            "-" if each.before is None else f"{each.before:.3f}", "kept" if each.after is None else f"{each.after:.3f}",
         ]
         for (first, second), each in report.items()
     ]  # fmt: skip
     plain = [dict(zip(("pair", "same", "different", "error_before", "error_after"), row, strict=True)) for row in rows]
     table = _table(["pair", "one person", "two people", "error before", "error after"], rows)
+    table += "\nerror: between claimed and true, of these pairs, weighed to the share of one person in use"
+    worse = [f"{first.value}-{second.value}" for (first, second), each in report.items() if each.is_worse]
+    table += f"\nworse than before: {', '.join(worse)}" if worse else ""
     _show(plain, options, f"{table}\n{options.output}: name it in the config as reid.calibration")
     return 0
 
