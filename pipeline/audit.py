@@ -54,12 +54,17 @@ class Actor:
     Attributes:
         name: Of the operator, or of the program for what it does by itself.
         case_id: The case that it is for.
-        purpose: In words.
+        purpose: In words; blanks alone are none.
     """
 
     name: str
     case_id: str | None = None
     purpose: str | None = None
+
+    def __post_init__(self) -> None:
+        """Take blanks for no purpose."""
+        if self.purpose is not None and not self.purpose.strip():
+            object.__setattr__(self, "purpose", None)
 
     @classmethod
     def here(cls, *, case_id: str | None = None, purpose: str | None = None) -> "Actor":
@@ -154,8 +159,8 @@ class Audit:
         """
         if self._purpose_required and not (actor.purpose or actor.case_id):
             raise UsageError(
-                "this site asks why: give a purpose or a case, and a title to a case that is opened"
-                " (storage.purpose_required is true)"
+                "this site asks why: give a purpose (--purpose) or a case (--case), and a title (--title) to a case"
+                " that is opened (storage.purpose_required is true)"
             )
         if actor.case_id is not None:
             with self._store.reading() as db:

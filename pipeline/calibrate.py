@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.event_files import read_examples
 from pipeline.store import LinkState, Store, StoredTracklet
-from reid.calibration import Calibration, Curve, Reliability, fit_curve, reliability
+from reid.calibration import Calibration, Curve, expected_calibration_error, fit_curve
 from reid.modality import Modality
 
 LEAST_PAIRS = 20  # of one person, and of two, in a pair of modalities
@@ -31,14 +32,20 @@ class Fitted:
     Attributes:
         same: Pairs of one person.
         different: Pairs of two people.
-        before: How well the calibration so far fits these pairs; None where it has no curve.
-        after: How well the new curve does, on the pairs that it was fitted to; None where there were too few.
+        before: Calibration error of the curve so far on these pairs, weighed to the share of one person that the
+            curves are fitted for; None where there is no curve, or one kind of pair is missing.
+        after: The same of the new curve, on the pairs that it was fitted to; None where there were too few.
     """
 
     same: int
     different: int
-    before: Reliability | None
-    after: Reliability | None
+    before: float | None
+    after: float | None
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the new curve errs more than the one so far."""
+        return self.before is not None and self.after is not None and self.after > self.before
 
 
 def calibrate(store: Store) -> tuple[Calibration, dict[Pair, Fitted]]:
@@ -62,11 +69,12 @@ def calibrate(store: Store) -> tuple[Calibration, dict[Pair, Fitted]]:
     for pair, found in cosines.items():
         x, y = np.array(found), np.array(same[pair])
         counts = int(y.sum()), int((~y).sum())
-        before = reliability(store.calibration.probability(x, *pair), y) if pair in set(store.calibration) else None
-        after = None
+        before = after = None
+        if min(counts) and pair in set(store.calibration):
+            before = error_in_use(store.calibration.probability(x, *pair), y)
         if min(counts) >= LEAST_PAIRS:
             curves[pair] = fit_curve(x, y, prior=_LIKELY)
-            after = reliability(curves[pair].probability(x), y)
+            after = error_in_use(curves[pair].probability(x), y)
         report[pair] = Fitted(*counts, before, after)
     if not curves:
         most = max((min(each.same, each.different) for each in report.values()), default=0)
@@ -76,6 +84,11 @@ def calibrate(store: Store) -> tuple[Calibration, dict[Pair, Fitted]]:
             " confirm them (pair_id in the config)"
         )
     return store.calibration.replaced(Calibration(curves)), report
+
+
+def error_in_use(claimed: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
+    """Calibration error where one person is as seldom as in use: a sample of known pairs has more of them."""
+    return expected_calibration_error(claimed, same, prior=_LIKELY)
 
 
 def _known_pairs(

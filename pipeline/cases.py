@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 from pipeline.audit import Actor, Audit
@@ -36,6 +37,29 @@ class Case:
     items: int
 
 
+class Before(StrEnum):
+    """What a case was before it was opened."""
+
+    ABSENT = "absent"
+    CLOSED = "closed"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What came of opening a case.
+
+    Attributes:
+        before: What it was.
+        title: That it has now.
+        replaced: The title that this one took the place of; None where none did.
+    """
+
+    before: Before
+    title: str
+    replaced: str | None
+
+
 class Cases:
     """The cases of a gallery; changes need a store that can write."""
 
@@ -55,8 +79,13 @@ class Cases:
                 for case_id, title, opened, closed, items in rows
             ]
 
-    def open(self, case_id: str, title: str, actor: Actor) -> None:
+    def open(self, case_id: str, title: str, actor: Actor) -> Opened:
         """Begin a case, or open a closed one again; its title says what it is for.
+
+        Args:
+            case_id: Its name.
+            title: Takes the place of the one that it has; blank keeps that.
+            actor: Who opens it.
 
         Raises:
             UsageError: When the name is not letters, digits, '_', '-' and '.', or a purpose is mandatory and neither a
@@ -64,16 +93,21 @@ class Cases:
         """
         if not _CASE_ID.fullmatch(case_id):
             raise UsageError(f"a case's id must be of letters, digits, '_', '-' and '.', got {case_id!r}")
-        self._audit.require(replace(actor, purpose=actor.purpose or title or None))
         with self._store.writing() as db:
+            row = db.execute("SELECT title, closed_us IS NULL FROM cases WHERE case_id = ?", [case_id]).fetchone()
+            had, is_open = row or ("", None)
+            now = title if title.strip() else had
+            self._audit.require(replace(actor, purpose=actor.purpose or now))
             db.execute(
                 "INSERT INTO cases VALUES (?, ?, ?, NULL)"
                 " ON CONFLICT (case_id) DO UPDATE SET closed_us = NULL, title = excluded.title",
-                [case_id, title, to_us(datetime.now(UTC))],
+                [case_id, now, to_us(datetime.now(UTC))],
             )
-            self._audit.append(db, _for_case(actor, case_id), "case_open", {"case": case_id, "title": title})
+            self._audit.append(db, _for_case(actor, case_id), "case_open", {"case": case_id, "title": now})
         self._audit.copy()
         self.write_copy()
+        before = Before.ABSENT if row is None else Before.OPEN if is_open else Before.CLOSED
+        return Opened(before, now, had if had and had != now else None)
 
     def close(self, case_id: str, actor: Actor) -> None:
         """End a case: its items are held no longer.

@@ -453,11 +453,24 @@ def _spot(options: argparse.Namespace) -> Any:
     return Spot.parse(at, options.box)
 
 
+def _check_output(path: Path) -> None:
+    """Before anything is read for it.
+
+    Raises:
+        UsageError: When no file can have this name.
+    """
+    if path.is_dir():
+        raise UsageError(f"--output {path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"--output {path}: there is no folder {path.parent}")
+
+
 def _calibrate(options: argparse.Namespace) -> int:
     from pipeline.calibrate import calibrate
     from pipeline.sinks import write_whole
     from pipeline.store import Store
 
+    _check_output(options.output)
     with Store.read(options.gallery) as store:
         calibration, report = calibrate(store)
         found = calibration.to_dict() | {"model": store.model_id}
@@ -465,12 +478,15 @@ def _calibrate(options: argparse.Namespace) -> int:
     rows = [
         [
             f"{first.value}-{second.value}", str(each.same), str(each.different),
-            f"{each.before.error:.3f}" if each.before else "-", f"{each.after.error:.3f}" if each.after else "kept",
+            "-" if each.before is None else f"{each.before:.3f}", "kept" if each.after is None else f"{each.after:.3f}",
         ]
         for (first, second), each in report.items()
     ]  # fmt: skip
     plain = [dict(zip(("pair", "same", "different", "error_before", "error_after"), row, strict=True)) for row in rows]
     table = _table(["pair", "one person", "two people", "error before", "error after"], rows)
+    table += "\nerror: between claimed and true, of these pairs, weighed to the share of one person in use"
+    worse = [f"{first.value}-{second.value}" for (first, second), each in report.items() if each.is_worse]
+    table += f"\nworse than before: {', '.join(worse)}" if worse else ""
     _show(plain, options, f"{table}\n{options.output}: name it in the config as reid.calibration")
     return 0
 

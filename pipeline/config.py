@@ -661,8 +661,8 @@ class RetentionConfig(Section):
         tracklets_mb: Most megabytes of the database.
         crops_days: Days until the images of a tracklet go; it stays searchable.
         crops_mb: Most megabytes of all images.
-        clips_days: Days until an annotated video goes.
-        clips_mb: Most megabytes of all videos.
+        clips_days: Days until an annotated video goes, or ``matches.png``.
+        clips_mb: Most megabytes of all of them.
         exports_days: Days until a zip of evidence goes whose case is closed.
         exports_mb: Most megabytes of all of them.
         audit_days: Days until a row of the audit goes.

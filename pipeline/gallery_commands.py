@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.audit import Actor, Audit, AuditRow
 from pipeline.build import build_extractor
 from pipeline.bundle import BundleOptions, write_bundle
-from pipeline.cases import Cases
+from pipeline.cases import Before, Cases
 from pipeline.config import Config, parse_time
 from pipeline.erasure import Erased, erase, leave_no_free_page
 from pipeline.errors import ResourceError, UsageError
@@ -119,6 +119,31 @@ def _chosen(store: Store, options: argparse.Namespace, *, elsewhere: Sequence[Sh
     ]
 
 
+def _required(store: Store, options: argparse.Namespace) -> list[StoredTracklet]:
+    """The tracklets that the options name, where doing nothing would look like success.
+
+    Raises:
+        UsageError: When they name none.
+    """
+    found = _chosen(store, options)
+    if not found:
+        with store.reading() as db:
+            first, last = db.execute("SELECT MIN(start_us), MAX(end_us) FROM tracklets").fetchone()
+        there = (
+            "it has none" if first is None else f"they are from {rfc3339(from_us(first))} to {rfc3339(from_us(last))}"
+        )
+        named = ", ".join(_named(options)) or "all"
+        raise UsageError(f"{store.root}: {named}: no tracklet is meant ({there}); nothing was done")
+    return found
+
+
+def _named(options: argparse.Namespace) -> Iterator[str]:
+    """The options that choose, as they were given."""
+    for flag, given in (("--person", options.person), ("--camera", options.camera)):
+        yield from (f"{flag} {each}" for each in given)
+    yield from (f"{flag} {each}" for flag, each in (("--from", options.start), ("--to", options.end)) if each)
+
+
 def _exported(store: Store, options: argparse.Namespace) -> list[Shown]:
     """What the options name among the tracklets that are gone, but that exported evidence shows."""
     start, end = _moment(options.start, "--from"), _moment(options.end, "--to")
@@ -216,8 +241,8 @@ def _stats(options: argparse.Namespace) -> Outcome:
         }  # fmt: skip
     lines = [f"{key}: {_told(value)}" for key, value in plain.items() if key not in ("schema", "cameras")]
     lines += [
-        f"camera {each['camera']} ({each['modality']}): {each['tracklets']} tracklets, {each['rejected']} rejected,"
-        f" {each['from'] or '-'} to {each['to'] or '-'}"
+        f"camera {each['camera']} ({each['modality']}): {each['tracklets']} tracklets, {each['rejected']} of them"
+        f" rejected, {each['from'] or '-'} to {each['to'] or '-'}"
         for each in plain["cameras"]
     ]
     return Outcome(plain, "\n".join(lines))
@@ -313,6 +338,8 @@ def _age(options: argparse.Namespace) -> Outcome:
         retention = Retention(store, rules)
         aged = retention.age()
         retention.make_room()
+    if all(value is None for value in config.retention.model_dump().values()):
+        return Outcome({}, f"nothing ages: {options.gallery / CONFIG} sets no retention, so that all is kept for ever")
     went = ", ".join(f"{count} {name}" for name, count in aged.counts.items()) or "nothing was old enough"
     return Outcome(dict(aged.counts), f"aged away: {went}")
 
@@ -321,7 +348,7 @@ def _export(options: argparse.Namespace) -> Outcome:
     with Store.edit(options.gallery) as store:
         actor = actor_of(options)
         _audit(store).require(actor)
-        done = export_gallery(store, _chosen(store, options), options.output, actor)
+        done = export_gallery(store, _required(store, options), options.output, actor)
     return _transferred(done, f"{options.output}: a gallery of")
 
 
@@ -350,7 +377,7 @@ def _merge(options: argparse.Namespace) -> Outcome:
 
 def _transferred(done: Transferred, head: str) -> Outcome:
     plain = asdict(done) | {"persons": {person_name(a): person_name(b) for a, b in done.persons.items()}}
-    text = f"{head} tracklets: {done.tracklets}, persons: {len(done.persons)}"
+    text = f"{head} tracklets: {done.tracklets}, persons: {done.people}"
     text += f"; {done.already} were there already" if done.already else ""
     text += f"; {done.erased} were erased here and stay out (--restore-erased takes them in)" if done.erased else ""
     return Outcome(plain, text)
@@ -359,10 +386,17 @@ def _transferred(done: Transferred, head: str) -> Outcome:
 # case ----------------------------------------------------------------------------------------------------------------
 
 
+_OPENED = {Before.ABSENT: "is new and open", Before.CLOSED: "is open again", Before.OPEN: "was open already"}
+
+
 def _case_open(options: argparse.Namespace) -> Outcome:
     with Store.edit(options.gallery) as store:
-        Cases(store, _audit(store)).open(options.id, options.title, actor_of(options))
-    return Outcome({"case": options.id}, f"case {options.id} is open: what it holds is neither aged nor erased")
+        done = Cases(store, _audit(store)).open(options.id, options.title, actor_of(options))
+    state = _OPENED[done.before]
+    text = f"case {options.id} {state}: what it holds is neither aged nor erased"
+    if done.replaced is not None:
+        text += f"; its title is {done.title!r} now, in place of {done.replaced!r}"
+    return Outcome({"case": options.id, **asdict(done)}, text)
 
 
 def _case_close(options: argparse.Namespace) -> Outcome:
@@ -376,7 +410,7 @@ def _case_items(options: argparse.Namespace, *, hold: bool) -> Outcome:
         raise UsageError("say which tracklets: --tracklet, --person, --camera, --from or --to")
     with Store.edit(options.gallery) as store:
         cases, actor = Cases(store, _audit(store)), actor_of(options)
-        names = [each.tracklet_id for each in _chosen(store, options)]
+        names = [each.tracklet_id for each in _required(store, options)]
         if hold:
             cases.hold(options.id, names, actor, note=options.note)
         else:

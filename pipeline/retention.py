@@ -1,8 +1,8 @@
 """What goes with age and what goes when the disk is full: the oldest first, and nothing that a case holds.
 
 Five classes age on their own: tracklets (rows, vectors, events, and their crops with them), crops (images only: the
-tracklet stays searchable), clips (annotated videos), exports (evidence of cases that are closed) and the audit. A class
-without a limit is kept for ever. Evidence never goes to make room.
+tracklet stays searchable), clips (annotated videos, and the sheet of matches), exports (evidence of cases that are
+closed) and the audit. A class without a limit is kept for ever. Evidence never goes to make room.
 """
 
 import logging
@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 MEGABYTE = 1_000_000
 CLIPS = ("video", "clips")
+MATCHES = "matches.png"
 # Removed together: enough that files are rewritten seldom, few enough that little goes needlessly.
 _TICK_SECONDS = 1.0
 _LOOK_SECONDS = 60.0
@@ -53,7 +54,7 @@ class RetentionRules:
         tracklets_mb: Of the database, 10^6 bytes.
         crops_days: Age of a tracklet's last box.
         crops_mb: Of all crops and records.
-        clips_days: Age of a video file.
+        clips_days: Age of a video file, or of the sheet of matches.
         clips_mb: Of all of them.
         exports_days: Age of a zip of evidence.
         exports_mb: Of all of them.
@@ -365,11 +366,19 @@ class Retention:
                 aged.counts["clips"] += 1
 
     def _clips(self) -> list[Path]:
-        """Finished videos, oldest first, but for those of cameras with a tracklet that a case holds."""
+        """Finished videos and the sheet of matches, oldest first, but for those of cameras with a held tracklet.
+
+        The sheet shows all cameras.
+        """
         with self._store.reading() as db:
             rows = db.execute("SELECT DISTINCT camera_id FROM tracklets JOIN held ON row = tracklet_row").fetchall()
         held = {camera for (camera,) in rows}
-        free = [path for path in _all_clips(self._store.root) if path.stem not in held and path.parent.name not in held]
+        sheet = self._store.root / MATCHES
+        free = [
+            path
+            for path in _all_clips(self._store.root)
+            if (not held if path == sheet else held.isdisjoint((path.stem, path.parent.name)))
+        ]
         return sorted(free, key=lambda path: (_modified(path), path))
 
     def _age_exports(self, aged: Aged, now: datetime) -> None:
@@ -448,7 +457,8 @@ def give_back_pages(store: Store) -> None:
 
 
 def _all_clips(root: Path) -> list[Path]:
-    return [path for name in CLIPS for path in (root / name).rglob("*") if path.is_file() and path.suffix != ".part"]
+    videos = [path for name in CLIPS for path in (root / name).rglob("*") if path.suffix != ".part"]
+    return [path for path in (*videos, root / MATCHES) if path.is_file()]
 
 
 def _modified(path: Path) -> datetime:

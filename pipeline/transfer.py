@@ -40,14 +40,16 @@ class Transferred:
     Attributes:
         tracklets: How many.
         already: How many were there already.
+        people: How many persons the tracklets that came show.
         erased: How many stay out, because they were erased here.
-        persons: Number in the other gallery, and here.
+        persons: Number in the other gallery, and here: also of who was there already, or is only told of by a decision.
         cameras: Name in the other gallery, and here.
         cases: Names of those with something new.
     """
 
     tracklets: int
     already: int
+    people: int
     persons: Mapping[int, int]
     cameras: Mapping[str, str]
     cases: tuple[str, ...]
@@ -201,7 +203,8 @@ def _copy(
     Cases(target).write_copy()
     copy_decisions(target)
     all_cameras = {camera: cameras.get(camera, camera) for camera in {each.camera_id for each in tracklets}}
-    return Transferred(len(records), len(tracklets) - len(coming), persons, all_cameras, tuple(cases))
+    people = {record.person_id for record in records if record.person_id is not None}
+    return Transferred(len(records), len(tracklets) - len(coming), len(people), persons, all_cameras, tuple(cases))
 
 
 def _check_same(source: Store, target: Store, names: Sequence[str]) -> None:

@@ -329,13 +329,17 @@ def _name(key: tuple[Modality, Modality]) -> str:
     return f"{key[0].value}-{key[1].value}"
 
 
-def expected_calibration_error(probability: ArrayLike, same: ArrayLike, *, bins: int = 15) -> float:
+def expected_calibration_error(
+    probability: ArrayLike, same: ArrayLike, *, bins: int = 15, prior: float | None = None
+) -> float:
     """Mean distance between what was claimed and what was true, over bins of equal width (Guo et al. 2017, eq. 3).
 
     Args:
         probability: Claimed P(same person), (n,) in [0, 1], not empty.
         same: Whether it was, (n,) bool.
         bins: At least 1.
+        prior: Weigh the pairs so that this share of them, in (0, 1), is of one person; both kinds must occur. None
+            takes them as they are.
 
     Raises:
         ValueError: When the input does not fit together or is empty, or bins is below 1.
@@ -348,9 +352,10 @@ def expected_calibration_error(probability: ArrayLike, same: ArrayLike, *, bins:
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
     place = np.minimum((p * bins).astype(np.int64), bins - 1)
-    claimed = np.bincount(place, weights=p, minlength=bins)
-    true = np.bincount(place, weights=y.astype(np.float64), minlength=bins)
-    return float(np.abs(claimed - true).sum() / len(p))
+    weight = np.full(len(y), 1 / len(y)) if prior is None else np.where(y, prior / y.sum(), (1 - prior) / (~y).sum())
+    claimed = np.bincount(place, weights=weight * p, minlength=bins)
+    true = np.bincount(place, weights=weight * y, minlength=bins)
+    return float(np.abs(claimed - true).sum())
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from pipeline.audit import Actor, Audit
-from pipeline.calibrate import LEAST_PAIRS, calibrate
+from pipeline.calibrate import LEAST_PAIRS, Fitted, calibrate, error_in_use
 from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.persons import Persons
 from pipeline.recovery import open_store as opened_by_a_run
 from pipeline.store import IDENTITY, Store
 from reid import checkpoint
-from reid.calibration import Calibration, Curve
+from reid.calibration import Calibration, Curve, expected_calibration_error, fit_curve
 from reid.modality import Modality
 from tests.pipeline.factories import CALIBRATION, DIMENSION, MODEL, open_store, sighting_of, tracklet_of, unit
 from tests.pipeline.recordings import write_video, write_weights
@@ -170,3 +170,29 @@ def test_a_gallery_s_calibration_is_replaced_only_by_another_one(tmp_path: Path)
     with opened_by_a_run(tmp_path, model_id=MODEL, dimension=DIMENSION, calibration=fewer) as store:
         assert Audit(store).rows() == []
         assert store.calibration.to_dict() == CALIBRATION.to_dict()
+
+
+def test_a_file_that_cannot_be_written_is_refused_by_its_own_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for output, why in (
+        (tmp_path, "is a folder"), (tmp_path / "no" / "cal.json", f"there is no folder {tmp_path / 'no'}")
+    ):  # fmt: skip
+        assert main(["calibrate", "--gallery", str(tmp_path / "none"), "--output", str(output)]) == 2
+        assert f"--output {output}: {why}" in capsys.readouterr().err
+
+
+def test_the_errors_before_and_after_are_those_at_the_share_that_the_curve_is_for() -> None:
+    rng = np.random.default_rng(0)
+    same = np.arange(2000) < 140
+    cosine = rng.normal(np.where(same, 0.7, 0.4), 0.15)
+    of_sample, in_use = (fit_curve(cosine, same, prior=prior).probability(cosine) for prior in (None, 0.02))
+    assert expected_calibration_error(of_sample, same) < expected_calibration_error(in_use, same)
+    assert error_in_use(in_use, same) < error_in_use(of_sample, same)
+    times = np.where(same, 93, 343)  # 140 * 93 of 140 * 93 + 1860 * 343 are 2.0 %
+    repeated = np.repeat(np.arange(2000), times)
+    plain = expected_calibration_error(in_use[repeated], same[repeated])
+    assert error_in_use(in_use, same) == pytest.approx(plain, rel=0.01)
+    assert [Fitted(9, 9, *errors).is_worse for errors in ((0.1, 0.2), (0.2, 0.1), (None, 0.1), (0.1, None))] == [
+        True, False, False, False
+    ]  # fmt: skip

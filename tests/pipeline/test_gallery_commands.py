@@ -193,8 +193,12 @@ def test_a_site_may_ask_why(typed: Commands, gallery: Path) -> None:
         assert "this site asks why" in typed.err
     typed("gallery", "reindex", "--weights", "xreid-tiny", "--device", "cpu", code=2)
     assert "this site asks why" in typed.err
-    typed("case", "open", "C-1", code=2)
-    assert "a title to a case that is opened" in typed.err
+    for title in ([], ["--title", " "]):
+        typed("case", "open", "C-1", *title, code=2)
+        assert "a title (--title) to a case that is opened" in typed.err
+    for blank in ("", "  \t "):
+        typed("search", query, "--purpose", blank, group=1, code=2)
+        assert "give a purpose (--purpose) or a case (--case)" in typed.err
     assert typed("case", "list") == []
     assert typed("audit", "show") == []
     typed("case", "open", "C-1", "--title", "lost child")
@@ -204,6 +208,29 @@ def test_a_site_may_ask_why(typed: Commands, gallery: Path) -> None:
     typed("case", "release", "C-1", "--tracklet", query)
     typed("case", "close", "C-1")
     assert [row["case_id"] for row in typed("audit", "show")] == ["C-1"] * 5
+    typed("case", "open", "C-1")  # for it has a title
+
+
+def test_a_case_keeps_its_title_until_another_is_given_and_says_what_it_was(
+    typed: Commands, gallery: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def opened(*title: str) -> str:
+        assert main(["case", "open", "C-1", "--gallery", str(gallery), *title]) == 0
+        return capsys.readouterr().out
+
+    assert "case C-1 is new and open: " in opened("--title", "theft at the gate")
+    typed("case", "close", "C-1")
+    told = opened()
+    assert "case C-1 is open again: " in told
+    assert "title" not in told
+    assert typed("case", "list")[0]["title"] == "theft at the gate"
+    assert typed("audit", "show")[-1]["details"]["title"] == "theft at the gate"
+    assert "case C-1 was open already: " in opened("--title", "  ")
+    assert "its title is 'two thefts' now, in place of 'theft at the gate'" in opened("--title", "two thefts")
+    assert typed("case", "open", "C-1", "--title", "three") == {
+        "case": "C-1", "before": "open", "title": "three", "replaced": "two thefts"
+    }  # fmt: skip
+    assert json.loads((gallery / "cases.json").read_text())["cases"][0][1] == "three"
 
 
 def test_erase_says_what_would_go_then_takes_it_but_not_from_a_case(typed: Commands, gallery: Path) -> None:
@@ -335,6 +362,49 @@ def test_merge_and_age(typed: Commands, gallery: Path, done: Path, tmp_path: Pat
     assert typed("gallery", "verify")["tracklets"] == 0
 
 
+def test_the_persons_of_a_transfer_are_those_whose_tracklets_came(
+    typed: Commands, gallery: Path, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*words: str) -> str:
+        assert main([*words, "--gallery", str(gallery)]) == 0
+        return capsys.readouterr().out
+
+    one = typed.tracklets("gate")[0]
+    typed("person", "split", one)
+    typed("person", "undo", "1")  # now a decision about the tracklet tells of a second person
+    out = tmp_path / "part"
+    assert "tracklets: 1, persons: 1\n" in told("gallery", "export", "--tracklet", one, "--output", str(out))
+    assert "took in tracklets: 0, persons: 0; " in told("gallery", "merge", str(done), "--same-cameras")
+    assert " of them rejected, 2026-06-01T" in told("gallery", "stats")
+
+
+def test_a_choice_of_nothing_is_refused_and_does_nothing(typed: Commands, tmp_path: Path) -> None:
+    typed("case", "open", "C-1")
+    rows = typed("audit", "show")
+    for words in (
+        ["gallery", "export", "--output", str(tmp_path / "part")], ["case", "hold", "C-1"], ["case", "release", "C-1"]
+    ):  # fmt: skip
+        typed(*words, "--camera", "gate", "--from", "2027-01-01T00:00:00Z", code=2)
+        assert (
+            "--camera gate, --from 2027-01-01T00:00:00Z: no tracklet is meant (they are from 2026-06-01T" in typed.err
+        )
+    assert not (tmp_path / "part").exists()
+    assert typed("audit", "show") == rows
+
+
+@pytest.mark.parametrize(
+    ("retention", "said"),
+    [({}, "sets no retention, so that all is kept for ever"), ({"audit_days": 9}, "aged away: nothing was old enough")],
+)
+def test_age_tells_whether_anything_may_age(
+    gallery: Path, capsys: pytest.CaptureFixture[str], retention: dict[str, int], said: str
+) -> None:
+    config = json.loads((gallery / "config.json").read_text())
+    (gallery / "config.json").write_text(json.dumps(config | {"retention": retention}))
+    assert main(["gallery", "age", "--gallery", str(gallery)]) == 0
+    assert said in capsys.readouterr().out
+
+
 def test_verify_beside_a_run_looks_and_touches_nothing(typed: Commands, gallery: Path) -> None:
     with maintain(gallery):
         assert typed("gallery", "verify")["differences"] == []
@@ -403,7 +473,7 @@ def test_the_table_of_confirmed_pairs_is_recorded_and_asked_why(typed: Commands,
     (gallery / "config.json").write_text(json.dumps(config | {"storage": {"purpose_required": True}}))
     table = tmp_path / "table.csv"
     typed("export", "--paired", str(table), code=2, group=1)
-    assert "give a purpose or a case" in typed.err
+    assert "give a purpose (--purpose) or a case (--case)" in typed.err
     assert not table.exists()
     assert typed("export", "--paired", str(table), "--purpose", "to train", group=1)["tracklets"] == 2
     row = typed("audit", "show")[-1]

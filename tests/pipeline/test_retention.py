@@ -173,6 +173,27 @@ def test_clips_age_and_those_of_held_cameras_stay(tmp_path: Path) -> None:
         assert _videos(tmp_path) == {"gate"}
 
 
+def test_the_sheet_of_matches_ages_as_a_clip_unless_anything_is_held(tmp_path: Path) -> None:
+    fill(tmp_path)
+    sheet = tmp_path / "matches.png"
+    with maintain(tmp_path) as store:
+        hold(tmp_path, "gate-1")
+        for days, rules, held, there in [
+            (3, RetentionRules(clips_days=2), True, True),
+            (1, RetentionRules(clips_days=2), False, True),
+            (3, RetentionRules(clips_days=2), False, False),
+            (0, RetentionRules(clips_mb=0.002), False, True),
+            (0, RetentionRules(clips_mb=0.0005), False, False),
+        ]:
+            sheet.write_bytes(bytes(1000))
+            os.utime(sheet, (NOON.timestamp(), NOON.timestamp()))
+            if not held:
+                Cases(store).open("C-1", "", EVE)
+                Cases(store).close("C-1", EVE)
+            aged = Retention(store, rules).age(NOON + timedelta(days=days, seconds=1))
+            assert (sheet.exists(), aged.counts["clips"]) == (there, int(not there))
+
+
 def _videos(root: Path) -> set[str]:
     return {path.stem for path in (root / "video").iterdir()}
 

@@ -56,6 +56,7 @@ def test_two_sites_become_one_and_their_people_stay_apart(tmp_path: Path) -> Non
     with maintain(tmp_path / "north") as north, Store.read(tmp_path / "south") as south:
         done = merge_galleries(north, south, EVE)
         assert (done.tracklets, done.already, done.persons, done.cases) == (4, 0, {1: 3, 2: 4}, ("C-1",))
+        assert done.people == 2
         people = {each.tracklet_id: each.person_id for each in north.tracklets()}
         assert people == {"gate-A": 1, "gate-B": 1, "gate-C": 2, "dock-A": 3, "dock-B": 3, "dock-C": 4}
         theirs, ours = south.tracklet("dock-B"), north.tracklet("dock-B")
@@ -72,7 +73,7 @@ def test_two_sites_become_one_and_their_people_stay_apart(tmp_path: Path) -> Non
         events = "".join(path.read_text() for path in (tmp_path / "north/events").glob("*.jsonl"))
         assert '"person":"P0003"' in events
         again = merge_galleries(north, south, EVE, same_cameras=True)
-        assert (again.tracklets, again.already) == (0, 4)
+        assert (again.tracklets, again.already, again.people) == (0, 4, 0)
         decided = [(each.decision_id, each.kind, each.undone_by) for each in Persons(north).decisions()]
         assert decided == [(1, "confirm", None), (2, "confirm", None), (3, "merge", 4), (4, "undo", None)]
         Persons(north).undo(4, EVE)  # what was taken back there is done here

@@ -58,6 +58,7 @@ def test_a_case_is_opened_filled_emptied_and_closed(
     assert main(["case", "release", "c2", "--tracklet", "gate-eve", "-g", str(gallery)]) == 2
     assert "no open case 'c2'" in capsys.readouterr().err
     assert client.get("/audit").json()["items"][0]["action"] == "case_close"
+    assert client.post("/cases", {"case_id": "c2"}).json()["title"] == "a coat"
     assert client.post("/cases/none/close").status_code == 404
     assert main(["case", "list", "-g", str(gallery), "--json"]) == 0
     assert client.get("/cases").json()["items"] == json.loads(capsys.readouterr().out)

@@ -390,8 +390,9 @@ def test_a_site_that_asks_why_is_told_why_or_does_not_search(run: Path, serve: S
     client = serve(run)
     assert client.get("/session").json()["purpose_required"]
     asked = {"examples": [{"tracklet_id": tracklets(client)["gate"]}]}
-    refused = client.post("/search", asked)
-    assert (refused.status_code, refused.json()["type"]) == (422, "purpose-required")
+    for why in ({}, {"purpose": ""}, {"purpose": " \n "}):
+        refused = client.post("/search", {**asked, **why})
+        assert (refused.status_code, refused.json()["type"]) == (422, "purpose-required")
     assert client.post("/search", {**asked, "purpose": "lost child"}).status_code == 200
     assert client.get("/audit").json()["items"][0]["purpose"] == "lost child"
 
