@@ -216,7 +216,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", dest="end", metavar="TIME", help="not after")
     parser.add_argument("--time-of-day", metavar="HH:MM-HH:MM", help="only then, by the site's clock, e.g. 22:00-06:00")
     parser.add_argument("--zone", action="append", metavar="NAME", help="only who stood in this zone; repeatable")
-    parser.add_argument("--min-quality", type=float, metavar="Q", help="only where the best view is as good, 0 to 1")
+    parser.add_argument("--min-quality", type=_quality, metavar="Q", help="only where the best view is as good, 0 to 1")
     parser.add_argument("--person", action="append", metavar="P0007", help="only this person's; repeatable")
     parser.add_argument(
         "--include-own", action="store_true", help="also the query itself, and its camera at the same moment"
@@ -244,9 +244,9 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "what", nargs="*", metavar="verify ZIP",
-        help="compare a zip of evidence with its manifest, byte by byte, and end",
-    )  # fmt: skip
+        "what", nargs="?", metavar="verify", help="compare a zip of evidence with its manifest, byte by byte, and end"
+    )
+    parser.add_argument("zip", nargs="?", metavar="ZIP", help="with verify: the zip, as case export wrote it")
     parser.add_argument("-g", "--gallery", type=Path, default=Path("runs/latest"), metavar="DIR", help="a run's folder")
     table = parser.add_mutually_exclusive_group()
     table.add_argument("--draft", type=Path, metavar="CSV", help="write the table for an operator to fill in, and end")
@@ -296,6 +296,16 @@ def _share(text: str) -> float:
     if not 0 <= share < 1:
         raise argparse.ArgumentTypeError(f"expected a share from 0 to below 1, got {text!r}")
     return share
+
+
+def _quality(text: str) -> float:
+    try:
+        quality = float(text)
+    except ValueError:
+        quality = -1.0
+    if not 0 <= quality <= 1:
+        raise argparse.ArgumentTypeError(f"expected a quality from 0 to 1, got {text!r}")
+    return quality
 
 
 def _rate(text: str) -> float:
@@ -529,9 +539,9 @@ def _export(options: argparse.Namespace) -> int:
 def _export_verify(options: argparse.Namespace) -> int:
     from pipeline.bundle import verify_bundle
 
-    if len(options.what) != 2 or options.what[0] != "verify":
-        raise UsageError(f"expected verify ZIP, got {' '.join(options.what)}")
-    found = verify_bundle(Path(options.what[1]))
+    if options.what != "verify" or options.zip is None:
+        raise UsageError(f"expected verify ZIP, got {' '.join(filter(None, (options.what, options.zip)))}")
+    found = verify_bundle(Path(options.zip))
     plain = {"files": found.files, "sha256": found.sha256, "findings": list(found.findings), "notes": list(found.notes)}
     lines = [*(f"finding: {each}" for each in found.findings), *(f"note: {each}" for each in found.notes)]
     lines.append(f"files: {found.files}, findings: {len(found.findings)}; SHA-256 {found.sha256}")
@@ -620,6 +630,7 @@ def _search_filter(options: argparse.Namespace) -> Any:
     from pipeline.config import parse_time
     from pipeline.filters import SearchFilter, TimeOfDay
     from pipeline.identify import person_of_name
+    from pipeline.sinks import rfc3339
 
     def moment(text: str | None, flag: str) -> Any:
         try:
@@ -627,11 +638,14 @@ def _search_filter(options: argparse.Namespace) -> Any:
         except ValueError as error:
             raise UsageError(f"{flag} {error}") from error
 
+    start, end = moment(options.start, "--from"), moment(options.end, "--to")
+    if start and end and start >= end:
+        raise UsageError(f"--from must be before --to, got {rfc3339(start)} and {rfc3339(end)}")
     return SearchFilter(
         modalities=frozenset(_modality(each, "--modality") for each in options.modality) if options.modality else None,
         cameras=frozenset(options.camera) if options.camera else None,
-        start=moment(options.start, "--from"),
-        end=moment(options.end, "--to"),
+        start=start,
+        end=end,
         top_k=options.top_k,
         time_of_day=TimeOfDay.parse(options.time_of_day) if options.time_of_day else None,
         zones=frozenset(options.zone) if options.zone else None,

@@ -1,6 +1,7 @@
 """The commands about a gallery that is there: looked after, searched for traces, decided upon. None of them prints."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -55,6 +56,7 @@ class Outcome:
 
 
 _LONGEST = 300  # letters of one value of a line
+_HEAD = re.compile(r"([0-9]+):([0-9a-f]{64})")
 
 Command = Callable[[argparse.Namespace], Outcome]
 
@@ -134,7 +136,7 @@ def _exported(store: Store, options: argparse.Namespace) -> list[Shown]:
 def _check_cameras(store: Store, cameras: Sequence[str]) -> None:
     known = store.cameras()
     for camera in cameras:
-        check_name("--camera", camera, known, "an empty gallery")
+        check_name("--camera", camera, known, "this gallery has no cameras")
 
 
 def _moment(text: str | None, flag: str) -> datetime | None:
@@ -259,7 +261,8 @@ def _verified(found: Reconciled, rebuilt: Sequence[Rebuilt]) -> str:
 def _reindex(options: argparse.Namespace) -> Outcome:
     if options.batch < 1:
         raise UsageError(f"--batch must be 1 or more, got {options.batch}")
-    extractor = build_extractor(options.weights, options.device, calibration=options.calibration)
+    said = ("--weights", "--calibration")
+    extractor = build_extractor(options.weights, options.device, calibration=options.calibration, said=said)
     if extractor.calibration is None:
         raise UsageError(f"--weights: {options.weights} carries no calibration; its likenesses would mean nothing")
     with maintain(options.gallery) as store:
@@ -503,14 +506,19 @@ def _row_text(row: AuditRow) -> str:
 
 
 def _audit_verify(options: argparse.Namespace) -> Outcome:
-    number, _, digest = (options.head or "").partition(":")
-    if options.head and not (number.isascii() and number.isdecimal() and digest):
-        raise UsageError(f"--head {options.head!r}: expected N:HASH, as audit head prints it")
+    head = None if options.head is None else _head_of(options.head)
     with Store.read(options.gallery) as store:
-        found = Audit(store).verify(head=(int(number), digest) if options.head else None)
+        found = Audit(store).verify(head=head)
     lines = [*(f"finding: {each}" for each in found.findings), *(f"note: {each}" for each in found.notes)]
     lines.append(f"rows: {found.rows}, findings: {len(found.findings)}; head {found.head[0]}:{found.head[1]}")
     return Outcome(audit_verdict_reply(found), "\n".join(lines), 1 if found.findings else 0)
+
+
+def _head_of(text: str) -> tuple[int, str]:
+    found = _HEAD.fullmatch(text)
+    if found is None:
+        raise UsageError(f"--head {text!r}: expected N:HASH as audit head prints it, a hash of 64 hexadecimal digits")
+    return int(found[1]), found[2]
 
 
 def _audit_head(options: argparse.Namespace) -> Outcome:

@@ -236,7 +236,11 @@ def read_calibration(path: Path, model_id: str) -> Calibration:
         if not isinstance(data, dict):
             raise ValueError(f"expected a mapping, got {type(data).__name__}")
         found = Calibration.from_dict(data)
-    except (OSError, ValueError) as error:
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise CheckpointError(f"{path}: not a calibration that can be read: {error}") from error
     if data.get("model", model_id) != model_id:
         raise CheckpointError(

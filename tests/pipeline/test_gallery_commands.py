@@ -265,7 +265,7 @@ def test_who_was_merged_is_named_by_whom_they_are_part_of(typed: Commands) -> No
 def test_a_zone_that_nobody_drew_is_refused(typed: Commands, gallery: Path) -> None:
     query = typed.tracklets("gate")[0]
     typed("search", query, "--zone", "dor", code=2, group=1)
-    assert "--zone 'dor' is not one of no zones" in typed.err
+    assert "--zone 'dor': this gallery has no zones" in typed.err
     config = json.loads((gallery / "config.json").read_text())
     config["cameras"]["gate"]["zones"] = {"door": [[0, 0], [1, 0], [1, 1]]}
     (gallery / "config.json").write_text(json.dumps(config))
@@ -318,6 +318,35 @@ def test_another_model_is_refused_and_reindexing_takes_it(typed: Commands, galle
     message = typed._capsys.readouterr().err
     assert before in message
     assert answer["model_id"] in message
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--weights", "nosuch.pt"], "error: --weights: nosuch.pt: no such file"),
+        (
+            ["--weights", "xreid-tiny", "--calibration", "nosuch.json"],
+            "error: --calibration: nosuch.json: no such file\n",
+        ),
+        (
+            ["--weights", "xreid-tiny", "--calibration", "."],
+            "error: --calibration: .: cannot be read: Is a directory\n",
+        ),
+    ],
+)
+def test_what_reindex_cannot_read_is_told_by_its_option(typed: Commands, more: list[str], said: str) -> None:
+    typed("gallery", "reindex", "--device", "cpu", *more, code=2)
+    assert said in typed.err
+
+
+def test_a_head_that_was_cut_off_is_refused_and_finds_nothing(typed: Commands, gallery: Path) -> None:
+    typed("case", "open", "C-1")
+    head = typed("audit", "head")
+    typed("audit", "verify", "--head", f"{head['number']}:{'0' * 64}", code=1)
+    for digest in (head["hash"][:3], head["hash"][:-1], f"{head['hash']}0", "g" * 64, ""):
+        typed("audit", "verify", "--head", f"{head['number']}:{digest}", code=2)
+        assert "as audit head prints it, a hash of 64 hexadecimal digits" in typed.err
+    typed("audit", "verify", "--head", "", code=2)
 
 
 def test_merge_and_age(typed: Commands, gallery: Path, done: Path, tmp_path: Path) -> None:
