@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from pipeline.address import hide_urls, without_secrets
 from pipeline.errors import PipelineError, ResourceError, SourceError, StoppedError, UsageError
-from pipeline.gallery_options import add_commands, add_purpose
+from pipeline.gallery_options import add_commands, add_purpose, device
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="override one key of the config, e.g. --set server.trusted_proxy=10.0.0.2",
     )  # fmt: skip
     parser.add_argument(
-        "--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N, for pictures and index"
+        "--device", type=device, default="auto", metavar="DEVICE", help="auto, cpu or cuda:N, for pictures and index"
     )
     _add_common(parser)
     parser.set_defaults(command=_serve)
@@ -204,7 +204,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     )
     add_purpose(parser)
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
-    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N")
+    parser.add_argument("--device", type=device, default="auto", metavar="DEVICE", help="auto, cpu or cuda:N")
     _add_common(parser)
     parser.set_defaults(command=_search)
 

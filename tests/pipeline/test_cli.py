@@ -202,6 +202,27 @@ def test_a_moment_that_no_recording_reaches_is_refused_with_the_span_that_it_has
         assert f"gate: has no frame at {said}; {span}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["search", "any"], ["serve"], ["gallery", "reindex", "--weights", "xreid-tiny"]])
+@pytest.mark.parametrize("name", ["foo", "cuda:", "cpu:0", "cuda:1x", ""])
+def test_a_device_that_no_machine_has_is_refused_before_anything_is_opened(
+    capsys: pytest.CaptureFixture[str], words: list[str], name: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--gallery", "/nowhere", "--device", name])
+    assert f"--device: expected auto, cpu, cuda or cuda:N, got '{name}'" in capsys.readouterr().err
+    for known in ("auto", "cpu", "cuda", "cuda:12"):
+        assert main([*words, "--gallery", "/nowhere", "--device", known]) in (2, 5)
+
+
+def test_refusing_a_device_does_not_wait_for_pytorch() -> None:
+    script = (
+        "import sys; from pipeline.cli import main\ntry: main(sys.argv[1:])\nfinally: print('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", script, "search", "any", "--device", "foo"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (2, "False\n")
+
+
 def test_an_impossible_quality_is_refused_with_its_option(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for text in ("1.5", "much", "nan"):
         with pytest.raises(SystemExit, match="2"):
