@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from pipeline.address import hide_urls, without_secrets
+from pipeline.columns import columns
 from pipeline.errors import PipelineError, ResourceError, SourceError, StoppedError, UsageError
 from pipeline.gallery_options import add_commands, add_purpose, device
 
@@ -480,7 +481,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         for (first, second), each in report.items()
     ]  # fmt: skip
     plain = [dict(zip(("pair", "same", "different", "error_before", "error_after"), row, strict=True)) for row in rows]
-    table = _table(["pair", "one person", "two people", "error before", "error after"], rows)
+    table = columns(["pair", "one person", "two people", "error before", "error after"], rows)
     _show(plain, options, f"{table}\n{options.output}: name it in the config as reid.calibration")
     return 0
 
@@ -562,7 +563,7 @@ def _validate(options: argparse.Namespace) -> int:
     ]
     network = f" with {config.detector.weights}" if config.detector.weights else ""
     print(f"ok; cameras: {', '.join(config.cameras)}")
-    print(_table(["camera", "modality", "start", "source"], rows))
+    print(columns(["camera", "modality", "start", "source"], rows))
     print(f"detector {config.detector.backend}{network}, tracker {config.tracker.name}, re-ID {config.reid.weights}")
     print(f"results go to {config.output.root}; sources and weights were not opened: doctor does that")
     return 0
@@ -678,7 +679,7 @@ def _run_summary(report: dict[str, Any], root: Path) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in report["tracklets"]["rejected"].items())
     return "\n".join(
         [
-            _table(["camera", "modality", "state", "frames", "dropped", "skipped", "tracklets"], rows),
+            columns(["camera", "modality", "state", "frames", "dropped", "skipped", "tracklets"], rows),
             f"{report['tracklets']['accepted']} tracklets, {rejected} rejected"
             + (f" ({reasons})" if reasons else "")
             + f"; people in the gallery: {report['persons']}",
@@ -686,13 +687,6 @@ def _run_summary(report: dict[str, Any], root: Path) -> str:
             f"peak memory {report['peak_rss_mb']:.0f} MB",
             f"results: {root}",
         ]
-    )
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
     )
 
 

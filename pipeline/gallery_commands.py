@@ -13,6 +13,7 @@ from pipeline.audit import Actor, Audit, AuditRow
 from pipeline.build import build_extractor
 from pipeline.bundle import BundleOptions, write_bundle
 from pipeline.cases import Cases
+from pipeline.columns import columns
 from pipeline.config import Config, parse_time
 from pipeline.erasure import Erased, erase, leave_no_free_page
 from pipeline.errors import ResourceError, UsageError
@@ -56,6 +57,7 @@ class Outcome:
 
 
 _LONGEST = 300  # letters of one value of a line
+_LISTED = ("tracklet", "modality", "start", "person", "quality", "crop")
 _HEAD = re.compile(r"([0-9]+):([0-9a-f]{64})")
 
 Command = Callable[[argparse.Namespace], Outcome]
@@ -160,7 +162,7 @@ def _list(options: argparse.Namespace) -> Outcome:
         {
             "tracklet": each.tracklet_id,
             "modality": each.modality.value,
-            "start": each.start.isoformat(),
+            "start": rfc3339(each.start),
             "person": person_name(each.person_id or 0),
             "quality": round(each.quality, 3),
             "crop": None if each.best_crop is None else str(each.best_crop),
@@ -171,7 +173,7 @@ def _list(options: argparse.Namespace) -> Outcome:
     if options.only:
         shown = [row["tracklet" if options.only == "id" else "crop"] for row in rows]
         return Outcome(plain, "\n".join(str(each) for each in shown if each))
-    return Outcome(plain, "\n".join("  ".join(str(each or "-") for each in row.values()) for row in rows))
+    return Outcome(plain, columns(_LISTED, [[str(row[name] or "-") for name in _LISTED] for row in rows]))
 
 
 def _stats(options: argparse.Namespace) -> Outcome:
@@ -208,8 +210,8 @@ def _stats(options: argparse.Namespace) -> Outcome:
             "cameras": [
                 {
                     "camera": camera, "modality": modality, "tracklets": count, "rejected": rejected,
-                    "from": from_us(first).isoformat() if count else None,
-                    "to": from_us(last).isoformat() if count else None,
+                    "from": rfc3339(from_us(first)) if count else None,
+                    "to": rfc3339(from_us(last)) if count else None,
                 }
                 for camera, modality, count, rejected, first, last in cameras
             ],
@@ -487,6 +489,8 @@ def _told(value: Any) -> str:
         text = ", ".join(f"{_told(key.replace('_', ' '))} {_told(each)}" for key, each in value.items())
     elif isinstance(value, list):
         text = f"[{'; '.join(map(_told, value))}]"
+    elif isinstance(value, float):
+        text = f"{value:.4g}" if abs(value) < 1 else str(round(value, 4))
     else:
         text = "-" if value is None else "".join(each if each.isprintable() else _escaped(each) for each in str(value))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."

@@ -1,6 +1,7 @@
 """The commands about a gallery, as people type them."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +112,32 @@ def test_list_gives_what_can_be_searched_by_and_the_best_seen_first(
     assert "--camera 'roof' is not one of" in typed.err
     typed("gallery", "list", "--best", "0", code=2)
     assert "--best: expected a number of 1 or more, got 0" in typed.err
+
+
+def test_times_of_list_and_stats_are_utc_in_milliseconds(typed: Commands) -> None:
+    times = [each["start"] for each in typed("gallery", "list")["tracklets"]]
+    times += [each[end] for each in typed("gallery", "stats")["cameras"] for end in ("from", "to")]
+    assert len(times) > 4
+    assert [each for each in times if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", each)] == []
+
+
+def test_the_list_says_what_its_columns_are(typed: Commands, gallery: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = typed("gallery", "list")["tracklets"][0]
+    assert main(["gallery", "list", "--gallery", str(gallery)]) == 0
+    head, row, *_ = capsys.readouterr().out.splitlines()
+    assert head.split() == list(first) == ["tracklet", "modality", "start", "person", "quality", "crop"]
+    assert [row.index(str(first[name])) for name in first] == [head.index(name) for name in first]
+
+
+def test_the_audit_shows_a_few_digits_of_a_number(typed: Commands, gallery: Path) -> None:
+    with Store.edit(gallery) as store:
+        details = {"p": 0.12345678901234567, "rate": 0.0000123456, "seconds": 1780322400.123456, "rows": 123456789}
+        Audit(store).record(Actor("eve"), "search", details)
+    typed._capsys.readouterr()
+    assert main(["audit", "show", "--gallery", str(gallery)]) == 0
+    said = typed._capsys.readouterr().out
+    assert "p: 0.1235, rate: 1.235e-05, rows: 123456789, seconds: 1780322400.1235" in said
+    assert typed("audit", "show")[0]["details"]["p"] == 0.12345678901234567  # as it is, for machines
 
 
 def test_verify_names_each_difference_and_repairs_what_the_database_can_tell(typed: Commands, gallery: Path) -> None:
