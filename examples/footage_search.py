@@ -1,17 +1,21 @@
 """The night search on real footage: a street by day and a thermal camera by night, from recordings to the answer.
 
-python examples/footage_search.py ../shared/data runs/footage
+python examples/footage_search.py DATA runs/footage
 
-The embedded weights know synthetic people only, and the two recordings show different people: what is shown is that
-the line holds on real pixels. An answer "not seen again with confidence" is the right one.
+DATA is a folder of yours, of which nothing comes with this repository, with the files named below: a street by day
+(OpenCV's sample clip vtest), images of a thermal camera (nato_camp of the TNO Image Fusion Dataset) and weights of
+YOLOv8n (needs ultralytics). The embedded weights know synthetic people only, and the two recordings show different
+people: what is shown is that the line holds on real pixels. "Not seen again with confidence" is the right answer.
 """
 
 import argparse
+import signal
 from pathlib import Path
 
 from night_search import story
 
 from pipeline.config import from_sources
+from pipeline.errors import PipelineError
 from pipeline.run import RunOptions, run
 
 DAY, NIGHT = "video/vtest_480x360.mp4", "thermal/tno_nato_camp/thermal"
@@ -43,6 +47,13 @@ if __name__ == "__main__":
     parser.add_argument("output", type=Path, help="where the run's results go")
     parser.add_argument("--most-frames", type=int, default=1000)
     options = parser.parse_args()
-    if not (options.data / DAY).is_file():
-        raise SystemExit(f"skipped: no real footage at {options.data} ({DAY} is missing)")
-    print("\n".join(main(options.data, options.output, most_frames=options.most_frames)))
+    missing = [name for name in (DAY, NIGHT, WEIGHTS) if not (options.data / name).exists()]
+    if missing:
+        parser.error(
+            f"{options.data}: expected a folder with {', '.join((DAY, NIGHT, WEIGHTS))}; missing: {', '.join(missing)}"
+        )
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        print("\n".join(main(options.data, options.output, most_frames=options.most_frames)))
+    except PipelineError as error:
+        parser.error(str(error))

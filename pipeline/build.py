@@ -124,27 +124,36 @@ def check_weights_and_device(config: Config) -> None:
         resolve_device(config.reid.device)
 
 
-def build_extractor(weights: str, device: str, *, calibration: Path | None = None) -> "XReIDExtractor":
+def build_extractor(
+    weights: str,
+    device: str,
+    *,
+    calibration: Path | None = None,
+    said: tuple[str, str] = ("reid.weights", "reid.calibration"),
+) -> "XReIDExtractor":
     """Load a checkpoint.
 
     Args:
         weights: A file, or the name of embedded weights.
         device: Where to compute.
         calibration: A file whose curves take the place of those that the weights carry.
+        said: What weights and calibration are called where they were given.
 
     Raises:
         UsageError: When it is missing, damaged, or does not fit the model.
     """
     from reid import checkpoint
 
+    device, name = resolve_device(device), said[0]
     try:
-        made = checkpoint.load(weights, device=resolve_device(device))
+        made = checkpoint.load(weights, device=device)
         if calibration is not None:
+            name = said[1]
             own = checkpoint.read_calibration(calibration, made.model_id)
             made.calibration = made.calibration.replaced(own) if made.calibration else own
         return made
     except checkpoint.CheckpointError as error:
-        raise UsageError(f"reid.weights: {error}") from error
+        raise UsageError(f"{name}: {error}") from error
 
 
 def resolve_device(name: str) -> str:

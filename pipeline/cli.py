@@ -21,8 +21,9 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from pipeline.address import hide_urls, without_secrets
+from pipeline.columns import columns
 from pipeline.errors import PipelineError, ResourceError, SourceError, StoppedError, UsageError
-from pipeline.gallery_options import add_commands, add_purpose
+from pipeline.gallery_options import add_commands, add_purpose, device
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="override one key of the config, e.g. --set server.trusted_proxy=10.0.0.2",
     )  # fmt: skip
     parser.add_argument(
-        "--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N, for pictures and index"
+        "--device", type=device, default="auto", metavar="DEVICE", help="auto, cpu or cuda:N, for pictures and index"
     )
     _add_common(parser)
     parser.set_defaults(command=_serve)
@@ -204,7 +205,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     )
     add_purpose(parser)
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
-    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N")
+    parser.add_argument("--device", type=device, default="auto", metavar="DEVICE", help="auto, cpu or cuda:N")
     _add_common(parser)
     parser.set_defaults(command=_search)
 
@@ -216,7 +217,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", dest="end", metavar="TIME", help="not after")
     parser.add_argument("--time-of-day", metavar="HH:MM-HH:MM", help="only then, by the site's clock, e.g. 22:00-06:00")
     parser.add_argument("--zone", action="append", metavar="NAME", help="only who stood in this zone; repeatable")
-    parser.add_argument("--min-quality", type=float, metavar="Q", help="only where the best view is as good, 0 to 1")
+    parser.add_argument("--min-quality", type=_quality, metavar="Q", help="only where the best view is as good, 0 to 1")
     parser.add_argument("--person", action="append", metavar="P0007", help="only this person's; repeatable")
     parser.add_argument(
         "--include-own", action="store_true", help="also the query itself, and its camera at the same moment"
@@ -244,9 +245,9 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "what", nargs="*", metavar="verify ZIP",
-        help="compare a zip of evidence with its manifest, byte by byte, and end",
-    )  # fmt: skip
+        "what", nargs="?", metavar="verify", help="compare a zip of evidence with its manifest, byte by byte, and end"
+    )
+    parser.add_argument("zip", nargs="?", metavar="ZIP", help="with verify: the zip, as case export wrote it")
     parser.add_argument("-g", "--gallery", type=Path, default=Path("runs/latest"), metavar="DIR", help="a run's folder")
     table = parser.add_mutually_exclusive_group()
     table.add_argument("--draft", type=Path, metavar="CSV", help="write the table for an operator to fill in, and end")
@@ -296,6 +297,16 @@ def _share(text: str) -> float:
     if not 0 <= share < 1:
         raise argparse.ArgumentTypeError(f"expected a share from 0 to below 1, got {text!r}")
     return share
+
+
+def _quality(text: str) -> float:
+    try:
+        quality = float(text)
+    except ValueError:
+        quality = -1.0
+    if not 0 <= quality <= 1:
+        raise argparse.ArgumentTypeError(f"expected a quality from 0 to 1, got {text!r}")
+    return quality
 
 
 def _rate(text: str) -> float:
@@ -483,7 +494,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         for (first, second), each in report.items()
     ]  # fmt: skip
     plain = [dict(zip(("pair", "same", "different", "error_before", "error_after"), row, strict=True)) for row in rows]
-    table = _table(["pair", "one person", "two people", "error before", "error after"], rows)
+    table = columns(["pair", "one person", "two people", "error before", "error after"], rows)
     table += "\nerror: between claimed and true, of these pairs, weighed to the share of one person in use"
     worse = [f"{first.value}-{second.value}" for (first, second), each in report.items() if each.is_worse]
     table += f"\nworse than before: {', '.join(worse)}" if worse else ""
@@ -545,9 +556,9 @@ def _export(options: argparse.Namespace) -> int:
 def _export_verify(options: argparse.Namespace) -> int:
     from pipeline.bundle import verify_bundle
 
-    if len(options.what) != 2 or options.what[0] != "verify":
-        raise UsageError(f"expected verify ZIP, got {' '.join(options.what)}")
-    found = verify_bundle(Path(options.what[1]))
+    if options.what != "verify" or options.zip is None:
+        raise UsageError(f"expected verify ZIP, got {' '.join(filter(None, (options.what, options.zip)))}")
+    found = verify_bundle(Path(options.zip))
     plain = {"files": found.files, "sha256": found.sha256, "findings": list(found.findings), "notes": list(found.notes)}
     lines = [*(f"finding: {each}" for each in found.findings), *(f"note: {each}" for each in found.notes)]
     lines.append(f"files: {found.files}, findings: {len(found.findings)}; SHA-256 {found.sha256}")
@@ -568,7 +579,7 @@ def _validate(options: argparse.Namespace) -> int:
     ]
     network = f" with {config.detector.weights}" if config.detector.weights else ""
     print(f"ok; cameras: {', '.join(config.cameras)}")
-    print(_table(["camera", "modality", "start", "source"], rows))
+    print(columns(["camera", "modality", "start", "source"], rows))
     print(f"detector {config.detector.backend}{network}, tracker {config.tracker.name}, re-ID {config.reid.weights}")
     print(f"results go to {config.output.root}; sources and weights were not opened: doctor does that")
     return 0
@@ -636,6 +647,7 @@ def _search_filter(options: argparse.Namespace) -> Any:
     from pipeline.config import parse_time
     from pipeline.filters import SearchFilter, TimeOfDay
     from pipeline.identify import person_of_name
+    from pipeline.sinks import rfc3339
 
     def moment(text: str | None, flag: str) -> Any:
         try:
@@ -643,11 +655,14 @@ def _search_filter(options: argparse.Namespace) -> Any:
         except ValueError as error:
             raise UsageError(f"{flag} {error}") from error
 
+    start, end = moment(options.start, "--from"), moment(options.end, "--to")
+    if start and end and start >= end:
+        raise UsageError(f"--from must be before --to, got {rfc3339(start)} and {rfc3339(end)}")
     return SearchFilter(
         modalities=frozenset(_modality(each, "--modality") for each in options.modality) if options.modality else None,
         cameras=frozenset(options.camera) if options.camera else None,
-        start=moment(options.start, "--from"),
-        end=moment(options.end, "--to"),
+        start=start,
+        end=end,
         top_k=options.top_k,
         time_of_day=TimeOfDay.parse(options.time_of_day) if options.time_of_day else None,
         zones=frozenset(options.zone) if options.zone else None,
@@ -680,7 +695,7 @@ def _run_summary(report: dict[str, Any], root: Path) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in report["tracklets"]["rejected"].items())
     return "\n".join(
         [
-            _table(["camera", "modality", "state", "frames", "dropped", "skipped", "tracklets"], rows),
+            columns(["camera", "modality", "state", "frames", "dropped", "skipped", "tracklets"], rows),
             f"{report['tracklets']['accepted']} tracklets, {rejected} rejected"
             + (f" ({reasons})" if reasons else "")
             + f"; people in the gallery: {report['persons']}",
@@ -688,13 +703,6 @@ def _run_summary(report: dict[str, Any], root: Path) -> str:
             f"peak memory {report['peak_rss_mb']:.0f} MB",
             f"results: {root}",
         ]
-    )
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
     )
 
 

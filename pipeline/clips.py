@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.frame import Frame, Image, TimeSource
+from pipeline.sources.base import SourceInfo
 from pipeline.sources.pictures import FALSE_COLOUR_ADVICE, has_false_colour
 from pipeline.sources.stills import READ_UPRIGHT, as_mono
 from pipeline.tracklets import Tracklet, cut_out
@@ -141,20 +142,22 @@ def clip_from_video(
     return [crop.image for crop in longest.crops], Query(text, modality)
 
 
-def clip_from_spot(frames: Iterable[Frame], spot: Spot, *, name: str) -> tuple[list[Image], Query]:
+def clip_from_spot(frames: Iterable[Frame], spot: Spot, *, name: str, span: str = "") -> tuple[list[Image], Query]:
     """The crop of one box on the frame that was shown at a moment: the last one not after it.
 
     Args:
         frames: Of a recording, in order of time.
         spot: Which moment and which box.
         name: Of the recording, for messages.
+        span: From when to when it goes, for messages, as `span_of` says it.
 
     Raises:
         UsageError: When the recording does not reach the moment, or the box lies outside the frame or is too small.
     """
     shown = frame_shown(frames, spot.at)
     if shown is None:
-        raise UsageError(f"{name}: has no frame at {spot.at if isinstance(spot.at, datetime) else f'{spot.at:g} s'}")
+        at = _written(spot.at) if isinstance(spot.at, datetime) else f"{spot.at:g} s"
+        raise UsageError(f"{name}: has no frame at {at}{span and f'; it goes {span}'}")
     crop = cut_out(shown, np.array(spot.xyxy, np.float32), padding=_CROP_PADDING)
     if crop is None or crop.shape[1] < MIN_CROP_WH[0] or crop.shape[0] < MIN_CROP_WH[1]:
         width, height = shown.resolution_wh
@@ -164,6 +167,19 @@ def clip_from_spot(frames: Iterable[Frame], spot: Spot, *, name: str) -> tuple[l
         )
     where = f"{name} (frame {shown.index}, box {','.join(f'{each:g}' for each in spot.xyxy)})"
     return [crop], Query(where, shown.modality, shown.camera_id, shown.captured_at, shown.captured_at)
+
+
+def span_of(info: SourceInfo) -> str:
+    """From when to when a recording goes, for people; without the end where the container does not say it."""
+    start = f"from {_written(info.start)}"
+    if info.frames is None:
+        return start
+    seconds = info.frames / info.fps
+    return f"{start} to {_written(info.start + timedelta(seconds=seconds))}, 0 to {seconds:.1f} s"
+
+
+def _written(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
 
 
 def frame_shown(frames: Iterable[Frame], at: datetime | float) -> Frame | None:

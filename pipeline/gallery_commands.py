@@ -1,6 +1,7 @@
 """The commands about a gallery that is there: looked after, searched for traces, decided upon. None of them prints."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -12,6 +13,7 @@ from pipeline.audit import Actor, Audit, AuditRow
 from pipeline.build import build_extractor
 from pipeline.bundle import BundleOptions, write_bundle
 from pipeline.cases import Before, Cases
+from pipeline.columns import columns
 from pipeline.config import Config, parse_time
 from pipeline.erasure import Erased, erase, leave_no_free_page
 from pipeline.errors import ResourceError, UsageError
@@ -55,6 +57,8 @@ class Outcome:
 
 
 _LONGEST = 300  # letters of one value of a line
+_LISTED = ("tracklet", "modality", "start", "person", "quality", "crop")
+_HEAD = re.compile(r"([0-9]+):([0-9a-f]{64})")
 
 Command = Callable[[argparse.Namespace], Outcome]
 
@@ -161,7 +165,7 @@ def _exported(store: Store, options: argparse.Namespace) -> list[Shown]:
 def _check_cameras(store: Store, cameras: Sequence[str]) -> None:
     known = store.cameras()
     for camera in cameras:
-        check_name("--camera", camera, known, "an empty gallery")
+        check_name("--camera", camera, known, "this gallery has no cameras")
 
 
 def _moment(text: str | None, flag: str) -> datetime | None:
@@ -185,7 +189,7 @@ def _list(options: argparse.Namespace) -> Outcome:
         {
             "tracklet": each.tracklet_id,
             "modality": each.modality.value,
-            "start": each.start.isoformat(),
+            "start": rfc3339(each.start),
             "person": person_name(each.person_id or 0),
             "quality": round(each.quality, 3),
             "crop": None if each.best_crop is None else str(each.best_crop),
@@ -196,7 +200,7 @@ def _list(options: argparse.Namespace) -> Outcome:
     if options.only:
         shown = [row["tracklet" if options.only == "id" else "crop"] for row in rows]
         return Outcome(plain, "\n".join(str(each) for each in shown if each))
-    return Outcome(plain, "\n".join("  ".join(str(each or "-") for each in row.values()) for row in rows))
+    return Outcome(plain, columns(_LISTED, [[str(row[name] or "-") for name in _LISTED] for row in rows]))
 
 
 def _stats(options: argparse.Namespace) -> Outcome:
@@ -233,8 +237,8 @@ def _stats(options: argparse.Namespace) -> Outcome:
             "cameras": [
                 {
                     "camera": camera, "modality": modality, "tracklets": count, "rejected": rejected,
-                    "from": from_us(first).isoformat() if count else None,
-                    "to": from_us(last).isoformat() if count else None,
+                    "from": rfc3339(from_us(first)) if count else None,
+                    "to": rfc3339(from_us(last)) if count else None,
                 }
                 for camera, modality, count, rejected, first, last in cameras
             ],
@@ -286,7 +290,8 @@ def _verified(found: Reconciled, rebuilt: Sequence[Rebuilt]) -> str:
 def _reindex(options: argparse.Namespace) -> Outcome:
     if options.batch < 1:
         raise UsageError(f"--batch must be 1 or more, got {options.batch}")
-    extractor = build_extractor(options.weights, options.device, calibration=options.calibration)
+    said = ("--weights", "--calibration")
+    extractor = build_extractor(options.weights, options.device, calibration=options.calibration, said=said)
     if extractor.calibration is None:
         raise UsageError(f"--weights: {options.weights} carries no calibration; its likenesses would mean nothing")
     with maintain(options.gallery) as store:
@@ -520,6 +525,8 @@ def _told(value: Any) -> str:
         text = ", ".join(f"{_told(key.replace('_', ' '))} {_told(each)}" for key, each in value.items())
     elif isinstance(value, list):
         text = f"[{'; '.join(map(_told, value))}]"
+    elif isinstance(value, float):
+        text = f"{value:.4g}" if abs(value) < 1 else str(round(value, 4))
     else:
         text = "-" if value is None else "".join(each if each.isprintable() else _escaped(each) for each in str(value))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
@@ -539,14 +546,19 @@ def _row_text(row: AuditRow) -> str:
 
 
 def _audit_verify(options: argparse.Namespace) -> Outcome:
-    number, _, digest = (options.head or "").partition(":")
-    if options.head and not (number.isascii() and number.isdecimal() and digest):
-        raise UsageError(f"--head {options.head!r}: expected N:HASH, as audit head prints it")
+    head = None if options.head is None else _head_of(options.head)
     with Store.read(options.gallery) as store:
-        found = Audit(store).verify(head=(int(number), digest) if options.head else None)
+        found = Audit(store).verify(head=head)
     lines = [*(f"finding: {each}" for each in found.findings), *(f"note: {each}" for each in found.notes)]
     lines.append(f"rows: {found.rows}, findings: {len(found.findings)}; head {found.head[0]}:{found.head[1]}")
     return Outcome(audit_verdict_reply(found), "\n".join(lines), 1 if found.findings else 0)
+
+
+def _head_of(text: str) -> tuple[int, str]:
+    found = _HEAD.fullmatch(text)
+    if found is None:
+        raise UsageError(f"--head {text!r}: expected N:HASH as audit head prints it, a hash of 64 hexadecimal digits")
+    return int(found[1]), found[2]
 
 
 def _audit_head(options: argparse.Namespace) -> Outcome:

@@ -4,11 +4,13 @@ Apart from it, for a command line that only wants its options should not wait fo
 """
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 DEFAULT = Path("runs/latest")
+_CUDA = re.compile(r"cuda(:[0-9]+)?")
 
 Add = Callable[[argparse.ArgumentParser], None]
 
@@ -41,6 +43,17 @@ def add_purpose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--operator", metavar="NAME", help="who asks (default: the user of this machine)")
 
 
+def device(text: str) -> str:
+    """Of argparse: where to compute, as it is written. Whether there is such a GPU is another question.
+
+    Raises:
+        argparse.ArgumentTypeError: When no machine has a device of that name.
+    """
+    if text not in ("auto", "cpu") and not _CUDA.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda or cuda:N, got {text!r}")
+    return text
+
+
 def _nothing(parser: argparse.ArgumentParser) -> None:
     """No options of its own."""
 
@@ -71,7 +84,7 @@ def _add_reindex(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="this site's curves for that model, in place of those it carries",
     )
-    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N")
+    parser.add_argument("--device", type=device, default="auto", metavar="DEVICE", help="auto, cpu or cuda:N")
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="tracklets embedded together (8)")
     add_purpose(parser)
 

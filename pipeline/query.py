@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -20,17 +21,17 @@ from pipeline.build import (
     build_ways,
     build_windows,
 )
-from pipeline.clips import Query, Spot, clip_from_image, clip_from_spot, clip_from_video
+from pipeline.clips import Query, Spot, clip_from_image, clip_from_spot, clip_from_video, span_of
 from pipeline.config import CameraConfig, Config, load, suggestion
 from pipeline.errors import SourceError, UsageError
 from pipeline.filters import SearchFilter
 from pipeline.frame import IMAGE_SUFFIXES, Frame, Image
-from pipeline.identify import person_name
+from pipeline.identify import person_name, person_of_name
 from pipeline.search import Example, Searcher, SearchResult, SearchRules
 from pipeline.sinks import write_whole
 from pipeline.sources.open import open_source
 from pipeline.sources.seek import frames_from
-from pipeline.store import Store
+from pipeline.store import Store, TrackletFilter
 from pipeline.surveil import gather, tracked
 from pipeline.thermal import Windows
 from pipeline.tracklets import Tracklet
@@ -45,6 +46,8 @@ logger = logging.getLogger(__name__)
 CONFIG = "config.json"
 QUERY_CAMERA = "query"
 
+_PERSON = re.compile(r"P\d{4,}")
+_NAMES_TOLD = 3
 _FRAMES_LOOKED_AT = 300  # for colour, every tenth
 _COLOURFUL = 24  # levels between the channels of one pixel; compression alone makes a few
 
@@ -131,9 +134,9 @@ def search(root: Path, asked: Asked, wanted: SearchFilter, options: SearchOption
     with Store.read(root) as store:
         check_filter(store, config, wanted, said=("--camera", "--zone"))
         _check_modalities(store, wanted)
-        searcher = Searcher(
-            store, store.calibration, extractor=_extractor(root, options.device), rules=search_rules(config, options)
-        )
+        rate_said = "--fmr" if options.false_match_rate else "search.false_match_rate"
+        rules = replace(search_rules(config, options), rate_said=rate_said)
+        searcher = Searcher(store, store.calibration, extractor=_extractor(root, options.device), rules=rules)
         examples = [
             _example(searcher, store, text, asked.file, asked.spot if place == 0 else None, options.device)
             for place, text in enumerate(asked.examples)
@@ -180,7 +183,7 @@ def check_filter(
     """
     cameras = [each for each in store.cameras() if visible is None or each in visible]
     for camera in sorted(wanted.cameras or ()):
-        check_name(said[0], camera, cameras, "an empty gallery")
+        check_name(said[0], camera, cameras, "this gallery has no cameras")
     check_persons(store, sorted(wanted.persons or ()), visible=visible)
     _check_zones(store, config, sorted(wanted.zones or ()), said=said[1], visible=visible)
 
@@ -233,7 +236,7 @@ def _check_zones(
             if visible is None or camera in visible:
                 known.update(json.loads(stored))
     for zone in zones:
-        check_name(said, zone, sorted(known), "no zones")
+        check_name(said, zone, sorted(known), "this gallery has no zones")
 
 
 def search_rules(config: Config | None, options: SearchOptions) -> SearchRules:
@@ -277,7 +280,22 @@ def _example(searcher: Searcher, store: Store, text: str, file: QueryFile, spot:
         return searcher.example_from(clip, query)
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"{without_secrets(text)}: no such file, and no tracklet id either")
+    if not store.has(text):
+        _check_no_other_name(store, text)
     return searcher.example_of(text)
+
+
+def _check_no_other_name(store: Store, text: str) -> None:
+    """Say of a person or a camera, which are no queries, what is one."""
+    if text in store.cameras():
+        raise UsageError(f"{text}: is a camera; search for who stands there with --at TIME and --box X1,Y1,X2,Y2")
+    if _PERSON.fullmatch(text):
+        number = person_of_name(text)
+        check_persons(store, [number])
+        theirs = sorted(store.tracklets(TrackletFilter(person_id=number)), key=lambda each: -each.quality)
+        names = ", ".join(each.tracklet_id for each in theirs[:_NAMES_TOLD])
+        best = f" tracklets of theirs, of which the best seen are {names}" if names else "; no tracklet is theirs now"
+        raise UsageError(f"{text}: is a person, and a query is a tracklet or a file: name{best}")
 
 
 def _reason(error: SourceError, text: str) -> str:
@@ -305,8 +323,8 @@ def _clip_of_spot(text: str, spot: Spot, file: QueryFile, config: Config) -> tup
         camera = camera.model_copy(update={"source": text})
     name = known or next((name for name, each in config.cameras.items() if each.source == camera.source), QUERY_CAMERA)
     source = open_source(name, camera)
-    source.probe()
-    clip, query = clip_from_spot(frames_from(source, spot.at), spot, name=text)
+    span = span_of(source.probe())
+    clip, query = clip_from_spot(frames_from(source, spot.at), spot, name=text, span=span)
     clip = _white_hot(clip, _windows(config, camera))
     return clip, query if name in config.cameras else replace(query, camera_id=None, start=None, end=None)
 
@@ -336,21 +354,24 @@ def clip_of_spot(camera_id: str, spot: Spot, config: Config) -> tuple[list[Image
     """
     camera = config.cameras[camera_id]
     source = open_source(camera_id, camera)
-    width, height = source.probe().resolution_wh
-    clip, query = clip_from_spot(frames_from(source, spot.at), spot, name=camera_id)
+    info = source.probe()
+    width, height = info.resolution_wh
+    clip, query = clip_from_spot(frames_from(source, spot.at), spot, name=camera_id, span=span_of(info))
     left, top, right, bottom = spot.xyxy
     cut = left <= 1 or top <= 1 or right >= width - 1 or bottom >= height - 1
     return _white_hot(clip, _windows(config, camera)), query, cut
 
 
 def check_name(flag: str, name: str, known: Collection[str], none: str) -> None:
-    """Refuse a name that is not known, with what was probably meant.
+    """Refuse a name that is not known, with what was probably meant, or with what `none` says where none is known.
 
     Raises:
         UsageError: Then.
     """
+    if not known:
+        raise UsageError(f"{flag} {name!r}: {none}")
     if name not in known:
-        raise UsageError(f"{flag} {name!r} is not one of {', '.join(known) or none}{suggestion(name, known)}")
+        raise UsageError(f"{flag} {name!r} is not one of {', '.join(known)}{suggestion(name, known)}")
 
 
 def _clip(path: Path, file: QueryFile, config: Config) -> tuple[list[Image], Query]:
@@ -367,7 +388,7 @@ def _clip(path: Path, file: QueryFile, config: Config) -> tuple[list[Image], Que
 def _camera_of(path: Path, file: QueryFile, config: Config) -> CameraConfig | None:
     """The camera of the run that recorded a file; None when it is not known."""
     if file.camera is not None:
-        check_name("--query-camera", file.camera, config.cameras, "none")
+        check_name("--query-camera", file.camera, config.cameras, "the run has no cameras")
         return config.cameras[file.camera]
     places = (path.resolve(), path.resolve().parent)
     own = (camera for camera in config.cameras.values() if Path(camera.source).resolve() in places)

@@ -67,6 +67,7 @@ class SearchRules:
         false_match_rate: Answers whose likeness more than this share of strangers has are left out; None keeps all.
         approximation: Of the index; None is exact at any size.
         device: Of the index, as of ``reid.gallery.Gallery``; None is the CPU, which is quickest for a single search.
+        rate_said: What the false match rate is called where it was given.
     """
 
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
@@ -75,6 +76,7 @@ class SearchRules:
     false_match_rate: float | None = None
     approximation: Approximation | None = None
     device: str | None = None
+    rate_said: str = "false match rate"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -602,7 +604,7 @@ class Searcher:
         try:
             return self._calibration.mean_threshold(rate, vectors @ vectors.T, kinds, modality)
         except FalseMatchRateError as error:
-            raise UsageError(f"false match rate: {error}") from None
+            raise UsageError(f"{self._rules.rate_said}: {error}") from None
 
     def _scored(
         self,

@@ -244,7 +244,11 @@ def read_calibration(path: Path, model_id: str) -> Calibration:
         found = Calibration.from_dict(data)
         if not list(found):
             raise ValueError("it has no pair of modalities")
-    except (OSError, ValueError) as error:
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise CheckpointError(f"{path}: not a calibration that can be read: {error}") from error
     if "model" not in data:
         logger.warning("%s: says of no model that it was fitted with it; taken for one of %s", path, model_id)

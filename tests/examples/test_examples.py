@@ -1,5 +1,8 @@
 """Every example runs, and none is long."""
 
+import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +41,20 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
+def without_a_reader(*arguments: str) -> tuple[int, str]:
+    """The exit code and stderr of a script whose output nobody reads, as behind ``head``."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            stdout=writer, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT, env={"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    finally:
+        os.close(writer)
+    return done.returncode, done.stderr
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_has_at_most_60_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 60
@@ -60,13 +77,14 @@ def test_the_night_search_tells_of_each_person_seen_by_day(tmp_path: Path) -> No
     ]  # fmt: skip
     assert main(arguments) == 0
     told = run("examples/night_search.py", str(output), "--day", "gate", "--least", "0", "--purpose", "theft")
-    assert "P0001, in colour at gate at 2026-06-01 14:00:0" in told
-    assert "  dock (thermal) at 2026-06-01 22:00:0" in told
+    assert re.search(r"^P0001, in colour at gate at 2026-06-01 14:00:0\d UTC[,:]", told, re.MULTILINE)
+    assert re.search(r"^  dock \(thermal\) at 2026-06-01 22:00:0\d UTC, p ", told, re.MULTILINE)
     with Store.read(output) as store:
         rows = [row for row in Audit(store).rows() if row.action == "search"]
     assert len(rows) == told.count(", in colour at gate at")
     assert {row.purpose for row in rows} == {"theft"}
     assert rows[-1].details["answers"]
+    assert without_a_reader("examples/night_search.py", str(output), "--day", "gate") == (-signal.SIGPIPE, "")
 
 
 def simulated_site(folder: Path) -> dict[str, str]:
@@ -151,5 +169,6 @@ def test_the_night_search_says_why_it_does_not_run_without_real_footage(tmp_path
         [sys.executable, "examples/footage_search.py", str(tmp_path), str(tmp_path / "run")],
         capture_output=True, text=True, check=False, cwd=ROOT, env={"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    assert done.returncode == 1
-    assert "skipped: no real footage at" in done.stderr
+    assert done.returncode == 2
+    assert f"{tmp_path}: expected a folder with video/vtest_480x360.mp4, thermal/" in done.stderr
+    assert "; missing: video/vtest_480x360.mp4, thermal/" in done.stderr

@@ -207,5 +207,11 @@ def test_the_commands_write_and_verify(gallery: Path, tmp_path: Path, capsys: py
     assert "finding:" in capsys.readouterr().out
     assert main(["export", "verify", str(tmp_path / "none.zip")]) == 2
     assert main(["export", "verify"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["export", "verify", str(path), "other.zip"])
+    assert "unrecognized arguments: other.zip" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        main(["export", "--help"])
+    assert "[verify] [ZIP]" in capsys.readouterr().out
     assert main(["export", "-g", str(gallery)]) == 2
     assert "--draft CSV" in capsys.readouterr().err

@@ -150,12 +150,12 @@ def test_search_by_several_examples_a_negative_and_a_box_on_a_frame(
         (["--time-of-day", "late"], "expected HH:MM-HH:MM"),
         (["--person", "Ann"], "written as P0007"),
         (["--at", "1.0"], "--at and --box belong together"),
-        (["--fmr", "0.0000001"], "false match rate:"),
+        (["--fmr", "0.0000001"], "--fmr: "),
         (["--modality", "infrared"], "'infrared' is not one of rgb, nir, thermal"),
         (["--modality", "therml"], "'therml' is not one of rgb, nir, thermal; did you mean thermal?"),
         (["--modality", "nir"], "no camera of this gallery is nir; there are dock (thermal), gate (rgb)"),
         (["--from", "yesterday"], "--from must be a time with its offset"),
-        (["--from", "2026-06-02T00:00:00Z", "--to", "2026-06-01T00:00:00Z"], "from must be before to"),
+        (["--from", "2026-06-02T00:00:00Z", "--to", "2026-06-01T00:00:00Z"], "--from must be before --to"),
     ],
 )
 def test_a_search_that_makes_no_sense_says_so(
@@ -171,6 +171,8 @@ def test_a_search_that_makes_no_sense_says_so(
     [
         ("no-such", "no tracklet"),
         ("no/such.png", "no such file"),
+        ("P0999", "no person P0999 in this gallery"),
+        ("gate", "gate: is a camera; search for who stands there with --at TIME and --box X1,Y1,X2,Y2"),
         (str(ROOT), "is a folder; a query is"),
         (str(ROOT / "README.md"), "README.md: is not a picture or video that shows somebody"),
     ],
@@ -178,6 +180,54 @@ def test_a_search_that_makes_no_sense_says_so(
 def test_an_unknown_query_is_an_error(done: Path, capsys: pytest.CaptureFixture[str], query: str, message: str) -> None:
     assert main(["search", query, "--gallery", str(done)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_person_who_is_no_query_is_told_with_tracklets_that_are(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = next(event for event in events(done) if event["person"])
+    assert main(["search", event["person"], "--gallery", str(done)]) == 2
+    told = capsys.readouterr().err
+    assert f"{event['person']}: is a person, and a query is a tracklet or a file: name tracklets of theirs" in told
+    query = told.rstrip().rpartition(" ")[2]
+    assert main(["search", query, "--gallery", str(done)]) == 0
+
+
+def test_a_moment_that_no_recording_reaches_is_refused_with_the_span_that_it_has(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    span = "it goes from 2026-06-01T14:00:00.000+00:00 to 2026-06-01T14:00:07.500+00:00, 0 to 7.5 s"
+    for at, said in (("9999", "9999 s"), ("2027-01-01T00:00:00Z", "2027-01-01T00:00:00.000+00:00")):
+        assert main(["search", "gate", "--at", at, "--box", "1,2,60,120", "--gallery", str(done)]) == 2
+        assert f"gate: has no frame at {said}; {span}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["search", "any"], ["serve"], ["gallery", "reindex", "--weights", "xreid-tiny"]])
+@pytest.mark.parametrize("name", ["foo", "cuda:", "cpu:0", "cuda:1x", ""])
+def test_a_device_that_no_machine_has_is_refused_before_anything_is_opened(
+    capsys: pytest.CaptureFixture[str], words: list[str], name: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--gallery", "/nowhere", "--device", name])
+    assert f"--device: expected auto, cpu, cuda or cuda:N, got '{name}'" in capsys.readouterr().err
+    for known in ("auto", "cpu", "cuda", "cuda:12"):
+        assert main([*words, "--gallery", "/nowhere", "--device", known]) in (2, 5)
+
+
+def test_refusing_a_device_does_not_wait_for_pytorch() -> None:
+    script = (
+        "import sys; from pipeline.cli import main\ntry: main(sys.argv[1:])\nfinally: print('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", script, "search", "any", "--device", "foo"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (2, "False\n")
+
+
+def test_an_impossible_quality_is_refused_with_its_option(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("1.5", "much", "nan"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["search", "any", "--gallery", str(done), "--min-quality", text])
+        assert f"--min-quality: expected a quality from 0 to 1, got '{text}'" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_read_is_named_once(

@@ -1,6 +1,7 @@
 """The commands about a gallery, as people type them."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +112,32 @@ def test_list_gives_what_can_be_searched_by_and_the_best_seen_first(
     assert "--camera 'roof' is not one of" in typed.err
     typed("gallery", "list", "--best", "0", code=2)
     assert "--best: expected a number of 1 or more, got 0" in typed.err
+
+
+def test_times_of_list_and_stats_are_utc_in_milliseconds(typed: Commands) -> None:
+    times = [each["start"] for each in typed("gallery", "list")["tracklets"]]
+    times += [each[end] for each in typed("gallery", "stats")["cameras"] for end in ("from", "to")]
+    assert len(times) > 4
+    assert [each for each in times if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", each)] == []
+
+
+def test_the_list_says_what_its_columns_are(typed: Commands, gallery: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = typed("gallery", "list")["tracklets"][0]
+    assert main(["gallery", "list", "--gallery", str(gallery)]) == 0
+    head, row, *_ = capsys.readouterr().out.splitlines()
+    assert head.split() == list(first) == ["tracklet", "modality", "start", "person", "quality", "crop"]
+    assert [row.index(str(first[name])) for name in first] == [head.index(name) for name in first]
+
+
+def test_the_audit_shows_a_few_digits_of_a_number(typed: Commands, gallery: Path) -> None:
+    with Store.edit(gallery) as store:
+        details = {"p": 0.12345678901234567, "rate": 0.0000123456, "seconds": 1780322400.123456, "rows": 123456789}
+        Audit(store).record(Actor("eve"), "search", details)
+    typed._capsys.readouterr()
+    assert main(["audit", "show", "--gallery", str(gallery)]) == 0
+    said = typed._capsys.readouterr().out
+    assert "p: 0.1235, rate: 1.235e-05, rows: 123456789, seconds: 1780322400.1235" in said
+    assert typed("audit", "show")[0]["details"]["p"] == 0.12345678901234567  # as it is, for machines
 
 
 def test_verify_names_each_difference_and_repairs_what_the_database_can_tell(typed: Commands, gallery: Path) -> None:
@@ -294,7 +321,7 @@ def test_who_was_merged_is_named_by_whom_they_are_part_of(typed: Commands) -> No
 def test_a_zone_that_nobody_drew_is_refused(typed: Commands, gallery: Path) -> None:
     query = typed.tracklets("gate")[0]
     typed("search", query, "--zone", "dor", code=2, group=1)
-    assert "--zone 'dor' is not one of no zones" in typed.err
+    assert "--zone 'dor': this gallery has no zones" in typed.err
     config = json.loads((gallery / "config.json").read_text())
     config["cameras"]["gate"]["zones"] = {"door": [[0, 0], [1, 0], [1, 1]]}
     (gallery / "config.json").write_text(json.dumps(config))
@@ -347,6 +374,35 @@ def test_another_model_is_refused_and_reindexing_takes_it(typed: Commands, galle
     message = typed._capsys.readouterr().err
     assert before in message
     assert answer["model_id"] in message
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--weights", "nosuch.pt"], "error: --weights: nosuch.pt: no such file"),
+        (
+            ["--weights", "xreid-tiny", "--calibration", "nosuch.json"],
+            "error: --calibration: nosuch.json: no such file\n",
+        ),
+        (
+            ["--weights", "xreid-tiny", "--calibration", "."],
+            "error: --calibration: .: cannot be read: Is a directory\n",
+        ),
+    ],
+)
+def test_what_reindex_cannot_read_is_told_by_its_option(typed: Commands, more: list[str], said: str) -> None:
+    typed("gallery", "reindex", "--device", "cpu", *more, code=2)
+    assert said in typed.err
+
+
+def test_a_head_that_was_cut_off_is_refused_and_finds_nothing(typed: Commands, gallery: Path) -> None:
+    typed("case", "open", "C-1")
+    head = typed("audit", "head")
+    typed("audit", "verify", "--head", f"{head['number']}:{'0' * 64}", code=1)
+    for digest in (head["hash"][:3], head["hash"][:-1], f"{head['hash']}0", "g" * 64, ""):
+        typed("audit", "verify", "--head", f"{head['number']}:{digest}", code=2)
+        assert "as audit head prints it, a hash of 64 hexadecimal digits" in typed.err
+    typed("audit", "verify", "--head", "", code=2)
 
 
 def test_merge_and_age(typed: Commands, gallery: Path, done: Path, tmp_path: Path) -> None:

@@ -363,7 +363,7 @@ def test_a_filter_by_what_only_others_may_see_is_refused_like_one_by_what_is_not
     assert client.post("/persons/merge", {"into": "P0001", "other": "P0004"}).status_code == 201
     client.login("gate")
     for filters, said in (
-        ({"zones": ["quay"]}, "filters.zones: 'quay' is not one of no zones"),
+        ({"zones": ["quay"]}, "filters.zones: 'quay': this gallery has no zones"),
         ({"persons": ["P0004"]}, "no person P0004 in this gallery"),
         ({"persons": ["P0099"]}, "no person P0099 in this gallery"),
     ):
