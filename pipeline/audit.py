@@ -43,6 +43,7 @@ NAMES_TAKEN = "names"  # in the details of an erasure: how many it took out of t
 ERASED = "erased"  # there too: marks of what was erased, by which it is known when it comes back
 RESTORED = "restored_marks"  # in the details of a merge: marks of what came back because somebody wanted it to
 _LARGEST = 2**63 - 1  # number that a row can have
+_told_of: set[Path] = set()  # galleries of which was said, until it is over, that a case holds more than there may be
 _TOKEN = re.compile("subject:[0-9a-f]{32}")
 _COLUMNS = ("number", "at_us", "actor", "action", "case_id", "purpose", "details", "previous", "hash")
 
@@ -230,6 +231,14 @@ class Audit:
         on: the hash of the last row that went is kept, in the database and in a row of the audit, and with it the marks
         of whom erasures among them took.
         """
+        with self._store.reading() as db:  # each minute, and mostly there is nothing to do
+            oldest, total = db.execute(
+                "SELECT MIN(at_us), COALESCE(SUM(LENGTH(details) + 300), 0) FROM audit"
+            ).fetchone()
+        fits = most_bytes is None or total <= most_bytes
+        if oldest is None or (fits and (before is None or oldest >= to_us(before))):
+            _told_of.discard(self._store.root)
+            return 0
         with self._store.writing() as db:
             rows = db.execute(
                 "SELECT number, at_us, hash, LENGTH(details) + 300 FROM audit WHERE number < ? ORDER BY number",
@@ -243,7 +252,8 @@ class Audit:
                     break
                 total -= row[3]
                 gone.append(row)
-            if most_bytes is not None and total > most_bytes:
+            if most_bytes is not None and total > most_bytes and self._store.root not in _told_of:
+                _told_of.add(self._store.root)
                 logger.warning(
                     "%s: the audit has %d bytes, more than the %d that it may have: an open case holds its rows",
                     self._store.root, total, most_bytes,

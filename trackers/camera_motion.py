@@ -18,6 +18,12 @@ _ROBUST_ERROR = 1.4826 * 1.2533  # from a median absolute deviation to the stand
 class Turns:
     """How far one camera turned from frame to frame, and whether it is one that turns.
 
+    A turn is the displacement that people, who walk each their own way, have in common. Pairs are mutual nearest
+    neighbours over cx, cy, w, h whose distance is below half a height, and the shift is the median of their residuals.
+    An axis counts only where the shift exceeds both its own standard error and the residuals' median deviation from it:
+    most of the people must agree, so that neither a camera at rest nor a group that sets off together is taken for a
+    turn.
+
     A few people who walk in one direction look like a camera that turns, and the filter would never learn that they
     walk. Whether a camera turns is its own doing, not theirs: fewer than 6 are believed only while it was seen to turn
     in a third of the time in which 6 or more could tell.
@@ -27,7 +33,16 @@ class Turns:
         self._told = self._turned = 0.0  # seconds, of which the older count less
 
     def shift(self, predicted: Array, detected: Array, *, dt: float) -> Array | None:
-        """As `common_shift`, of a frame dt seconds after the last; None also where too few people say so."""
+        """Since the last frame, dt seconds ago.
+
+        Args:
+            predicted: Where tracks are expected, cx, cy, w, h in pixels, (t, 4).
+            detected: What was found, likewise, (d, 4).
+            dt: Seconds.
+
+        Returns:
+            (2,) pixels, or None when there is none, fewer than 4 pairs to tell it from, or fewer than are believed.
+        """
         residual = _residuals(predicted, detected)
         shift = _common(residual)
         if len(residual) < _SURE_PAIRS:
@@ -36,24 +51,6 @@ class Turns:
         self._told = self._told * decay + dt
         self._turned = self._turned * decay + (0.0 if shift is None else dt)
         return shift
-
-
-def common_shift(predicted: Array, detected: Array) -> Array | None:
-    """The displacement that people, who walk each their own way, have in common: that of the camera.
-
-    Pairs are mutual nearest neighbours over cx, cy, w, h whose distance is below half a height, and the shift is the
-    median of their residuals. An axis counts only where the shift exceeds both its own standard error and the
-    residuals' median deviation from it: most of the people must agree, so that neither a camera at rest nor a group
-    that sets off together is taken for a turn.
-
-    Args:
-        predicted: Where tracks are expected, cx, cy, w, h in pixels, (t, 4).
-        detected: What was found, likewise, (d, 4).
-
-    Returns:
-        (2,) pixels, or None when there is none, or fewer than 4 pairs to tell it from.
-    """
-    return _common(_residuals(predicted, detected))
 
 
 def _residuals(predicted: Array, detected: Array) -> Array:
@@ -69,6 +66,7 @@ def _residuals(predicted: Array, detected: Array) -> Array:
 
 
 def _common(residual: Array) -> Array | None:
+    """What residuals (k, 2) have in common; see `Turns`."""
     if len(residual) < _LEAST_PAIRS:
         return None
     shift = _median(residual)
