@@ -4,8 +4,9 @@ Accuracy: every tracker of `trackers.algorithms`, default settings, on the MOTCh
 (or SURVEILLANCE_DATA/mot), beside the peers' figures of its peers.json from the same detections. The metrics are those
 of `trackers.metrics`, which equal TrackEval's (tests/trackers/metrics). A tracker that gives pure tracklets has a
 second row, with the tracklets as its tracks, and the default a third: those of its tracklets' boxes that
-`trackers.crop_gate` lets pass. Apart from the sets stands the fixed camera, with a floor that the default learns from
-the boxes, beside the peer that is given one.
+`trackers.crop_gate` lets pass. The default's weights were learnt on these very sequences; "weights of other scenes"
+are those that `benchmarks/association.py` learnt without the scene that they track. Apart from the sets stands the
+fixed camera, with a floor that the default learns from the boxes, beside the peer that is given one.
 
 Speed: processor time inside the tracker on one core, each tracker in a process of its own, all of them in turns over
 the same detections; a peer's ratio is the median over the turns of its time and the default's. Ultralytics is skipped
@@ -21,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import reduce
 from operator import add
@@ -34,8 +35,11 @@ ROOT = Path(__file__).resolve().parents[1]
 # Run as a file, this folder comes first, and then `trackers` would be this very file.
 sys.path[:] = [str(ROOT), *(each for each in sys.path if Path(each or ".").resolve() != ROOT / "benchmarks")]
 
+from benchmarks import association  # noqa: E402
 from benchmarks.machine import describe  # noqa: E402
 from trackers.algorithms import DEFAULT, TRACKERS  # noqa: E402
+from trackers.base import Tracker  # noqa: E402
+from trackers.cautious import CautiousSettings, CautiousTracker  # noqa: E402
 from trackers.crop_gate import CropGate  # noqa: E402
 from trackers.evaluate import TrueSequence, load_truth  # noqa: E402
 from trackers.metrics.scores import COLUMNS, COUNTS, Scores  # noqa: E402
@@ -52,6 +56,7 @@ NAMESAKES = {
 }
 FIXED_CAMERA = "MOT17-02"  # peers.json has it under STATIC
 GROUND_PEER = "ucmctrack"
+UNSEEN = "weights of other scenes"  # see benchmarks/association.py
 Row = dict[str, float]
 
 
@@ -67,9 +72,13 @@ def accuracy(data: Path, names: Collection[str], before: dict[str, Any]) -> dict
         for name in TRACKERS:
             if name not in names:
                 known = before[set_name]["ours"]
-                ours |= {row: known[row] for row in known if row.removesuffix(" tracklets") == name}
+                ours |= {
+                    row: known[row] for row in known if row.removesuffix(" tracklets") in (name, f"{name}, {UNSEEN}")
+                }
                 continue
-            ours |= score_tracker(name, sequences, detected)
+            ours |= score_tracker(name, sequences, detected, lambda _, name=name: TRACKERS[name].build())
+            if name == DEFAULT:
+                ours |= score_tracker(f"{name}, {UNSEEN}", sequences, detected, of_other_scenes)
             print(f"{set_name}: {name} HOTA {ours[name]['ALL']['HOTA']}", flush=True)
         report[set_name] = {
             "ours": ours,
@@ -84,14 +93,22 @@ def accuracy(data: Path, names: Collection[str], before: dict[str, Any]) -> dict
     return report
 
 
+def of_other_scenes(sequence: str, **settings: Any) -> Tracker:
+    """The default with weights that saw nothing of the sequence's scene."""
+    return CautiousTracker(CautiousSettings(**settings), probability=association.of_other_scenes(sequence))
+
+
 def score_tracker(
-    name: str, sequences: list[TrueSequence], detected: dict[str, DetectedSequence]
+    name: str,
+    sequences: list[TrueSequence],
+    detected: dict[str, DetectedSequence],
+    build: Callable[[str], Tracker],
 ) -> dict[str, dict[str, Row]]:
     """The tracker's rows: of its tracks, and of its tracklets if they differ."""
     totals: dict[str, dict[str, Scores]] = {"": {}, " tracklets": {}}
     differ = False
     for sequence in sequences:
-        tracks, _ = track(detected[sequence.name], TRACKERS[name].build())
+        tracks, _ = track(detected[sequence.name], build(sequence.name))
         differ |= any((each.track_id != each.tracklet_id).any() for each in tracks.values())
         for suffix, ids in (("", "track"), (" tracklets", "tracklet")):
             scores = sequence.score(rows_of(tracks, ids=ids))
@@ -141,6 +158,8 @@ def on_the_floor(data: Path) -> dict[str, dict[str, Row]]:
             for label, settings in ((DEFAULT, {}), (f"{DEFAULT}, estimate_ground", {"estimate_ground": True})):
                 tracks, _ = track(detected, TRACKERS[DEFAULT].build(**settings))
                 rows[label] = rounded(sequence.score(rows_of(tracks)).row())
+                tracks, _ = track(detected, of_other_scenes(sequence.name, **settings))
+                rows[f"{label}, {UNSEEN}"] = rounded(sequence.score(rows_of(tracks)).row())
             report[sequence.name] = rows | {GROUND_PEER: peers[sequence.set_name][GROUND_PEER]["STATIC"]}
     return report
 

@@ -457,11 +457,11 @@ class TrackerConfig(Section):
         new_confidence: A box that no track claims starts one from here on.
         reference_confidence: The confidences of a camera whose scale is below are lifted towards it.
         calibration_strength: How much they are lifted; 0 takes them as they come.
-        likeness: Overlap, times confidence, that a match must exceed.
-        new_likeness: The same for tracks seen only once.
-        weak_likeness: The same, without the confidence, for boxes below high_confidence.
-        revival_likeness: The same as likeness, for lost tracks.
-        revival_margin: How far any rival must fall short when a track was lost for a second.
+        match_probability: How likely a track and a box must be one person for a match.
+        new_probability: The same for tracks seen only once.
+        weak_probability: The same for boxes below high_confidence.
+        revival_probability: The same for lost tracks.
+        revival_margin: How much more that is when a track was lost for a second.
         lost_seconds: How long an unseen track waits to be found again.
         new_overlap: A box that overlaps a living track this much starts none.
         static_camera: Whether no camera ever turns.
@@ -477,12 +477,12 @@ class TrackerConfig(Section):
     new_confidence: Share = 0.65
     reference_confidence: Share = 0.8
     calibration_strength: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3.0
-    likeness: Share = 0.1
-    new_likeness: Share = 0.2
-    weak_likeness: Share = 0.5
-    revival_likeness: Share = 0.15
-    revival_margin: Share = 0.2
-    lost_seconds: Positive = 1.0
+    match_probability: Share = 0.3
+    new_probability: Share = 0.3
+    weak_probability: Share = 0.5
+    revival_probability: Share = 0.5
+    revival_margin: Share = 0.3
+    lost_seconds: Positive = 1.5
     new_overlap: Share = 0.5
     static_camera: bool = False
     bytetrack: ByteTrackConfig = ByteTrackConfig()

@@ -68,6 +68,8 @@ def assign_pairs(
     """
     possible = (gain > 0).nonzero()[0]
     rows, columns = tracks[possible], detections[possible]
+    if len(rows) <= 1 or (np.bincount(columns).max() == 1 and np.bincount(rows).max() == 1):
+        return possible  # nobody is in anybody's way
     cost = np.zeros(shape)
     cost[rows, columns] = -gain[possible]
     taken = np.full(shape[0], -1)

@@ -145,7 +145,7 @@ class WalkingBoxes:
 
     def _same(self, boxes: Array) -> tuple[Rows, Rows]:
         """Pairs of what is known and a box that are each other's best; of boxes equal to the last bit, one."""
-        track, box, overlap, _, _ = overlapping(corners(self._known[_LAST]), corners(boxes))
+        track, box, overlap, *_ = overlapping(corners(self._known[_LAST]), corners(boxes))
         best = np.maximum(greatest(overlap, track, len(self))[track], greatest(overlap, box, boxes.shape[1])[box])
         mutual = np.flatnonzero((overlap >= best) & (overlap > self._SAME))
         for side in (track, box):

@@ -2,11 +2,12 @@
 
 Its parts, each measured in ``docs/experiments.md``: confidences on one scale for every camera
 (`trackers.calibration`); all tracks moved on in seconds, and by what the camera turned (`trackers.camera_motion`);
-a filter that trusts a box as far as the detector does (Du et al., "GIAOTracker", 2021); likeness from overlap, height
-(Yang et al., "Hybrid-SORT", 2024) and the surprise at the motion, on a scale that each stream teaches; weak boxes for
-tracks seen in the last frame only (Zhang et al., "ByteTrack", 2022); a lost track taken up again only where nothing
-else comes near to fitting, the less near the longer it was lost; no birth on top of a living track (Shim et al.,
-"TrackTrack", 2025); and two ids, of which `tracklet_id` ends wherever the tracker was in doubt (`trackers.purity`).
+a filter that trusts a box as far as the detector does (Du et al., "GIAOTracker", 2021); a learnt probability that
+track and box are one person, from overlap, heights (Yang et al., "Hybrid-SORT", 2024), the surprise at the motion on a
+scale that each stream teaches, and all rivals (`trackers.probability`); weak boxes for tracks seen in the last frame
+only (Zhang et al., "ByteTrack", 2022); a lost track taken up again only where that is likely enough, the likelier the
+longer it was lost; no birth on top of a living track (Shim et al., "TrackTrack", 2025); and two ids, of which
+`tracklet_id` ends wherever the tracker was in doubt (`trackers.purity`).
 """
 
 import math
@@ -23,6 +24,7 @@ from trackers.camera_motion import Turns
 from trackers.ground import FloorFilter, GroundedFilter, GroundPlane
 from trackers.kalman import MotionNoise, WalkFilter
 from trackers.pairs import Pairs, corners, greatest, overlapping
+from trackers.probability import LONGEST_STEP, Candidates, Measured, Probability, learnt, table_of
 from trackers.purity import CutRules, Evidence, risk
 from trackers.structures import Detections, Tracks
 from trackers.table import CONFIRMED, LOST, TENTATIVE, patience
@@ -34,19 +36,20 @@ Matrix = NDArray[np.float64]
 _TIME_SLACK = 1e-6  # seconds: the rounding of float64 time stamps in the order of a Unix time
 _NOISE = MotionNoise(measurement=0.08, position=0.15, acceleration=0.7)
 _DISTRUST = 3.0  # a box of confidence c counts as measured with (1 + 3 (1 - c)) times the noise
-_SURPRISE_HALF = 8.0  # squared distance, of 4 coordinates, at which the likeness has fallen to 1 / sqrt 2
 _SURPRISE_QUANTILE, _SURPRISE_LIMIT = 0.93, 9.5  # the stream's scale is such that 93 % of the distances are below 9.5
 _SCALE_RANGE, _SCALE_RATE, _SCALE_STEP = (0.5, 3.0), 0.04, 0.6
 _MEMORY_OF_SCORES = 20.0  # seconds
 _WEAK = 1.2  # a stream whose confidences are lifted by more is that of a weak detector
 _APPEARANCE_MEMORY = 0.9  # share of a track's embedding that stays when a box is added
 
-_STATURE_POWER = 8  # of the ratio of statures, under the root
-_GROUND_MARGIN = 0.5  # share of the margin of revival where statures tell people apart
+_STATURE_POWER = 8  # of the ratio of statures, in place of the overlap of heights
+_DISTANCE_HALF = 8.0  # squared distance on the floor, of 2 coordinates, at which that has fallen to a half
+_MOST_UNCERTAIN = 0.4  # heights: of a newborn after the longest step
+_LIFTED = (
+    0.05  # how much likelier a pair must be for each time that the stream's confidences are lifted by their own size
+)
 
-_SETTLED = 0.3  # likeness times confidence from which on a living track has found its box
-_SETTLED_RIVALRY = 0.75  # how much such a track, or such a box, counts as the rival of others
-_SHARES = ("_confidence", "likeness", "_margin", "_overlap", "_weight")  # endings of settings in [0, 1]
+_SHARES = ("_confidence", "_probability", "_margin", "_overlap", "_weight")  # endings of settings in [0, 1]
 _STATE, _TRACK, _TRACKLET, _HITS, _OVERLAPPED = range(5)  # rows of integers, a column a track
 _JUST_SEEN = -1  # a state within a frame
 _ORDER = np.array([1.0, 2.0, 3.0, 5.0]) ** 0.5
@@ -65,20 +68,20 @@ class CautiousSettings:
         new_confidence: A box that no track claims starts one from here on.
         reference_confidence: A stream whose own scale is below (see `ScoreCalibration`) has its confidences lifted.
         calibration_strength: How much, at least 0; 0 takes confidences as they come.
-        likeness: Overlap times confidence, less for other heights and surprising places, that a match must exceed.
-        new_likeness: The same, for tracks seen once.
-        weak_likeness: The same without the confidence, for boxes below `high_confidence`.
-        revival_likeness: Like `likeness`, for lost tracks.
-        revival_margin: How far the best other track or box must fall short when a track was lost for a second; in
-            proportion for shorter and longer.
+        match_probability: How likely track and box must be one person for a match; more where confidences are lifted.
+        new_probability: The same, for tracks seen once.
+        weak_probability: The same, for boxes below `high_confidence`.
+        revival_probability: The same, for lost tracks.
+        revival_margin: How much more that is when a track was lost for a second; in proportion for shorter and longer.
         lost_seconds: How long an unseen track waits to be found again; at least until the next frame, in a stream whose
             frames always come so seldom.
         new_overlap: A box that overlaps the box of a living track, or of one that starts with it and is surer, by this
             much starts none; 1 allows all.
-        appearance_weight: How much of the likeness goes with the embeddings, where given: 1 leaves none of it for
+        appearance_weight: How much of a pair's evidence goes with the embeddings, where given: 1 leaves none of it for
             opposite ones.
         static_camera: The camera never turns; nothing is compensated.
-        ground: The floor, of a camera that never turns: people are compared by where they stand and how tall they are.
+        ground: The floor, of a camera that never turns: people are compared by where they stand and how tall they are,
+            which tells who comes back, so that a lost track asks for no more than a living one.
         estimate_ground: The same with a floor that is learnt from the boxes.
     """
 
@@ -87,12 +90,12 @@ class CautiousSettings:
     new_confidence: float = 0.65
     reference_confidence: float = 0.8
     calibration_strength: float = 3.0
-    likeness: float = 0.1
-    new_likeness: float = 0.2
-    weak_likeness: float = 0.5
-    revival_likeness: float = 0.15
-    revival_margin: float = 0.2
-    lost_seconds: float = 1.0
+    match_probability: float = 0.3
+    new_probability: float = 0.3
+    weak_probability: float = 0.5
+    revival_probability: float = 0.5
+    revival_margin: float = 0.3
+    lost_seconds: float = 1.5
     new_overlap: float = 0.5
     appearance_weight: float = 0.5
     static_camera: bool = False
@@ -139,13 +142,20 @@ class _Frame(NamedTuple):
         return self.boxes[4:8].T
 
 
-class _Likeness(NamedTuple):
-    """Of the pairs of a track and a box that overlap, (k,) each."""
+class _Weighed(NamedTuple):
+    """The pairs of a track and a box that overlap, (k,) each."""
 
     pairs: Pairs
     surprise: Matrix  # squared distance in the stream's variances
-    like: Matrix
-    fused: Matrix  # like, times the confidence, 0 where a lost track must not be taken up again
+    probability: Matrix  # that the two are one person
+
+
+class _Made(NamedTuple):
+    """The pairs that are made, (c,) each."""
+
+    rows: Rows  # into those that were weighed
+    track: Rows
+    box: Rows
 
 
 class CautiousTracker:
@@ -158,8 +168,17 @@ class CautiousTracker:
     of a frame's boxes does not matter, nor does the unit of length or the origin, nor that of time.
     """
 
-    def __init__(self, settings: CautiousSettings = DEFAULT_SETTINGS, rules: CutRules = DEFAULT_RULES) -> None:
+    def __init__(
+        self,
+        settings: CautiousSettings = DEFAULT_SETTINGS,
+        rules: CutRules = DEFAULT_RULES,
+        *,
+        probability: Probability | None = None,
+    ) -> None:
         self.settings, self.rules = settings, rules
+        self._probability = learnt() if probability is None else probability
+        strong = (settings.new_probability, settings.match_probability, settings.revival_probability)
+        self._least = np.array([strong, (np.inf, settings.weak_probability, np.inf)])  # by state: boxes, weak boxes
         self._ids_given = self._tracklets_given = 0
         self.reset()
 
@@ -206,10 +225,10 @@ class CautiousTracker:
         seen, boxes, doubt = _NOBODY, _NOBODY, _NO_RISK
         if len(self._seen_at) and len(frame.rows):
             self._follow_camera(frame)
-            likeness = self._compare(frame)
-            chosen = self._associate(likeness, frame)
-            seen, boxes = likeness.pairs.track[chosen], likeness.pairs.box[chosen]
-            doubt = self._continue(chosen, likeness, frame)
+            weighed = self._weigh(frame)
+            made = self._associate(weighed, frame)
+            seen, boxes = made.track, made.box
+            doubt = self._continue(made, weighed, frame)
         ids = self._lives[_TRACK : _TRACKLET + 1, seen]
         self._retire(seen)
         born = self._births(boxes, frame)
@@ -278,24 +297,52 @@ class CautiousTracker:
         if shift is not None:
             self._filter.shift(shift)
 
-    def _compare(self, frame: _Frame) -> _Likeness:
+    def _weigh(self, frame: _Frame) -> _Weighed:
         pairs = overlapping(corners(self._filter.state[:4]), frame.boxes)
-        surprise = pairs.distance / (self._filter.innovation * self._surprise_scale)[pairs.track]
-        like = pairs.overlap * self._steadiness(pairs, surprise, frame)
+        of_track = self._of_tracks().take(pairs.track, axis=1)
+        surprise = pairs.distance / of_track[0]
+        on_floor = None if self._floor is None else self._stand(self._floor, pairs, frame)
+        measured = Measured(
+            overlap=pairs.overlap,
+            tall=pairs.height_overlap if on_floor is None else on_floor,
+            surprise=surprise,
+            apart=pairs.apart,
+            confidence=frame.confidence[pairs.box],
+            of_track=of_track[1:],
+        )
+        resemblance = None if on_floor is None else on_floor * on_floor
         if frame.embeddings is not None and self._embeddings is not None:
-            like *= self._resemblance(self._embeddings[pairs.track], frame.embeddings[pairs.box])
-        fused = like * frame.confidence[pairs.box]
-        self._guard_revivals(fused, pairs, len(frame.rows))
-        return _Likeness(pairs, surprise, like, fused)
+            looks = self._resemblance(self._embeddings[pairs.track], frame.embeddings[pairs.box])
+            resemblance = looks if resemblance is None else looks * resemblance
+        table = table_of(measured, step_seconds=self._last_step, lift=self._calibration.factor)
+        candidates = Candidates(table, pairs.track, pairs.box, len(self._seen_at), len(frame.rows), resemblance)
+        return _Weighed(pairs, surprise, self._probability(candidates))
 
-    def _steadiness(self, pairs: Pairs, surprise: Matrix, frame: _Frame) -> Matrix:
-        """What is left of an overlap in [0, 1]: less for other heights and surprising places, on the floor if known."""
-        tall: Matrix = pairs.height_overlap
-        if self._floor is not None:
-            distance, stature = self._floor.fit(pairs, frame.cxcywh)
-            tall = stature**_STATURE_POWER / (1 + distance / _SURPRISE_HALF)
-        left: Matrix = np.sqrt(tall / (1 + surprise / _SURPRISE_HALF))
-        return left
+    def _of_tracks(self) -> Matrix:
+        """What surprise is measured in, square pixels, and what `Measured.of_track` asks, a column a track, (6, n)."""
+        life, variance, square = self._lives[_STATE], self._filter.innovation, self._filter.state[11]
+        table = np.empty((6, len(life)))
+        np.multiply(variance, self._surprise_scale, out=table[0])
+        table[1] = square
+        np.divide(variance, square, out=table[5])
+        np.sqrt(table[1::4], out=table[1::4])
+        np.subtract(self._now, self._seen_at, out=table[2])
+        table[3], table[4] = life == LOST, life == TENTATIVE
+        if self._last_step > LONGEST_STEP:  # slower streams than any that was learnt from
+            np.minimum(table[2], LONGEST_STEP, out=table[2], where=life != LOST)
+            np.minimum(table[5], _MOST_UNCERTAIN, out=table[5], where=life != LOST)
+        return table
+
+    @property
+    def _floor(self) -> FloorFilter | None:
+        return self._filter.floor if isinstance(self._filter, GroundedFilter) else None
+
+    @staticmethod
+    def _stand(floor: FloorFilter, pairs: Pairs, frame: _Frame) -> Matrix:
+        """How well statures and places on the floor agree, in [0, 1]."""
+        distance, stature = floor.fit(pairs, frame.cxcywh)
+        agree: Matrix = stature**_STATURE_POWER / (1 + distance / _DISTANCE_HALF)
+        return agree
 
     def _resemblance(self, known: Matrix, embeddings: Matrix) -> Matrix:
         """1 for equal embeddings and where one is unknown, ``1 - appearance_weight`` for opposite ones."""
@@ -303,68 +350,37 @@ class CautiousTracker:
         factor: Matrix = 1 - self.settings.appearance_weight * (1 - cosine) / 2
         return factor
 
-    def _guard_revivals(self, fused: Matrix, pairs: Pairs, boxes: int) -> None:
-        """Forbid lost tracks all boxes but those that fit by a margin better than any other pairing of either.
-
-        A living track and a box that are each other's best are settled, and count three quarters as rivals of others.
-        """
-        state = self._lives[_STATE][pairs.track]
-        lost = state == LOST
-        if not np.count_nonzero(lost):
-            return
-        track, box, tracks = pairs.track, pairs.box, len(self._seen_at)
-        best = greatest(fused, track, tracks)[track]
-        best = np.maximum(best, greatest(fused, box, boxes)[box])
-        settled = (fused >= best) & (fused > _SETTLED) & (state == CONFIRMED)
-        of_track, of_box = np.ones(tracks), np.ones(boxes)
-        of_track[track[settled]] = _SETTLED_RIVALRY
-        of_box[box[settled]] = _SETTLED_RIVALRY
-        taken = of_box[box]
-        rivals = fused * of_track[track] * taken
-        best = np.maximum(greatest(rivals, track, tracks)[track], greatest(rivals, box, boxes)[box])
-        hopeful = (lost & (taken == 1) & (rivals >= best)).nonzero()[0]
-        found = fused[hopeful]
-        fused[lost] = 0.0
-        if not len(hopeful):
-            return
-        rivals[hopeful] = 0.0
-        of, on = track[hopeful], box[hopeful]
-        rival = np.maximum(greatest(rivals, track, tracks)[of], greatest(rivals, box, boxes)[on])
-        margin = self._revival_margin() * (self._now - self._seen_at[of])
-        fused[hopeful] = np.where(found < np.maximum(rival + margin, self.settings.revival_likeness), 0.0, found)
-
-    def _revival_margin(self) -> float:
-        return self.settings.revival_margin * (1.0 if self._floor is None else _GROUND_MARGIN)
-
-    @property
-    def _floor(self) -> FloorFilter | None:
-        return self._filter.floor if isinstance(self._filter, GroundedFilter) else None
-
-    def _associate(self, likeness: _Likeness, frame: _Frame) -> Rows:
+    def _associate(self, weighed: _Weighed, frame: _Frame) -> _Made:
         """Which of the pairs are made."""
-        settings, pairs, state = self.settings, likeness.pairs, self._lives[_STATE]
-        of = state[pairs.track]
-        floor = np.array([settings.new_likeness, settings.likeness, settings.likeness])  # by state
-        weak = np.array([np.inf, settings.weak_likeness, np.inf])
-        strong, faint = likeness.fused - floor[of], likeness.like - weak[of]
-        gain = np.where(pairs.box < frame.high, strong, faint)
-        return assign_pairs(pairs.track, pairs.box, gain, shape=(len(state), len(frame.rows)))
+        pairs, state = weighed.pairs, self._lives[_STATE]
+        least = self._least.take(state, axis=1)
+        if self._floor is None:
+            lost = (state == LOST).nonzero()[0]
+            least[0, lost] += self.settings.revival_margin * (self._now - self._seen_at[lost])
+        else:
+            least[0, state == LOST] = self.settings.match_probability
+        asked = np.where(pairs.box < frame.high, *least.take(pairs.track, axis=1))
+        gain = weighed.probability - asked
+        if self._calibration.factor > 1:
+            gain -= _LIFTED * (self._calibration.factor - 1)
+        rows = assign_pairs(pairs.track, pairs.box, gain, shape=(len(state), len(frame.rows)))
+        return _Made(rows, pairs.track[rows], pairs.box[rows])
 
-    def _continue(self, chosen: Rows, likeness: _Likeness, frame: _Frame) -> NDArray[np.float32]:
+    def _continue(self, made: _Made, weighed: _Weighed, frame: _Frame) -> NDArray[np.float32]:
         """Update what was seen, confirm the tentative of it, and say how doubtful each of these pairs is."""
-        seen, boxes = likeness.pairs.track[chosen], likeness.pairs.box[chosen]
-        state, hits = self._lives[_STATE], self._lives[_HITS]
-        self._learn_surprise(likeness.surprise[chosen], hits[seen] >= 2)
-        evidence = self._evidence(chosen, likeness, len(frame.rows))
-        was_overlapped, weak = self._lives[_OVERLAPPED][seen] > 0, self._calibration.factor > _WEAK
-        cut, overlapped = self.rules.cut(evidence, was_overlapped=was_overlapped, weak=weak)
-        new = state[seen] == TENTATIVE
+        seen, boxes = made.track, made.box
+        lives = self._lives.take(seen, axis=1)
+        new = lives[_STATE] == TENTATIVE
+        self._learn_surprise(weighed.surprise[made.rows], lives[_HITS] >= 2)
+        evidence = self._evidence(made, weighed, len(frame.rows))
+        was_overlapped, weak = lives[_OVERLAPPED] > 0, self._calibration.factor > _WEAK
+        cut, lives[_OVERLAPPED] = self.rules.cut(evidence, was_overlapped=was_overlapped, weak=weak)
+        lives[_HITS] += 1
+        self._lives[:, seen] = lives
         self._begin_tracklets(seen[cut & ~new])
-        self._lives[_OVERLAPPED, seen] = overlapped
+        self._confirm(seen[new])
         self._filter.update(seen, frame.boxes[4:8].take(boxes, axis=1).T, 1 + _DISTRUST * (1 - frame.confidence[boxes]))
         self._see(seen, boxes, frame)
-        hits[seen] += 1
-        self._confirm(seen[new])
         self._seen_at[seen] = self._now
         return risk(evidence, lost_seconds=self.settings.lost_seconds).astype(np.float32)
 
@@ -378,23 +394,18 @@ class CautiousTracker:
         scale = self._surprise_scale * math.exp(rate * excess / _SURPRISE_QUANTILE)
         self._surprise_scale = min(max(scale, _SCALE_RANGE[0]), _SCALE_RANGE[1])
 
-    def _evidence(self, chosen: Rows, likeness: _Likeness, boxes: int) -> Evidence:
+    def _evidence(self, made: _Made, weighed: _Weighed, boxes: int) -> Evidence:
         """What speaks against each of these pairs."""
-        track, box, overlap, _, _ = likeness.pairs
-        seen, found, state = track[chosen], box[chosen], self._lives[_STATE]
-        others = likeness.fused.copy()
-        others[chosen] = 0.0
-        own = likeness.fused[chosen]
-        rival_track = greatest(others, box, boxes)[found] / own
-        rival_box = greatest(others, track, len(state))[seen] / own
-        places = overlap * (state[track] != TENTATIVE)
-        places[chosen] = 0.0
-        unseen = np.ones(len(state), bool)
-        unseen[seen] = False
-        missed = (self._now - self._seen_at[seen]) * (state[seen] == LOST)
-        beside = greatest(places, box, boxes)[found]
-        hidden = greatest(places * unseen[track], box, boxes)[found]
-        return Evidence(missed, beside, hidden, rival_track, rival_box, likeness.surprise[chosen])
+        pairs, state = weighed.pairs, self._lives[_STATE]
+        places = pairs.overlap * (state != TENTATIVE)[pairs.track]
+        places[made.rows] = 0.0
+        beside = greatest(places, pairs.box, boxes)[made.box]
+        unseen = np.ones(len(state))
+        unseen[made.track] = 0.0
+        places *= unseen[pairs.track]
+        hidden = greatest(places, pairs.box, boxes)[made.box]
+        missed = (self._now - self._seen_at[made.track]) * (state[made.track] == LOST)
+        return Evidence(missed, beside, hidden, weighed.probability[made.rows], weighed.surprise[made.rows])
 
     def _see(self, seen: Rows, boxes: Rows, frame: _Frame) -> None:
         """Mix the boxes' embeddings into those of their tracks."""

@@ -17,13 +17,15 @@ class Pairs(NamedTuple):
         box: Which box.
         overlap: Intersection over union; 0 only where a track has no size.
         height_overlap: Intersection over union of the vertical extents.
-        distance: Square of the distance over cx, cy, w, h, square pixels.
+        apart: Track less box: cx, cy, w, h in pixels, (4, k).
+        distance: Square of its length, square pixels.
     """
 
     track: Rows
     box: Rows
     overlap: Array
     height_overlap: Array
+    apart: Array
     distance: Array
 
 
@@ -59,7 +61,7 @@ def overlapping(tracks: Array, boxes: Array) -> Pairs:
     common /= both[::-1]
     apart = a[4:8]
     apart -= b[4:8]
-    return Pairs(track, box, common[0], common[1], np.einsum("ij,ij->j", apart, apart))
+    return Pairs(track, box, common[0], common[1], apart, np.einsum("ij,ij->j", apart, apart))
 
 
 def greatest(values: Array, at: Rows, count: int) -> Array:

@@ -19,17 +19,14 @@ class Evidence:
         missed_seconds: Time since the track's last box if frames without one lie between, else 0.
         overlap: The box's greatest IoU with the place of any other track.
         hidden: The box's greatest IoU with the place of a track that found no box: it may show either of the two.
-        rival_track: Likeness times confidence of the best other track for this box, divided by the pair's own; 1 is a
-            coin toss.
-        rival_box: Likeness of the best other box for this track, likewise.
+        probability: That the two are one person (`trackers.probability`).
         surprise: Squared distance of the box from where it was expected, of 4 coordinates, in the stream's variances.
     """
 
     missed_seconds: Array
     overlap: Array
     hidden: Array
-    rival_track: Array
-    rival_box: Array
+    probability: Array
     surprise: Array
 
 
@@ -37,28 +34,26 @@ class Evidence:
 class CutRules:
     """When a new `tracklet_id` begins, though the track goes on.
 
-    A second track that wants the box is another person; a second box for the track often is the same person twice, and
-    may come nearer. A box where a track just went missing shows one of two, or both as one. A gap is harmless where
-    nobody else is about, unless the detector is weak: then anybody may be.
+    A box where a track just went missing shows one of two, or both as one. A gap is harmless where nobody else is
+    about, unless the detector is weak: then anybody may be.
 
     Attributes:
         missed_seconds: After a longer absence.
-        guarded_seconds: After a longer absence, where a rival was `guarded_rival` as good, or the detector is weak.
-        guarded_rival: See `guarded_seconds`.
+        guarded_seconds: After a longer absence, where the pair is less likely than `guarded_probability`, or the
+            detector is weak.
+        guarded_probability: See `guarded_seconds`.
         overlap: On the first box that overlaps another track from here on, and on the first that no longer does.
         hidden: On every box that overlaps the place of a track that found none by more.
-        rival_track: When another track was this nearly as good.
-        rival_box: When another box was.
+        probability: When the pair is less likely one person.
         surprise: When the box was further from its expected place.
     """
 
     missed_seconds: float = 0.7
     guarded_seconds: float = 0.1
-    guarded_rival: float = 0.2
+    guarded_probability: float = 0.9
     overlap: float = 0.8
     hidden: float = 0.5
-    rival_track: float = 0.4
-    rival_box: float = 0.9
+    probability: float = 0.6
     surprise: float = 30.0
 
     def cut(self, evidence: Evidence, *, was_overlapped: Mask, weak: bool) -> tuple[Mask, Mask]:
@@ -70,21 +65,24 @@ class CutRules:
             weak: Whether the stream's confidences are those of a weak detector.
         """
         overlapped = evidence.overlap >= self.overlap
-        missed = evidence.missed_seconds - _TIME_SLACK
-        cut = (evidence.rival_track > self.rival_track) | (evidence.rival_box > self.rival_box)
-        cut |= (evidence.hidden > self.hidden) | (evidence.surprise > self.surprise)
-        cut |= (overlapped != was_overlapped) | (missed > self.missed_seconds)
-        guarded = missed > self.guarded_seconds
-        if np.count_nonzero(guarded):
-            cut |= guarded & (weak | (np.maximum(evidence.rival_track, evidence.rival_box) > self.guarded_rival))
+        cut = evidence.probability < self.probability
+        cut |= evidence.hidden > self.hidden
+        cut |= evidence.surprise > self.surprise
+        cut |= overlapped != was_overlapped
+        if np.count_nonzero(evidence.missed_seconds):
+            missed = evidence.missed_seconds - _TIME_SLACK
+            guarded = (missed > self.guarded_seconds) & (weak | (evidence.probability < self.guarded_probability))
+            cut |= guarded | (missed > self.missed_seconds)
         return cut, overlapped
 
 
 def risk(evidence: Evidence, *, lost_seconds: float) -> Array:
     """How doubtful each box is, (k,) in [0, 1]: one minus the product of what each sign leaves of certainty."""
-    gap = np.minimum(evidence.missed_seconds / lost_seconds, 1.0)
-    rival = np.minimum(np.maximum(evidence.rival_track, evidence.rival_box), 1.0)
-    surprise = evidence.surprise / (evidence.surprise + 30.0)
-    apart, bare = 1 - evidence.overlap * evidence.overlap, 1 - evidence.hidden
-    certainty: Array = (1 - gap) * (1 - rival * rival / 2) * (1 - surprise) * apart * bare
-    return np.minimum(np.maximum(1 - certainty, 0.0), 1.0)
+    certainty = 30.0 / (evidence.surprise + 30.0)
+    certainty *= evidence.probability
+    certainty *= 1 - evidence.hidden
+    certainty *= 1 - evidence.overlap * evidence.overlap
+    if np.count_nonzero(evidence.missed_seconds):
+        certainty *= 1 - np.minimum(evidence.missed_seconds / lost_seconds, 1.0)
+    doubt: Array = 1 - certainty
+    return doubt

@@ -172,7 +172,7 @@ def test_where_people_walk_into_each_others_places_between_frames_it_is_the_cloc
 @given(seed=st.integers(0, 10_000), fps=st.sampled_from([6, 12, 30]))
 def test_a_gap_of_so_many_seconds_is_bridged_or_not_at_any_frame_rate(name: str, seed: int, fps: int) -> None:
     def after(gap: float) -> list[int]:
-        tracker, ids = build(name), []
+        tracker, ids = TRACKERS[name].build(lost_seconds=1.0), []
         times = np.concatenate([np.arange(fps), np.arange(fps) + (gap - 1 / fps) * fps + fps]) / fps
         still = lanes(np.zeros(len(times)), seed)
         for frame, time in zip(still, times, strict=True):

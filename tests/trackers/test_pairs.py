@@ -17,8 +17,9 @@ def test_all_that_overlap_are_there_with_the_figures_of_the_plain_formulas() -> 
     overlap = iou_matrix(cxcywh_to_xyxy(tracks.T), cxcywh_to_xyxy(found.T))
     np.testing.assert_array_equal(np.stack([pairs.track, pairs.box]), overlap.nonzero())
     np.testing.assert_allclose(pairs.overlap, overlap[pairs.track, pairs.box])
-    apart = ((tracks[:, pairs.track] - found[:, pairs.box]) ** 2).sum(axis=0)
-    np.testing.assert_allclose(pairs.distance, apart)
+    apart = tracks[:, pairs.track] - found[:, pairs.box]
+    np.testing.assert_allclose(pairs.apart, apart)
+    np.testing.assert_allclose(pairs.distance, (apart**2).sum(axis=0))
     tall = iou_matrix(*(cxcywh_to_xyxy([[0, cy, 1, h] for _, cy, _, h in each.T]) for each in (tracks, found)))
     np.testing.assert_allclose(pairs.height_overlap, tall[pairs.track, pairs.box])
 
