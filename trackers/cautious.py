@@ -45,9 +45,7 @@ _APPEARANCE_MEMORY = 0.9  # share of a track's embedding that stays when a box i
 _STATURE_POWER = 8  # of the ratio of statures, in place of the overlap of heights
 _DISTANCE_HALF = 8.0  # squared distance on the floor, of 2 coordinates, at which that has fallen to a half
 _MOST_UNCERTAIN = 0.4  # heights: of a newborn after the longest step
-_LIFTED = (
-    0.05  # how much likelier a pair must be for each time that the stream's confidences are lifted by their own size
-)
+_LIFTED = 0.05  # how much likelier a pair must be for each time that confidences are lifted by their own size
 
 _SHARES = ("_confidence", "_probability", "_margin", "_overlap", "_weight")  # endings of settings in [0, 1]
 _STATE, _TRACK, _TRACKLET, _HITS, _OVERLAPPED = range(5)  # rows of integers, a column a track
