@@ -44,6 +44,7 @@ _APPEARANCE_MEMORY = 0.9  # share of a track's embedding that stays when a box i
 
 _STATURE_POWER = 8  # of the ratio of statures, in place of the overlap of heights
 _DISTANCE_HALF = 8.0  # squared distance on the floor, of 2 coordinates, at which that has fallen to a half
+_USUAL_PATIENCE = 1.5  # seconds
 _MOST_UNCERTAIN = 0.4  # heights: of a newborn after the longest step
 _LIFTED = 0.05  # how much likelier a pair must be for each time that confidences are lifted by their own size
 
@@ -71,12 +72,14 @@ class CautiousSettings:
         weak_probability: The same, for boxes below `high_confidence`.
         revival_probability: The same, for lost tracks.
         revival_margin: How much more that is when a track was lost for a second; in proportion for shorter and longer.
+            Where `lost_seconds` is above 1.5, so much less that it comes to the same at the end: nothing is as likely
+            as 1, and nobody would be found again.
         lost_seconds: How long an unseen track waits to be found again; at least until the next frame, in a stream whose
             frames always come so seldom.
         new_overlap: A box that overlaps the box of a living track, or of one that starts with it and is surer, by this
             much starts none; 1 allows all.
-        appearance_weight: How much of a pair's evidence goes with the embeddings, where given: 1 leaves none of it for
-            opposite ones.
+        appearance_weight: How much of a pair's evidence against its rivals, and of its probability, goes with the
+            embeddings, where given: 1 leaves none of it for opposite ones.
         static_camera: The camera never turns; nothing is compensated.
         ground: The floor, of a camera that never turns: people are compared by where they stand and how tall they are,
             which tells who comes back, so that a lost track asks for no more than a living one.
@@ -177,6 +180,7 @@ class CautiousTracker:
         self._probability = learnt() if probability is None else probability
         strong = (settings.new_probability, settings.match_probability, settings.revival_probability)
         self._least = np.array([strong, (np.inf, settings.weak_probability, np.inf)])  # by state: boxes, weak boxes
+        self._margin = settings.revival_margin * min(1.0, _USUAL_PATIENCE / settings.lost_seconds)
         self._ids_given = self._tracklets_given = 0
         self.reset()
 
@@ -308,13 +312,14 @@ class CautiousTracker:
             confidence=frame.confidence[pairs.box],
             of_track=of_track[1:],
         )
-        resemblance = None if on_floor is None else on_floor * on_floor
+        resemblance, looks = (None if on_floor is None else on_floor * on_floor), None
         if frame.embeddings is not None and self._embeddings is not None:
             looks = self._resemblance(self._embeddings[pairs.track], frame.embeddings[pairs.box])
             resemblance = looks if resemblance is None else looks * resemblance
         table = table_of(measured, step_seconds=self._last_step, lift=self._calibration.factor)
         candidates = Candidates(table, pairs.track, pairs.box, len(self._seen_at), len(frame.rows), resemblance)
-        return _Weighed(pairs, surprise, self._probability(candidates))
+        probability = self._probability(candidates)
+        return _Weighed(pairs, surprise, probability if looks is None else probability * looks)
 
     def _of_tracks(self) -> Matrix:
         """What surprise is measured in, square pixels, and what `Measured.of_track` asks, a column a track, (6, n)."""
@@ -337,7 +342,11 @@ class CautiousTracker:
 
     @staticmethod
     def _stand(floor: FloorFilter, pairs: Pairs, frame: _Frame) -> Matrix:
-        """How well statures and places on the floor agree, in [0, 1]."""
+        """How well statures and places on the floor agree, in [0, 1].
+
+        It stands for the overlap of heights, and weighs the evidence; the network never learnt with a floor, so that
+        its probabilities are a ranking there.
+        """
         distance, stature = floor.fit(pairs, frame.cxcywh)
         agree: Matrix = stature**_STATURE_POWER / (1 + distance / _DISTANCE_HALF)
         return agree
@@ -354,7 +363,7 @@ class CautiousTracker:
         least = self._least.take(state, axis=1)
         if self._floor is None:
             lost = (state == LOST).nonzero()[0]
-            least[0, lost] += self.settings.revival_margin * (self._now - self._seen_at[lost])
+            least[0, lost] += self._margin * (self._now - self._seen_at[lost])
         else:
             least[0, state == LOST] = self.settings.match_probability
         asked = np.where(pairs.box < frame.high, *least.take(pairs.track, axis=1))

@@ -99,6 +99,16 @@ def test_the_lost_buffer_is_in_seconds_at_any_frame_rate(fps: int, start: float)
     assert gap(fps) == [2]
 
 
+@pytest.mark.parametrize(("lost_seconds", "gap"), [(0.5, 0.4), (1.5, 1.3), (2.0, 1.6), (5.0, 2.3)])
+def test_who_waits_longer_finds_again_who_was_away_longer(lost_seconds: float, gap: float) -> None:
+    def after(missed: float, waited: float) -> list[int]:
+        frames = [people(10)] * 20 + [people()] * round(missed * 10 - 1) + [people(10)] * 2
+        return follow(CautiousTracker(CautiousSettings(lost_seconds=waited)), frames)[-1].track_id.tolist()
+
+    assert after(gap, lost_seconds) == [1]
+    assert after(gap, lost_seconds / 2) == [2]
+
+
 def test_a_track_goes_on_after_a_gap_and_its_tracklet_does_not() -> None:
     frames = [people(10)] * 5 + [people()] * 7 + [people(10)] * 3
     tracks = [each for each in follow(CautiousTracker(), frames) if len(each)]
@@ -209,6 +219,15 @@ def test_embeddings_decide_between_two_who_stand_alike() -> None:
             tracker.update(people(100, 116), pts_seconds=t / 10, embeddings=np.stack([red, blue]))
         crossed = tracker.update(people(107, 109), pts_seconds=0.6, embeddings=np.stack(looks))
         assert crossed.track_id.tolist() == ([1, 2] if looks[0] is red else [2, 1])
+
+
+def test_who_looks_the_opposite_is_somebody_else_even_without_a_rival() -> None:
+    for weight, expected in ((1.0, []), (0.0, [1])):
+        tracker = CautiousTracker(CautiousSettings(appearance_weight=weight))
+        for t in range(6):
+            tracker.update(people(100), pts_seconds=t / 10, embeddings=np.array([[1.0, 0.0]]))
+        stranger = tracker.update(people(100), pts_seconds=0.6, embeddings=np.array([[-1.0, 0.0]]))
+        assert stranger.track_id.tolist() == expected
 
 
 def test_embeddings_that_do_not_fit_are_refused_and_unknown_ones_say_nothing() -> None:
