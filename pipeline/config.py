@@ -462,7 +462,8 @@ class TrackerConfig(Section):
         weak_probability: The same for boxes below high_confidence.
         revival_probability: The same for lost tracks.
         revival_margin: How much more that is when a track was lost for a second.
-        lost_seconds: How long an unseen track waits to be found again.
+        lost_seconds: How long an unseen track waits to be found again; where it is not given, at most
+            ``tracklets.max_gap_seconds``.
         new_overlap: A box that overlaps a living track this much starts none.
         static_camera: Whether no camera ever turns.
         bytetrack: Settings of that algorithm.
@@ -840,6 +841,10 @@ class Config(Section):
         lost = self.tracker.settings()["lost_seconds"]
         name = "" if self.tracker.name == "cautious" else f"{self.tracker.name}."
         if self.tracklets.max_gap_seconds < lost:
+            if not name and "lost_seconds" not in self.tracker.model_fields_set:
+                shorter = self.tracker.model_copy(update={"lost_seconds": self.tracklets.max_gap_seconds})
+                object.__setattr__(self, "tracker", shorter)
+                return self
             raise ValueError(
                 f"tracklets.max_gap_seconds ({self.tracklets.max_gap_seconds:g}) must be at least "
                 f"tracker.{name}lost_seconds ({lost:g}): a track found again continues its tracklet"

@@ -203,6 +203,15 @@ def test_each_mistake_has_one_line_that_says_where_and_what(tmp_path: Path, text
     assert line.startswith(expected)
 
 
+def test_a_track_waits_no_longer_than_a_tracklet_where_nothing_else_is_said(tmp_path: Path) -> None:
+    short = load(write(tmp_path, SMALLEST + "tracklets: {max_gap_seconds: 0.8}\n"))
+    assert short.tracker.lost_seconds == short.tracker.settings()["lost_seconds"] == 0.8
+    assert load(write(tmp_path, SMALLEST)).tracker.lost_seconds == 1.5
+    told = errors_of(tmp_path, SMALLEST + "tracklets: {max_gap_seconds: 0.8}\ntracker: {lost_seconds: 1.5}\n")
+    assert len(told) == 1
+    assert "max_gap_seconds (0.8) must be at least tracker.lost_seconds (1.5)" in told[0]
+
+
 @pytest.mark.parametrize("prefix", ["", "file://"])
 def test_a_rate_of_a_video_file_is_refused_and_one_of_images_is_not(tmp_path: Path, prefix: str) -> None:
     text = SMALLEST.replace("modality: rgb", "modality: rgb, fps: 5")
