@@ -46,13 +46,13 @@ from trackers.evaluate import TrueSequence, load_truth  # noqa: E402
 from trackers.metrics.scores import Scores  # noqa: E402
 from trackers.metrics.sequence import PEDESTRIAN  # noqa: E402
 from trackers.mot import rows_of  # noqa: E402
-from trackers.probability import CLAIMS, CUES, Candidates, LearntProbability, Probability  # noqa: E402
+from trackers.probability import CLAIMS, CLIP, CUES, LEAST, Candidates, LearntProbability, Probability  # noqa: E402
 from trackers.run import DetectedSequence, load, track  # noqa: E402
 from trackers.structures import Detections  # noqa: E402
 
 GROUPS, ROUNDS, EPOCHS, UNITS, SEED = 4, 3, 12, 24, 0
 PATIENCE = 2.0  # seconds that a lost track waits while lessons are taken
-LEAST, CLAIM_SCALE = 1e-3, 1 / 3  # added to claims, so that they have a logarithm; what these are scaled by
+CLAIM_SCALE = 1 / 3  # of the logarithms of claims
 MEMORY = 15  # boxes that say whom a track shows
 COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "Pur", "MixTrk", "Trk/Id", "IDSW")
 OF_TRACKLETS = ("Pur", "MixTrk", "Trk/Id")
@@ -161,7 +161,7 @@ class Network(torch.nn.Module):
     def forward(self, cues: torch.Tensor, track: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
         """Log odds of each pair, (k,)."""
         usual = (cues - self.mean) / self.deviation
-        evidence = self.evidence(usual)[:, 0].clamp(-10, 10)
+        evidence = self.evidence(usual)[:, 0].clamp(-CLIP, CLIP)
         own = torch.exp(evidence)
         of_track, of_box = _others(own, track), _others(own, box)
         as_track, as_box = own / (1 + of_track), own / (1 + of_box)

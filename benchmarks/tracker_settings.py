@@ -75,7 +75,7 @@ MOVED = (
 )
 WANTED: dict[str, dict[str, dict[str, tuple[str, float]]]] = {
     name: {"tracks": {column: (">=" if least else "<=", limit) for column, (least, limit) in limits.items()}}
-    for name, limits in tracker_tables.WANTED.items()
+    for name, limits in tracker_tables.wanted(tracker_tables.read("trackers")).items()
 }
 WANTED["MOT17val"]["tracklets"] = {"Pur": (">=", 98.8), "MixTrk": ("<=", 7.0), "Trk/Id": ("<=", 2.0)}
 Runs = dict[str, Scores]  # by sequence

@@ -37,6 +37,7 @@ sys.path[:] = [str(ROOT), *(each for each in sys.path if Path(each or ".").resol
 
 from benchmarks import association  # noqa: E402
 from benchmarks.machine import describe  # noqa: E402
+from benchmarks.tracker_tables import GROUND_PEER  # noqa: E402
 from trackers.algorithms import DEFAULT, TRACKERS  # noqa: E402
 from trackers.base import Tracker  # noqa: E402
 from trackers.cautious import CautiousSettings, CautiousTracker  # noqa: E402
@@ -55,7 +56,6 @@ NAMESAKES = {
     "botsort": "robo-botsort",
 }
 FIXED_CAMERA = "MOT17-02"  # peers.json has it under STATIC
-GROUND_PEER = "ucmctrack"
 UNSEEN = "weights of other scenes"  # see benchmarks/association.py
 Row = dict[str, float]
 

@@ -46,11 +46,11 @@ CUES = (
 CLAIMS = 5  # the pair's own evidence, its rivals' for the box and for the track, and these as far as they need them
 _WEIGHTS = Path(__file__).with_name("probability.json")
 LONGEST_STEP = 0.2  # seconds; from no longer ones anything was learnt
-_LEAST = 1e-3  # added to a claim, so that it has a logarithm, and no rounding below 0 matters
+LEAST = 1e-3  # added to a claim, so that it has a logarithm, and no rounding below 0 matters
 _SOFTEN = np.array([[0.02], [0.02], [8.0]], np.float32)  # of what the first three cues are logarithms
 _LIMITS = np.full((len(CUES) + 1, 1), 5.0, np.float32)
 _LIMITS[CUES.index("missed seconds")], _LIMITS[CUES.index("step seconds")] = 2.0, LONGEST_STEP
-_CLIP = 10.0  # of an evidence
+CLIP = 10.0  # of an evidence
 
 
 class Candidates(NamedTuple):
@@ -171,7 +171,7 @@ class LearntProbability:
         if not len(candidates.track):
             return np.empty(0)
         evidence = self.evidence @ table[CLAIMS:]
-        np.minimum(np.maximum(evidence, -_CLIP, out=evidence), _CLIP, out=evidence)
+        np.minimum(np.maximum(evidence, -CLIP, out=evidence), CLIP, out=evidence)
         self._claim(candidates, evidence)
         hidden = self.hidden @ table
         np.maximum(hidden, 0.0, out=hidden)
@@ -195,7 +195,7 @@ class LearntProbability:
         others = _others(rivals, at, places)
         np.divide(own, 1 + others, out=rivals[::-1])  # of the box's others the claims as tracks, and of the track's
         claims[0], claims[1:3], claims[3:5] = own, others, _others(rivals, at, places)
-        claims += _LEAST
+        claims += LEAST
         np.log(claims, out=claims)
 
 
