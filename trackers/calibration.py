@@ -78,8 +78,7 @@ class ScoreCalibration:
         if self._waited > _LESSON_SECONDS - _TIME_SLACK:
             self._learn(confidence, xyxy)
             self._waited = 0.0
-        lifted: Array = np.minimum(confidence * self.factor, 1.0)
-        return lifted
+        return confidence if self.factor == 1.0 else np.minimum(confidence * self.factor, 1.0)
 
     def stood(self, xyxy: NDArray[np.floating]) -> Mask:
         """Which of these boxes (n, 4) are where something stands that was never seen to walk, (n,)."""

@@ -43,10 +43,15 @@ class Turns:
         Returns:
             (2,) pixels, or None when there is none, fewer than 4 pairs to tell it from, or fewer than are believed.
         """
+        least = _LEAST_PAIRS if self._turned > _TURNS * self._told else _SURE_PAIRS
+        if min(len(predicted), len(detected)) < least:
+            return None
         residual = _residuals(predicted, detected)
+        if len(residual) < least:
+            return None
         shift = _common(residual)
         if len(residual) < _SURE_PAIRS:
-            return shift if self._turned > _TURNS * self._told else None
+            return shift
         decay = math.exp(-dt / _MEMORY_SECONDS)
         self._told = self._told * decay + dt
         self._turned = self._turned * decay + (0.0 if shift is None else dt)
@@ -55,20 +60,16 @@ class Turns:
 
 def _residuals(predicted: Array, detected: Array) -> Array:
     """Of each pair, (k, 2)."""
-    if min(len(predicted), len(detected)) < _LEAST_PAIRS:
-        return np.empty((0, 2))
     distance = cdist(predicted, detected, "sqeuclidean")
-    nearest = distance.argmin(axis=1)
-    mutual = distance.argmin(axis=0)[nearest] == np.arange(len(predicted))
-    mutual &= 4 * distance.min(axis=1) < predicted[:, 3] ** 2
+    nearest, rows = distance.argmin(axis=1), np.arange(len(predicted))
+    mutual = distance.argmin(axis=0)[nearest] == rows
+    mutual &= 4 * distance[rows, nearest] < predicted[:, 3] ** 2
     residual: Array = (detected[nearest] - predicted)[mutual, :2]
     return residual
 
 
 def _common(residual: Array) -> Array | None:
-    """What residuals (k, 2) have in common; see `Turns`."""
-    if len(residual) < _LEAST_PAIRS:
-        return None
+    """What residuals (k, 2), at least one, have in common; see `Turns`."""
     shift = _median(residual)
     deviation = _median(np.abs(residual - shift))
     shift[np.abs(shift) <= max(_ROBUST_ERROR / math.sqrt(len(residual)), 1.0) * deviation] = 0.0

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackers.association import assign_pairs
-from trackers.boxes import iou_matrix
 from trackers.calibration import ScoreCalibration
 from trackers.camera_motion import Turns
 from trackers.ground import FloorFilter, GroundedFilter, GroundPlane
@@ -259,8 +258,11 @@ class CautiousTracker:
         confidence = self._calibration.calibrate(detections.confidence.astype(np.float64), detections.xyxy, dt=dt)
         # Boxes of one confidence are put in an order that is their own, so that the order in which they came is none.
         sinking = -confidence
-        rows = np.lexsort((detections.xyxy @ _ORDER, sinking))
-        sinking = sinking[rows]
+        rows = sinking.argsort()
+        ordered = sinking[rows]
+        if np.count_nonzero(ordered[1:] == ordered[:-1]):
+            rows = np.lexsort((detections.xyxy @ _ORDER, sinking))
+        sinking = ordered
         rows = rows[: sinking.searchsorted(-self.settings.low_confidence, "right")]
         high = int(sinking.searchsorted(-self.settings.high_confidence, "right"))
         boxes = np.empty((9, len(rows)))
@@ -295,7 +297,8 @@ class CautiousTracker:
             return
         state, hits = self._lives[_STATE], self._lives[_HITS]
         steady = (state == CONFIRMED) & (hits >= 2)
-        shift = self._turns.shift(self._filter.mean[steady], frame.cxcywh[: frame.high], dt=self._last_step)
+        expected = self._filter.state[:4].compress(steady, axis=1).T
+        shift = self._turns.shift(expected, frame.cxcywh[: frame.high], dt=self._last_step)
         if shift is not None:
             self._filter.shift(shift)
 
@@ -407,10 +410,10 @@ class CautiousTracker:
         places = pairs.overlap * (state != TENTATIVE)[pairs.track]
         places[made.rows] = 0.0
         beside = greatest(places, pairs.box, boxes)[made.box]
-        unseen = np.ones(len(state))
-        unseen[made.track] = 0.0
-        places *= unseen[pairs.track]
-        hidden = greatest(places, pairs.box, boxes)[made.box]
+        unseen = np.ones(len(state), bool)
+        unseen[made.track] = False
+        missing = unseen[pairs.track].nonzero()[0]
+        hidden = greatest(places[missing], pairs.box[missing], boxes)[made.box]
         missed = (self._now - self._seen_at[made.track]) * (state[made.track] == LOST)
         return Evidence(missed, beside, hidden, weighed.probability[made.rows], weighed.surprise[made.rows])
 
@@ -464,13 +467,14 @@ class CautiousTracker:
             born = self._no_bushes(born, frame)
         if len(born) == 0 or limit == 1:
             return born
-        corner = frame.boxes[:4].T
-        near = iou_matrix(corner[born], corner[np.concatenate([boxes, born])]) >= limit
-        alone = np.logical_not(near[:, : len(boxes)].any(axis=1))
-        twins = np.triu(near[:, len(boxes) :], 1)
-        for row in np.flatnonzero(twins.any(axis=1)):
-            if alone[row]:
-                alone &= ~twins[row]
+        beside = overlapping(frame.boxes[:, born], frame.boxes[:, np.concatenate([boxes, born])])
+        near = (beside.overlap >= limit).nonzero()[0]
+        first, second = beside.track[near], beside.box[near] - len(boxes)  # below 0 are the boxes of living tracks
+        alone = np.ones(len(born), bool)
+        alone[first[second < 0]] = False
+        for surer, other in zip(first, second, strict=True):
+            if surer < other and alone[surer]:
+                alone[other] = False
         kept: Rows = born[alone]
         return kept
 

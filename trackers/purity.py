@@ -1,6 +1,7 @@
 """Where a tracklet should end because it may go on with another person, and how doubtful each box is."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,7 @@ Mask = NDArray[np.bool_]
 _TIME_SLACK = 1e-6  # seconds: the rounding of float64 time stamps in the order of a Unix time
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What was seen when boxes were given to tracks; a row a pair, (k,) each.
 
     Attributes:
