@@ -16,6 +16,7 @@ import {
 import { textOf } from "./asked.js";
 import { previewOf, shownExample, upload } from "./query.js";
 
+const UNDECIDED = 422; // a picture, but nobody was found in it, or it is grey; others are none, or too large
 const PICTURES = "image/jpeg,image/png,image/tiff,image/bmp,image/webp";
 
 /**
@@ -39,7 +40,7 @@ export function panelOf(search) {
     addFile(file.files[0]);
     file.value = "";
   });
-  let refused = null; // a picture that does not tell what it shows
+  let refused = null; // a picture that cannot be taken, or does not tell what it shows
 
   async function add(example) {
     const { examples } = search.state;
@@ -52,7 +53,9 @@ export function panelOf(search) {
     if (!picture) return;
     element.classList.add("loading");
     try {
-      await add(await upload(picture, given));
+      const example = await upload(picture, given);
+      refused = null;
+      await add(example);
     } catch (error) {
       refuse({ picture, error });
     } finally {
@@ -232,7 +235,7 @@ function caseChoice(mayOpen) {
   };
 }
 
-/** A grey picture may be of any modality: whoever brought it says which. */
+/** Why a picture was refused. A grey one may be of any modality: whoever brought it says which. */
 function undecided({ picture, error }, addFile, refuse) {
   const shows = (modality) => () => {
     refuse(null);
@@ -242,12 +245,14 @@ function undecided({ picture, error }, addFile, refuse) {
     "div",
     { class: "stack" },
     problem(error),
-    h(
-      "div",
-      { class: "row wrap" },
-      h("span", { class: "small" }, "It shows"),
-      modalities.map((name) => button(null, shortModality(name), shows(name))),
-    ),
+    error.status === UNDECIDED
+      ? h(
+          "div",
+          { class: "row wrap" },
+          h("span", { class: "small" }, "It shows"),
+          modalities.map((name) => button(null, shortModality(name), shows(name))),
+        )
+      : null,
     button(null, "Forget this picture", () => refuse(null), { class: "plain" }),
   );
 }

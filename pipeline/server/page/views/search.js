@@ -3,7 +3,7 @@ import { api } from "../api.js";
 import { h, replace, say } from "../dom.js";
 import * as keys from "../keys.js";
 import { hear } from "../live.js";
-import { attempt, button, count, problem, toast, waiting } from "../parts.js";
+import { attempt, button, count, forgetErrors, problem, toast, waiting } from "../parts.js";
 import { go } from "../route.js";
 import { chosenIn, keyOf, marking, question, read, refining, write } from "./asked.js";
 import { chips } from "./filters.js";
@@ -50,6 +50,7 @@ export async function show({ root, may, params, current, begun = begin({ params 
 
   /** Take a change: it stands in the address, and a search that was made is made again. */
   function change(some, { search: again = state.asked, instead = false } = {}) {
+    forgetErrors(); // of an earlier step: this one went well
     state = { ...state, ...some };
     if (!state.examples.length) state.asked = false;
     go(write(state), { quietly: true, instead });

@@ -691,6 +691,33 @@ def test_a_grey_picture_is_not_guessed_at_but_asked_about(
     expect(page.locator(".example .badge.nir")).to_be_visible()
 
 
+def test_a_file_that_is_no_picture_is_refused_and_no_modality_is_offered_for_it(
+    looked_at: Served, page: Page, recorded: Recorded, person: int, tmp_path: Path
+) -> None:
+    (tmp_path / "letter.jpg").write_text("no picture")
+    page.goto(looked_at.address)
+    page.locator("input[type=file]").set_input_files(tmp_path / "letter.jpg")
+    expect(page.get_by_role("alert")).to_contain_text("Unsupported Media Type")
+    expect(page.get_by_text("It shows")).to_have_count(0)
+    expect(page.get_by_role("button", name="Forget this picture")).to_be_visible()
+    page.locator("input[type=file]").set_input_files(recorded.crop_of(recorded.of(person, Modality.RGB)[0]))
+    expect(page.locator(".example .badge.rgb")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_an_error_goes_with_the_next_step_that_succeeds(
+    looked_at: Served, page: Page, recorded: Recorded, person: int
+) -> None:
+    page.goto(looked_at.address)
+    for name in ("nosuch", recorded.of(person, Modality.RGB)[0]):
+        page.get_by_role("textbox", name="Tracklet or person").fill(name)
+        page.get_by_role("button", name="Add", exact=True).click()
+        if name == "nosuch":
+            expect(page.get_by_role("alert")).to_contain_text("no tracklet nosuch")
+    expect(page.locator(".example .badge.rgb")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 # Three moments of the night in which Berlin's clock is put back from three to two, and one of the day before.
 AUTUMN = ("2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-10-25T02:30:00Z")
 TIMES = """async (moments) => {
