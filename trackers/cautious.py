@@ -22,7 +22,7 @@ from trackers.calibration import ScoreCalibration
 from trackers.camera_motion import Turns
 from trackers.ground import FloorFilter, GroundedFilter, GroundPlane
 from trackers.kalman import MotionNoise, WalkFilter
-from trackers.pairs import Pairs, corners, greatest, overlapping
+from trackers.pairs import Pairs, corners, greatest, overlap_by, overlapping
 from trackers.probability import LONGEST_STEP, Candidates, Measured, Probability, learnt, table_of
 from trackers.purity import CutRules, Evidence, risk
 from trackers.structures import Detections, Tracks
@@ -258,11 +258,8 @@ class CautiousTracker:
         confidence = self._calibration.calibrate(detections.confidence.astype(np.float64), detections.xyxy, dt=dt)
         # Boxes of one confidence are put in an order that is their own, so that the order in which they came is none.
         sinking = -confidence
-        rows = sinking.argsort()
-        ordered = sinking[rows]
-        if np.count_nonzero(ordered[1:] == ordered[:-1]):
-            rows = np.lexsort((detections.xyxy @ _ORDER, sinking))
-        sinking = ordered
+        rows = np.lexsort((detections.xyxy @ _ORDER, sinking))
+        sinking = sinking[rows]
         rows = rows[: sinking.searchsorted(-self.settings.low_confidence, "right")]
         high = int(sinking.searchsorted(-self.settings.high_confidence, "right"))
         boxes = np.empty((9, len(rows)))
@@ -369,7 +366,7 @@ class CautiousTracker:
             least[0, lost] += self._margin * (self._now - self._seen_at[lost])
         else:
             least[0, state == LOST] = self.settings.match_probability
-        asked = np.where(pairs.box < frame.high, *least.take(pairs.track, axis=1))
+        asked = least.ravel().take(pairs.track + len(state) * (pairs.box >= frame.high))
         gain = weighed.probability - asked
         if self._calibration.factor > 1:
             gain -= _LIFTED * (self._calibration.factor - 1)
@@ -410,10 +407,10 @@ class CautiousTracker:
         places = pairs.overlap * (state != TENTATIVE)[pairs.track]
         places[made.rows] = 0.0
         beside = greatest(places, pairs.box, boxes)[made.box]
-        unseen = np.ones(len(state), bool)
-        unseen[made.track] = False
-        missing = unseen[pairs.track].nonzero()[0]
-        hidden = greatest(places[missing], pairs.box[missing], boxes)[made.box]
+        unseen = np.ones(len(state))
+        unseen[made.track] = 0.0
+        places *= unseen[pairs.track]
+        hidden = greatest(places, pairs.box, boxes)[made.box]
         missed = (self._now - self._seen_at[made.track]) * (state[made.track] == LOST)
         return Evidence(missed, beside, hidden, weighed.probability[made.rows], weighed.surprise[made.rows])
 
@@ -467,14 +464,12 @@ class CautiousTracker:
             born = self._no_bushes(born, frame)
         if len(born) == 0 or limit == 1:
             return born
-        beside = overlapping(frame.boxes[:, born], frame.boxes[:, np.concatenate([boxes, born])])
-        near = (beside.overlap >= limit).nonzero()[0]
-        first, second = beside.track[near], beside.box[near] - len(boxes)  # below 0 are the boxes of living tracks
-        alone = np.ones(len(born), bool)
-        alone[first[second < 0]] = False
-        for surer, other in zip(first, second, strict=True):
-            if surer < other and alone[surer]:
-                alone[other] = False
+        near = overlap_by(limit, frame.boxes[:, born], frame.boxes[:, np.concatenate([boxes, born])])
+        alone = np.logical_not(near[:, : len(boxes)].any(axis=1))
+        twins = np.triu(near[:, len(boxes) :], 1)
+        for row in np.flatnonzero(twins.any(axis=1)):
+            if alone[row]:
+                alone &= ~twins[row]
         kept: Rows = born[alone]
         return kept
 

@@ -47,13 +47,9 @@ def overlapping(tracks: Array, boxes: Array) -> Pairs:
         tracks: (9, n), as `corners` gives them.
         boxes: (9, m), likewise.
     """
-    meet = tracks[0][:, None] < boxes[2]
-    meet &= tracks[2][:, None] > boxes[0]
-    meet &= tracks[1][:, None] < boxes[3]
-    meet &= tracks[3][:, None] > boxes[1]
-    at = meet.ravel().nonzero()[0]  # faster than of two dimensions
-    track = at // meet.shape[1]
-    box = at - track * meet.shape[1]
+    meet = tracks[:2, :, None] < boxes[2:4, None]
+    meet &= tracks[2:4, :, None] > boxes[:2, None]
+    track, box = (meet[0] & meet[1]).nonzero()
     a, b = tracks.take(track, axis=1), boxes.take(box, axis=1)
     common = np.minimum(a[2:4], b[2:4])
     common -= np.maximum(a[:2], b[:2])
@@ -64,6 +60,17 @@ def overlapping(tracks: Array, boxes: Array) -> Pairs:
     apart = a[4:8]
     apart -= b[4:8]
     return Pairs(track, box, common[0], common[1], apart, np.einsum("ij,ij->j", apart, apart))
+
+
+def overlap_by(share: float, first: Array, second: Array) -> NDArray[np.bool_]:
+    """Which boxes (9, n) and (9, m), see `corners`, overlap with so great an intersection over union, (n, m)."""
+    common = np.minimum(first[2:4, :, None], second[2:4, None])
+    common -= np.maximum(first[:2, :, None], second[:2, None])
+    np.maximum(common, 0.0, out=common)
+    both = common[0] * common[1]
+    near: NDArray[np.bool_] = both >= share * (first[8][:, None] + second[8] - both)
+    near &= both > 0
+    return near
 
 
 def greatest(values: Array, at: Rows, count: int) -> Array:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from trackers.boxes import cxcywh_to_xyxy, iou_matrix
-from trackers.pairs import corners, greatest, overlapping
+from trackers.pairs import corners, greatest, overlap_by, overlapping
 
 
 def boxes(seed: int, count: int) -> np.ndarray:
@@ -22,6 +22,17 @@ def test_all_that_overlap_are_there_with_the_figures_of_the_plain_formulas() -> 
     np.testing.assert_allclose(pairs.distance, (apart**2).sum(axis=0))
     tall = iou_matrix(*(cxcywh_to_xyxy([[0, cy, 1, h] for _, cy, _, h in each.T]) for each in (tracks, found)))
     np.testing.assert_allclose(pairs.height_overlap, tall[pairs.track, pairs.box])
+
+
+def test_who_overlaps_by_so_much_is_told_as_by_the_plain_formula() -> None:
+    first, second = boxes(2, 40), boxes(3, 50)
+    overlap = iou_matrix(cxcywh_to_xyxy(first.T), cxcywh_to_xyxy(second.T))
+    for share in (0.0, 0.1, 0.5):
+        wanted = (overlap >= share) & (overlap > 0)
+        assert 0 < np.count_nonzero(wanted) < wanted.size
+        np.testing.assert_array_equal(overlap_by(share, corners(first), corners(second)), wanted)
+    nothing = corners(np.zeros((4, 2)))
+    assert not overlap_by(0.0, nothing, nothing).any()
 
 
 def test_touching_is_no_overlap_and_a_box_of_no_size_has_none() -> None:
