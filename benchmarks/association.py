@@ -7,8 +7,7 @@ over them, as they are, thinned out, and degraded as a weak detector degrades th
 overlap is a lesson, right if the box shows whom the track's last 15 boxes mostly showed. As what the tracker meets
 depends on what it decided, it learns in three rounds, each from what the one before met (Ross et al., "A reduction of
 imitation learning to no-regret online learning", 2011); before the first, overlap, height, surprise and confidence are
-multiplied. Who learnt from a scene meets other things there than elsewhere, so a scene's lessons are always those of
-weights that were learnt without it: the scenes are split into three parts, of which each is left out in turn.
+multiplied.
 
 The weights are of all sequences, and every sequence at hand is one of them. So what is claimed is cross-fitted: the
 scenes are split into four groups, weights are learnt, in all three rounds, from three of them, and track the fourth;
@@ -22,7 +21,7 @@ import os
 import sys
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache, partial, reduce
@@ -51,7 +50,7 @@ from trackers.probability import CLAIMS, CLIP, CUES, LEAST, Candidates, LearntPr
 from trackers.run import DetectedSequence, load, track  # noqa: E402
 from trackers.structures import Detections  # noqa: E402
 
-GROUPS, PARTS, ROUNDS, EPOCHS, UNITS, SEED = 4, 3, 3, 9, 24, 0
+GROUPS, ROUNDS, EPOCHS, UNITS, SEED = 4, 3, 12, 24, 0
 PATIENCE = 2.0  # seconds that a lost track waits while lessons are taken
 CLAIM_SCALE = 1 / 3  # of the logarithms of claims
 MEMORY = 15  # boxes that say whom a track shows
@@ -85,14 +84,6 @@ class Lesson(NamedTuple):
     box: torch.Tensor
     right: torch.Tensor
     known: torch.Tensor
-
-
-class Taken(NamedTuple):
-    """A lesson, the scene that it was taken from, and how much it counts."""
-
-    scene: str
-    weight: float
-    lesson: Lesson
 
 
 class Handmade:
@@ -251,8 +242,7 @@ def curriculum(name: str, seen: Seen) -> list[Seen]:
         return [seen]
     seed = zlib.crc32(name.encode())
     ways = [seen, thinned(seen, 2, 1), thinned(seen, 3, 2)]
-    ways += [weakened(seen, strength, seed + at) for at, strength in enumerate((1.0, 1.0, 0.7))]
-    return [*ways, thinned(weakened(seen, 0.5, seed + 3), 2, 0)]
+    return [*ways, weakened(seen, 1.0, seed), thinned(weakened(seen, 0.5, seed + 1), 2, 0)]
 
 
 def scene(name: str) -> str:
@@ -282,11 +272,11 @@ def batches(taken: Sequence[Lesson], frames: int = 60) -> list[Lesson]:
     return result
 
 
-def fit(taken: Sequence[Taken], *, epochs: int) -> LearntProbability:
-    """By cross entropy."""
+def fit(taken: Sequence[tuple[float, Lesson]], *, epochs: int) -> LearntProbability:
+    """Weighted lessons, by cross entropy."""
     torch.manual_seed(SEED)
     rng = np.random.default_rng(SEED)
-    sample = torch.cat([each.lesson.cues for each in taken[::7]])
+    sample = torch.cat([lesson.cues for _, lesson in taken[::7]])
     network = Network(sample.mean(0), sample.std(0) + 1e-6)
     optimiser = torch.optim.Adam(network.parameters(), 4e-3, weight_decay=1e-5)
     steps = epochs * (len(taken) // 4)
@@ -295,7 +285,7 @@ def fit(taken: Sequence[Taken], *, epochs: int) -> LearntProbability:
         order = rng.permutation(len(taken))
         for first in range(0, len(order) - 3, 4):
             wrong, total = torch.zeros(()), 0.0
-            for _, weight, lesson in (taken[at] for at in order[first : first + 4]):
+            for weight, lesson in (taken[at] for at in order[first : first + 4]):
                 logit = network(lesson.cues, lesson.track, lesson.box)[lesson.known]
                 right = lesson.right[lesson.known].float()
                 loss = torch.nn.functional.binary_cross_entropy_with_logits(logit, right, reduction="sum")
@@ -311,42 +301,16 @@ def learn(data: Path, epochs: int, left_out: frozenset[str]) -> LearntProbabilit
     """All rounds, without these scenes."""
     torch.set_num_threads(1)
     truth = [each for each in load_truth(data) if scene(each.name) not in left_out]
-    ways = {each.name: curriculum(each.name, meet(each, load(data / each.name))) for each in truth}
+    ways = [(each.name, way) for each in truth for way in curriculum(each.name, meet(each, load(data / each.name)))]
     sets = Counter(each.set_name.split("_")[0] for each in truth if scene(each.name) == each.name)
-    weight = {each.name: max(sets.values()) / sets[each.set_name.split("_")[0]] for each in truth}
-
-    def gather(name: str, stranger: Probability) -> list[Taken]:
-        met = [batch for way in ways[name] for batch in batches(lessons(way, stranger))]
-        return [Taken(scene(name), weight[name], each) for each in met]
-
-    return imitate(list(ways), groups(truth, PARTS), gather=gather, fit=partial(fit, epochs=epochs))
-
-
-def imitate(
-    names: Sequence[str],
-    parts: Sequence[frozenset[str]],
-    *,
-    gather: Callable[[str, Probability], list[Taken]],
-    fit: Callable[[list[Taken]], LearntProbability],
-) -> LearntProbability:
-    """All rounds.
-
-    Args:
-        names: Sequences.
-        parts: Their scenes, each in one part.
-        gather: What a tracker that asks this probability meets in a sequence.
-        fit: Weights from lessons.
-    """
-    strangers: list[Probability] = [Handmade()] * len(parts)  # weights that did not learn from the part
-    before: list[Taken] = []
-    for further in reversed(range(ROUNDS)):
-        now = []
-        for name in names:
-            now += gather(name, next(each for each, part in zip(strangers, parts, strict=True) if scene(name) in part))
-        taken, before = [*before, *now], now
-        if further:
-            strangers = [fit([each for each in taken if each.scene not in part]) for part in parts]
-    return fit(taken)
+    most = max(sets.values())
+    weight = {each.name: most / sets[each.set_name.split("_")[0]] for each in truth}
+    probability: Probability = Handmade()
+    before: list[tuple[float, Lesson]] = []
+    for _ in range(ROUNDS):
+        now = [(weight[name], each) for name, way in ways for each in batches(lessons(way, probability))]
+        probability, before = fit([*before, *now], epochs=epochs), now
+    return probability  # type: ignore[return-value]
 
 
 def score(data: Path, truth: TrueSequence, probability: Probability) -> tuple[Scores, Scores]:
@@ -378,13 +342,13 @@ def _of_groups(path: Path) -> list[tuple[frozenset[str], LearntProbability]]:
     return [(frozenset(each["left_out"]), LearntProbability.of(each["weights"])) for each in parts]
 
 
-def groups(truth: Sequence[TrueSequence], count: int = GROUPS) -> list[frozenset[str]]:
-    """Scenes left out together, of each set in turn."""
-    parts: list[set[str]] = [set() for _ in range(count)]
+def groups(truth: Sequence[TrueSequence]) -> list[frozenset[str]]:
+    """Scenes left out together: every fourth of each set."""
+    parts: list[set[str]] = [set() for _ in range(GROUPS)]
     for name in dict.fromkeys(each.set_name for each in truth):
         scenes = [each.name for each in truth if each.set_name == name and scene(each.name) == each.name]
         for at, each in enumerate(scenes):
-            parts[at % count].add(each)
+            parts[at % GROUPS].add(each)
     return [frozenset(each) for each in parts]
 
 
