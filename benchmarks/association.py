@@ -1,6 +1,7 @@
-"""Learns when a track and a box are one person: ``python benchmarks/association.py``, 15 minutes on two cores.
+"""Learns when a track and a box are one person: ``python benchmarks/association.py``, 5 minutes on two cores.
 
-Writes trackers/probability.json, the weights of `trackers.probability`, and benchmarks/results/association.json.
+Writes trackers/probability.json, the weights of `trackers.probability`, and benchmarks/results/association.json
+(``--keep``: only the latter, of the weights that are there).
 
 From the sequences of ../shared/data/mot (or SURVEILLANCE_DATA/mot) with their ground truth: the default tracker runs
 over them, as they are, thinned out, and degraded as a weak detector degrades them; each pair of a track and a box that
@@ -352,6 +353,16 @@ def groups(truth: Sequence[TrueSequence]) -> list[frozenset[str]]:
     return [frozenset(each) for each in parts]
 
 
+def write_weights(options: argparse.Namespace, left_out: Sequence[frozenset[str]]) -> None:
+    """Learn from all scenes, and without each of the groups."""
+    with ProcessPoolExecutor(max_workers=2) as workers:
+        found = list(workers.map(partial(learn, options.data, options.epochs), [*left_out, frozenset[str]()]))
+    written = [rounded(each.as_json()) for each in found]
+    options.weights.write_text(json.dumps(written.pop()) + "\n")
+    parts = [{"left_out": sorted(names), "weights": each} for names, each in zip(left_out, written, strict=True)]
+    options.groups.write_text(json.dumps(parts) + "\n")
+
+
 def main() -> None:
     """Learn, measure, and write both files."""
     shared = Path(os.environ.get("SURVEILLANCE_DATA") or ROOT.parent / "shared" / "data")
@@ -361,17 +372,13 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=ROOT / "trackers" / "probability.json")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "association.json")
     parser.add_argument("--groups", type=Path, default=OF_GROUPS, help="for the weights of each group")
+    parser.add_argument("--keep", action="store_true", help="measure the weights that are there, and learn none")
     options = parser.parse_args()
     truth = load_truth(options.data)
-    left_out = [*groups(truth), frozenset[str]()]
-    with ProcessPoolExecutor(max_workers=2) as workers:
-        found = list(workers.map(partial(learn, options.data, options.epochs), left_out))
-    written = [rounded(each.as_json()) for each in found]
-    options.weights.write_text(json.dumps(written.pop()) + "\n")
-    parts = [{"left_out": sorted(names), "weights": each} for names, each in zip(left_out, written, strict=False)]
-    options.groups.write_text(json.dumps(parts) + "\n")
-    report: dict[str, Any] = {"machine": describe(), "epochs": options.epochs, "rounds": ROUNDS}
-    report["left_out"] = [part["left_out"] for part in parts]
+    if not options.keep:
+        write_weights(options, groups(truth))
+    report: dict[str, Any] = {"machine": describe(), "rounds": ROUNDS, "kept": options.keep}
+    report["left_out"] = [part["left_out"] for part in json.loads(options.groups.read_text())]
     others = partial(of_other_scenes, path=options.groups)
     report["cross_fitted"] = table(truth, {each.name: score(options.data, each, others(each.name)) for each in truth})
     everything = LearntProbability.of(json.loads(options.weights.read_text()))

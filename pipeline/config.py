@@ -453,7 +453,8 @@ class TrackerConfig(Section):
     Attributes:
         name: The algorithm.
         low_confidence: Boxes below are not looked at; all confidences are on the scale of a good detector by day.
-        high_confidence: Boxes below can only continue a track seen in the last frame.
+        high_confidence: Boxes below can only continue a track seen in the last frame; divided by the root of the lift
+            where confidences are lifted.
         new_confidence: A box that no track claims starts one from here on.
         reference_confidence: The confidences of a camera whose scale is below are lifted towards it.
         calibration_strength: How much they are lifted; 0 takes them as they come.

@@ -45,7 +45,7 @@ _STATURE_POWER = 8  # of the ratio of statures, in place of the overlap of heigh
 _DISTANCE_HALF = 8.0  # squared distance on the floor, of 2 coordinates, at which that has fallen to a half
 _USUAL_PATIENCE = 1.5  # seconds
 _MOST_UNCERTAIN = 0.4  # heights: of a newborn after the longest step
-_LIFTED = 0.05  # how much likelier a pair must be for each time that confidences are lifted by their own size
+_LIFTED = 0.07  # how much likelier a pair must be for each time that confidences are lifted by their own size
 
 _SHARES = ("_confidence", "_probability", "_margin", "_overlap", "_weight")  # endings of settings in [0, 1]
 _STATE, _TRACK, _TRACKLET, _HITS, _OVERLAPPED = range(5)  # rows of integers, a column a track
@@ -62,7 +62,8 @@ class CautiousSettings:
 
     Attributes:
         low_confidence: Boxes below are not looked at.
-        high_confidence: Boxes below can only continue a track that was seen in the last frame.
+        high_confidence: Boxes below can only continue a track that was seen in the last frame. Where confidences are
+            lifted it is divided by the square root of the lift.
         new_confidence: A box that no track claims starts one from here on.
         reference_confidence: A stream whose own scale is below (see `ScoreCalibration`) has its confidences lifted.
         calibration_strength: How much, at least 0; 0 takes confidences as they come.
@@ -133,7 +134,7 @@ class _Frame(NamedTuple):
     boxes: Matrix  # (9, m), see `trackers.pairs.corners`
     raw: NDArray[np.float32]  # confidence as it came
     confidence: Matrix  # on the common scale
-    high: int  # so many reach `high_confidence`
+    high: int  # so many are strong, see `high_confidence`
     embeddings: Matrix | None
 
     @property
@@ -261,7 +262,9 @@ class CautiousTracker:
         rows = np.lexsort((detections.xyxy @ _ORDER, sinking))
         sinking = sinking[rows]
         rows = rows[: sinking.searchsorted(-self.settings.low_confidence, "right")]
-        high = int(sinking.searchsorted(-self.settings.high_confidence, "right"))
+        # What a weak detector is sure of flickers more, and lifting it lifts that too.
+        strong = self.settings.high_confidence / math.sqrt(self._calibration.factor)
+        high = int(sinking.searchsorted(-strong, "right"))
         boxes = np.empty((9, len(rows)))
         boxes[:4] = detections.xyxy[rows].T
         np.subtract(boxes[2:4], boxes[:2], out=boxes[6:8])

@@ -127,6 +127,14 @@ def test_after_a_short_gap_the_tracklet_goes_on_by_day_and_ends_where_the_detect
         assert len({int(each.tracklet_id[0]) for each in tracks}) == pieces
 
 
+def test_where_the_detector_is_weak_an_unsure_box_brings_a_lost_track_back_and_by_day_none() -> None:
+    for usual, back in ((0.4, 0.2), (0.9, 0.48)):  # on the common scale the second is 0.48 of either camera
+        frames = [people(10 + 2 * t, confidence=usual) for t in range(64)]
+        frames[60:62] = [people()] * 2
+        frames[62] = people(10 + 2 * 62, confidence=back)
+        assert ids(follow(CautiousTracker(), frames))[59:] == [[1], [], [], [1] if usual == 0.4 else [], [1]]
+
+
 def test_a_lost_track_is_not_given_to_one_of_two_who_both_might_be_it() -> None:
     frames = [people(200)] * 5 + [people()] * 6
     alone, both = frames + [people(204)] * 3, frames + [people(190, 212)] * 3

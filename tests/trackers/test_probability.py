@@ -7,17 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.association import Handmade, Lesson, Network, Taken, imitate
-from trackers.probability import (
-    CLAIMS,
-    CUES,
-    Candidates,
-    LearntProbability,
-    Measured,
-    Probability,
-    learnt,
-    table_of,
-)
+from benchmarks.association import Network
+from trackers.probability import CLAIMS, CUES, Candidates, LearntProbability, Measured, learnt, table_of
 
 
 def measured(count: int, seed: int = 0, **known: float | list[float]) -> Measured:
@@ -156,28 +147,3 @@ def test_weights_that_do_not_fit_are_refused() -> None:
         LearntProbability.of(good | {"evidence": good["evidence"][1:]})
     with pytest.raises(ValueError, match="output must be finite"):
         replace(some(), output=np.full(8, np.nan))
-
-
-def test_a_scene_s_lessons_are_always_those_of_weights_that_did_not_learn_from_it() -> None:
-    learnt_from: dict[int, set[str]] = {}
-    asked: list[tuple[str, Probability]] = []
-    nothing = Lesson(*(torch.empty(0) for _ in Lesson._fields))
-
-    def gather(name: str, stranger: Probability) -> list[Taken]:
-        asked.append((name, stranger))
-        return [Taken(name.split("_")[0], 1.0, nothing)]
-
-    def fit(taken: list[Taken]) -> LearntProbability:
-        weights = some()
-        learnt_from[id(weights)] = {each.scene for each in taken}
-        kept.append(weights)
-        return weights
-
-    kept: list[LearntProbability] = []
-    names = ["a", "a_weak", "b", "c", "d"]
-    last = imitate(names, [frozenset("ad"), frozenset("b"), frozenset("c")], gather=gather, fit=fit)
-    assert [name for name, _ in asked] == names * 3
-    assert all(isinstance(stranger, Handmade) for _, stranger in asked[:5])
-    others = {"a": set("bc"), "d": set("bc"), "b": set("acd"), "c": set("abd")}
-    assert all(learnt_from[id(stranger)] == others[name[0]] for name, stranger in asked[5:])
-    assert learnt_from[id(last)] == set("abcd")
