@@ -58,7 +58,7 @@ CROSS: dict[str, dict[str, Any]] = {
 CONSTANTS: dict[str, list[tuple[Any, str, float]]] = {
     "sizes as unsteady as places": [(WalkFilter, "_FIRST_SHARE", 1.0), (WalkFilter, "_LEAST_SHARE", 1.0)],
     "weak streams asked no more": [(cautious, "_LIFTED", 0.0)],
-    "weak streams asked twice as much more": [(cautious, "_LIFTED", 0.1)],
+    "weak streams asked 0.1 more a lift": [(cautious, "_LIFTED", 0.1)],
 }
 COLUMNS = ("HOTA", "IDF1", "Pur", "MixTrk", "Trk/Id")
 MOVED = (

@@ -94,7 +94,10 @@ class ScoreCalibration:
         decay = math.exp(-self._waited / self._memory)
         self._squares = self._squares * decay + taught
         self._cubes = self._cubes * decay + cubes
-        self.factor = min(_MOST, max(1.0, math.pow(self._reference / self.scale, self._strength)))
+        power = self._strength * math.log(self._reference / self.scale)  # of e; a great one has no exponential
+        self.factor = (
+            _MOST if power >= math.log(_MOST) else max(1.0, math.pow(self._reference / self.scale, self._strength))
+        )
 
 
 class WalkingBoxes:

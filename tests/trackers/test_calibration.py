@@ -106,3 +106,9 @@ def test_boxes_in_one_place_are_told_apart_once_and_none_is_remembered_for_long(
         assert looks.look(twins, dt=0.2).shape == (3,)
     looks.look(np.empty((0, 4)), dt=2.0)
     assert len(looks) == 0
+
+
+def test_the_greatest_strength_lifts_no_more_than_any() -> None:
+    strongest = ScoreCalibration(reference=0.8, strength=1e6, memory_seconds=20.0)
+    watch(strongest, 0.4)
+    assert strongest.factor == pytest.approx(stream(0.4).factor) == pytest.approx(2.4)
