@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,12 +33,23 @@ _NOT_TRACED = frozenset(_LONGEST_FIRST) - {"tests/pipeline/server/test_access.py
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest modules first; all others keep their order."""
+    """Put the longest modules first; all others keep their order. Each has a name of its own."""
+    _tell_apart(items)
     rank = {name: place for place, name in enumerate(_LONGEST_FIRST)}
     items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
     for item in items:
         if item.nodeid.partition("::")[0] in _NOT_TRACED:
             item.add_marker("no_cover")
+
+
+def _tell_apart(items: list[pytest.Item]) -> None:
+    """Of tests with one node id pytest-xdist runs one, and says nothing: Schemathesis gives one to all operations."""
+    for item in items:
+        if item.parent is not None and not item.nodeid.endswith(f"::{item.name}"):
+            item._id = item.parent.id.child(item.name)
+    twice = [name for name, times in Counter(item.nodeid for item in items).items() if times > 1]
+    if twice:
+        raise pytest.UsageError(f"tests must have names of their own, got more than one {', '.join(twice)}")
 
 
 @pytest.fixture(scope="session")
