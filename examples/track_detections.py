@@ -31,6 +31,10 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--fps", type=float, default=10.0)
     options = parser.parse_args()
+    if not options.fps > 0:
+        parser.error(f"--fps must be above 0, got {options.fps:g}")
+    if not options.detections.is_file():
+        parser.error(f"detections must be a file, got {options.detections}")
     print(f"{track(options.detections, options.output, fps=options.fps)} tracks -> {options.output}")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -45,17 +46,30 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that at any moment its name stands for the old or the new content, never for a part."""
     part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file:
-            with suppress(OSError):  # a disk without locks
-                fcntl.flock(file, fcntl.LOCK_EX)  # so that others can tell it from one that a killed process left
+        with held(part) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+            part.replace(path)
     except BaseException:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+def held(part: Path) -> IO[bytes]:
+    """A new file, locked, so that others can tell it from one that a killed process left.
+
+    Whoever removes those may take it for one until it is locked; then it is made once more.
+    """
+    while True:
+        file = part.open("wb")
+        with suppress(OSError):  # a disk without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                return file
+        file.close()
 
 
 def bytes_of(folder: Path) -> int:

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.crop_files import write_whole
+from pipeline.crop_files import held, write_whole
 from pipeline.errors import UsageError
 
 EXPORTS = "exports"
@@ -165,10 +165,8 @@ def own_note(root: Path, note: Note) -> IO[bytes]:
     path = note_path(root, note.export_id)
     path.parent.mkdir(exist_ok=True)
     part = path.with_name(path.name + ".part")
-    file = part.open("wb")
+    file = held(part)
     try:
-        with suppress(OSError):  # a disk without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
         file.write(_text(note))
         file.flush()
         os.fsync(file.fileno())

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,7 @@ class Tally:
         self._ages: dict[str, Ages] = {}
         self._accepted: Counter[str] = Counter()
         self._rejected: Counter[str] = Counter()
-        self._started_at = datetime.now(UTC)
+        self._started_at = datetime.now(UTC) - timedelta(seconds=time.perf_counter() - started)
         self._started = started
         self._seconds: float | None = None
         self._ended_states: dict[str, str] = {}

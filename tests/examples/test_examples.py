@@ -67,6 +67,20 @@ def test_tracking_precomputed_detections(tmp_path: Path) -> None:
     assert len((tmp_path / "out.txt").read_text().splitlines()) == 20
 
 
+@pytest.mark.parametrize(("name", "fps", "told"), [("det.txt", "0", "above 0, got 0"), ("no.txt", "5", "no.txt")])
+def test_detections_that_are_not_there_or_no_frame_rate_are_refused(
+    tmp_path: Path, name: str, fps: str, told: str
+) -> None:
+    (tmp_path / "det.txt").write_text("")
+    command = [sys.executable, "examples/track_detections.py", str(tmp_path / name), str(tmp_path / "out.txt")]
+    done = subprocess.run(
+        [*command, "--fps", fps], capture_output=True, text=True, check=False, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert not (tmp_path / "out.txt").exists()
+
+
 def test_the_night_search_tells_of_each_person_seen_by_day(tmp_path: Path) -> None:
     video, thermal = write_video(tmp_path / "gate.mp4"), write_thermal(tmp_path / "dock")
     weights, output = write_weights(tmp_path / "mini.safetensors"), tmp_path / "run"

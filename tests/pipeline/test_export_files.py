@@ -1,8 +1,10 @@
 """What killed processes leave among the exports."""
 
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -40,3 +42,37 @@ def test_what_somebody_writes_at_this_moment_stays(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("pipeline.crop_files.os.fsync", lambda _: remove_leftovers(tmp_path))
     write_whole(note, b"{}")
     assert [each.name for each in note.parent.iterdir()] == [note.name]
+
+
+def test_who_tidies_up_between_the_first_byte_and_the_lock_takes_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = tmp_path / EXPORTS / "01A.json"
+    note.parent.mkdir()
+    lock = fcntl.flock
+    removed: list[str] = []
+
+    def late(file: IO[bytes], how: int) -> None:
+        if not removed:
+            removed.append(file.name)
+            Path(file.name).unlink()
+        lock(file, how)
+
+    monkeypatch.setattr("pipeline.crop_files.fcntl.flock", late)
+    write_whole(note, b"{}")
+    assert removed
+    assert (note.read_bytes(), len(list(note.parent.iterdir()))) == (b"{}", 1)
+
+
+def test_who_tidies_up_when_all_is_written_takes_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = tmp_path / EXPORTS / "01A.json"
+    note.parent.mkdir()
+    replace = Path.replace
+
+    def late(part: Path, target: Path) -> Path:
+        remove_leftovers(tmp_path)
+        return replace(part, target)
+
+    monkeypatch.setattr(Path, "replace", late)
+    write_whole(note, b"{}")
+    assert note.read_bytes() == b"{}"

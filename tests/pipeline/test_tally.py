@@ -1,13 +1,16 @@
 """Counts say where every frame went."""
 
 import math
+import time
 from collections import Counter
+from datetime import datetime
 
 import numpy as np
 import pytest
 
-from pipeline.prefetch import Ledger
-from pipeline.tally import UNPROCESSED, Ages, GreyWatch, account_of, incomplete_sources
+from pipeline.config import from_sources
+from pipeline.prefetch import Intake, Ledger
+from pipeline.tally import UNPROCESSED, Ages, GreyWatch, Tally, account_of, incomplete_sources
 from reid.modality import Modality
 from tests.pipeline.footage import frame_of
 
@@ -57,3 +60,12 @@ def test_a_camera_said_to_be_rgb_whose_pictures_are_grey_is_told_of_once(caplog:
         watch.look(frame_of(coloured if index >= 40 else grey, index, camera_id="plaza"))
     (line,) = caplog.messages
     assert line.startswith("camera yard: is said to be rgb, and its pictures are grey")
+
+
+def test_the_report_s_start_is_when_the_seconds_began() -> None:
+    with Intake() as intake:
+        tally = Tally(intake, started=time.perf_counter() - 100)
+        report = tally.report(from_sources(["gate=gate.mp4"]), model_id="m", persons=0)
+    began, written = (datetime.fromisoformat(report[name]) for name in ("started", "written"))
+    assert (written - began).total_seconds() == pytest.approx(report["seconds"], abs=0.1)
+    assert 100 <= report["seconds"] < 130
