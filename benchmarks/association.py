@@ -1,7 +1,9 @@
 """Learns when a track and a box are one person: ``python benchmarks/association.py``, 5 minutes on two cores.
 
 Writes trackers/probability.json, the weights of `trackers.probability`, and benchmarks/results/association.json
-(``--keep``: only the latter, of the weights that are there).
+(``--keep``: only the latter, of the weights that are there). Those that are shipped were learnt before
+`high_confidence` fell with the lift, and were left then (docs/experiments.md): learning anew gives others, whose
+figures differ by the noise of a training.
 
 From the sequences of ../shared/data/mot (or SURVEILLANCE_DATA/mot) with their ground truth: the default tracker runs
 over them, as they are, thinned out, and degraded as a weak detector degrades them; each pair of a track and a box that

@@ -7,7 +7,6 @@ verification writes the zip anew from its content and compares. The hash of the 
 where it can be compared later.
 """
 
-import fcntl
 import hashlib
 import json
 import platform
@@ -29,7 +28,7 @@ from ulid import ULID
 from pipeline.audit import Actor, Audit, AuditRow
 from pipeline.cases import Case, Cases
 from pipeline.config import Config
-from pipeline.crop_files import sync
+from pipeline.crop_files import held, sync
 from pipeline.errors import UsageError
 from pipeline.event_files import read_lines
 from pipeline.footage import Look, blurred_view, clip_of
@@ -154,16 +153,16 @@ def write_bundle(
     part = path.with_name(f".{path.name}.part")
     try:
         writing = _Writing(store, config, options, audit)
-        with part.open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # so that others can tell it from one that a killed process left
+        with held(part) as file:
             count = writing.write(file, case, tracklets, actor, export_id)
-        sync(part)
-        size, digest = part.stat().st_size, _digest_of(part)
-        names = [each.tracklet_id for each in tracklets]
-        details = {"export": export_id, "case": case_id, "tracklets": names, "sha256": digest, "bytes": size,
-                   "blur_others": options.blur_others}  # fmt: skip
-        audit.record(actor, "evidence", details, subjects=names)
-        part.replace(path)
+            file.flush()
+            sync(part)
+            size, digest = part.stat().st_size, _digest_of(part)
+            names = [each.tracklet_id for each in tracklets]
+            details = {"export": export_id, "case": case_id, "tracklets": names, "sha256": digest, "bytes": size,
+                       "blur_others": options.blur_others}  # fmt: skip
+            audit.record(actor, "evidence", details, subjects=names)
+            part.replace(path)
         sync(path.parent)
     finally:
         part.unlink(missing_ok=True)

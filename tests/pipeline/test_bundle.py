@@ -19,6 +19,7 @@ from pipeline.cli import main
 from pipeline.config import from_sources
 from pipeline.errors import UsageError
 from pipeline.event_files import append_line
+from pipeline.export_files import EXPORTS, remove_leftovers
 from pipeline.identify import Link
 from pipeline.store import Store
 from reid.modality import Modality
@@ -105,6 +106,24 @@ def test_it_is_written_whole_once_and_recorded(gallery: Path, whole: Path, tmp_p
     with pytest.raises(InterruptedError):
         made(gallery, tmp_path / "stopped.zip", should_stop=lambda: True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_tidies_up_before_it_has_its_name_takes_nothing_away(
+    gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "gallery"
+    shutil.copytree(gallery, root)
+    path = root / EXPORTS / "x.zip"
+    path.parent.mkdir()
+    replace = Path.replace
+
+    def late(part: Path, target: Path) -> Path:
+        remove_leftovers(root)
+        return replace(part, target)
+
+    monkeypatch.setattr(Path, "replace", late)
+    made(root, path, clips=False).close()
+    assert [each.name for each in path.parent.iterdir()] == ["x.zip"]
 
 
 def test_any_flipped_byte_is_found(gallery: Path, tmp_path: Path) -> None:
