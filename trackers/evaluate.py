@@ -16,6 +16,7 @@ from trackers.metrics.scores import COLUMNS, COUNTS, Scores
 from trackers.metrics.scores import evaluate as evaluate_sequence
 from trackers.metrics.sequence import MOT17_DISTRACTORS, MOT20_DISTRACTORS, prepare
 from trackers.mot import MotFormatError, MotRows, read_ground_truth, read_results, read_sequence_info
+from trackers.places import PlaceError, check_folder, check_new_file, describe
 
 ALL = "ALL"  # the key of a whole set beside its sequences
 Rows = dict[str, dict[str, float]]
@@ -83,7 +84,7 @@ def load_truth(data: Path, sets: Sequence[str] | None = None) -> list[TrueSequen
 
 def _manifest(path: Path) -> dict[str, str]:
     """Set of each sequence; empty where there is no manifest."""
-    if not path.is_file():
+    if not path.exists():
         return {}
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
@@ -159,11 +160,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Score folders of results and print a table; 0 when all went well, 2 when a file is missing or bad."""
     options = _parser().parse_args(arguments)
     scores: dict[str, dict[str, Rows]] = {}
-    names = [each.resolve().name for each in options.results]
     try:
-        sequences = load_truth(options.data, options.sets.split(",") if options.sets else None)
-        for folder, name in zip(options.results, names, strict=True):
-            label = name if names.count(name) == 1 else str(folder)
+        _check_places(options.data, options.results, options.json)
+        sequences = load_truth(options.data, options.sets)
+        for folder, label in zip(options.results, _labels(options.results), strict=True):
             by_set = score_folder(
                 sequences, folder, partial=options.partial, ignore_zero_marked=options.ignore_zero_marked
             )
@@ -171,11 +171,38 @@ def main(arguments: list[str] | None = None) -> int:
                 scores.setdefault(set_name, {})[label] = rows
         if options.json:
             _write_json(options.json, scores)
-    except (MotFormatError, OSError) as error:
+    except (MotFormatError, PlaceError) as error:
         sys.stderr.write(f"{error}\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"{describe(error)}\n")
         return 2
     sys.stdout.write(table(scores, per_sequence=options.per_sequence))
     return 0
+
+
+def _check_places(data: Path, results: Sequence[Path], json_file: Path | None) -> None:
+    """Before anything is read.
+
+    Raises:
+        PlaceError: When a folder cannot be read or is given twice, or the file cannot be written.
+    """
+    check_folder(data, of="SEQ/gt/gt.txt and SEQ/seqinfo.ini")
+    first: dict[Path, Path] = {}
+    for each in results:
+        check_folder(each, of="SEQ.txt, as trackers.run writes it")
+        known = first.setdefault(each.resolve(), each)
+        if known is not each:
+            as_what = "" if str(known) == str(each) else f", first as {known}"
+            raise PlaceError(f"{each}: is given twice{as_what}; expected each folder of results once")
+    if json_file:
+        check_new_file(json_file)
+
+
+def _labels(results: Sequence[Path]) -> list[str]:
+    """What each is called in the table: its name, or its path where another has the same name."""
+    names = [each.resolve().name for each in results]
+    return [name if names.count(name) == 1 else str(each) for each, name in zip(results, names, strict=True)]
 
 
 def _write_json(path: Path, scores: dict[str, dict[str, Rows]]) -> None:
@@ -187,11 +214,20 @@ def _write_json(path: Path, scores: dict[str, dict[str, Rows]]) -> None:
         part.unlink(missing_ok=True)
 
 
+def _set_names(text: str) -> list[str]:
+    names = [each.strip() for each in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"expected names of sets with a comma between two, got {text!r}")
+    return names
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m trackers.evaluate", description=__doc__.split("\n\n")[0])
     parser.add_argument("results", type=Path, nargs="+", metavar="R", help="folder of SEQ.txt, one a tracker")
     parser.add_argument("--data", type=Path, required=True, help="folder of SEQ/gt/gt.txt and SEQ/seqinfo.ini")
-    parser.add_argument("--sets", help="only these sets of manifest.json, separated by commas")
+    parser.add_argument(
+        "--sets", type=_set_names, metavar="SETS", help="only these sets of manifest.json, separated by commas"
+    )
     parser.add_argument("--per-sequence", action="store_true", help="a row for each sequence, too")
     parser.add_argument("--partial", action="store_true", help="score sets of which some results are missing")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all rows there, unrounded")

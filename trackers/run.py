@@ -24,6 +24,7 @@ from trackers.mot import (
     rows_of,
     write_results,
 )
+from trackers.places import check_folder, describe, make_folder
 from trackers.structures import Detections, Dropped, Tracks
 
 
@@ -86,27 +87,32 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = _settings(options.set, algorithm)
         algorithm.build(**settings)
+        check_folder(options.data, of="SEQ/det/det.txt and SEQ/seqinfo.ini")
         sequences = _load_all(options.data)
-    except (OSError, ValueError) as error:
+        make_folder(options.output)
+    except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     try:
-        options.output.mkdir(parents=True, exist_ok=True)
         for name, sequence in sequences.items():
             tracks, seconds = track(sequence, algorithm.build(**settings))
             write_results(options.output / f"{name}.txt", rows_of(tracks, ids=options.ids))
             frames = sequence.info.frames
-            left_out = "".join(f", {count} boxes dropped: {why}" for why, count in told(sequence.dropped))
+            left_out = "".join(f", {each}" for each in told(sequence.dropped))
             sys.stdout.write(f"{name}: {frames} frames, {frames / seconds:.0f} frames/s{left_out}\n")
     except OSError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{describe(error)}\n")
         return 2
     return 0
 
 
-def told(dropped: Dropped) -> list[tuple[str, int]]:
-    """The reasons that held, and how often."""
-    return [(why.replace("_", " "), count) for why, count in dropped._asdict().items() if count]
+def told(dropped: Dropped) -> list[str]:
+    """How many boxes were left out, a sentence for each reason that held."""
+    return [
+        f"{count} {'box' if count == 1 else 'boxes'} dropped: {why.replace('_', ' ')}"
+        for why, count in dropped._asdict().items()
+        if count
+    ]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,14 +134,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _settings(assignments: Sequence[str], algorithm: Algorithm) -> dict[str, Any]:
+    """What the command line gives, checked by the tracker itself later."""
     defaults = {field.name: getattr(algorithm.settings(), field.name) for field in fields(algorithm.settings)}
+    kinds = {name: type(default) for name, default in defaults.items() if type(default) in _KINDS}
     settings = {}
     for each in assignments:
         name, equals, text = each.partition("=")
-        if name not in defaults or not equals:
-            raise ValueError(f"--set {each}: expected NAME=VALUE with a name of {', '.join(defaults)}")
-        settings[name] = _value(each, text, type(defaults[name]))
+        if name not in kinds or not equals:
+            problem = f"{name} can be set in code only; " if name in defaults and name not in kinds else ""
+            raise ValueError(f"--set {each}: {problem}expected NAME=VALUE with a name of {', '.join(kinds)}")
+        settings[name] = _value(each, text, kinds[name])
     return settings
+
+
+_KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 def _value(assignment: str, text: str, kind: type) -> bool | int | float:
@@ -143,12 +155,11 @@ def _value(assignment: str, text: str, kind: type) -> bool | int | float:
     if kind is bool and text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
-        if kind in (int, float):
+        if kind is not bool:
             return int(text) if kind is int else float(text)
     except ValueError:
         pass
-    expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "to be set in code")
-    raise ValueError(f"--set {assignment}: expected {expected}, got {text!r}")
+    raise ValueError(f"--set {assignment}: expected {_KINDS[kind]}, got {repr(text) if text else 'nothing'}")
 
 
 def _load_all(data: Path) -> dict[str, DetectedSequence]:
@@ -161,8 +172,10 @@ def _load_all(data: Path) -> dict[str, DetectedSequence]:
         folder = file.parent.parent
         try:
             sequences[folder.name] = load(folder)
-        except (MotFormatError, OSError) as error:
+        except MotFormatError as error:
             errors.append(str(error))
+        except OSError as error:
+            errors.append(describe(error))
     if errors:
         raise MotFormatError("\n".join(errors))
     return sequences

@@ -29,13 +29,13 @@ class Dropped(NamedTuple):
 
     Attributes:
         not_finite: A coordinate or the confidence is NaN or infinite.
-        inverted: The right edge is not right of the left one, or the lower not below the upper.
+        no_area: The right edge is not right of the left one, or the lower not below the upper.
         off_screen: No pixel of it is in the picture.
         no_confidence: The confidence is not in [0, 1].
     """
 
     not_finite: int
-    inverted: int
+    no_area: int
     off_screen: int
     no_confidence: int
 

@@ -121,8 +121,60 @@ def test_bad_input_ends_with_what_and_where_and_writes_no_json(data: Path, tmp_p
     assert "b.txt: results has a row in frame 13, but the sequence ends with 12" in error("--data", str(data), folder)
     (tmp_path / "r" / "b.txt").write_text("1,2,3\n")
     assert "b.txt:1: expected at least 7 comma-separated columns, got 3" in error("--data", str(data), folder)
-    assert "no SEQ.txt of a, b in it" in error("--data", str(data), str(tmp_path / "nowhere"))
+    assert "data: no SEQ.txt of a, b in it" in error("--data", str(data), str(data))
     assert "no SEQ/gt/gt.txt in it" in error("--data", str(tmp_path), folder)
     assert "no set dusk; there are all" in error("--data", str(data), folder, "--sets", "dusk")
     (data / "manifest.json").write_text("{}x")
     assert "manifest.json: expected a JSON list of objects with seq and set" in error("--data", str(data), folder)
+
+
+def test_folders_and_files_that_are_not_there_are_told_with_what_was_expected(
+    data: Path, tmp_path: Path, capsys
+) -> None:
+    folder = results(tmp_path / "r", a=WALK, b=WALK)
+
+    def error(*arguments: str) -> str:
+        assert main([*arguments]) == 2
+        return str(capsys.readouterr().err).removeprefix(f"{tmp_path}/")
+
+    given = "--data", str(data)
+    nowhere = str(tmp_path / "nowhere")
+    assert error("--data", nowhere, folder) == (
+        "nowhere: is not there; expected a folder of SEQ/gt/gt.txt and SEQ/seqinfo.ini\n"
+    )
+    assert error(*given, nowhere) == "nowhere: is not there; expected a folder of SEQ.txt, as trackers.run writes it\n"
+    named = "; expected the name of a file to write\n"
+    assert error(*given, folder, "--json", folder) == f"r: is a folder{named}"
+    assert error(*given, folder, "--json", f"{nowhere}/x") == f"nowhere/x: there is no folder {nowhere}{named}"
+    (data / "manifest.json").mkdir()
+    assert (
+        error(*given, folder) == "data/manifest.json: is a folder; expected a JSON list of objects with seq and set\n"
+    )
+    (data / "manifest.json").rmdir()
+    (data / "b" / "seqinfo.ini").unlink()
+    assert error(*given, folder).startswith("data/b/seqinfo.ini: is not there; expected an INI file with name, ")
+
+
+def test_one_folder_of_results_given_twice_is_refused_by_whatever_name(data: Path, tmp_path: Path, capsys) -> None:
+    folder = results(tmp_path / "r", a=WALK, b=WALK)
+    for again, first in ((folder, ""), (f"{data}/../r", f", first as {folder}")):
+        assert main(["--data", str(data), folder, again]) == 2
+        told = capsys.readouterr()
+        assert told.err == f"{again}: is given twice{first}; expected each folder of results once\n"
+        assert not told.out
+
+
+@pytest.mark.parametrize("sets", ["day,", ",", "", "day,,night"])
+def test_an_empty_name_among_the_sets_is_refused(data: Path, tmp_path: Path, sets: str, capsys) -> None:
+    manifest(data, a="day", b="night")
+    folder = results(tmp_path / "r", a=WALK, b=WALK)
+    with pytest.raises(SystemExit, match="2"):
+        main(["--data", str(data), folder, "--sets", sets])
+    assert f"argument --sets: expected names of sets with a comma between two, got {sets!r}" in capsys.readouterr().err
+
+
+def test_sets_may_have_blanks_between_them(data: Path, tmp_path: Path, capsys) -> None:
+    manifest(data, a="day", b="night")
+    folder = results(tmp_path / "r", a=WALK, b=WALK)
+    assert main(["--data", str(data), folder, "--sets", "day, night"]) == 0
+    assert "## night" in capsys.readouterr().out

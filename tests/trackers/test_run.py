@@ -63,6 +63,7 @@ def test_settings_of_the_tracker_can_be_set_and_wrong_ones_are_named(data: Path,
         "min_overlap=high": "--set min_overlap=high: expected a number, got 'high'",
         "min_overlap=7": "min_overlap must be in [0, 1], got 7.0",
         "confirm_hits=2.5": "--set confirm_hits=2.5: expected a whole number",
+        "min_overlap=": "--set min_overlap=: expected a number, got nothing",
     }.items():
         assert run("--set", wrong) == 2
         assert message in capsys.readouterr().err
@@ -103,8 +104,7 @@ def test_boxes_that_are_none_are_dropped_and_counted_by_reason(data: Path, tmp_p
     assert main(["--data", str(data), "--output", str(tmp_path / "out")]) == 0
     assert read_results(tmp_path / "out" / "a.txt").frame.tolist() == [1, 2, 3, 4, 5]
     assert (
-        ", 1 boxes dropped: not finite, 2 boxes dropped: inverted, 2 boxes dropped: off screen"
-        in capsys.readouterr().out
+        ", 1 box dropped: not finite, 2 boxes dropped: no area, 2 boxes dropped: off screen" in capsys.readouterr().out
     )
 
 
@@ -117,10 +117,45 @@ def test_scores_that_are_no_confidences_are_an_error(data: Path, tmp_path: Path,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_place_that_cannot_be_written_is_an_error(data: Path, tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize("below", ["", "x"])
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_tracked(
+    data: Path, tmp_path: Path, below: str, capsys
+) -> None:
     (tmp_path / "out").write_text("a file")
+    out = tmp_path / "out" / below
+    assert main(["--data", str(data), "--output", str(out)]) == 2
+    told = capsys.readouterr()
+    wrong = "is no folder, or lies in none" if below else "is a file"
+    assert told.err == f"{out}: {wrong}; expected a folder to write to, or a name for a new one\n"
+    assert not told.out
+
+
+def test_a_result_that_cannot_take_its_name_is_told_by_that_name(data: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "out" / "a.txt").mkdir(parents=True)
     assert main(["--data", str(data), "--output", str(tmp_path / "out")]) == 2
-    assert "out" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"{tmp_path}/out/a.txt: is a folder\n"
+
+
+def test_data_that_are_not_there_are_told_with_what_was_expected(data: Path, tmp_path: Path, capsys) -> None:
+    def error(folder: Path) -> str:
+        assert main(["--data", str(folder), "--output", str(tmp_path / "out")]) == 2
+        return str(capsys.readouterr().err).removeprefix(f"{tmp_path}/")
+
+    expected = "; expected a folder of SEQ/det/det.txt and SEQ/seqinfo.ini\n"
+    assert error(tmp_path / "nowhere") == f"nowhere: is not there{expected}"
+    assert error(data / "a" / "seqinfo.ini") == f"data/a/seqinfo.ini: is no folder, or lies in none{expected}"
+    (data / "a" / "seqinfo.ini").unlink()
+    expected = "; expected an INI file with name, frameRate, seqLength, imWidth and imHeight\n"
+    assert error(data) == f"data/a/seqinfo.ini: is not there{expected}"
+    (data / "a" / "seqinfo.ini").mkdir()
+    assert error(data) == f"data/a/seqinfo.ini: is a folder{expected}"
+
+
+def test_a_setting_for_code_alone_is_said_to_be_one_and_is_not_offered(data: Path, tmp_path: Path, capsys) -> None:
+    assert main(["--data", str(data), "--output", str(tmp_path / "out"), "--set", "ground=3"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("--set ground=3: ground can be set in code only; expected NAME=VALUE with a name of low_")
+    assert ", ground," not in told
 
 
 def test_either_id_can_be_written(tmp_path: Path) -> None:

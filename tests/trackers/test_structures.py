@@ -69,7 +69,7 @@ def test_what_is_no_box_is_left_out_and_counted_once_by_its_reason() -> None:
     found, dropped = Detections.usable([good, negative, beyond, *bad], confidence, resolution_wh=(640, 480))
     np.testing.assert_array_equal(found.xyxy, np.array([good, negative, beyond], np.float32))
     np.testing.assert_array_equal(found.confidence, np.array([0.9, 0.8, 0.7], np.float32))
-    assert dropped == Dropped(not_finite=3, inverted=3, off_screen=2, no_confidence=2)
+    assert dropped == Dropped(not_finite=3, no_area=3, off_screen=2, no_confidence=2)
 
 
 def test_without_a_resolution_nothing_is_off_screen_and_nothing_is_dropped_of_nothing() -> None:
