@@ -6,7 +6,7 @@ Relative paths in it (sources, weights, output) are relative to the current work
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from datetime import UTC, datetime
@@ -133,9 +133,10 @@ class ThermalConfig(Section):
     @model_validator(mode="after")
     def _check_limits(self) -> Self:
         if (self.low is None) != (self.high is None):
-            raise ValueError("low and high must be given together, or neither for automatic limits")
+            given, absent = ("high", "low") if self.low is None else ("low", "high")
+            raise ValueError(f"{given}: is given without {absent}; give both, or neither for automatic limits")
         if self.low is not None and self.high is not None and self.low >= self.high:
-            raise ValueError(f"low must be below high, got {self.low:g} and {self.high:g}")
+            raise ValueError(f"low: must be below high, got {self.low:g} and {self.high:g}")
         if self.kelvin_per_count is not None and self.low is None:
             raise ValueError("kelvin_per_count: is for low and high in degrees Celsius, and neither is given")
         return self
@@ -162,12 +163,16 @@ class GroundConfig(Section):
 
     @model_validator(mode="after")
     def _check_one_way(self) -> Self:
-        place = (self.height_metres, self.tilt_degrees, self.focal_px, self.centre_px)
-        given = [each is not None for each in place]
-        if any(given) and not all(given):
-            raise ValueError("height_metres, tilt_degrees, focal_px and centre_px must be given together")
-        if self.estimate + (self.homography is not None) + all(given) > 1:
-            raise ValueError("give estimate, homography, or the camera's height_metres and tilt_degrees; only one")
+        place = ("height_metres", "tilt_degrees", "focal_px", "centre_px")
+        given = [name for name in place if getattr(self, name) is not None]
+        if given and len(given) < len(place):
+            raise ValueError(f"{given[0]}: height_metres, tilt_degrees, focal_px and centre_px must be given together")
+        ways = ["estimate"] * self.estimate + ["homography"] * (self.homography is not None) + given[:1]
+        if len(ways) > 1:
+            raise ValueError(
+                f"{ways[1]}: {ways[0]} is given too; give estimate, homography, or the camera's height_metres and "
+                "tilt_degrees; only one"
+            )
         return self
 
     @model_validator(mode="after")
@@ -176,7 +181,10 @@ class GroundConfig(Section):
         if rows is not None and (len(rows) != 3 or any(len(row) != 3 for row in rows)):
             raise ValueError(f"homography: must be 3 rows of 3 numbers, got {rows}")
         if rows is not None:
-            GroundPlane(np.array(rows))
+            try:
+                GroundPlane(np.array(rows))
+            except ValueError as error:
+                raise ValueError(f"homography: {str(error).removeprefix('homography ')}") from None
         if self.centre_px is not None and len(self.centre_px) != 2:
             raise ValueError(f"centre_px: must be x and y, got {self.centre_px}")
         return self
@@ -215,10 +223,10 @@ class StreamConfig(Section):
     @model_validator(mode="after")
     def _check_backoff(self) -> Self:
         if self.backoff_seconds > self.backoff_cap_seconds:
-            raise ValueError(
-                f"backoff_seconds ({self.backoff_seconds:g}) must not exceed backoff_cap_seconds "
-                f"({self.backoff_cap_seconds:g})"
-            )
+            first, cap = f"{self.backoff_seconds:g}", f"{self.backoff_cap_seconds:g}"
+            if "backoff_seconds" in self.model_fields_set:
+                raise ValueError(f"backoff_seconds: must not exceed backoff_cap_seconds ({cap}), got {first}")
+            raise ValueError(f"backoff_cap_seconds: must be at least backoff_seconds ({first}), got {cap}")
         return self
 
 
@@ -298,13 +306,13 @@ class CameraConfig(Section):
     @model_validator(mode="after")
     def _check_thermal(self) -> Self:
         if "thermal" in self.model_fields_set and self.modality is not Modality.THERMAL:
-            raise ValueError(f"thermal is for cameras whose modality is thermal, this one is {self.modality.value}")
+            raise ValueError(f"thermal: is for cameras whose modality is thermal, this one is {self.modality.value}")
         return self
 
     @model_validator(mode="after")
     def _check_fps(self) -> Self:
         if "fps" in self.model_fields_set and self.live:
-            raise ValueError("fps is for image sequences only; to process fewer frames of a stream, set target_fps")
+            raise ValueError("fps: is for image sequences only; to process fewer frames of a stream, set target_fps")
         path = Path(self.source.removeprefix("file://"))
         if "fps" not in self.model_fields_set or path.suffix.lower() in IMAGE_SUFFIXES | {".npy"}:
             return self
@@ -314,7 +322,7 @@ class CameraConfig(Section):
             raise ValueError(f"source: {without_secrets(self.source)}: {error.strerror}") from None
         if is_file:
             raise ValueError(
-                f"fps is for image sequences only; {path} is a video file, whose frames carry their own times"
+                f"fps: is for image sequences only; {path} is a video file, whose frames carry their own times"
             )
         return self
 
@@ -383,10 +391,13 @@ class DetectorConfig(Section):
         return self
 
 
-def _check_confidences(low: float, high: float, new: float) -> None:
+def _check_confidences(section: "ByteTrackConfig | TrackerConfig") -> None:
+    low, high, new = section.low_confidence, section.high_confidence, section.new_confidence
     if not low <= high <= new:
+        apart = ("low_confidence", "high_confidence") if low > high else ("high_confidence", "new_confidence")
+        given = next(name for name in apart if name in section.model_fields_set)
         raise ValueError(
-            f"low_confidence <= high_confidence <= new_confidence must hold, got {low:g}, {high:g}, {new:g}"
+            f"{given}: low_confidence <= high_confidence <= new_confidence must hold, got {low:g}, {high:g}, {new:g}"
         )
 
 
@@ -415,7 +426,7 @@ class ByteTrackConfig(Section):
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
-        _check_confidences(self.low_confidence, self.high_confidence, self.new_confidence)
+        _check_confidences(self)
         return self
 
 
@@ -494,7 +505,7 @@ class TrackerConfig(Section):
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
-        _check_confidences(self.low_confidence, self.high_confidence, self.new_confidence)
+        _check_confidences(self)
         return self
 
     @model_validator(mode="after")
@@ -508,8 +519,11 @@ class TrackerConfig(Section):
                 and self.name != "cautious"
                 and getattr(self, name) != type(self).model_fields[name].default
             ):
+                known = _settings_of(self.name)
+                meant = f"; did you mean tracker.{self.name}.{name}?" if name in known else ""
                 raise ValueError(
-                    f"{name}: is a setting of cautious; those of {self.name} are below tracker.{self.name}"
+                    f"{name}: is a setting of cautious; those of {self.name} are below tracker.{self.name}: "
+                    f"{', '.join(known)}{meant}"
                 )
         return self
 
@@ -521,7 +535,8 @@ class TrackerConfig(Section):
         return chosen.model_dump()
 
 
-_TRACKER_SECTIONS = {"bytetrack", "botsort", "sort", "ocsort"}
+_TRACKERS: tuple[str, ...] = get_args(TrackerConfig.model_fields["name"].annotation)
+_TRACKER_SECTIONS = frozenset(_TRACKERS) - {"cautious"}
 
 
 class TrackletsConfig(Section):
@@ -811,29 +826,33 @@ class Config(Section):
             if camera.pair_id is not None:
                 members.setdefault(camera.pair_id, []).append(camera_id)
         for pair_id, names in members.items():
+            if not names:
+                raise ValueError(f"pairs.{pair_id}: must be the pair_id of two cameras, got 0")
             if len(names) != 2:
                 raise ValueError(
-                    f"pairs: {pair_id} must be the pair_id of two cameras, got {len(names)}"
-                    f"{': ' + ', '.join(names) if names else ''}"
+                    f"cameras.{names[-1]}.pair_id: {pair_id} must be the pair_id of two cameras, got {len(names)}: "
+                    f"{', '.join(names)}"
                 )
             modalities = {self.cameras[name].modality for name in names}
             if len(modalities) < 2:
                 raise ValueError(
-                    f"pairs: {pair_id}: its two cameras must differ in modality, got {' and '.join(names)}, both "
-                    f"{modalities.pop().value}"
+                    f"cameras.{names[-1]}.pair_id: {pair_id}: its two cameras must differ in modality, got "
+                    f"{' and '.join(names)}, both {modalities.pop().value}"
                 )
         return self
 
     @model_validator(mode="after")
     def _check_ways(self) -> Self:
         known: set[frozenset[str]] = set()
-        for way in self.ways:
+        for number, way in enumerate(self.ways):
             for camera in way.between:
                 if camera not in self.cameras:
-                    raise ValueError(f"ways: {camera!r} is not one of the cameras{suggestion(camera, self.cameras)}")
+                    meant = suggestion(camera, self.cameras)
+                    raise ValueError(f"ways.{number}.between: {camera!r} is not one of the cameras{meant}")
             pair = frozenset(way.between)
             if pair in known:
-                raise ValueError(f"ways: {' and '.join(way.between)} have two ways; one serves both directions")
+                two = " and ".join(way.between)
+                raise ValueError(f"ways.{number}.between: {two} have two ways; one serves both directions")
             known.add(pair)
         return self
 
@@ -846,10 +865,13 @@ class Config(Section):
                 shorter = self.tracker.model_copy(update={"lost_seconds": self.tracklets.max_gap_seconds})
                 object.__setattr__(self, "tracker", shorter)
                 return self
-            raise ValueError(
-                f"tracklets.max_gap_seconds ({self.tracklets.max_gap_seconds:g}) must be at least "
-                f"tracker.{name}lost_seconds ({lost:g}): a track found again continues its tracklet"
-            )
+            gap, gap_key, lost_key = (
+                self.tracklets.max_gap_seconds, "tracklets.max_gap_seconds", f"tracker.{name}lost_seconds"
+            )  # fmt: skip
+            why = "a track found again continues its tracklet"
+            if "max_gap_seconds" in self.tracklets.model_fields_set:
+                raise ValueError(f"{gap_key}: must be at least {lost_key} ({lost:g}), got {gap:g}: {why}")
+            raise ValueError(f"{lost_key}: must not exceed {gap_key} ({gap:g}), got {lost:g}: {why}")
         return self
 
     @model_validator(mode="after")
@@ -1091,7 +1113,14 @@ def _validate(
         return Config.model_validate(data)
     except ValidationError as error:
         errors = [_named_again(details, expanded or {}) for details in error.errors(include_url=False)]
-        raise UsageError("\n".join(_describe(each, origins, default_origin) for each in errors)) from None
+        tracker = _tracker_of(data)
+        raise UsageError("\n".join(_describe(each, origins, default_origin, tracker) for each in errors)) from None
+
+
+def _tracker_of(data: Mapping[str, Any]) -> Any:
+    """Whatever the file says is the tracker's name."""
+    section = data.get("tracker")
+    return section.get("name", TrackerConfig().name) if isinstance(section, Mapping) else None
 
 
 def _named_again(details: ErrorDetails, expanded: Expanded) -> ErrorDetails:
@@ -1112,12 +1141,14 @@ def _named_again(details: ErrorDetails, expanded: Expanded) -> ErrorDetails:
     return {**details, "input": again(details["input"]), "msg": message}
 
 
-def _describe(details: ErrorDetails, origins: Origins, default_origin: str) -> str:
+def _describe(details: ErrorDetails, origins: Origins, default_origin: str, tracker: Any) -> str:
     key = details["loc"]
     if key and key[-1] == "[key]":
         key = key[:-1]
     describe = _DESCRIPTIONS.get(details["type"])
     message = describe(details, key) if describe else _plain(details)
+    if details["type"] == "extra_forbidden" and key[0] == "tracker":
+        message = _unknown_setting(key, tracker)
     if details["type"] == "value_error":
         key, message = _with_field(key, message)
     message = hide_urls(message)
@@ -1126,9 +1157,12 @@ def _describe(details: ErrorDetails, origins: Origins, default_origin: str) -> s
 
 
 def _with_field(key: Key, message: str) -> tuple[Key, str]:
-    """A section's own check may begin its message with the field that it is about."""
-    name, colon, rest = message.partition(": ")
-    return ((*key, name), rest) if colon and name in _section_at(key).model_fields else (key, message)
+    """A section's own check may begin its message with the field that it is about, or the path to one below it."""
+    path, colon, rest = message.partition(": ")
+    name, *below = path.split(".")
+    if not colon or name not in _section_at(key).model_fields:
+        return key, message
+    return (*key, name, *(int(part) if name == "ways" and part.isdecimal() else part for part in below)), rest
 
 
 def _where(key: Key, origins: Origins, default_origin: str) -> str:
@@ -1169,13 +1203,66 @@ def _section_at(key: Key) -> type[BaseModel]:
 
 def _unknown(details: ErrorDetails, key: Key) -> str:
     known = _section_at(key[:-1]).model_fields
-    return f"unknown key{suggestion(str(key[-1]), known) or '; known here: ' + ', '.join(known)}"
+    meant = suggestion(str(key[-1]), known)
+    if not meant and len(key) == 1 and (places := list(_places_of(str(key[0])))):
+        meant = f"; did you mean {' or '.join(places)}?"
+    return f"unknown key{meant or '; known here: ' + ', '.join(known)}"
+
+
+def _places_of(name: str, key: Key = ()) -> Iterator[str]:
+    """Where a key of this name may stand, below the sections of the file."""
+    section = _section_at(key)
+    for field in section.model_fields:
+        inner: Key = (*key, field, "NAME") if (*key, field) in _FREE_KEYS else (*key, field)
+        if field == name and key:
+            yield _dotted((*key, field))
+        if _section_at(inner) is not section:
+            yield from _places_of(name, inner)
+
+
+def _settings_of(tracker: str) -> list[str]:
+    """The keys that are one algorithm's."""
+    if tracker == "cautious":
+        return [name for name in TrackerConfig.model_fields if name != "name" and name not in _TRACKER_SECTIONS]
+    return list(_section_at(("tracker", tracker)).model_fields)
+
+
+def _unknown_setting(key: Key, chosen: Any) -> str:
+    """What to say of an unknown key of a tracker.
+
+    Args:
+        key: Right below ``tracker``, or below the section of an algorithm.
+        chosen: The file's ``tracker.name``, right or wrong.
+    """
+    given, below = str(key[-1]), len(key) > 2
+    whole = "" if below else suggestion(given, ("name", *sorted(_TRACKER_SECTIONS)))
+    tracker = key[1] if below else chosen
+    if whole or tracker not in _TRACKERS:
+        return f"unknown key{whole or '; which ones there are depends on tracker.name'}"
+    place = "" if below or tracker == "cautious" else f"tracker.{tracker}"
+    says = f"the settings of {tracker} are" if below else f"tracker.name is {tracker}, whose settings are"
+    known = ", ".join(_settings_of(str(tracker)))
+    meant = _meant_setting(given, str(tracker), place)
+    then = " " if meant.endswith("?") else "; "
+    return f"unknown key{meant}{then}{says}{place and ' below '}{place}: {known}"
+
+
+def _meant_setting(given: str, tracker: str, place: str) -> str:
+    """The trackers that have a setting of this very name; otherwise the likest of this one, and where it stands."""
+    known = _settings_of(tracker)
+    owners = [each for each in _TRACKERS if given in _settings_of(each)]
+    if owners and given not in known:
+        return f": a setting of {' and '.join(owners)}"
+    nearest = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
+    return f"; did you mean {place}{place and '.'}{nearest[0]}?" if nearest else ""
 
 
 def _not_one_of(details: ErrorDetails, key: Key) -> str:
     given = value_without_secrets(details["input"])
     annotation = _section_at(key[:-1]).model_fields[str(key[-1])].annotation
     choices = [str(choice) for choice in (get_args(annotation) or Modality)]
+    if given is None:
+        return f"expected one of {', '.join(choices)}, got nothing"
     return f"{given!r} is not one of {', '.join(choices)}{suggestion(str(given), choices)}"
 
 
@@ -1196,6 +1283,11 @@ def _expected(what: str) -> "Callable[[ErrorDetails, Key], str]":
         return f"expected {what}, got {given!r}"
 
     return describe
+
+
+def _no_section(details: ErrorDetails, key: Key) -> str:
+    known = ", ".join(_section_at(key).model_fields)
+    return f"{_expected('a section with keys below it')(details, key)}; known there: {known}"
 
 
 _REQUIRED = {
@@ -1219,6 +1311,16 @@ def _plain(details: ErrorDetails) -> str:
     return f"{message[0].lower()}{message[1:]}, got {value_without_secrets(details['input'])!r}"
 
 
+def _count(words: str, limit: str) -> "Callable[[ErrorDetails, Key], str]":
+    def describe(details: ErrorDetails, key: Key) -> str:
+        if key == ("cameras",):
+            return "must name at least one camera"
+        counts = details.get("ctx", {})
+        return f"expected {words} {counts[limit]} entries, got {counts['actual_length']}"
+
+    return describe
+
+
 _DESCRIPTIONS: dict[str, Callable[[ErrorDetails, Key], str]] = {
     "extra_forbidden": _unknown,
     "literal_error": _not_one_of,
@@ -1230,7 +1332,8 @@ _DESCRIPTIONS: dict[str, Callable[[ErrorDetails, Key], str]] = {
     "bool_type": _expected("true or false"),
     "string_type": _expected("text"),
     "path_type": _expected("a path"),
-    "model_type": _expected("a section with keys below it"),
+    "model_type": _no_section,
     "dict_type": _expected("a section with keys below it"),
-    "too_short": lambda details, key: "must name at least one camera",
+    "too_short": _count("at least", "min_length"),
+    "too_long": _count("at most", "max_length"),
 }

@@ -104,19 +104,20 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
         (SMALLEST.replace("version: 1", "version: 2"), "site.yaml:1: version: 2 is not one of 1"),
         (
             SMALLEST + "tracker: {high_confidence: 0.9}\n",
-            "site.yaml:5: tracker: low_confidence <= high_confidence <= new_confidence must hold, got 0.1, 0.9, 0.65",
+            "site.yaml:5: tracker.high_confidence: low_confidence <= high_confidence <= new_confidence must hold, got "
+            "0.1, 0.9, 0.65",
         ),
         (
             SMALLEST.replace("modality: rgb", "modality: rgb, thermal: {low: 1, high: 2}"),
-            "site.yaml:3: cameras.gate: thermal is for cameras whose modality is thermal, this one is rgb",
+            "site.yaml:3: cameras.gate.thermal: is for cameras whose modality is thermal, this one is rgb",
         ),
         (
             SMALLEST.replace("modality: rgb", "modality: thermal, thermal: {low: 1}"),
-            "site.yaml:3: cameras.gate.thermal: low and high must be given together, or neither for automatic limits",
+            "site.yaml:3: cameras.gate.thermal.low: is given without high; give both, or neither for automatic limits",
         ),
         (
             SMALLEST.replace("modality: rgb", "modality: thermal, thermal: {low: 9, high: 2}"),
-            "site.yaml:3: cameras.gate.thermal: low must be below high, got 9 and 2",
+            "site.yaml:3: cameras.gate.thermal.low: must be below high, got 9 and 2",
         ),
         (
             "version: 1\ncameras: {}\nreid: {weights: xreid-tiny}\n",
@@ -124,12 +125,12 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
         ),
         (
             SMALLEST + "tracker: {lost_seconds: 5}\n",
-            "site.yaml:1: tracklets.max_gap_seconds (2) must be at least tracker.lost_seconds (5): "
+            "site.yaml:5: tracker.lost_seconds: must not exceed tracklets.max_gap_seconds (2), got 5: "
             "a track found again continues its tracklet",
         ),
         (
             SMALLEST + "tracker: {name: sort, sort: {lost_seconds: 5}}\n",
-            "site.yaml:1: tracklets.max_gap_seconds (2) must be at least tracker.sort.lost_seconds (5): "
+            "site.yaml:5: tracker.sort.lost_seconds: must not exceed tracklets.max_gap_seconds (2), got 5: "
             "a track found again continues its tracklet",
         ),
         (
@@ -140,7 +141,8 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
         (
             SMALLEST + "tracker: {name: bytetrack, high_confidence: 0.5}\n",
             "site.yaml:5: tracker.high_confidence: is a setting of cautious; those of bytetrack are below "
-            "tracker.bytetrack",
+            "tracker.bytetrack: high_confidence, low_confidence, new_confidence, first_overlap, second_overlap, "
+            "new_overlap, lost_seconds, fuse_confidence; did you mean tracker.bytetrack.high_confidence?",
         ),
         (
             SMALLEST + "tracker: {sort: {min_overlap: 0.2}}\n",
@@ -148,21 +150,21 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
         ),
         (
             SMALLEST + "tracker: {name: botsort, botsort: {high_confidence: 0.9}}\n",
-            "site.yaml:5: tracker.botsort: low_confidence <= high_confidence <= new_confidence must hold, got "
-            "0.1, 0.9, 0.7",
+            "site.yaml:5: tracker.botsort.high_confidence: low_confidence <= high_confidence <= new_confidence must "
+            "hold, got 0.1, 0.9, 0.7",
         ),
         (
             SMALLEST.replace("modality: rgb", "modality: rgb, ground: {height_metres: 3}"),
-            "site.yaml:3: cameras.gate.ground: height_metres, tilt_degrees, focal_px and centre_px must be given "
-            "together",
+            "site.yaml:3: cameras.gate.ground.height_metres: height_metres, tilt_degrees, focal_px and centre_px must "
+            "be given together",
         ),
         (
             SMALLEST.replace(
                 "modality: rgb",
                 "modality: rgb, ground: {estimate: true, homography: [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}",
             ),
-            "site.yaml:3: cameras.gate.ground: give estimate, homography, or the camera's height_metres and "
-            "tilt_degrees; only one",
+            "site.yaml:3: cameras.gate.ground.homography: estimate is given too; give estimate, homography, or the "
+            "camera's height_metres and tilt_degrees; only one",
         ),
         (
             SMALLEST.replace("modality: rgb", "modality: rgb, ground: {homography: [[1, 0], [0, 1]]}"),
@@ -170,7 +172,7 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
         ),
         (
             SMALLEST.replace("modality: rgb", "modality: rgb, ground: {estimate: true}") + "tracker: {name: sort}\n",
-            "site.yaml:1: cameras.gate.ground: only the tracker cautious looks at the floor, and tracker.name is sort",
+            "site.yaml:3: cameras.gate.ground: only the tracker cautious looks at the floor, and tracker.name is sort",
         ),
         (
             SMALLEST + "version: 1\n",
@@ -203,13 +205,161 @@ def test_each_mistake_has_one_line_that_says_where_and_what(tmp_path: Path, text
     assert line.startswith(expected)
 
 
+LINES = """version: 1
+cameras:
+  gate:
+    source: {source}
+    modality: rgb
+  hall:
+    source: b.mp4
+    modality: rgb
+reid:
+  weights: xreid-tiny
+"""
+BYTETRACK = (
+    "high_confidence, low_confidence, new_confidence, first_overlap, second_overlap, new_overlap, lost_seconds, "
+    "fuse_confidence"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "tracker:\n  low_confidence: 0.3\n  new_confidence: 0.2\n",
+            "13: tracker.new_confidence: low_confidence <= high_confidence <= new_confidence must hold, ",
+        ),
+        (
+            "tracker:\n  name: bytetrack\ntracklets:\n  min_frames: 5\n  max_gap_seconds: 0.3\n",
+            "15: tracklets.max_gap_seconds: must be at least tracker.bytetrack.lost_seconds (1), got 0.3",
+        ),
+        (
+            "tracker:\n  name: ocsort\n  ocsort:\n    lost_seconds: 7\n",
+            "14: tracker.ocsort.lost_seconds: must not exceed tracklets.max_gap_seconds (2), got 7",
+        ),
+        (
+            "ways:\n  - min_seconds: 1\n    typical_seconds: 2\n    between: [gate, hal]\n",
+            "14: ways.0.between: 'hal' is not one of the cameras; did you mean hall?",
+        ),
+        (
+            "ways:\n"
+            "  - {between: [gate, hall], min_seconds: 1, typical_seconds: 2}\n"
+            "  - {between: [hall, gate], min_seconds: 1, typical_seconds: 2}\n",
+            "13: ways.1.between: hall and gate have two ways",
+        ),
+        (
+            "ways:\n  - min_seconds: 1\n    between: [gate]\n    typical_seconds: 2\n",
+            "13: ways.0.between: expected at least 2 entries, got 1",
+        ),
+        (
+            "ways:\n  - min_seconds: 1\n    between: [a, b, c]\n    typical_seconds: 2\n",
+            "13: ways.0.between: expected at most 2 entries, got 3",
+        ),
+        ("pairs:\n  yard: {}\n", "12: pairs.yard: must be the pair_id of two cameras, got 0"),
+    ],
+)
+def test_what_does_not_go_together_is_told_at_the_line_of_a_key_that_was_given(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    (line,) = errors_of(tmp_path, LINES.format(source="a.mp4") + text)
+    assert line.startswith(f"site.yaml:{expected}")
+
+
+@pytest.mark.parametrize(
+    ("source", "keys", "expected"),
+    [
+        ("a.mp4", "thermal: {}", "thermal: is for cameras whose modality is thermal"),
+        ("rtsp://a/b", "fps: 5", "fps: is for image sequences only"),
+        ("rtsp://a/b", "stream: {backoff_seconds: 50}", "stream.backoff_seconds: must not exceed backoff_cap_seconds"),
+        ("rtsp://a/b", "stream: {backoff_cap_seconds: 0.5}", "stream.backoff_cap_seconds: must be at least backoff_s"),
+        ("a.mp4", "ground: {tilt_degrees: 3}", "ground.tilt_degrees: height_metres, tilt_degrees, focal_px and"),
+        ("a.mp4", "ground: {homography: [[1, 0, 0], [1, 0, 0], [0, 0, 1]]}", "ground.homography: must be finite"),
+    ],
+)
+def test_what_does_not_fit_a_camera_is_told_at_the_line_of_its_key(
+    tmp_path: Path, source: str, keys: str, expected: str
+) -> None:
+    text = LINES.format(source=source).replace("modality: rgb", f"modality: rgb\n    {keys}", 1)
+    (line,) = errors_of(tmp_path, text)
+    assert line.startswith(f"site.yaml:6: cameras.gate.{expected}")
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (
+            "lost_second: 1",
+            "lost_second: unknown key; did you mean tracker.bytetrack.lost_seconds? tracker.name is bytetrack, whose "
+            f"settings are below tracker.bytetrack: {BYTETRACK}",
+        ),
+        (
+            "first_overlap: 0.2",
+            "first_overlap: unknown key; did you mean tracker.bytetrack.first_overlap? tracker.name is bytetrack, ",
+        ),
+        (
+            "min_overlap: 0.3",
+            "min_overlap: unknown key: a setting of sort and ocsort; tracker.name is bytetrack, whose settings are "
+            f"below tracker.bytetrack: {BYTETRACK}",
+        ),
+        (
+            "bytetrack: {min_overlap: 0.3}",
+            "bytetrack.min_overlap: unknown key: a setting of sort and ocsort; the settings of bytetrack are: "
+            f"{BYTETRACK}",
+        ),
+        (
+            "bytetrack: {lost_second: 1}",
+            "bytetrack.lost_second: unknown key; did you mean lost_seconds? the settings of bytetrack are: "
+            f"{BYTETRACK}",
+        ),
+        ("bytetrak: {}", "bytetrak: unknown key; did you mean bytetrack?"),
+    ],
+)
+def test_an_unknown_setting_of_a_tracker_says_whose_it_is_and_what_the_chosen_one_has(
+    tmp_path: Path, keys: str, expected: str
+) -> None:
+    (line,) = errors_of(tmp_path, SMALLEST + f"tracker:\n  name: bytetrack\n  {keys}\n")
+    assert line.startswith(f"site.yaml:7: tracker.{expected}")
+
+
+def test_what_no_tracker_has_is_compared_with_the_settings_of_the_one_that_is_named(tmp_path: Path) -> None:
+    (line,) = errors_of(tmp_path, SMALLEST + "tracker: {direction_weight: 0.1}\n")
+    assert line.startswith(
+        "site.yaml:5: tracker.direction_weight: unknown key: a setting of ocsort; tracker.name is ca"
+    )
+    name, setting = errors_of(tmp_path, SMALLEST + "tracker: {name: bytetrac, lost_second: 1}\n")
+    assert "did you mean bytetrack?" in name
+    assert setting == "site.yaml:5: tracker.lost_second: unknown key; which ones there are depends on tracker.name"
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("tracker.name=", "tracker.name: expected one of cautious, bytetrack, botsort, sort, ocsort, got nothing"),
+        ("cameras.gate.modality=", "cameras.gate.modality: expected one of rgb, nir, thermal, got nothing"),
+        ("ground=3", "ground: unknown key; did you mean cameras.NAME.ground?"),
+        ("batch=4", "batch: unknown key; did you mean detector.batch or reid.batch?"),
+        (
+            "cameras.gate.ground=3",
+            "cameras.gate.ground: expected a section with keys below it, got 3; known there: estimate, homography, "
+            "height_metres, tilt_degrees, focal_px, centre_px",
+        ),
+    ],
+)
+def test_an_override_that_is_wrong_says_what_was_expected_and_what_came(
+    tmp_path: Path, override: str, expected: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(write(tmp_path, SMALLEST), overrides=[override])
+    assert str(caught.value) == f"--set: {expected}"
+
+
 def test_a_track_waits_no_longer_than_a_tracklet_where_nothing_else_is_said(tmp_path: Path) -> None:
     short = load(write(tmp_path, SMALLEST + "tracklets: {max_gap_seconds: 0.8}\n"))
     assert short.tracker.lost_seconds == short.tracker.settings()["lost_seconds"] == 0.8
     assert load(write(tmp_path, SMALLEST)).tracker.lost_seconds == 1.5
     told = errors_of(tmp_path, SMALLEST + "tracklets: {max_gap_seconds: 0.8}\ntracker: {lost_seconds: 1.5}\n")
     assert len(told) == 1
-    assert "max_gap_seconds (0.8) must be at least tracker.lost_seconds (1.5)" in told[0]
+    assert "tracklets.max_gap_seconds: must be at least tracker.lost_seconds (1.5), got 0.8" in told[0]
 
 
 @pytest.mark.parametrize("prefix", ["", "file://"])
@@ -220,7 +370,7 @@ def test_a_rate_of_a_video_file_is_refused_and_one_of_images_is_not(tmp_path: Pa
     (tmp_path / "day.2").mkdir()
     (line,) = errors_of(tmp_path, text.replace("a.mp4", f"{prefix}{tmp_path}/gate.mp4"))
     assert line == (
-        f"site.yaml:3: cameras.gate: fps is for image sequences only; {tmp_path}/gate.mp4 is a video file, "
+        f"site.yaml:3: cameras.gate.fps: is for image sequences only; {tmp_path}/gate.mp4 is a video file, "
         "whose frames carry their own times"
     )
     for source in ("1.png", "day.2", "*.png", "not-there-yet.mp4"):
@@ -504,9 +654,14 @@ reid: {{weights: xreid-tiny}}
 @pytest.mark.parametrize(
     ("modality", "pair", "pairs", "message"),
     [
-        ("rgb", "gate", "{}", "pairs: gate: its two cameras must differ in modality, got day and night, both rgb"),
-        ("nir", "yard", "{}", "pairs: gate must be the pair_id of two cameras, got 1: day"),
-        ("nir", "gate", "{roof: {}}", "pairs: roof must be the pair_id of two cameras, got 0"),
+        (
+            "rgb",
+            "gate",
+            "{}",
+            "cameras.night.pair_id: gate: its two cameras must differ in modality, got day and night, both rgb",
+        ),
+        ("nir", "yard", "{}", ":4: cameras.day.pair_id: gate must be the pair_id of two cameras, got 1: day"),
+        ("nir", "gate", "{roof: {}}", ":6: pairs.roof: must be the pair_id of two cameras, got 0"),
         ("nir", "gate", "{gate: {max_skew_ms: 0}}", "pairs.gate.max_skew_ms: "),
         ("nir", "gate", "{gate: {max_skew: 50}}", "pairs.gate.max_skew: unknown key; did you mean max_skew_ms?"),
         ("nir", "'ga te'", "{}", "pair id 'ga te' must be of a-z, 0-9, _ and -"),
