@@ -644,20 +644,10 @@ def _configured(options: argparse.Namespace) -> Any:
 
 
 def _search_filter(options: argparse.Namespace) -> Any:
-    from pipeline.config import parse_time
-    from pipeline.filters import SearchFilter, TimeOfDay
+    from pipeline.filters import SearchFilter, TimeOfDay, parse_span
     from pipeline.identify import person_of_name
-    from pipeline.sinks import rfc3339
 
-    def moment(text: str | None, flag: str) -> Any:
-        try:
-            return parse_time(text) if text else None
-        except ValueError as error:
-            raise UsageError(f"{flag} {error}") from error
-
-    start, end = moment(options.start, "--from"), moment(options.end, "--to")
-    if start and end and start >= end:
-        raise UsageError(f"--from must be before --to, got {rfc3339(start)} and {rfc3339(end)}")
+    start, end = parse_span(options.start, options.end)
     return SearchFilter(
         modalities=frozenset(_modality(each, "--modality") for each in options.modality) if options.modality else None,
         cameras=frozenset(options.camera) if options.camera else None,

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import parse_time
 from pipeline.errors import UsageError
 from pipeline.record import from_us, to_us
 from pipeline.sinks import rfc3339
@@ -60,6 +61,27 @@ class TimeOfDay:
         return "-".join(f"{at // 3600:02d}:{at // 60 % 60:02d}" for at in (self.start_seconds, self.end_seconds))
 
 
+def parse_span(start: str | None, end: str | None) -> tuple[datetime | None, datetime | None]:
+    """What the options ``--from`` and ``--to`` give.
+
+    Raises:
+        UsageError: When one is no time, or the first is not before the second.
+    """
+    moments = []
+    for flag, text in (("--from", start), ("--to", end)):
+        try:
+            moments.append(parse_time(text) if text else None)
+        except ValueError as error:
+            raise UsageError(f"{flag} {error}") from error
+    _check_span(*moments, prefix="--")
+    return moments[0], moments[1]
+
+
+def _check_span(start: datetime | None, end: datetime | None, *, prefix: str = "") -> None:
+    if start is not None and end is not None and start >= end:
+        raise UsageError(f"{prefix}from must be before {prefix}to, got {rfc3339(start)} and {rfc3339(end)}")
+
+
 @dataclass(frozen=True, slots=True)
 class SearchFilter:
     """Which tracklets may be answers; None means any.
@@ -99,8 +121,7 @@ class SearchFilter:
                 raise UsageError(
                     f"{name} must say its offset from UTC, such as ...T14:00:00Z, got {moment.isoformat()}"
                 )
-        if self.start and self.end and self.start >= self.end:
-            raise UsageError(f"from must be before to, got {rfc3339(self.start)} and {rfc3339(self.end)}")
+        _check_span(self.start, self.end)
 
     def to_json(self) -> dict[str, Any]:
         """Those that are set, as strings, numbers and lists."""

@@ -14,7 +14,7 @@ from pipeline.build import build_extractor
 from pipeline.bundle import BundleOptions, write_bundle
 from pipeline.cases import Before, Cases
 from pipeline.columns import columns
-from pipeline.config import Config, parse_time
+from pipeline.config import Config
 from pipeline.erasure import Erased, erase, leave_no_free_page
 from pipeline.errors import ResourceError, UsageError
 from pipeline.export_files import (
@@ -25,6 +25,7 @@ from pipeline.export_files import (
     remove_export,
     require_export,
 )
+from pipeline.filters import parse_span
 from pipeline.identify import person_name, person_of_name
 from pipeline.persons import Decision, Persons
 from pipeline.query import CONFIG, check_name, check_persons, read_config
@@ -104,9 +105,7 @@ def _chosen(store: Store, options: argparse.Namespace, *, elsewhere: Sequence[Sh
     beside = [flag for flag, given in others.items() if given]
     if options.tracklet and beside:
         raise UsageError(f"--tracklet names all that is meant: give it without {' and '.join(beside)}")
-    start, end = _moment(options.start, "--from"), _moment(options.end, "--to")
-    if start is not None and end is not None and start >= end:
-        raise UsageError(f"--from must be before --to, got {options.start} and {options.end}")
+    start, end = parse_span(options.start, options.end)
     beyond = {each.camera_id for each in elsewhere}
     _check_cameras(store, [each for each in options.camera if each not in beyond])
     cameras = frozenset(options.camera) or None
@@ -150,7 +149,7 @@ def _named(options: argparse.Namespace) -> Iterator[str]:
 
 def _exported(store: Store, options: argparse.Namespace) -> list[Shown]:
     """What the options name among the tracklets that are gone, but that exported evidence shows."""
-    start, end = _moment(options.start, "--from"), _moment(options.end, "--to")
+    start, end = parse_span(options.start, options.end)
     numbers = {person_of_name(each) for each in options.person}
 
     def is_meant(each: Shown) -> bool:
@@ -166,13 +165,6 @@ def _check_cameras(store: Store, cameras: Sequence[str]) -> None:
     known = store.cameras()
     for camera in cameras:
         check_name("--camera", camera, known, "this gallery has no cameras")
-
-
-def _moment(text: str | None, flag: str) -> datetime | None:
-    try:
-        return parse_time(text) if text else None
-    except ValueError as error:
-        raise UsageError(f"{flag} {error}") from error
 
 
 # gallery -------------------------------------------------------------------------------------------------------------

@@ -92,6 +92,20 @@ def test_the_command_writes_a_file_that_reid_calibration_takes(
         assert made["model"] == store.model_id
 
 
+def test_the_command_says_which_pairs_err_more_than_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path, LEAST_PAIRS + 4)
+
+    def told() -> list[str]:
+        assert main(["calibrate", "--gallery", str(tmp_path), "--output", str(tmp_path / "site.json"), "-q"]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    assert not any(line.startswith("worse than before") for line in told())
+    never = Curve(1e-6, float(np.log(0.02 / 0.98)))  # claims of any two what holds of all in use: it can only get worse
+    claims_never = CALIBRATION.replaced(Calibration({(RGB, NIR): never}))
+    opened_by_a_run(tmp_path, model_id=MODEL, dimension=DIMENSION, calibration=claims_never).close()
+    assert told()[-2] == "worse than before: nir-rgb"
+
+
 def test_curves_fitted_with_another_model_are_refused_before_anything_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

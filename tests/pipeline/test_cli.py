@@ -155,7 +155,10 @@ def test_search_by_several_examples_a_negative_and_a_box_on_a_frame(
         (["--modality", "therml"], "'therml' is not one of rgb, nir, thermal; did you mean thermal?"),
         (["--modality", "nir"], "no camera of this gallery is nir; there are dock (thermal), gate (rgb)"),
         (["--from", "yesterday"], "--from must be a time with its offset"),
-        (["--from", "2026-06-02T00:00:00Z", "--to", "2026-06-01T00:00:00Z"], "--from must be before --to"),
+        (
+            ["--from", "2026-06-02T00:00:00Z", "--to", "2026-06-01T00:00:00Z"],
+            "error: --from must be before --to, got 2026-06-02T00:00:00.000Z and 2026-06-01T00:00:00.000Z\n",
+        ),
     ],
 )
 def test_a_search_that_makes_no_sense_says_so(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.filters import Catalogue, SearchFilter, TimeOfDay
+from pipeline.filters import Catalogue, SearchFilter, TimeOfDay, parse_span
 from pipeline.stored import Columns, StoredTracklet
 from pipeline.ways import Stay
 from reid.modality import Modality
@@ -188,3 +188,18 @@ def test_what_is_wanted_can_be_told_as_plain_values() -> None:
 def test_a_quality_that_is_no_share_is_refused() -> None:
     with pytest.raises(UsageError, match="least quality"):
         SearchFilter(min_quality=1.5)
+
+
+def test_a_span_that_ends_before_it_begins_is_refused_in_the_same_words_wherever_it_is_given() -> None:
+    with pytest.raises(UsageError) as of_options:
+        parse_span("2026-06-02T01:00:00+01:00", "2026-06-02T00:00:00Z")
+    moment = datetime(2026, 6, 2, tzinfo=UTC)
+    with pytest.raises(UsageError) as of_filter:
+        SearchFilter(start=moment, end=moment)
+    assert str(of_options.value) == (
+        "--from must be before --to, got 2026-06-02T00:00:00.000Z and 2026-06-02T00:00:00.000Z"
+    )
+    assert str(of_filter.value) == str(of_options.value).replace("--", "")
+    with pytest.raises(UsageError, match=r"^--to must be a time with its offset"):
+        parse_span(None, "2026-06-02")
+    assert parse_span("2026-06-02T00:00:00Z", None) == (moment, None)
