@@ -1,7 +1,8 @@
 """Annotated H.264 video of one camera: a second pass over its recording, once everybody in it is known.
 
-Below the picture a strip shows, for each person in view, how another camera saw them, by preference one of another
-modality; whoever has just left stays there for a moment, in grey. Tracklets without a person have thin grey boxes.
+Below the picture, where there are several cameras, a strip shows for each person in view how another one saw them, by
+preference one of another modality; whoever has just left stays there for a moment, in grey. Tracklets without a person
+have thin grey boxes.
 """
 
 from collections import defaultdict

@@ -169,9 +169,7 @@ def _draw_legend(canvas: Rgb8, y: int) -> None:
 
 def _draw_column_heads(canvas: Rgb8, rows: Sequence[Row], columns: Mapping[Modality, int], y: int) -> None:
     if not rows:
-        put_text(
-            canvas, "Nobody to show: no person was seen in more than one modality.", (_MARGIN, y), size=16, colour=WHITE
-        )
+        put_text(canvas, "Nobody to show.", (_MARGIN, y), size=16, colour=WHITE)
         return
     modality = rows[0].query.modality
     put_label(
@@ -251,15 +249,17 @@ def rows_of(
         rules: Sizes.
 
     Returns:
-        The rows, and a sentence that says how they were chosen.
+        The rows, and a sentence that says how they were chosen, or why there are none.
     """
     rules = rules or SheetRules()
     tracklets = store.tracklets()
     by_modality = {m: found for m in Modality if (found := [each for each in tracklets if each.modality is m])}
     if len(by_modality) < 2:
-        return [], "Only one modality was seen." if by_modality else "Nobody was seen."
+        return [], _why_none(tracklets)
     source = next(iter(by_modality))
     queries = _first_of_each(by_modality[source], truth)
+    if not queries:
+        return [], f"By ground truth, no tracklet in {source.value.upper()} is anybody's."
     step = -(-len(queries) // rules.most_rows)
     chosen = queries[::step]
     rows = [_row(store, calibration, query, by_modality, truth=truth, count=rules.per_modality) for query in chosen]
@@ -267,6 +267,18 @@ def rows_of(
     return (
         rows,
         f"Rows: {every} by first appearance in {source.value.upper()} ({len(chosen)} of {len(queries)}), not picked.",
+    )
+
+
+def _why_none(tracklets: Sequence[StoredTracklet]) -> str:
+    """Of tracklets that have less than two modalities."""
+    if not tracklets:
+        return "Nobody was seen."
+    cameras = sorted({each.camera_id for each in tracklets})
+    by = f"{'camera' if len(cameras) == 1 else 'cameras'} {', '.join(cameras)}"
+    return (
+        f"Everybody was seen in {tracklets[0].modality.value.upper()} alone ({by}), and this picture shows who looks "
+        "alike in another modality. A search finds people again within one."
     )
 
 
@@ -355,6 +367,7 @@ def write_matches(
         "Each row is one person: on the left as one camera saw them, then the tracklets of other modalities that look"
         " most like them, nearest first, with calibrated probability and cosine. Below: camera and time of recording."
     )
-    notes = tuple(filter(None, (sees, how, _score(rows) if truth is not None else "", note)))
-    text = SheetText("Found again across modalities", notes, timezone)
+    title = "Found again across modalities" if rows else "Nobody to compare across modalities"
+    notes = tuple(filter(None, (sees if rows else "", how, _score(rows) if truth is not None else "", note)))
+    text = SheetText(title, notes, timezone)
     write(path, draw(rows, text))

@@ -46,6 +46,7 @@ def write_videos(config: Config, store: Store, drawing: Drawing) -> dict[str, st
         OSError: When the disk is full.
     """
     windows = build_windows(config)
+    several = len(config.cameras.keys() | store.cameras().keys()) > 1  # or no other camera saw anybody
     drawn, total = count(1), sum(drawing.frames.values())
 
     def watched(frames: Iterable[Frame]) -> Iterator[Frame]:
@@ -63,7 +64,7 @@ def write_videos(config: Config, store: Store, drawing: Drawing) -> dict[str, st
         def draw() -> tuple[str, str | None]:
             try:
                 source = open_source(camera_id, config.cameras[camera_id])
-                style = VideoStyle(fps=source.probe().fps, timezone=config.site.zone)
+                style = VideoStyle(fps=source.probe().fps, timezone=config.site.zone, strip=several)
                 frames = watched(islice(source, drawing.frames[camera_id]))
                 annotate(frames, boxes, path, style, rgb8=windows.rgb8, companions=companions)
             except _StoppedError:

@@ -92,13 +92,11 @@ def test_truth_decides_what_is_right_and_who_was_never_there(store: Store) -> No
 
 
 def test_with_the_truth_the_sheet_says_how_often_the_nearest_is_right(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, texts: list[SheetText]
 ) -> None:
     """Every 3rd of 25 is shown, 9; five of them were there at night, found by equal vectors, but two swap."""
     truth = {each.tracklet_id: int(each.tracklet_id.split("-")[1]) for each in store.tracklets()}
     truth["yard-0"], truth["yard-6"] = truth["yard-6"], truth["yard-0"]
-    texts: list[SheetText] = []
-    monkeypatch.setattr("pipeline.contact_sheet.draw", lambda rows, text: (texts.append(text), draw(rows, text))[1])
     with store:
         write_matches(tmp_path / "matches.png", store, CALIBRATION, truth=truth)
     assert "the nearest is the same person: 3 of 5 in THERMAL" in " ".join(texts[0].notes)
@@ -115,10 +113,35 @@ def test_the_file_is_whole_and_synthetic_is_written_where_said(store: Store, tmp
     assert noted.shape[0] == plain.shape[0] + 20
 
 
-def test_a_single_modality_has_nothing_to_match(tmp_path: Path) -> None:
+@pytest.fixture
+def texts(monkeypatch: pytest.MonkeyPatch) -> list[SheetText]:
+    """The words of the sheets that are drawn."""
+    found: list[SheetText] = []
+    monkeypatch.setattr("pipeline.contact_sheet.draw", lambda rows, text: (found.append(text), draw(rows, text))[1])
+    return found
+
+
+def test_a_single_modality_has_nothing_to_match_and_the_sheet_says_that_and_no_more(
+    tmp_path: Path, texts: list[SheetText]
+) -> None:
     with open_store(tmp_path) as store:
         assert rows_of(store, CALIBRATION) == ([], "Nobody was seen.")
         store.add(sighting_of(tracklet_of("gate-A")))
-        assert rows_of(store, CALIBRATION) == ([], "Only one modality was seen.")
+        write_matches(tmp_path / "matches.png", store, CALIBRATION)
+        store.add(sighting_of(tracklet_of("hall-A")))
         write_matches(tmp_path / "matches.png", store, CALIBRATION)
     assert (tmp_path / "matches.png").is_file()
+    assert [text.title for text in texts] == ["Nobody to compare across modalities"] * 2
+    why = "Everybody was seen in RGB alone ({}), and this picture shows who looks alike in another modality. "
+    then = "A search finds people again within one."
+    assert [text.notes for text in texts] == [
+        (why.format("camera gate") + then,), (why.format("cameras gate, hall") + then,)
+    ]  # fmt: skip
+
+
+def test_where_the_truth_knows_none_of_the_queries_the_sheet_says_so(
+    store: Store, tmp_path: Path, texts: list[SheetText]
+) -> None:
+    with store:
+        write_matches(tmp_path / "matches.png", store, CALIBRATION, truth={"yard-0": 1})
+    assert texts[0].notes == ("By ground truth, no tracklet in RGB is anybody's.",)
