@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.errors import DamagedGalleryError, UsageError
 from pipeline.identify import KnownTracklet
 from pipeline.record import Record, from_us
-from pipeline.schema import DATABASE, gallery_errors, snapshot
+from pipeline.schema import DATABASE, gallery_errors, remove_empty_log, snapshot
 from pipeline.stored import (
     Changes,
     Columns,
@@ -74,8 +74,9 @@ class GalleryReader:
         self.close()
 
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
+        """Close the file; a second call does nothing. Whoever is last leaves nothing beside it."""
         self._db.close()
+        remove_empty_log(self.root / DATABASE)
 
     def runs_of(self, camera_id: str) -> int:
         """How many of the runs that filled this store have tracklets of a camera."""

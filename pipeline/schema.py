@@ -5,9 +5,10 @@ the disk when asked (``auto_vacuum = INCREMENTAL``).
 """
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from reid.embedding import checksum, to_bytes
 DATABASE = "gallery.sqlite"
 _APPLICATION_ID = 0x58524944  # "XRID", in the header of the file
 _BUSY_SECONDS = 30.0
+_LITTLE_BYTES = 1_000_000  # more than what SQLite makes beside a database that is only read
 
 _VERSION_1 = """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -186,11 +188,29 @@ def database_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise ResourceError(f"{path}: {error}") from error
+        raise ResourceError(f"{path}: {cause_of(error, path)}") from error
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
         raise  # these are ours, not the file's
     except sqlite3.DatabaseError as error:
         raise DamagedGalleryError(f"{path}: not a gallery, or a damaged one: {error}") from error
+
+
+def cause_of(error: sqlite3.OperationalError, path: Path) -> str:
+    """What SQLite says; of a disk that gives no more room, or fails, also how much is free and what would do."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits say in which call
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError:
+        free = 0
+    if code not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR) and not (
+        code == sqlite3.SQLITE_CANTOPEN and free < _LITTLE_BYTES
+    ):
+        return str(error)
+    state = "is full" if free < _LITTLE_BYTES else "fails, or gives this user no more room"
+    return (
+        f"{error}: the disk of {path.parent} {state} ({free / 1e6:.1f} MB are free); a database needs a little room "
+        "beside it for reading too: free some, or have the disk looked at, and try again"
+    )
 
 
 @contextmanager
@@ -249,6 +269,20 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
             connection.close()
             raise
         return connection
+
+
+def remove_empty_log(path: Path) -> None:
+    """What the last reader of a gallery leaves beside it, as SQLite lets only a connection that may write remove it.
+
+    A log that has something in it stays, for it is a part of the database; and so does an empty one on a full disk,
+    where the next reader would have no room for another.
+    """
+    with suppress(OSError, sqlite3.Error):
+        log = path.with_name(f"{path.name}-wal")
+        if log.stat().st_size == 0 and shutil.disk_usage(path.parent).free >= _LITTLE_BYTES:
+            uri = f"{path.resolve().as_uri()}?mode=rw"
+            with closing(sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)) as connection:
+                connection.execute("PRAGMA schema_version").fetchone()
 
 
 def _reading_mode(path: Path) -> str:

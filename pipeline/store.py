@@ -44,6 +44,7 @@ from pipeline.record import CROPS, RECORD, Record, crop_path
 from pipeline.schema import (
     DATABASE,
     MIGRATIONS,
+    cause_of,
     check_pages,
     check_version,
     connect,
@@ -267,7 +268,8 @@ class Store(GalleryReader):
                 shutil.rmtree(self.root / record.folder, ignore_errors=True)
                 shutil.rmtree(part_of(self.root / record.folder), ignore_errors=True)
             if isinstance(error, OSError | sqlite3.OperationalError):
-                raise ResourceError(f"{self.root}: the gallery cannot be written: {error}") from error
+                why = cause_of(error, self.root / DATABASE) if isinstance(error, sqlite3.OperationalError) else error
+                raise ResourceError(f"{self.root}: the gallery cannot be written: {why}") from error
             if type(error) is sqlite3.DatabaseError:  # no subclass: the file itself is malformed
                 raise UsageError(f"{self.root / DATABASE}: a damaged gallery: {error}") from error
             raise

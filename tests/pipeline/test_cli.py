@@ -285,6 +285,7 @@ def test_evaluate_marks_right_and_wrong_in_the_videos_too_when_asked(
     assert (run / "video" / "gate.mp4").read_bytes() == before
     assert main([*arguments, "--videos"]) == 0
     assert "(synthetic people)" in capsys.readouterr().out
+    assert not list(run.glob("gallery.sqlite-*"))
     with av.open(run / "video" / "gate.mp4") as container:
         frames = [frame.to_ndarray(format="rgb24")[240:] for frame in container.decode(video=0)]
     green = [int((np.abs(strip.astype(int) - CORRECT).max(axis=2) < 45).sum()) for strip in frames]

@@ -547,6 +547,26 @@ def test_there_must_be_a_gallery(typed: Commands, tmp_path: Path, capsys: pytest
         assert "no gallery there" in capsys.readouterr().err
 
 
+def test_reading_on_a_full_disk_is_refused_by_its_cause_unless_a_reader_left_it_room(
+    done: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(done, small_disk / "run"))
+    with Store.read(root) as store:
+        assert store.tracklets()
+        fill_to_the_brim(small_disk / "other")
+    assert (root / "gallery.sqlite-shm").is_file(), "on a full disk nobody could make it again"
+    assert main(["gallery", "stats", "--gallery", str(root)]) == 0
+    (root / "gallery.sqlite-wal").unlink()
+    (root / "gallery.sqlite-shm").unlink()
+    fill_to_the_brim(small_disk / "more")
+    capsys.readouterr()
+    assert main(["gallery", "stats", "--gallery", str(root)]) == 5
+    assert f"gallery.sqlite: disk I/O error: the disk of {root} is full (0.0 MB are free); " in capsys.readouterr().err
+    (small_disk / "other").unlink()
+    assert main(["gallery", "stats", "--gallery", str(root)]) == 0
+    assert not list(root.glob("gallery.sqlite-*"))
+
+
 def test_a_run_into_a_disk_of_64_mb_that_is_full_goes_on(done: Path, site: Path, small_disk: Path) -> None:
     """The oldest that no case holds makes room for the new, and all that is left agrees."""
     root = Path(shutil.copytree(done, small_disk / "run"))

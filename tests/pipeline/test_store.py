@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -301,6 +302,79 @@ def test_a_gallery_in_a_folder_that_may_not_be_written_is_read_without_a_file_be
         with Store.read(tmp_path) as reader:
             store.add(sighting_of(tracklet_of("gate-C", at=9)))
             assert len(reader.tracklets()) == 3
+
+
+def beside_the_database(root: Path) -> set[str]:
+    return {path.name.removeprefix(DATABASE) for path in root.glob(f"{DATABASE}?*")}
+
+
+def test_readers_leave_nothing_beside_a_gallery_once_the_last_has_gone(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+    before = (tmp_path / DATABASE).read_bytes()
+    with Store.read(tmp_path) as reader:
+        Store.read(tmp_path).close()
+        assert beside_the_database(tmp_path) == {"-wal", "-shm"}
+        assert len(reader.tracklets()) == 1
+    assert beside_the_database(tmp_path) == set()
+    assert (tmp_path / DATABASE).read_bytes() == before
+    with open_store(tmp_path) as writer:
+        Store.read(tmp_path).close()
+        writer.add(sighting_of(tracklet_of("gate-B", at=5)))
+        Store.read(tmp_path).close()
+        assert beside_the_database(tmp_path) == {"-wal", "-shm"}
+        assert len(writer.tracklets()) == 2
+    assert beside_the_database(tmp_path) == set()
+
+
+def test_readers_leave_a_log_that_a_crash_left_as_it_is(tmp_path: Path) -> None:
+    crashed = tmp_path / "crashed"
+    with open_store(tmp_path / "alive") as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+        shutil.copytree(store.root, crashed, ignore=shutil.ignore_patterns("*-shm"))
+    database, log = (crashed / DATABASE).read_bytes(), (crashed / f"{DATABASE}-wal").read_bytes()
+    assert log
+    with Store.read(crashed) as reader:
+        assert len(reader.tracklets()) == 1
+    assert (crashed / DATABASE).read_bytes() == database
+    assert (crashed / f"{DATABASE}-wal").read_bytes() == log
+
+
+WITHOUT_ROOM = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+from pipeline.cli import main
+commands = ["search", "gate-A"], ["gallery", "list"], ["gallery", "stats"]
+print([main([*command, "--gallery", sys.argv[1]]) for command in commands])
+"""
+
+
+def test_a_disk_that_gives_no_room_to_a_reader_is_told_with_what_would_do(tmp_path: Path) -> None:
+    """A process that may write no byte stands for the disk: it can be had without being root."""
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+    command = [sys.executable, "-c", WITHOUT_ROOM, str(tmp_path)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{[ResourceError.exit_code] * 3}\n"
+    told = (
+        f"error: {tmp_path / DATABASE}: disk I/O error: the disk of {tmp_path} fails, or gives this user no more room"
+    )
+    lines = done.stderr.splitlines()
+    assert [line.partition(" (")[0] for line in lines] == [told] * 3
+    for line in lines:
+        assert " MB are free); a database needs a little room beside it for reading too: free some, " in line
+
+
+def test_a_database_that_cannot_grow_is_told_as_the_disk_and_keeps_what_it_had(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.add(sighting_of(tracklet_of("gate-A")))
+        with store.writing() as db:
+            (pages,) = db.execute("PRAGMA page_count").fetchone()
+        store._db.execute(f"PRAGMA max_page_count = {pages}")
+        told = rf"{tmp_path}: the gallery cannot be written: database or disk is full: the disk of {tmp_path} "
+        with pytest.raises(ResourceError, match=told):
+            store.add_all([sighting_of(tracklet_of(f"gate-{n}", seconds=60, at=100 * n)) for n in range(1, 9)])
+        assert [each.tracklet_id for each in store.tracklets()] == ["gate-A"]
 
 
 def test_files_that_are_no_gallery_are_refused(tmp_path: Path) -> None:
