@@ -94,10 +94,10 @@ class Desk:
         self.exports.close()
         self.clips.close()
         self.search.close()
-        self.writer.close()
         self.decoders.close()
         self.hashers.close()
         self.workers.close()
+        self.writer.close()  # last: only who may write can bring what it wrote from the log into the database
 
     @property
     def models(self) -> Workers:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
+from weakref import finalize
 
 from pipeline.server.problems import ProblemError
 from pipeline.store import DATABASE, Store
@@ -78,7 +79,7 @@ class Workers:
         self._pool.submit(job)
 
     def close(self) -> None:
-        """Finish what is under way; what waits is not begun."""
+        """Finish what is under way; what waits is not begun. Each thread closes its store as it ends."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _store(self) -> Store:
@@ -86,15 +87,23 @@ class Workers:
         path = self._root / DATABASE
         now = path.stat() if path.is_file() else None
         identity = None if now is None else (now.st_dev, now.st_ino)
-        store: Store | None = getattr(self._own, "store", None)
-        if store is not None and self._own.identity == identity:
-            return store
-        if store is not None:
-            store.close()
-            self._own.store = None
-        self._own.store = store = self._open_store(self._root)
-        self._own.identity = identity
-        return store
+        own: _Own | None = getattr(self._own, "opened", None)
+        if own is not None and own.identity == identity:
+            return own.store
+        if own is not None:
+            own.close()
+            self._own.opened = None
+        self._own.opened = own = _Own(self._open_store(self._root), identity)
+        return own.store
+
+
+class _Own:
+    """A thread's store; closed at the latest when the thread ends, and with it what is local to it."""
+
+    def __init__(self, store: Store, identity: tuple[int, int] | None) -> None:
+        self.store, self.identity = store, identity
+        self.close = finalize(self, store.close)
+        self.close.atexit = False  # by then the threads, who alone may close theirs, are gone
 
 
 def _step_back() -> None:

@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+from pipeline.config import ServerConfig
+from pipeline.server.app import create_app
+from pipeline.server.desk import Desk
 from pipeline.sinks import rfc3339
-from pipeline.store import LOCK, take_lock
+from pipeline.store import DATABASE, LOCK, take_lock
+from tests.pipeline.server.client import Client
 from tests.pipeline.server.conftest import Serve, beside
 
 
@@ -85,3 +89,15 @@ def test_a_run_that_begins_while_somebody_looks_is_not_refused(gallery: Path) ->
     ends.start()
     take_lock(gallery / LOCK).close()
     ends.join()
+
+
+@pytest.mark.parametrize("searches", [0, 1])
+def test_a_server_that_has_ended_leaves_nothing_beside_the_database(gallery: Path, searches: int) -> None:
+    """Whether it only read, or wrote too: each search is a row of the audit."""
+    desk = Desk(gallery, ServerConfig(), None, "cpu", None)
+    with Client(create_app(desk, hosts={"localhost"})) as client:
+        assert client.get("/tracklets").json()["items"]
+        for _ in range(searches):
+            assert client.post("/search", {"examples": [{"tracklet_id": "gate-ann"}]}).json()["answers"]
+        assert (gallery / f"{DATABASE}-wal").is_file()
+    assert not list(gallery.glob(f"{DATABASE}-*"))
