@@ -169,7 +169,7 @@ def test_no_track_is_born_on_top_of_a_living_one() -> None:
 
 @pytest.mark.parametrize("first_frame", [True, False])
 def test_of_two_boxes_of_one_person_only_the_surer_starts_a_track(first_frame: bool) -> None:
-    frames = [*([] if first_frame else [people()]), *[people(102, 100, confidence=[0.85, 0.9])] * 5]
+    frames = [*([] if first_frame else [people()]), *[people(104, 100, confidence=[0.85, 0.9])] * 5]
     tracks = follow(CautiousTracker(), frames)[-1]
     assert tracks.track_id.tolist() == [1]
     assert tracks.xyxy[0, 0] == 100
@@ -250,6 +250,78 @@ def test_embeddings_that_do_not_fit_are_refused_and_unknown_ones_say_nothing() -
         np.testing.assert_array_equal(a.track_id, b.track_id)
     with pytest.raises(ValueError, match=r"embeddings must be \(n, 4\) as before"):
         unknown.update(people(10), pts_seconds=99.0, embeddings=np.ones((1, 5)))
+
+
+@pytest.mark.parametrize("row", [[np.inf, 1.0], [np.nan, -np.inf]])
+def test_an_infinite_embedding_is_refused_and_the_tracker_is_as_it_was(row: list[float]) -> None:
+    tracker = CautiousTracker()
+    for t in range(3):
+        tracker.update(people(10, 300), pts_seconds=t / 10, embeddings=np.eye(2))
+    before = pickle.dumps(tracker)
+    with pytest.raises(ValueError, match="embeddings must be finite, or NaN where unknown, got infinity in row 1"):
+        tracker.update(people(12, 302), pts_seconds=0.3, embeddings=np.array([[1.0, 0.0], row]))
+    assert pickle.dumps(tracker) == before
+
+
+def doubled_walk(
+    fps: int, *, copies: int = 2, confidence: float = 0.9, jitter: float = 0.75, unseen: tuple[float, float] = (0, 0)
+) -> list[Detections]:
+    """10 s of somebody who walks and is found so many times, but not between these seconds."""
+    rng, frames = np.random.default_rng(0), []
+    for t in range(10 * fps):
+        left = 100 + 60 * t / fps
+        xyxy = np.array([left, 100, left + 60, 260]) + rng.normal(0, jitter, (2, 4))
+        seen = 0 if unseen[0] <= t / fps < unseen[1] else copies
+        frames.append(Detections(xyxy[:seen], np.full(seen, confidence)))
+    return frames
+
+
+@pytest.mark.parametrize("fps", [10, 25])
+@pytest.mark.parametrize("jitter", [0.0, 0.75])
+def test_who_is_found_twice_in_every_frame_is_one_person_whom_nothing_puts_in_doubt(fps: int, jitter: float) -> None:
+    tracks = follow(CautiousTracker(), doubled_walk(fps, jitter=jitter), fps=fps)
+    assert [(each.track_id.tolist(), each.tracklet_id.tolist()) for each in tracks] == [([1], [1])] * 10 * fps
+    assert max(float(each.risk.max()) for each in tracks) < 0.1
+    found_again = follow(CautiousTracker(), doubled_walk(fps, jitter=jitter, unseen=(5.0, 5.3)), fps=fps)
+    assert {int(i) for each in found_again for i in each.track_id} == {1}
+
+
+@pytest.mark.parametrize("fps", [10, 25])
+def test_a_weak_detector_that_finds_a_walker_twice_has_learnt_as_soon_that_somebody_walks(fps: int) -> None:
+    once, twice = (
+        follow(CautiousTracker(), doubled_walk(fps, copies=copies, confidence=0.5), fps=fps) for copies in (1, 2)
+    )
+    assert [len(each) for each in twice] == [len(each) for each in once]
+    assert {int(i) for each in twice for i in each.tracklet_id} == {1}
+
+
+def test_who_stands_beside_a_double_keeps_her_own_embedding() -> None:
+    tracker = CautiousTracker(CautiousSettings(appearance_weight=1.0))
+    red, blue = [1.0, 0.0], [-1.0, 0.0]
+    for t in range(5):
+        tracker.update(people(100, 300), pts_seconds=t / 10, embeddings=np.array([red, blue]))
+    doubled = people(100, 101, 300, confidence=[0.9, 0.9, 0.8])
+    assert tracker.update(doubled, pts_seconds=0.5, embeddings=np.array([red, red, blue])).track_id.tolist() == [1, 2]
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 1000))
+def test_the_order_of_equally_sure_doubles_does_not_matter(seed: int) -> None:
+    rng, (first, second) = np.random.default_rng(seed), (CautiousTracker(), CautiousTracker())
+    for t, frame in enumerate(crowd(seed)):
+        shifts = np.round(rng.uniform(-1, 1, (3, 1, 4)) * 4) / 4 * (rng.random((3, 1, 1)) < 0.7)
+        xyxy = (frame.xyxy + shifts).reshape(-1, 4)
+        mixed = rng.permutation(len(xyxy))
+        a, b = (
+            tracker.update(Detections(boxes, np.full(len(boxes), 0.9)), pts_seconds=t / 10)
+            for tracker, boxes in ((first, xyxy), (second, xyxy[mixed]))
+        )
+        assert len(a) < len(xyxy) / 2
+        named = [
+            sorted(zip(each.xyxy.tolist(), each.track_id.tolist(), each.tracklet_id.tolist(), strict=True))
+            for each in (a, b)
+        ]
+        assert named[0] == named[1]
 
 
 def test_time_that_does_not_increase_is_refused() -> None:
