@@ -317,8 +317,8 @@ class CautiousTracker:
         again = doubles(DOUBLE, frame.boxes[:, : frame.high])
         if not len(again):
             return frame
-        known = corners(self._filter.state[:4]).compress(self._lives[_STATE] != TENTATIVE, axis=1)
-        expected = np.count_nonzero(overlap_by(_EXPECTED, known, frame.boxes.take(again, axis=1)), axis=0)
+        places = corners(self._filter.state[:4])
+        expected = np.count_nonzero(overlap_by(_EXPECTED, places, frame.boxes.take(again, axis=1)), axis=0)
         again = again[expected < 2]
         kept = np.delete(np.arange(len(frame.rows)), again)
         looks = None if frame.embeddings is None else frame.embeddings[kept]

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from trackers.cautious import CautiousSettings, CautiousTracker
+from trackers.ground import GroundPlane
+from trackers.probability import Candidates, Probability
 from trackers.structures import Detections, Tracks
 
 
@@ -21,6 +24,15 @@ def follow(
     tracker: CautiousTracker, frames: list[Detections], *, fps: float = 10.0, start: float = 0.0
 ) -> list[Tracks]:
     return [tracker.update(each, pts_seconds=start + index / fps) for index, each in enumerate(frames)]
+
+
+def always(probability: float) -> Probability:
+    """Says so of every pair."""
+
+    def judge(candidates: Candidates) -> NDArray[np.float64]:
+        return np.full(len(candidates.track), probability)
+
+    return judge
 
 
 def ids(tracks: list[Tracks]) -> list[list[int]]:
@@ -136,6 +148,60 @@ def test_where_the_detector_is_weak_an_unsure_box_brings_a_lost_track_back_and_b
         assert ids(follow(CautiousTracker(), frames))[59:] == [[1], [], [], [1] if revived else [], [1]]
 
 
+@pytest.mark.parametrize(("confidence", "probability", "found"), [(0.9, 0.35, 3), (0.4, 0.35, 0), (0.4, 0.42, 3)])
+def test_where_confidences_are_lifted_a_match_must_be_likelier(
+    confidence: float, probability: float, found: int
+) -> None:
+    frames = [people(10 + 3 * t, 160 + 3 * t, 310 + 3 * t, confidence=confidence) for t in range(60)]
+    assert len(follow(CautiousTracker(probability=always(probability)), frames)[-1]) == found
+
+
+def test_a_minute_after_dusk_the_camera_is_known_to_be_weak() -> None:
+    frames = [people(*((150 * k + 6 * t) % 900 for k in range(3)), confidence=0.9) for t in range(600)]
+    frames += [Detections(each.xyxy, each.confidence / 2) for each in frames]
+    tracks = follow(CautiousTracker(), frames)
+    assert tracks[599].lift == 1.0
+    assert np.mean([len(each) for each in tracks[-100:]]) > 2.5
+
+
+@pytest.mark.parametrize(("shaking", "goes_on"), [(0.0, False), (25.0, True)])
+def test_a_leap_is_a_doubt_where_all_stand_still_and_none_where_the_camera_shakes(
+    shaking: float, goes_on: bool
+) -> None:
+    tops = 50 + np.random.default_rng(0).normal(0, shaking, 60)
+    tops[-10:], places = 50, range(0, 900, 150)
+    tracker = CautiousTracker(CautiousSettings(static_camera=True), probability=always(1.0))
+    before = follow(tracker, [people(*places, top=top) for top in tops])[-1]
+    leapt = tracker.update(people(*places, top=110), pts_seconds=6.0)
+    assert leapt.track_id.tolist() == before.track_id.tolist()
+    assert (leapt.tracklet_id.tolist() == before.tracklet_id.tolist()) == goes_on
+
+
+def test_an_unsure_box_moves_a_track_less_than_a_sure_one() -> None:
+    def surprised(confidence: float) -> float:
+        aside = people(116, 400, confidence=[confidence, 0.9])
+        frames = [*[people(100, 400)] * 30, aside, aside, people(100, 400)]
+        return float(follow(CautiousTracker(probability=always(1.0)), frames)[-1].risk[0])
+
+    assert surprised(0.9) > 3 * surprised(0.3) > 0
+
+
+def test_who_sinks_behind_a_wall_is_expected_as_tall_as_last_seen() -> None:
+    def upright(height: float) -> Detections:
+        return Detections(np.array([[100, 50, 140, 50 + height]]), np.array([0.9]))
+
+    frames = [*[upright(100)] * 10, *[upright(100 - 8 * t) for t in range(1, 6)], *[people()] * 5, *[upright(60)] * 2]
+    assert ids(follow(CautiousTracker(), frames))[-1] == [1]
+
+
+def test_with_a_floor_a_lost_track_asks_no_more_than_a_living_one() -> None:
+    floor = GroundPlane.of_camera(height_metres=4.0, tilt_degrees=20.0, focal_pixels=800.0, centre_xy=(320.0, 240.0))
+    frames = [*[people(300, top=250)] * 20, *[people()] * 4, *[people(300, top=250)] * 2]
+    for ground, expected in ((floor, [1]), (None, [2])):
+        tracker = CautiousTracker(CautiousSettings(ground=ground), probability=always(0.4))
+        assert ids(follow(tracker, frames))[-1] == expected
+
+
 def test_a_lost_track_is_not_given_to_one_of_two_who_both_might_be_it() -> None:
     frames = [people(200)] * 5 + [people()] * 6
     alone, both = frames + [people(204)] * 3, frames + [people(190, 212)] * 3
@@ -159,6 +225,25 @@ def test_when_the_camera_turns_all_ids_stay_and_a_fixed_one_need_not_look() -> N
     assert follow(CautiousTracker(), frames)[-1].track_id.tolist() == [1, 2, 3, 4, 5, 6]
     fixed = follow(CautiousTracker(CautiousSettings(static_camera=True)), frames)[-1].track_id.tolist()
     assert fixed != [1, 2, 3, 4, 5, 6]
+
+
+def test_weak_ghosts_of_the_last_picture_do_not_hide_that_the_camera_turned() -> None:
+    rng, places = np.random.default_rng(0), np.arange(6) * 160.0
+    frames = [people(*(places + (45 if t >= 12 else 0) + rng.normal(0, 0.5, 6))) for t in range(20)]
+    ghosts = people(*places, confidence=0.3)
+    frames[12] = Detections(
+        np.concatenate([frames[12].xyxy, ghosts.xyxy]), np.concatenate([frames[12].confidence, ghosts.confidence])
+    )
+    tracks = follow(CautiousTracker(), frames)
+    assert tracks[12].confidence.tolist() == frames[0].confidence.tolist()  # the people's
+    assert ids(tracks) == [[1, 2, 3, 4, 5, 6]] * 20
+
+
+def test_who_overlaps_a_living_track_by_just_new_overlap_starts_none() -> None:
+    half = Detections(np.array([[100, 50, 140, 150], [100, 50, 120, 150]]), np.array([0.9, 0.8]))
+    for limit, count in ((0.5, 1), (0.51, 2)):
+        tracker = CautiousTracker(CautiousSettings(new_overlap=limit), probability=always(1.0))
+        assert len(follow(tracker, [people(100), half, half, half])[-1]) == count
 
 
 def test_no_track_is_born_on_top_of_a_living_one() -> None:

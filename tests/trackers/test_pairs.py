@@ -31,6 +31,8 @@ def test_who_overlaps_by_so_much_is_told_as_by_the_plain_formula() -> None:
         wanted = (overlap >= share) & (overlap > 0)
         assert 0 < np.count_nonzero(wanted) < wanted.size
         np.testing.assert_array_equal(overlap_by(share, corners(first), corners(second)), wanted)
+    whole, half = corners(np.array([[2.0], [1.0], [4.0], [2.0]])), corners(np.array([[1.0], [1.0], [2.0], [2.0]]))
+    assert overlap_by(0.5, whole, half).all()  # by just so much is by so much
     nothing = corners(np.zeros((4, 2)))
     assert not overlap_by(0.0, nothing, nothing).any()
 
