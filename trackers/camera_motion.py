@@ -65,7 +65,7 @@ def _residuals(predicted: Array, detected: Array) -> Array:
     mutual = distance.argmin(axis=0)[nearest] == rows
     height = predicted[:, 3]
     mutual &= 4 * distance[rows, nearest] < height * height
-    residual: Array = detected[nearest[mutual], :2] - predicted[mutual, :2]
+    residual: Array = detected[:, :2].take(nearest[mutual], axis=0) - predicted[:, :2].compress(mutual, axis=0)
     return residual
 
 

@@ -270,7 +270,7 @@ class CautiousTracker:
         strong = self.settings.high_confidence / math.sqrt(self._calibration.factor)
         high = int(sinking.searchsorted(-strong, "right"))
         boxes = np.empty((9, len(rows)))
-        boxes[:4] = detections.xyxy[rows].T
+        boxes[:4] = detections.xyxy.take(rows, axis=0).T
         np.subtract(boxes[2:4], boxes[:2], out=boxes[6:8])
         np.add(boxes[:2], boxes[6:8] / 2, out=boxes[4:6])
         np.multiply(boxes[6], boxes[7], out=boxes[8])
