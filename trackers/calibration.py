@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackers.boxes import xyxy_to_cxcywh
-from trackers.pairs import corners, greatest, overlapping
+from trackers.pairs import DOUBLE, corners, greatest, overlap_by, overlap_of_each, overlapping
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -103,9 +103,10 @@ class ScoreCalibration:
 class WalkingBoxes:
     """Tells boxes that walk from boxes that stand, without tracks.
 
-    A box goes on as the one that it overlaps most, if that is mutual. It walks once it has left its place: when hardly
-    a third of the two, the way smoothed over a few looks, is common. Whatever did not leave its place for
-    `_STILL_SECONDS` stands, and so does all that is new. Boxes that were not seen for `_UNSEEN_SECONDS` are forgotten.
+    A box goes on as the one that it overlaps most, if that is mutual; a double of it is nobody new. It walks once it
+    has left its place: when hardly a third of the two, the way smoothed over a few looks, is common. Whatever did not
+    leave its place for `_STILL_SECONDS` stands, and so does all that is new. Boxes that were not seen for
+    `_UNSEEN_SECONDS` are forgotten.
     """
 
     _SAME, _LEFT = 0.1, 1 / 3  # IoU
@@ -120,23 +121,36 @@ class WalkingBoxes:
 
     def look(self, xyxy: Array, *, dt: float) -> Mask:
         """Which of these boxes (n, 4), dt seconds after the last, walk, (n,)."""
-        known, boxes = self._known, xyxy_to_cxcywh(xyxy).T
+        known, table = self._known, corners(xyxy_to_cxcywh(xyxy).T)
+        boxes = table[4:8]
         known[_STOOD : _AGE + 1] += dt
-        found, box = self._same(boxes)
+        found, box = self._same(table)
         known[_LAST, found] = (known[_LAST, found] + boxes[:, box]) / 2
         known[_UNSEEN, found] = 0.0
-        left = _common(known[_PLACE], known[_LAST]) < self._LEFT
+        left = overlap_of_each(corners(known[_PLACE]), corners(known[_LAST])) < self._LEFT
         settled = np.flatnonzero(left | (known[_STOOD] > self._STILL_SECONDS))
-        known[_WALKS, settled] = left[settled]
-        known[_PLACE, settled] = known[_LAST, settled]
-        known[_STOOD, settled] = 0.0
-        known[_AGE, left] = 0.0
+        if len(settled):
+            known[_WALKS, settled] = left[settled]
+            known[_PLACE, settled] = known[_LAST, settled]
+            known[_STOOD, settled] = 0.0
+            known[_AGE, left] = 0.0
         walking, new = np.zeros(len(xyxy), bool), np.ones(len(xyxy), bool)
         walking[box], new[box] = known[_WALKS, found] > 0, False
-        born = np.zeros((12, np.count_nonzero(new)))
-        born[_PLACE] = born[_LAST] = boxes[:, new]
-        self._known = np.concatenate([known[:, known[_UNSEEN] <= self._UNSEEN_SECONDS + _TIME_SLACK], born], axis=1)
+        seldom = known[_UNSEEN] > self._UNSEEN_SECONDS + _TIME_SLACK
+        if np.count_nonzero(seldom) or np.count_nonzero(new):
+            born = self._born(table, new, box)
+            self._known = np.concatenate([known[:, ~seldom], born], axis=1)
         return walking
+
+    @staticmethod
+    def _born(table: Array, new: Mask, found: Rows) -> Array:
+        """What is known of the boxes that are new, (12, k), but for doubles of those that were found."""
+        boxes = table.compress(new, axis=1)
+        if boxes.shape[1] and len(found):
+            boxes = boxes[:, ~overlap_by(DOUBLE, boxes, table.take(found, axis=1)).any(axis=1)]
+        born = np.zeros((12, boxes.shape[1]))
+        born[_PLACE] = born[_LAST] = boxes[4:8]
+        return born
 
     def stood(self, xyxy: Array) -> Mask:
         """Which of these boxes (n, 4) are where something stands, and stood for `_STILL_SECONDS`, (n,)."""
@@ -145,23 +159,13 @@ class WalkingBoxes:
         there: Mask = greatest(pairs.overlap, pairs.box, len(xyxy)) > self._LEFT
         return there
 
-    def _same(self, boxes: Array) -> tuple[Rows, Rows]:
+    def _same(self, table: Array) -> tuple[Rows, Rows]:
         """Pairs of what is known and a box that are each other's best; of boxes equal to the last bit, one."""
-        track, box, overlap, *_ = overlapping(corners(self._known[_LAST]), corners(boxes))
-        best = np.maximum(greatest(overlap, track, len(self))[track], greatest(overlap, box, boxes.shape[1])[box])
+        track, box, overlap, *_ = overlapping(corners(self._known[_LAST]), table)
+        best = np.maximum(greatest(overlap, track, len(self))[track], greatest(overlap, box, table.shape[1])[box])
         mutual = np.flatnonzero((overlap >= best) & (overlap > self._SAME))
         for side in (track, box):
             last = np.zeros(int(side.max(initial=0)) + 1, np.int64)
             last[side[mutual]] = mutual
             mutual = mutual[last[side[mutual]] == mutual]
         return track[mutual], box[mutual]
-
-
-def _common(first: Array, second: Array) -> Array:
-    """Intersection over union of each of (4, n) cx, cy, w, h with its like, (n,)."""
-    a, b = corners(first), corners(second)
-    wide = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])
-    tall = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
-    both = np.clip(wide, 0.0, None) * np.clip(tall, 0.0, None)
-    share: Array = both / (a[8] + b[8] - both)
-    return share

@@ -63,8 +63,9 @@ def _residuals(predicted: Array, detected: Array) -> Array:
     distance = cdist(predicted, detected, "sqeuclidean")
     nearest, rows = distance.argmin(axis=1), np.arange(len(predicted))
     mutual = distance.argmin(axis=0)[nearest] == rows
-    mutual &= 4 * distance[rows, nearest] < predicted[:, 3] ** 2
-    residual: Array = (detected[nearest] - predicted)[mutual, :2]
+    height = predicted[:, 3]
+    mutual &= 4 * distance[rows, nearest] < height * height
+    residual: Array = detected[:, :2].take(nearest[mutual], axis=0) - predicted[:, :2].compress(mutual, axis=0)
     return residual
 
 
@@ -72,8 +73,10 @@ def _common(residual: Array) -> Array | None:
     """What residuals (k, 2), at least one, have in common; see `Turns`."""
     shift = _median(residual)
     deviation = _median(np.abs(residual - shift))
-    shift[np.abs(shift) <= max(_ROBUST_ERROR / math.sqrt(len(residual)), 1.0) * deviation] = 0.0
-    return shift if shift[0] or shift[1] else None
+    least = max(_ROBUST_ERROR / math.sqrt(len(residual)), 1.0)
+    axes = zip(shift.tolist(), deviation.tolist(), strict=True)
+    shared = [way if abs(way) > least * spread else 0.0 for way, spread in axes]
+    return np.array(shared) if any(shared) else None
 
 
 def _median(values: Array) -> Array:

@@ -22,7 +22,7 @@ from trackers.calibration import ScoreCalibration
 from trackers.camera_motion import Turns
 from trackers.ground import FloorFilter, GroundedFilter, GroundPlane
 from trackers.kalman import MotionNoise, WalkFilter
-from trackers.pairs import Pairs, corners, greatest, overlap_by, overlapping
+from trackers.pairs import DOUBLE, Pairs, corners, doubles, greatest, overlap_by, overlapping
 from trackers.probability import LONGEST_STEP, Candidates, Measured, Probability, learnt, table_of
 from trackers.purity import CutRules, Evidence, risk
 from trackers.structures import Detections, Tracks
@@ -39,6 +39,7 @@ _SURPRISE_QUANTILE, _SURPRISE_LIMIT = 0.93, 9.5  # the stream's scale is such th
 _SCALE_RANGE, _SCALE_RATE, _SCALE_STEP = (0.5, 3.0), 0.04, 0.6
 _MEMORY_OF_SCORES = 20.0  # seconds
 _WEAK = 1.2  # a stream whose confidences are lifted by more is that of a weak detector
+_EXPECTED = 0.5  # overlap of a box with the place where a track is expected, that says that this one may be it
 _APPEARANCE_MEMORY = 0.9  # share of a track's embedding that stays when a box is added
 
 _STATURE_POWER = 8  # of the ratio of statures, in place of the overlap of heights
@@ -77,7 +78,7 @@ class CautiousSettings:
         lost_seconds: How long an unseen track waits to be found again; at least until the next frame, in a stream whose
             frames always come so seldom.
         new_overlap: A box that overlaps the box of a living track, or of one that starts with it and is surer, by this
-            much starts none; 1 allows all.
+            much starts none; 1 allows all but doubles (`trackers.pairs.DOUBLE`).
         appearance_weight: How much of a pair's evidence against its rivals, and of its probability, goes with the
             embeddings, where given: 1 leaves none of it for opposite ones.
         static_camera: The camera never turns; nothing is compensated.
@@ -218,20 +219,23 @@ class CautiousTracker:
                 among places that are possible, and make no impossible one possible.
 
         Raises:
-            ValueError: When time does not increase or is not finite, or embeddings do not fit the boxes or each other.
+            ValueError: When time does not increase or is not finite, or embeddings do not fit the boxes or each other,
+                or are infinite. The tracker is then as it was.
         """
         dt = self._step(pts_seconds)
         frame = self._look(detections, embeddings, dt)
         self._advance(pts_seconds, dt)
         first_frame, self._now, self._last_step = self._now == -math.inf, pts_seconds, dt
         seen, boxes, doubt = _NOBODY, _NOBODY, _NO_RISK
-        if len(self._seen_at) and len(frame.rows):
+        if len(self._seen_at):
             self._follow_camera(frame)
+        frame = self._without_doubles(frame)
+        if len(self._seen_at) and len(frame.rows):
             weighed = self._weigh(frame)
             made = self._associate(weighed, frame)
             seen, boxes = made.track, made.box
             doubt = self._continue(made, weighed, frame)
-        ids = self._lives[_TRACK : _TRACKLET + 1, seen]
+        ids = self._lives[_TRACK : _TRACKLET + 1].take(seen, axis=1)
         self._retire(seen)
         born = self._births(boxes, frame)
         if len(born):
@@ -266,7 +270,7 @@ class CautiousTracker:
         strong = self.settings.high_confidence / math.sqrt(self._calibration.factor)
         high = int(sinking.searchsorted(-strong, "right"))
         boxes = np.empty((9, len(rows)))
-        boxes[:4] = detections.xyxy[rows].T
+        boxes[:4] = detections.xyxy.take(rows, axis=0).T
         np.subtract(boxes[2:4], boxes[:2], out=boxes[6:8])
         np.add(boxes[:2], boxes[6:8] / 2, out=boxes[4:6])
         np.multiply(boxes[6], boxes[7], out=boxes[8])
@@ -279,6 +283,9 @@ class CautiousTracker:
             raise ValueError(f"embeddings must be ({count}, d), one a box, got {vectors.shape}")
         if self._embeddings is not None and self._embeddings.shape[1] != vectors.shape[1]:
             raise ValueError(f"embeddings must be (n, {self._embeddings.shape[1]}) as before, got {vectors.shape}")
+        endless = np.isinf(vectors).any(axis=1)
+        if endless.any():
+            raise ValueError(f"embeddings must be finite, or NaN where unknown, got infinity in row {endless.argmax()}")
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit: Matrix = np.divide(vectors, length, out=np.full_like(vectors, np.nan), where=length > 0)
         return unit
@@ -301,6 +308,22 @@ class CautiousTracker:
         shift = self._turns.shift(expected, frame.cxcywh[: frame.high], dt=self._last_step)
         if shift is not None:
             self._filter.shift(shift)
+
+    def _without_doubles(self, frame: _Frame) -> _Frame:
+        """Without strong boxes of somebody whom a surer one shows, unless two are expected there: they may be two.
+
+        Weak boxes start no track, and are hardly rivals.
+        """
+        again = doubles(DOUBLE, frame.boxes[:, : frame.high])
+        if not len(again):
+            return frame
+        places = corners(self._filter.state[:4])
+        expected = np.count_nonzero(overlap_by(_EXPECTED, places, frame.boxes.take(again, axis=1)), axis=0)
+        again = again[expected < 2]
+        kept = np.delete(np.arange(len(frame.rows)), again)
+        looks = None if frame.embeddings is None else frame.embeddings[kept]
+        high = frame.high - len(again)
+        return _Frame(frame.rows[kept], frame.boxes[:, kept], frame.raw[kept], frame.confidence[kept], high, looks)
 
     def _weigh(self, frame: _Frame) -> _Weighed:
         pairs = overlapping(corners(self._filter.state[:4]), frame.boxes)
@@ -467,12 +490,15 @@ class CautiousTracker:
             born = self._no_bushes(born, frame)
         if len(born) == 0 or limit == 1:
             return born
-        near = overlap_by(limit, frame.boxes[:, born], frame.boxes[:, np.concatenate([boxes, born])])
+        near = overlap_by(
+            limit, frame.boxes.take(born, axis=1), frame.boxes.take(np.concatenate([boxes, born]), axis=1)
+        )
         alone = np.logical_not(near[:, : len(boxes)].any(axis=1))
-        twins = np.triu(near[:, len(boxes) :], 1)
-        for row in np.flatnonzero(twins.any(axis=1)):
-            if alone[row]:
-                alone &= ~twins[row]
+        if np.count_nonzero(alone) > 1:
+            twins = near[:, len(boxes) :]
+            for row in range(len(born) - 1):
+                if alone[row]:
+                    alone[row + 1 :] &= ~twins[row, row + 1 :]
         kept: Rows = born[alone]
         return kept
 
@@ -503,6 +529,6 @@ class CautiousTracker:
 
     def _keep(self, tracks: Mask) -> None:
         self._filter.keep(tracks)
-        self._lives, self._seen_at = self._lives[:, tracks], self._seen_at[tracks]
+        self._lives, self._seen_at = self._lives.compress(tracks, axis=1), self._seen_at[tracks]
         if self._embeddings is not None:
             self._embeddings = self._embeddings[tracks]

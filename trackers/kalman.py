@@ -210,9 +210,10 @@ class WalkFilter:
         """Move every track dt seconds on, dt not below 0."""
         noise, state = self._noise, self.state
         a = noise.acceleration**2
-        of_p = [1.0, 2 * dt, dt * dt, dt * noise.position**2 + dt**3 / 3 * a]
+        of_p = 1.0, 2 * dt, dt * dt, dt * noise.position**2 + dt**3 / 3 * a
+        rows = np.array([*of_p, 0.0, 1.0, dt, dt * dt / 2 * a, 0.0, 0.0, 1.0, dt * a])
         state[:4] += dt * state[4:8]
-        state[8:11] = np.array([of_p, [0.0, 1.0, dt, dt * dt / 2 * a], [0.0, 0.0, 1.0, dt * a]]) @ state[8:12]
+        state[8:11] = rows.reshape(3, 4) @ state[8:12]
 
     def update(self, tracks: NDArray[np.int64], cxcywh: Array, noise: Array | float = 1.0) -> None:
         """Correct the tracks (m,), each at most once, by boxes (m, 4) of `noise` times the usual noise."""

@@ -165,7 +165,7 @@ class Tracks:
     ) -> Self:
         """These rows of the detections, which were checked when they were made, with ids that a tracker gave once."""
         tracks = object.__new__(cls)
-        object.__setattr__(tracks, "xyxy", detections.xyxy[rows])
+        object.__setattr__(tracks, "xyxy", detections.xyxy.take(rows, axis=0))
         object.__setattr__(tracks, "confidence", detections.confidence[rows])
         object.__setattr__(tracks, "track_id", track_id)
         object.__setattr__(tracks, "tracklet_id", tracklet_id)

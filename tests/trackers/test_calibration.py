@@ -57,6 +57,16 @@ def test_the_weakest_stream_is_lifted_by_so_much_that_no_box_below_a_quarter_sta
     assert lifted(weakest, [0.25])[0] < 0.65
 
 
+def test_who_walks_and_is_found_twice_walks() -> None:
+    rng, walking = np.random.default_rng(0), WalkingBoxes()
+    for jitter in (0.0, 0.5):
+        for index in range(20):
+            once = people(60.0, time=index / 5, count=1)
+            walks = walking.look(np.concatenate([once, once]) + rng.normal(0, jitter, (2, 4)), dt=0.2)
+        assert walks.any()
+        assert len(walking) <= 2
+
+
 def test_lifted_scores_keep_their_order_and_end_at_one() -> None:
     result = lifted(stream(0.5), [0.05, 0.2, 0.4, 0.9])
     assert (np.diff(result[:3]) > 0).all()

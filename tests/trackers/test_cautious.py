@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from trackers.cautious import CautiousSettings, CautiousTracker
+from trackers.ground import GroundPlane
+from trackers.probability import Candidates, Probability
 from trackers.structures import Detections, Tracks
 
 
@@ -21,6 +24,15 @@ def follow(
     tracker: CautiousTracker, frames: list[Detections], *, fps: float = 10.0, start: float = 0.0
 ) -> list[Tracks]:
     return [tracker.update(each, pts_seconds=start + index / fps) for index, each in enumerate(frames)]
+
+
+def always(probability: float) -> Probability:
+    """Says so of every pair."""
+
+    def judge(candidates: Candidates) -> NDArray[np.float64]:
+        return np.full(len(candidates.track), probability)
+
+    return judge
 
 
 def ids(tracks: list[Tracks]) -> list[list[int]]:
@@ -136,6 +148,60 @@ def test_where_the_detector_is_weak_an_unsure_box_brings_a_lost_track_back_and_b
         assert ids(follow(CautiousTracker(), frames))[59:] == [[1], [], [], [1] if revived else [], [1]]
 
 
+@pytest.mark.parametrize(("confidence", "probability", "found"), [(0.9, 0.35, 3), (0.4, 0.35, 0), (0.4, 0.42, 3)])
+def test_where_confidences_are_lifted_a_match_must_be_likelier(
+    confidence: float, probability: float, found: int
+) -> None:
+    frames = [people(10 + 3 * t, 160 + 3 * t, 310 + 3 * t, confidence=confidence) for t in range(60)]
+    assert len(follow(CautiousTracker(probability=always(probability)), frames)[-1]) == found
+
+
+def test_a_minute_after_dusk_the_camera_is_known_to_be_weak() -> None:
+    frames = [people(*((150 * k + 6 * t) % 900 for k in range(3)), confidence=0.9) for t in range(600)]
+    frames += [Detections(each.xyxy, each.confidence / 2) for each in frames]
+    tracks = follow(CautiousTracker(), frames)
+    assert tracks[599].lift == 1.0
+    assert np.mean([len(each) for each in tracks[-100:]]) > 2.5
+
+
+@pytest.mark.parametrize(("shaking", "goes_on"), [(0.0, False), (25.0, True)])
+def test_a_leap_is_a_doubt_where_all_stand_still_and_none_where_the_camera_shakes(
+    shaking: float, goes_on: bool
+) -> None:
+    tops = 50 + np.random.default_rng(0).normal(0, shaking, 60)
+    tops[-10:], places = 50, range(0, 900, 150)
+    tracker = CautiousTracker(CautiousSettings(static_camera=True), probability=always(1.0))
+    before = follow(tracker, [people(*places, top=top) for top in tops])[-1]
+    leapt = tracker.update(people(*places, top=110), pts_seconds=6.0)
+    assert leapt.track_id.tolist() == before.track_id.tolist()
+    assert (leapt.tracklet_id.tolist() == before.tracklet_id.tolist()) == goes_on
+
+
+def test_an_unsure_box_moves_a_track_less_than_a_sure_one() -> None:
+    def surprised(confidence: float) -> float:
+        aside = people(116, 400, confidence=[confidence, 0.9])
+        frames = [*[people(100, 400)] * 30, aside, aside, people(100, 400)]
+        return float(follow(CautiousTracker(probability=always(1.0)), frames)[-1].risk[0])
+
+    assert surprised(0.9) > 3 * surprised(0.3) > 0
+
+
+def test_who_sinks_behind_a_wall_is_expected_as_tall_as_last_seen() -> None:
+    def upright(height: float) -> Detections:
+        return Detections(np.array([[100, 50, 140, 50 + height]]), np.array([0.9]))
+
+    frames = [*[upright(100)] * 10, *[upright(100 - 8 * t) for t in range(1, 6)], *[people()] * 5, *[upright(60)] * 2]
+    assert ids(follow(CautiousTracker(), frames))[-1] == [1]
+
+
+def test_with_a_floor_a_lost_track_asks_no_more_than_a_living_one() -> None:
+    floor = GroundPlane.of_camera(height_metres=4.0, tilt_degrees=20.0, focal_pixels=800.0, centre_xy=(320.0, 240.0))
+    frames = [*[people(300, top=250)] * 20, *[people()] * 4, *[people(300, top=250)] * 2]
+    for ground, expected in ((floor, [1]), (None, [2])):
+        tracker = CautiousTracker(CautiousSettings(ground=ground), probability=always(0.4))
+        assert ids(follow(tracker, frames))[-1] == expected
+
+
 def test_a_lost_track_is_not_given_to_one_of_two_who_both_might_be_it() -> None:
     frames = [people(200)] * 5 + [people()] * 6
     alone, both = frames + [people(204)] * 3, frames + [people(190, 212)] * 3
@@ -161,6 +227,25 @@ def test_when_the_camera_turns_all_ids_stay_and_a_fixed_one_need_not_look() -> N
     assert fixed != [1, 2, 3, 4, 5, 6]
 
 
+def test_weak_ghosts_of_the_last_picture_do_not_hide_that_the_camera_turned() -> None:
+    rng, places = np.random.default_rng(0), np.arange(6) * 160.0
+    frames = [people(*(places + (45 if t >= 12 else 0) + rng.normal(0, 0.5, 6))) for t in range(20)]
+    ghosts = people(*places, confidence=0.3)
+    frames[12] = Detections(
+        np.concatenate([frames[12].xyxy, ghosts.xyxy]), np.concatenate([frames[12].confidence, ghosts.confidence])
+    )
+    tracks = follow(CautiousTracker(), frames)
+    assert tracks[12].confidence.tolist() == frames[0].confidence.tolist()  # the people's
+    assert ids(tracks) == [[1, 2, 3, 4, 5, 6]] * 20
+
+
+def test_who_overlaps_a_living_track_by_just_new_overlap_starts_none() -> None:
+    half = Detections(np.array([[100, 50, 140, 150], [100, 50, 120, 150]]), np.array([0.9, 0.8]))
+    for limit, count in ((0.5, 1), (0.51, 2)):
+        tracker = CautiousTracker(CautiousSettings(new_overlap=limit), probability=always(1.0))
+        assert len(follow(tracker, [people(100), half, half, half])[-1]) == count
+
+
 def test_no_track_is_born_on_top_of_a_living_one() -> None:
     frames = [people(100), *[people(100, 108)] * 5]
     assert all(len(each) == 1 for each in follow(CautiousTracker(), frames))
@@ -169,7 +254,7 @@ def test_no_track_is_born_on_top_of_a_living_one() -> None:
 
 @pytest.mark.parametrize("first_frame", [True, False])
 def test_of_two_boxes_of_one_person_only_the_surer_starts_a_track(first_frame: bool) -> None:
-    frames = [*([] if first_frame else [people()]), *[people(102, 100, confidence=[0.85, 0.9])] * 5]
+    frames = [*([] if first_frame else [people()]), *[people(104, 100, confidence=[0.85, 0.9])] * 5]
     tracks = follow(CautiousTracker(), frames)[-1]
     assert tracks.track_id.tolist() == [1]
     assert tracks.xyxy[0, 0] == 100
@@ -250,6 +335,78 @@ def test_embeddings_that_do_not_fit_are_refused_and_unknown_ones_say_nothing() -
         np.testing.assert_array_equal(a.track_id, b.track_id)
     with pytest.raises(ValueError, match=r"embeddings must be \(n, 4\) as before"):
         unknown.update(people(10), pts_seconds=99.0, embeddings=np.ones((1, 5)))
+
+
+@pytest.mark.parametrize("row", [[np.inf, 1.0], [np.nan, -np.inf]])
+def test_an_infinite_embedding_is_refused_and_the_tracker_is_as_it_was(row: list[float]) -> None:
+    tracker = CautiousTracker()
+    for t in range(3):
+        tracker.update(people(10, 300), pts_seconds=t / 10, embeddings=np.eye(2))
+    before = pickle.dumps(tracker)
+    with pytest.raises(ValueError, match="embeddings must be finite, or NaN where unknown, got infinity in row 1"):
+        tracker.update(people(12, 302), pts_seconds=0.3, embeddings=np.array([[1.0, 0.0], row]))
+    assert pickle.dumps(tracker) == before
+
+
+def doubled_walk(
+    fps: int, *, copies: int = 2, confidence: float = 0.9, jitter: float = 0.75, unseen: tuple[float, float] = (0, 0)
+) -> list[Detections]:
+    """10 s of somebody who walks and is found so many times, but not between these seconds."""
+    rng, frames = np.random.default_rng(0), []
+    for t in range(10 * fps):
+        left = 100 + 60 * t / fps
+        xyxy = np.array([left, 100, left + 60, 260]) + rng.normal(0, jitter, (2, 4))
+        seen = 0 if unseen[0] <= t / fps < unseen[1] else copies
+        frames.append(Detections(xyxy[:seen], np.full(seen, confidence)))
+    return frames
+
+
+@pytest.mark.parametrize("fps", [10, 25])
+@pytest.mark.parametrize("jitter", [0.0, 0.75])
+def test_who_is_found_twice_in_every_frame_is_one_person_whom_nothing_puts_in_doubt(fps: int, jitter: float) -> None:
+    tracks = follow(CautiousTracker(), doubled_walk(fps, jitter=jitter), fps=fps)
+    assert [(each.track_id.tolist(), each.tracklet_id.tolist()) for each in tracks] == [([1], [1])] * 10 * fps
+    assert max(float(each.risk.max()) for each in tracks) < 0.1
+    found_again = follow(CautiousTracker(), doubled_walk(fps, jitter=jitter, unseen=(5.0, 5.3)), fps=fps)
+    assert {int(i) for each in found_again for i in each.track_id} == {1}
+
+
+@pytest.mark.parametrize("fps", [10, 25])
+def test_a_weak_detector_that_finds_a_walker_twice_has_learnt_as_soon_that_somebody_walks(fps: int) -> None:
+    once, twice = (
+        follow(CautiousTracker(), doubled_walk(fps, copies=copies, confidence=0.5), fps=fps) for copies in (1, 2)
+    )
+    assert [len(each) for each in twice] == [len(each) for each in once]
+    assert {int(i) for each in twice for i in each.tracklet_id} == {1}
+
+
+def test_who_stands_beside_a_double_keeps_her_own_embedding() -> None:
+    tracker = CautiousTracker(CautiousSettings(appearance_weight=1.0))
+    red, blue = [1.0, 0.0], [-1.0, 0.0]
+    for t in range(5):
+        tracker.update(people(100, 300), pts_seconds=t / 10, embeddings=np.array([red, blue]))
+    doubled = people(100, 101, 300, confidence=[0.9, 0.9, 0.8])
+    assert tracker.update(doubled, pts_seconds=0.5, embeddings=np.array([red, red, blue])).track_id.tolist() == [1, 2]
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 1000))
+def test_the_order_of_equally_sure_doubles_does_not_matter(seed: int) -> None:
+    rng, (first, second) = np.random.default_rng(seed), (CautiousTracker(), CautiousTracker())
+    for t, frame in enumerate(crowd(seed)):
+        shifts = np.round(rng.uniform(-1, 1, (3, 1, 4)) * 4) / 4 * (rng.random((3, 1, 1)) < 0.7)
+        xyxy = (frame.xyxy + shifts).reshape(-1, 4)
+        mixed = rng.permutation(len(xyxy))
+        a, b = (
+            tracker.update(Detections(boxes, np.full(len(boxes), 0.9)), pts_seconds=t / 10)
+            for tracker, boxes in ((first, xyxy), (second, xyxy[mixed]))
+        )
+        assert len(a) < len(xyxy) / 2
+        named = [
+            sorted(zip(each.xyxy.tolist(), each.track_id.tolist(), each.tracklet_id.tolist(), strict=True))
+            for each in (a, b)
+        ]
+        assert named[0] == named[1]
 
 
 def test_time_that_does_not_increase_is_refused() -> None:

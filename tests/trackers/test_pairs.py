@@ -3,7 +3,7 @@
 import numpy as np
 
 from trackers.boxes import cxcywh_to_xyxy, iou_matrix
-from trackers.pairs import corners, greatest, overlap_by, overlapping
+from trackers.pairs import corners, doubles, greatest, overlap_by, overlapping
 
 
 def boxes(seed: int, count: int) -> np.ndarray:
@@ -31,8 +31,29 @@ def test_who_overlaps_by_so_much_is_told_as_by_the_plain_formula() -> None:
         wanted = (overlap >= share) & (overlap > 0)
         assert 0 < np.count_nonzero(wanted) < wanted.size
         np.testing.assert_array_equal(overlap_by(share, corners(first), corners(second)), wanted)
+    whole, half = corners(np.array([[2.0], [1.0], [4.0], [2.0]])), corners(np.array([[1.0], [1.0], [2.0], [2.0]]))
+    assert overlap_by(0.5, whole, half).all()  # by just so much is by so much
     nothing = corners(np.zeros((4, 2)))
     assert not overlap_by(0.0, nothing, nothing).any()
+
+
+def test_a_double_is_what_overlaps_one_before_it_that_is_none() -> None:
+    rng = np.random.default_rng(0)
+    for share in (0.5, 0.8, 0.9):
+        found = np.repeat(boxes(4, 20), 4, axis=1)
+        found[:2] += rng.normal(0, 2, (2, 80))
+        found = found[:, rng.permutation(80)]
+        overlap, out = iou_matrix(cxcywh_to_xyxy(found.T), cxcywh_to_xyxy(found.T)), []
+        for row in range(80):
+            if any(overlap[row, before] >= share for before in range(row) if before not in out):
+                out.append(row)
+        assert 0 < len(out) < 60
+        assert doubles(share, corners(found)).tolist() == out
+
+
+def test_there_are_no_doubles_of_none_or_one_and_equal_boxes_are_doubles_of_the_first() -> None:
+    assert [doubles(0.9, corners(boxes(0, count))).tolist() for count in (0, 1)] == [[], []]
+    assert doubles(0.99, corners(np.repeat(boxes(0, 1), 4, axis=1))).tolist() == [1, 2, 3]
 
 
 def test_touching_is_no_overlap_and_a_box_of_no_size_has_none() -> None:
