@@ -9,9 +9,13 @@ from scipy.spatial.distance import cdist
 Array = NDArray[np.float64]
 
 _LEAST_PAIRS = 4
-_SURE_PAIRS = 6  # so many people on a path, which has two directions, go the same way one time in 32; four one in eight
-_TURNS = 0.3  # share of the time with so many people in which they were seen to move, of a camera that turns
-_MEMORY_SECONDS = 20.0
+_SURE_PAIRS = 6  # so many can tell whether a camera is one that turns
+_CHANCE = 8.3  # exp(-n / 8.3): share of frames in which n people, each on a way of their own, seem to move as one
+_TURNS = 0.1  # of a camera that turns: in what share of the other frames they jerk as one
+_DOUBT = 1.0  # standard errors, of that share: what is not clear is taken for one that turns
+_SURE_ERRORS = 3.0  # standard errors, of the shift of a camera that does not
+_MEMORY_SECONDS = 60.0  # of whether it is one
+_STRIDE_SECONDS = 0.5  # over which people go on as they went
 _ROBUST_ERROR = 1.4826 * 1.2533  # from a median absolute deviation to the standard error of a median, times sqrt(n)
 
 
@@ -24,13 +28,17 @@ class Turns:
     most of the people must agree, so that neither a camera at rest nor a group that sets off together is taken for a
     turn.
 
-    A few people who walk in one direction look like a camera that turns, and the filter would never learn that they
-    walk. Whether a camera turns is its own doing, not theirs: fewer than 6 are believed only while it was seen to turn
-    in a third of the time in which 6 or more could tell.
+    That is not enough for few people: of six on ways of their own most agree by chance in half of the frames, and who
+    walks together does so in all of them, so that the filter would never learn that they walk. But people go on as they
+    went half a second ago, and a camera in a hand or on a car jerks. So one is at rest where 6 people and more are seen
+    to jerk as one hardly more often than by chance. There fewer than 6 are not believed, and more only where both the
+    jerk and the shift exceed 3 standard errors. Once 6 could tell, what is not clear counts as a camera that turns.
     """
 
     def __init__(self) -> None:
-        self._told = self._turned = 0.0  # seconds, of which the older count less
+        self._told = self._jerked = self._by_chance = 0.0  # seconds, of which the older count less
+        self._variance = 0.0  # of the seconds by chance
+        self._drift = [0.0, 0.0]  # pixels a second: what people lately had in common
 
     def shift(self, predicted: Array, detected: Array, *, dt: float) -> Array | None:
         """Since the last frame, dt seconds ago.
@@ -43,19 +51,38 @@ class Turns:
         Returns:
             (2,) pixels, or None when there is none, fewer than 4 pairs to tell it from, or fewer than are believed.
         """
-        least = _LEAST_PAIRS if self._turned > _TURNS * self._told else _SURE_PAIRS
+        turns = self._turns()
+        least = _LEAST_PAIRS if turns else _SURE_PAIRS
         if min(len(predicted), len(detected)) < least:
             return None
         residual = _residuals(predicted, detected)
         if len(residual) < least:
             return None
-        shift = _common(residual)
-        if len(residual) < _SURE_PAIRS:
-            return shift
-        decay = math.exp(-dt / _MEMORY_SECONDS)
+        median = _median(residual)
+        common, deviation = median.tolist(), _median(np.abs(residual - median)).tolist()
+        error = _ROBUST_ERROR / math.sqrt(len(residual))
+        shared = _beyond(max(error, 1.0), deviation, common)
+        part = 1 - math.exp(-dt / _STRIDE_SECONDS)
+        exact = math.sqrt(1 - part / 2)  # the drift errs as well
+        jerk = [exact * (common[0] - self._drift[0] * dt), exact * (common[1] - self._drift[1] * dt)]
+        self._drift = [old + part * (way / dt - old) for old, way in zip(self._drift, shared, strict=True)]
+        if len(residual) >= _SURE_PAIRS:
+            self._learn(len(residual), jerked=any(_beyond(max(error, 1.0), deviation, jerk)), dt=dt)
+        if not turns:
+            sure = max(_SURE_ERRORS * error, 1.0)
+            shared = _beyond(sure, deviation, common) if any(_beyond(sure, deviation, jerk)) else [0.0, 0.0]
+        return np.array(shared) if any(shared) else None
+
+    def _turns(self) -> bool:
+        least = self._by_chance + _TURNS * (self._told - self._by_chance)
+        return self._jerked > least - _DOUBT * math.sqrt(self._variance)
+
+    def _learn(self, people: int, *, jerked: bool, dt: float) -> None:
+        decay, chance = math.exp(-dt / _MEMORY_SECONDS), math.exp(-people / _CHANCE)
         self._told = self._told * decay + dt
-        self._turned = self._turned * decay + (0.0 if shift is None else dt)
-        return shift
+        self._jerked = self._jerked * decay + dt * jerked
+        self._by_chance = self._by_chance * decay + dt * chance
+        self._variance = self._variance * decay * decay + dt * dt * chance * (1 - chance)
 
 
 def _residuals(predicted: Array, detected: Array) -> Array:
@@ -69,14 +96,10 @@ def _residuals(predicted: Array, detected: Array) -> Array:
     return residual
 
 
-def _common(residual: Array) -> Array | None:
-    """What residuals (k, 2), at least one, have in common; see `Turns`."""
-    shift = _median(residual)
-    deviation = _median(np.abs(residual - shift))
-    least = max(_ROBUST_ERROR / math.sqrt(len(residual)), 1.0)
-    axes = zip(shift.tolist(), deviation.tolist(), strict=True)
-    shared = [way if abs(way) > least * spread else 0.0 for way, spread in axes]
-    return np.array(shared) if any(shared) else None
+def _beyond(times: float, deviation: list[float], ways: list[float]) -> list[float]:
+    """Ways along both axes, 0 where one is no more than so many deviations."""
+    (x, y), (across, down) = ways, deviation
+    return [x if abs(x) > times * across else 0.0, y if abs(y) > times * down else 0.0]
 
 
 def _median(values: Array) -> Array:

@@ -1,8 +1,9 @@
 """What all people do together is the camera's doing."""
 
 import numpy as np
+import pytest
 
-from trackers.camera_motion import Turns
+from trackers.camera_motion import _CHANCE, Turns, _beyond
 
 
 def common_shift(predicted: np.ndarray, detected: np.ndarray) -> np.ndarray | None:
@@ -52,24 +53,59 @@ def turned(people: int) -> tuple[np.ndarray, np.ndarray]:
     return boxes(people), boxes(people) + np.array([5.0, 0, 0, 0])
 
 
+def watch(
+    turns: Turns, rng: np.random.Generator, *, people: int, seconds: float, shake: float = 0.0, walk: float = 0.0
+) -> list[bool]:
+    """Of each frame, 20 a second, whether there was a shift.
+
+    Boxes are a pixel off, the camera shakes by so many pixels a frame, and all people walk so many to the right.
+    """
+    seen = []
+    for _ in range(round(20 * seconds)):
+        detected = boxes(people) + rng.normal(0, 1, (people, 4))
+        detected[:, 0] += walk + rng.normal(0, 1) * shake
+        seen.append(turns.shift(boxes(people), detected, dt=0.05) is not None)
+    return seen
+
+
 def test_four_people_who_go_one_way_are_no_turn_of_a_camera_that_was_never_seen_to_turn() -> None:
-    turns = Turns()
+    turns, rng = Turns(), np.random.default_rng(0)
     assert turns.shift(*turned(4), dt=0.1) is None
-    for _ in range(20):
-        assert turns.shift(boxes(8), boxes(8), dt=0.1) is None  # and eight say that it does not
+    watch(turns, rng, people=12, seconds=10)  # twelve say that it does not
     assert turns.shift(*turned(4), dt=0.1) is None
     assert turns.shift(*turned(6), dt=0.1) is not None  # six are enough by themselves
 
 
-def test_few_people_are_believed_of_a_camera_that_many_saw_turn_and_not_for_ever() -> None:
-    turns = Turns()
-    for each in (7, 7, 7, 5, 4):
+def test_few_people_are_believed_of_a_camera_that_many_saw_shake_and_not_for_ever() -> None:
+    turns, rng = Turns(), np.random.default_rng(1)
+    watch(turns, rng, people=7, seconds=10, shake=8)
+    for each in (5, 4):
         shift = turns.shift(*turned(each), dt=0.1)
         assert shift is not None
         np.testing.assert_allclose(shift, [5.0, 0.0])
-    for _ in range(10):
-        turns.shift(boxes(8), boxes(8), dt=0.1)
+    watch(turns, rng, people=8, seconds=180)
     assert turns.shift(*turned(5), dt=0.1) is None  # it has come to rest
+
+
+@pytest.mark.parametrize("people", [6, 9, 14])
+@pytest.mark.parametrize(("walk", "shake", "least", "most"), [(0, 0, 0.0, 0.2), (4, 0, 0.0, 0.2), (0, 4, 0.6, 1.0)])
+def test_people_who_all_walk_one_way_are_no_turn_and_a_camera_that_shakes_is_one(
+    people: int, walk: float, shake: float, least: float, most: float
+) -> None:
+    rng = np.random.default_rng(2)
+    seen = watch(Turns(), rng, people=people, seconds=90, walk=walk, shake=shake)
+    assert least <= np.mean(seen[600:]) <= most  # of six, 14 % exceed 3 standard errors by chance
+
+
+@pytest.mark.parametrize("people", [6, 8, 12, 16, 22])
+def test_so_often_people_on_ways_of_their_own_seem_to_move_as_one(people: int) -> None:
+    rng = np.random.default_rng(3)
+    frames = rng.normal(size=(4000, people, 2))
+    middle = np.median(frames, axis=1)
+    deviation = np.median(np.abs(frames - middle[:, None]), axis=1)
+    times = max(1.4826 * 1.2533 / np.sqrt(people), 1.0)
+    as_one = [any(_beyond(times, *each)) for each in zip(deviation.tolist(), middle.tolist(), strict=True)]
+    assert np.mean(as_one) == pytest.approx(np.exp(-people / _CHANCE), abs=0.05)
 
 
 def test_how_often_frames_come_makes_no_difference_to_who_is_believed() -> None:
