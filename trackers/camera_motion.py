@@ -62,10 +62,10 @@ class Turns:
         common, deviation = median.tolist(), _median(np.abs(residual - median)).tolist()
         error = _ROBUST_ERROR / math.sqrt(len(residual))
         shared = _beyond(max(error, 1.0), deviation, common)
-        part = 1 - math.exp(-dt / _STRIDE_SECONDS)
+        part, (across, down) = 1 - math.exp(-dt / _STRIDE_SECONDS), self._drift
         exact = math.sqrt(1 - part / 2)  # the drift errs as well
-        jerk = [exact * (common[0] - self._drift[0] * dt), exact * (common[1] - self._drift[1] * dt)]
-        self._drift = [old + part * (way / dt - old) for old, way in zip(self._drift, shared, strict=True)]
+        jerk = [exact * (common[0] - across * dt), exact * (common[1] - down * dt)]
+        self._drift = [across + part * (shared[0] / dt - across), down + part * (shared[1] / dt - down)]
         if len(residual) >= _SURE_PAIRS:
             self._learn(len(residual), jerked=any(_beyond(max(error, 1.0), deviation, jerk)), dt=dt)
         if not turns:

@@ -242,10 +242,11 @@ class CautiousTracker:
             self._start(born, frame, confirmed=first_frame)
             if first_frame:
                 boxes, ids, doubt = born, self._lives[_TRACK : _TRACKLET + 1], np.zeros(len(born), np.float32)
-        rows = frame.rows[boxes]
+        rows = frame.rows.take(boxes)
         order = rows.argsort()
+        ids = ids.take(order, axis=1)
         return Tracks.of(
-            detections, rows[order], ids[0, order], ids[1, order], doubt[order], lift=self._calibration.factor
+            detections, rows.take(order), ids[0], ids[1], doubt.take(order), lift=self._calibration.factor
         )
 
     def _step(self, pts_seconds: float) -> float:
@@ -302,8 +303,8 @@ class CautiousTracker:
     def _follow_camera(self, frame: _Frame) -> None:
         if self.settings.static_camera or isinstance(self._filter, GroundedFilter):
             return
-        state, hits = self._lives[_STATE], self._lives[_HITS]
-        steady = (state == CONFIRMED) & (hits >= 2)
+        steady = self._lives[_STATE] == CONFIRMED
+        steady &= self._lives[_HITS] >= 2
         expected = self._filter.state[:4].compress(steady, axis=1).T
         shift = self._turns.shift(expected, frame.cxcywh[: frame.high], dt=self._last_step)
         if shift is not None:
@@ -410,8 +411,10 @@ class CautiousTracker:
         cut, lives[_OVERLAPPED] = self.rules.cut(evidence, was_overlapped=was_overlapped, weak=weak)
         lives[_HITS] += 1
         self._lives[:, seen] = lives
-        self._begin_tracklets(seen[cut & ~new])
-        self._confirm(seen[new])
+        if np.count_nonzero(cut):
+            self._begin_tracklets(seen[cut & ~new])
+        if np.count_nonzero(new):
+            self._confirm(seen[new])
         self._filter.update(seen, frame.boxes[4:8].take(boxes, axis=1).T, 1 + _DISTRUST * (1 - frame.confidence[boxes]))
         self._see(seen, boxes, frame)
         self._seen_at[seen] = self._now
@@ -453,15 +456,13 @@ class CautiousTracker:
         self._embeddings[seen] = np.divide(mixed, length, out=mixed, where=length > 0)
 
     def _confirm(self, tracks: Rows) -> None:
-        if len(tracks):
-            self._lives[_TRACK, tracks] = self._ids_given + 1 + np.arange(len(tracks))
-            self._ids_given += len(tracks)
-            self._begin_tracklets(tracks)
+        self._lives[_TRACK, tracks] = self._ids_given + 1 + np.arange(len(tracks))
+        self._ids_given += len(tracks)
+        self._begin_tracklets(tracks)
 
     def _begin_tracklets(self, tracks: Rows) -> None:
-        if len(tracks):
-            self._lives[_TRACKLET, tracks] = self._tracklets_given + 1 + np.arange(len(tracks))
-            self._tracklets_given += len(tracks)
+        self._lives[_TRACKLET, tracks] = self._tracklets_given + 1 + np.arange(len(tracks))
+        self._tracklets_given += len(tracks)
 
     def _retire(self, seen: Rows) -> None:
         """Lose the confirmed that were not seen, and drop the tentative."""
