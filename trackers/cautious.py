@@ -46,7 +46,7 @@ _STATURE_POWER = 8  # of the ratio of statures, in place of the overlap of heigh
 _DISTANCE_HALF = 8.0  # squared distance on the floor, of 2 coordinates, at which that has fallen to a half
 _USUAL_PATIENCE = 1.5  # seconds
 _MOST_UNCERTAIN = 0.4  # heights: of a newborn after the longest step
-_LIFTED = 0.07  # how much likelier a pair must be for each time that confidences are lifted by their own size
+_LIFTED = 0.05  # how much likelier a pair must be for each time that confidences are lifted by their own size
 
 _SHARES = ("_confidence", "_probability", "_margin", "_overlap", "_weight")  # endings of settings in [0, 1]
 _STATE, _TRACK, _TRACKLET, _HITS, _OVERLAPPED = range(5)  # rows of integers, a column a track
