@@ -10,7 +10,7 @@ Array = NDArray[np.float64]
 
 _LEAST_PAIRS = 4
 _SURE_PAIRS = 6  # so many can tell whether a camera is one that turns
-_CHANCE = 8.3  # exp(-n / 8.3): share of frames in which n people, each on a way of their own, seem to move as one
+_CHANCE = 8.3  # people, see `chance_of`
 _TURNS = 0.1  # of a camera that turns: in what share of the other frames they jerk as one
 _DOUBT = 1.0  # standard errors, of that share: what is not clear is taken for one that turns
 _SURE_ERRORS = 3.0  # standard errors, of the shift of a camera that does not
@@ -51,7 +51,7 @@ class Turns:
         Returns:
             (2,) pixels, or None when there is none, fewer than 4 pairs to tell it from, or fewer than are believed.
         """
-        turns = self._turns()
+        turns = self.turns
         least = _LEAST_PAIRS if turns else _SURE_PAIRS
         if min(len(predicted), len(detected)) < least:
             return None
@@ -73,16 +73,23 @@ class Turns:
             shared = _beyond(sure, deviation, common) if any(_beyond(sure, deviation, jerk)) else [0.0, 0.0]
         return np.array(shared) if any(shared) else None
 
-    def _turns(self) -> bool:
+    @property
+    def turns(self) -> bool:
+        """Whether the camera is taken for one that turns."""
         least = self._by_chance + _TURNS * (self._told - self._by_chance)
         return self._jerked > least - _DOUBT * math.sqrt(self._variance)
 
     def _learn(self, people: int, *, jerked: bool, dt: float) -> None:
-        decay, chance = math.exp(-dt / _MEMORY_SECONDS), math.exp(-people / _CHANCE)
+        decay, chance = math.exp(-dt / _MEMORY_SECONDS), chance_of(people)
         self._told = self._told * decay + dt
         self._jerked = self._jerked * decay + dt * jerked
         self._by_chance = self._by_chance * decay + dt * chance
         self._variance = self._variance * decay * decay + dt * dt * chance * (1 - chance)
+
+
+def chance_of(people: int) -> float:
+    """In what share of frames so many people, each on a way of their own, seem to move as one (by simulation)."""
+    return math.exp(-people / _CHANCE)
 
 
 def _residuals(predicted: Array, detected: Array) -> Array:

@@ -245,9 +245,7 @@ class CautiousTracker:
         rows = frame.rows.take(boxes)
         order = rows.argsort()
         ids = ids.take(order, axis=1)
-        return Tracks.of(
-            detections, rows.take(order), ids[0], ids[1], doubt.take(order), lift=self._calibration.factor
-        )
+        return Tracks.of(detections, rows.take(order), ids[0], ids[1], doubt.take(order), lift=self._calibration.factor)
 
     def _step(self, pts_seconds: float) -> float:
         """Seconds since the last frame, 0 at the first."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trackers.camera_motion import _CHANCE, Turns, _beyond
+from trackers.camera_motion import Turns, _beyond, chance_of
 
 
 def common_shift(predicted: np.ndarray, detected: np.ndarray) -> np.ndarray | None:
@@ -105,7 +105,7 @@ def test_so_often_people_on_ways_of_their_own_seem_to_move_as_one(people: int) -
     deviation = np.median(np.abs(frames - middle[:, None]), axis=1)
     times = max(1.4826 * 1.2533 / np.sqrt(people), 1.0)
     as_one = [any(_beyond(times, *each)) for each in zip(deviation.tolist(), middle.tolist(), strict=True)]
-    assert np.mean(as_one) == pytest.approx(np.exp(-people / _CHANCE), abs=0.05)
+    assert np.mean(as_one) == pytest.approx(chance_of(people), abs=0.05)
 
 
 def test_how_often_frames_come_makes_no_difference_to_who_is_believed() -> None:
