@@ -2,8 +2,8 @@
 
 Real: over every sequence of ../shared/data/mot (or SURVEILLANCE_DATA/mot), and over vtest, whose camera never moves, as
 filmed and thinned out (boxes in runs/vtest, of benchmarks/vtest_tracks.py), how often six people and more jerk as one
-beyond chance, and in how many frames a turn is compensated (`trackers.camera_motion`). Of MOT17 the camera of 02 stands,
-those of 05, 10 and 11 are carried.
+beyond chance, and in how many frames a turn is compensated (`trackers.camera_motion`). Of MOT17 the camera of 02
+stands, those of 05, 10 and 11 are carried.
 
 Synthetic: people whose boxes are a pixel off, before a camera at rest, while all set off one way every 8 seconds, and
 before one that shakes by so many pixels; the share of time, after the first 30 s, in which the camera is taken for one

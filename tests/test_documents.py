@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.tracker_tables import not_reached
+from benchmarks.tracker_tables import not_reached, read
 from pipeline.cli import _parser
 from reid.protocols import PROTOCOLS
 
@@ -68,16 +68,8 @@ def test_readme_has_the_milliseconds_of_the_stages() -> None:
 
 def test_readme_says_what_the_trackers_do_not_reach() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    trackers = json.loads((ROOT / "benchmarks" / "results" / "trackers.json").read_text(encoding="utf-8"))
-    assert f"with weights that never saw the scene in brackets): {not_reached(trackers)} (" in readme
-
-
-def test_readme_says_how_long_tracks_of_vtest_are() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    written = (ROOT / "benchmarks" / "results" / "vtest_tracks.json").read_text(encoding="utf-8")
-    ours, peer = (json.loads(written)["tracks"][name] for name in ("cautious", "ultralytics ByteTrack"))
-    median, mean = (f"{ours[name]} {{}}for {peer[name]}" for name in ("median_seconds", "mean_seconds"))
-    assert f"({median.format('s ')}; on the mean {mean.format('')})" in readme
+    missed = not_reached(read("trackers"), read("vtest_tracks"))
+    assert f"with weights that never saw the scene in brackets): {missed} (" in readme
 
 
 def test_the_page_on_cameras_has_the_figures_of_its_benchmarks() -> None:
