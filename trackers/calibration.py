@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackers.boxes import xyxy_to_cxcywh
-from trackers.pairs import DOUBLE, corners, greatest, overlap_by, overlap_of_each, overlapping
+from trackers.pairs import DOUBLE, ORDER, corners, greatest, overlap_by, overlap_of_each, overlapping
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -89,6 +89,8 @@ class ScoreCalibration:
         taught, cubes = float(squares.sum()), float(squares @ confidence)
         if cubes < self._reference * taught:
             likely = (confidence >= _LEAST).nonzero()[0]
+            # In an order that is their own: of boxes in one place the last, the surest, is the one that is followed.
+            likely = likely[np.lexsort((confidence[likely], xyxy[likely] @ ORDER))]
             walks = likely[self._walking.look(xyxy[likely].astype(np.float64), dt=self._unlooked)]
             taught, cubes, self._unlooked = float(squares[walks].sum()), float(squares[walks] @ confidence[walks]), 0.0
         decay = math.exp(-self._waited / self._memory)

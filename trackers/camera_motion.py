@@ -39,18 +39,27 @@ class Turns:
         self._told = self._jerked = self._by_chance = 0.0  # seconds, of which the older count less
         self._variance = 0.0  # of the seconds by chance
         self._drift = [0.0, 0.0]  # pixels a second: what people lately had in common
+        self._carried = [0.0, 0.0]  # pixels by which tracks are still off, if earlier shifts were none of the camera
 
-    def shift(self, predicted: Array, detected: Array, *, dt: float) -> Array | None:
+    def shift(self, predicted: Array, detected: Array, *, dt: float, gain: float) -> Array | None:
         """Since the last frame, dt seconds ago.
 
         Args:
             predicted: Where tracks are expected, cx, cy, w, h in pixels, (t, 4).
             detected: What was found, likewise, (d, 4).
             dt: Seconds.
+            gain: What share of its residual the filter lately corrected, in [0, 1].
 
         Returns:
             (2,) pixels, or None when there is none, fewer than 4 pairs to tell it from, or fewer than are believed.
         """
+        shift = self._shift(predicted, detected, dt)
+        left = 1 - gain
+        across, down = self._carried if shift is None else np.add(self._carried, shift).tolist()
+        self._carried = [left * across, left * down]
+        return shift
+
+    def _shift(self, predicted: Array, detected: Array, dt: float) -> Array | None:
         turns = self.turns
         least = _LEAST_PAIRS if turns else _SURE_PAIRS
         if min(len(predicted), len(detected)) < least:
@@ -61,17 +70,31 @@ class Turns:
         median = _median(residual)
         common, deviation = median.tolist(), _median(np.abs(residual - median)).tolist()
         error = _ROBUST_ERROR / math.sqrt(len(residual))
-        shared = _beyond(max(error, 1.0), deviation, common)
-        part, (across, down) = 1 - math.exp(-dt / _STRIDE_SECONDS), self._drift
-        exact = math.sqrt(1 - part / 2)  # the drift errs as well
-        jerk = [exact * (common[0] - across * dt), exact * (common[1] - down * dt)]
-        self._drift = [across + part * (shared[0] / dt - across), down + part * (shared[1] / dt - down)]
-        if len(residual) >= _SURE_PAIRS:
-            self._learn(len(residual), jerked=any(_beyond(max(error, 1.0), deviation, jerk)), dt=dt)
-        if not turns:
+        jerk = self._jerk(len(residual), common, deviation, dt)
+        usual = max(error, 1.0)
+        if turns:
+            shared = _beyond(usual, deviation, common)
+        else:
             sure = max(_SURE_ERRORS * error, 1.0)
             shared = _beyond(sure, deviation, common) if any(_beyond(sure, deviation, jerk)) else [0.0, 0.0]
         return np.array(shared) if any(shared) else None
+
+    def _jerk(self, people: int, common: list[float], deviation: list[float], dt: float) -> list[float]:
+        """How far people left the way that they lately went, in pixels; what it says of the camera is learnt.
+
+        A shift that no camera made is found again in the next residuals, with the other sign, as far as the filter has
+        not corrected it. Taken for a jerk it would confirm itself.
+        """
+        free = [common[0] + self._carried[0], common[1] + self._carried[1]]
+        part, (across, down) = 1 - math.exp(-dt / _STRIDE_SECONDS), self._drift
+        exact = math.sqrt(1 - part / 2)  # the drift errs as well
+        jerk = [exact * (free[0] - across * dt), exact * (free[1] - down * dt)]
+        usual = max(_ROBUST_ERROR / math.sqrt(people), 1.0)
+        shared = _beyond(usual, deviation, free)
+        self._drift = [across + part * (shared[0] / dt - across), down + part * (shared[1] / dt - down)]
+        if people >= _SURE_PAIRS:
+            self._learn(people, jerked=any(_beyond(usual, deviation, jerk)), dt=dt)
+        return jerk
 
     @property
     def turns(self) -> bool:

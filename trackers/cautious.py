@@ -22,7 +22,7 @@ from trackers.calibration import ScoreCalibration
 from trackers.camera_motion import Turns
 from trackers.ground import FloorFilter, GroundedFilter, GroundPlane
 from trackers.kalman import MotionNoise, WalkFilter
-from trackers.pairs import DOUBLE, Pairs, corners, doubles, greatest, overlap_by, overlapping
+from trackers.pairs import DOUBLE, ORDER, Pairs, corners, doubles, greatest, overlap_by, overlapping
 from trackers.probability import LONGEST_STEP, Candidates, Measured, Probability, learnt, table_of
 from trackers.purity import CutRules, Evidence, risk
 from trackers.structures import Detections, Tracks
@@ -51,7 +51,6 @@ _LIFTED = 0.05  # how much likelier a pair must be for each time that confidence
 _SHARES = ("_confidence", "_probability", "_margin", "_overlap", "_weight")  # endings of settings in [0, 1]
 _STATE, _TRACK, _TRACKLET, _HITS, _OVERLAPPED = range(5)  # rows of integers, a column a track
 _JUST_SEEN = -1  # a state within a frame
-_ORDER = np.array([1.0, 2.0, 3.0, 5.0]) ** 0.5
 _NOBODY, _NO_RISK = np.empty(0, np.int64), np.empty(0, np.float32)
 
 
@@ -262,7 +261,7 @@ class CautiousTracker:
         confidence = self._calibration.calibrate(detections.confidence.astype(np.float64), detections.xyxy, dt=dt)
         # Boxes of one confidence are put in an order that is their own, so that the order in which they came is none.
         sinking = -confidence
-        rows = np.lexsort((detections.xyxy @ _ORDER, sinking))
+        rows = np.lexsort((detections.xyxy @ ORDER, sinking))
         sinking = sinking[rows]
         rows = rows[: sinking.searchsorted(-self.settings.low_confidence, "right")]
         # What a weak detector is sure of flickers more, and lifting it lifts that too.
@@ -304,7 +303,7 @@ class CautiousTracker:
         steady = self._lives[_STATE] == CONFIRMED
         steady &= self._lives[_HITS] >= 2
         expected = self._filter.state[:4].compress(steady, axis=1).T
-        shift = self._turns.shift(expected, frame.cxcywh[: frame.high], dt=self._last_step)
+        shift = self._turns.shift(expected, frame.cxcywh[: frame.high], dt=self._last_step, gain=self._filter.gain)
         if shift is not None:
             self._filter.shift(shift)
 

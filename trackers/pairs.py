@@ -14,6 +14,9 @@ DOUBLE = 0.9
 Among 151,925 boxes of people in MOT17 and DanceTrack 20 pairs overlap so much, in 14,843 frames; of 0.8 there are 412.
 """
 
+ORDER = np.array([1.0, 2.0, 3.0, 5.0]) ** 0.5
+"""Corners times these are a number by which boxes have an order of their own, whatever order they came in."""
+
 _ROUNDING = 1e-9
 _NONE: Rows = np.empty(0, np.int64)
 

@@ -67,7 +67,7 @@ def test_each_camera_has_the_floor_that_stands_below_it() -> None:
 
 def test_a_homography_that_maps_no_plane_is_laid_to_its_camera() -> None:
     """By the config already, so that ``validate`` and a reload say it too."""
-    with pytest.raises(UsageError, match=r"cameras\.yard\.ground: homography must be finite and invertible"):
+    with pytest.raises(UsageError, match=r"cameras\.yard\.ground\.homography: must be finite and invertible"):
         config("cameras.yard.ground.homography=[[1, 0, 0], [2, 0, 0], [0, 0, 1]]")
 
 

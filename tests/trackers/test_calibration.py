@@ -122,3 +122,16 @@ def test_the_greatest_strength_lifts_no_more_than_any() -> None:
     strongest = ScoreCalibration(reference=0.8, strength=1e6, memory_seconds=20.0)
     watch(strongest, 0.4)
     assert strongest.factor == pytest.approx(stream(0.4).factor) == pytest.approx(2.4)
+
+
+def test_of_boxes_in_one_place_the_surest_teaches_in_whatever_order_they_come() -> None:
+    factors = []
+    for step in (1, -1):
+        calibration = ScoreCalibration(reference=0.8, strength=3.0, memory_seconds=20.0)
+        for frame in range(200):
+            walkers = np.array([[50 + k * 200 + 6 * frame, 100 + k * 120] for k in range(3)], np.float32).repeat(2, 0)
+            xyxy = np.concatenate([walkers, walkers + np.array([40, 100], np.float32)], axis=1)
+            calibration.calibrate(np.array([0.75, 0.3] * 3)[::step], xyxy[::step], dt=0.1)
+        factors.append(calibration.factor)
+    assert factors[0] == pytest.approx(factors[1])
+    assert factors[0] == pytest.approx((0.8 / 0.75) ** 3, rel=0.03)
