@@ -58,7 +58,7 @@ WORSE: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
     "MOT17val Trk/Id": lambda trackers, _: _ours(trackers, "MOT17val").update({"Trk/Id": 1.36}),
     "tracklets of MOT17val Pur": lambda trackers, _: _ours(trackers, "MOT17val", " tracklets").update(Pur=98.7),
     "crops of MOT17val kept_percent": lambda t, _: t["sets"]["MOT17val"]["gate"].update(kept_percent=59.0),
-    "fixed camera with a floor IDF1": lambda t, _: t["fixed_camera"]["MOT17-02"]["cautious, estimate_ground"].update(
+    "MOT17-02 with a floor IDF1": lambda t, _: t["fixed_camera"]["MOT17-02"]["cautious, estimate_ground"].update(
         IDF1=62.0
     ),
     "vtest ids 45.00": lambda _, vtest: vtest["ways"]["as filmed"]["cautious"].update(ids=45),
