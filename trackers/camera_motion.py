@@ -16,6 +16,8 @@ _DOUBT = 1.0  # standard errors, of that share: what is not clear is taken for o
 _SURE_ERRORS = 3.0  # standard errors, of the shift of a camera that does not
 _MEMORY_SECONDS = 60.0  # of whether it is one
 _STRIDE_SECONDS = 0.5  # over which people go on as they went
+_FORGOTTEN_FRAMES = 10  # after which the filter has corrected any shift
+_NOWHERE = (0.0, 0.0)
 _ROBUST_ERROR = 1.4826 * 1.2533  # from a median absolute deviation to the standard error of a median, times sqrt(n)
 
 
@@ -39,25 +41,34 @@ class Turns:
         self._told = self._jerked = self._by_chance = 0.0  # seconds, of which the older count less
         self._variance = 0.0  # of the seconds by chance
         self._drift = [0.0, 0.0]  # pixels a second: what people lately had in common
-        self._carried = [0.0, 0.0]  # pixels by which tracks are still off, if earlier shifts were none of the camera
+        self._since = 0  # frames without a shift
+        self._carried = _NOWHERE  # pixels by which tracks are still off, if earlier shifts were none of the camera
 
-    def shift(self, predicted: Array, detected: Array, *, dt: float, gain: float) -> Array | None:
+    def shift(self, predicted: Array, detected: Array, *, dt: float, gains: Array) -> Array | None:
         """Since the last frame, dt seconds ago.
 
         Args:
             predicted: Where tracks are expected, cx, cy, w, h in pixels, (t, 4).
             detected: What was found, likewise, (d, 4).
             dt: Seconds.
-            gain: What share of its residual the filter lately corrected, in [0, 1].
+            gains: What share of their residuals the filter corrected at its last update, (k,) in [0, 1].
 
         Returns:
             (2,) pixels, or None when there is none, fewer than 4 pairs to tell it from, or fewer than are believed.
         """
         shift = self._shift(predicted, detected, dt)
-        left = 1 - gain
-        across, down = self._carried if shift is None else np.add(self._carried, shift).tolist()
-        self._carried = [left * across, left * down]
+        if shift is not None or self._carried != _NOWHERE:
+            self._carry(shift, float(gains.sum()) / max(1, len(gains)))
         return shift
+
+    def _carry(self, shift: Array | None, gain: float) -> None:
+        across, down = self._carried
+        if shift is not None:
+            x, y = shift.tolist()
+            across, down = across + x, down + y
+        self._since = 0 if shift is not None else self._since + 1
+        left = 1 - gain if self._since < _FORGOTTEN_FRAMES else 0.0
+        self._carried = (left * across, left * down)
 
     def _shift(self, predicted: Array, detected: Array, dt: float) -> Array | None:
         turns = self.turns

@@ -303,7 +303,7 @@ class CautiousTracker:
         steady = self._lives[_STATE] == CONFIRMED
         steady &= self._lives[_HITS] >= 2
         expected = self._filter.state[:4].compress(steady, axis=1).T
-        shift = self._turns.shift(expected, frame.cxcywh[: frame.high], dt=self._last_step, gain=self._filter.gain)
+        shift = self._turns.shift(expected, frame.cxcywh[: frame.high], dt=self._last_step, gains=self._filter.gains)
         if shift is not None:
             self._filter.shift(shift)
 

@@ -164,6 +164,7 @@ class WalkFilter:
         state: (13, n): cx, cy, w, h in pixels; their velocities in pixels per second; P, C, V; the square of the
             height at the last measurement; and how far that was from what was expected, in standard deviations.
         size_share: Of the gain, that corrects a size.
+        gains: What share of the residuals of places the last update corrected, (m,) in [0, 1].
     """
 
     _WANTED, _LEAST_SHARE, _FIRST_SHARE = 0.55, 0.15, 0.5
@@ -173,7 +174,7 @@ class WalkFilter:
         self._noise = noise
         self.state: Array = np.empty((13, 0))
         self.size_share = self._FIRST_SHARE
-        self._gains: Array = np.empty(0)
+        self.gains: Array = np.empty(0)
 
     def __len__(self) -> int:
         return len(self.state[0])
@@ -193,11 +194,6 @@ class WalkFilter:
         """Variance of the next measurement about the mean, square pixels, one for all four coordinates, (n,)."""
         measured: Array = self.state[8] + self._noise.measurement**2 * self.state[11]
         return measured
-
-    @property
-    def gain(self) -> float:
-        """What share of the residuals of places the last update corrected, on the mean, in [0, 1]; 1 before any."""
-        return float(self._gains.sum()) / len(self._gains) if len(self._gains) else 1.0
 
     def append(self, cxcywh: Array) -> None:
         """Start a track at each of the boxes (n, 4), at rest and of uncertain velocity."""
@@ -228,7 +224,7 @@ class WalkFilter:
         wrong = noise * self._noise.measurement
         innovation = old[8] + wrong * wrong * square
         gain = old[8:10] / innovation
-        self._gains = gain[0]
+        self.gains = gain[0]
         residual = boxes - old[:4]
         deviation = np.minimum(np.maximum(residual[3] / np.sqrt(innovation), -2.0), 2.0)
         self._learn_share(old[12], deviation)

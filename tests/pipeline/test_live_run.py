@@ -166,7 +166,7 @@ def test_cameras_are_lost_found_added_and_removed_and_every_frame_is_accounted_f
             flat = {"homography": [[0.0] * 3] * 3}
             write_site(site, weights, {"gate": gate.url, "dock": dock.url}, ground={"dock": flat})
             run.process.send_signal(signal.SIGHUP)
-            run.wait("a third refusal", lambda: "homography must be finite and invertible" in run.log)
+            run.wait("a third refusal", lambda: "homography: must be finite and invertible" in run.log)
             assert run.states() == {"gate": "running", "yard": "running"}
 
             write_site(site, weights, {"gate": gate.url, "dock": dock.url})

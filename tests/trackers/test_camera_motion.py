@@ -8,11 +8,12 @@ from trackers.cautious import CautiousTracker
 from trackers.structures import Detections
 
 HALF = np.array([20.0, 50.0])
+SETTLED = np.ones(1)  # of a filter that has corrected everything
 
 
 def common_shift(predicted: np.ndarray, detected: np.ndarray) -> np.ndarray | None:
     """Of a camera of which nothing is known."""
-    return Turns().shift(predicted, detected, dt=0.1, gain=1.0)
+    return Turns().shift(predicted, detected, dt=0.1, gains=SETTLED)
 
 
 def boxes(count: int, seed: int = 0) -> np.ndarray:
@@ -68,27 +69,27 @@ def watch(
     for _ in range(round(20 * seconds)):
         detected = boxes(people) + rng.normal(0, 1, (people, 4))
         detected[:, 0] += walk + rng.normal(0, 1) * shake
-        seen.append(turns.shift(boxes(people), detected, dt=0.05, gain=1.0) is not None)
+        seen.append(turns.shift(boxes(people), detected, dt=0.05, gains=SETTLED) is not None)
     return seen
 
 
 def test_four_people_who_go_one_way_are_no_turn_of_a_camera_that_was_never_seen_to_turn() -> None:
     turns, rng = Turns(), np.random.default_rng(0)
-    assert turns.shift(*turned(4), dt=0.1, gain=1.0) is None
+    assert turns.shift(*turned(4), dt=0.1, gains=SETTLED) is None
     watch(turns, rng, people=12, seconds=10)  # twelve say that it does not
-    assert turns.shift(*turned(4), dt=0.1, gain=1.0) is None
-    assert turns.shift(*turned(6), dt=0.1, gain=1.0) is not None  # six are enough by themselves
+    assert turns.shift(*turned(4), dt=0.1, gains=SETTLED) is None
+    assert turns.shift(*turned(6), dt=0.1, gains=SETTLED) is not None  # six are enough by themselves
 
 
 def test_few_people_are_believed_of_a_camera_that_many_saw_shake_and_not_for_ever() -> None:
     turns, rng = Turns(), np.random.default_rng(1)
     watch(turns, rng, people=7, seconds=10, shake=8)
     for each in (5, 4):
-        shift = turns.shift(*turned(each), dt=0.1, gain=1.0)
+        shift = turns.shift(*turned(each), dt=0.1, gains=SETTLED)
         assert shift is not None
         np.testing.assert_allclose(shift, [5.0, 0.0])
     watch(turns, rng, people=8, seconds=180)
-    assert turns.shift(*turned(5), dt=0.1, gain=1.0) is None  # it has come to rest
+    assert turns.shift(*turned(5), dt=0.1, gains=SETTLED) is None  # it has come to rest
 
 
 @pytest.mark.parametrize("people", [6, 9, 14])
@@ -139,7 +140,7 @@ def test_a_camera_turns_where_six_jerk_as_one_a_tenth_more_often_than_by_chance(
         if jerks < share * frame:
             jerks, sign = jerks + 1, -sign
             seen = boxes(6) + np.array([5.0 * sign, 0, 0, 0])
-        watched.shift(boxes(6), seen, dt=0.1, gain=1.0)
+        watched.shift(boxes(6), seen, dt=0.1, gains=SETTLED)
     assert watched.turns == turns
 
 
@@ -147,8 +148,8 @@ def test_what_is_not_clear_yet_counts_as_a_camera_that_turns() -> None:
     turns, at_rest = Turns(), boxes(6)
     at_rest[:, 0] += [2, -2] * 3
     for seen in (at_rest, at_rest, turned(6)[1]):
-        turns.shift(boxes(6), seen, dt=0.1, gain=1.0)
-    assert turns.shift(*turned(5), dt=0.1, gain=1.0) is not None
+        turns.shift(boxes(6), seen, dt=0.1, gains=SETTLED)
+    assert turns.shift(*turned(5), dt=0.1, gains=SETTLED) is not None
 
 
 @pytest.mark.parametrize("people", [6, 8, 12, 16, 22])
@@ -166,14 +167,14 @@ def test_how_often_frames_come_makes_no_difference_to_who_is_believed() -> None:
     seldom, often = Turns(), Turns()
     for turn, rest in ((2, 3), (6, 3), (2, 9)):
         for _ in range(10):
-            seldom.shift(*turned(7), dt=0.1 * turn, gain=1.0)
-            seldom.shift(boxes(7), boxes(7), dt=0.1 * rest, gain=1.0)
+            seldom.shift(*turned(7), dt=0.1 * turn, gains=SETTLED)
+            seldom.shift(boxes(7), boxes(7), dt=0.1 * rest, gains=SETTLED)
             for _ in range(turn):
-                often.shift(*turned(7), dt=0.1, gain=1.0)
+                often.shift(*turned(7), dt=0.1, gains=SETTLED)
             for _ in range(rest):
-                often.shift(boxes(7), boxes(7), dt=0.1, gain=1.0)
-        assert (seldom.shift(*turned(5), dt=0.1, gain=1.0) is None) == (
-            often.shift(*turned(5), dt=0.1, gain=1.0) is None
+                often.shift(boxes(7), boxes(7), dt=0.1, gains=SETTLED)
+        assert (seldom.shift(*turned(5), dt=0.1, gains=SETTLED) is None) == (
+            often.shift(*turned(5), dt=0.1, gains=SETTLED) is None
         )
 
 
