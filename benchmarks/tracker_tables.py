@@ -81,6 +81,12 @@ def not_reached(report: dict[str, Any], vtest: dict[str, Any]) -> str:
         column: (True, round(peer[column] + 0.01, 2)) for column in ("median_seconds", "mean_seconds", "Pur")
     }
     missed += _missed("vtest", better, ours)
+    for pixels, shaken in vtest["shaken"].items():
+        missed += [
+            f"vtest shaken by {pixels} {line} in {shaken[line]} of {shaken['draws']} draws"
+            for line in ("fewer", "longer by the median", "longer on the mean", "purer")
+            if 2 * shaken[line] < shaken["draws"]
+        ]
     for peer_name, least in FASTER.items():
         speed = report["speed"]["times_as_long_as_default"][peer_name]["MOT17val"]
         if speed < least:
