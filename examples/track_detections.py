@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from trackers.bytetrack import ByteTrack, ByteTrackSettings
-from trackers.mot import detections_of, read_detections, rows_of, write_results
+from trackers.mot import MotFormatError, detections_of, read_detections, rows_of, write_results
 from trackers.structures import Tracks
 
 
@@ -35,7 +35,10 @@ def main() -> None:
         parser.error(f"--fps must be above 0, got {options.fps:g}")
     if not options.detections.is_file():
         parser.error(f"detections must be a file, got {options.detections}")
-    print(f"{track(options.detections, options.output, fps=options.fps)} tracks -> {options.output}")
+    try:
+        print(f"{track(options.detections, options.output, fps=options.fps)} tracks -> {options.output}")
+    except MotFormatError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -67,11 +67,19 @@ def test_tracking_precomputed_detections(tmp_path: Path) -> None:
     assert len((tmp_path / "out.txt").read_text().splitlines()) == 20
 
 
-@pytest.mark.parametrize(("name", "fps", "told"), [("det.txt", "0", "above 0, got 0"), ("no.txt", "5", "no.txt")])
-def test_detections_that_are_not_there_or_no_frame_rate_are_refused(
+@pytest.mark.parametrize(
+    ("name", "fps", "told"),
+    [
+        ("det.txt", "0", "above 0, got 0"),
+        ("no.txt", "5", "no.txt"),
+        ("info.txt", "5", "info.txt:1: expected at least 7"),
+    ],
+)
+def test_detections_that_are_none_or_not_there_or_no_frame_rate_are_refused(
     tmp_path: Path, name: str, fps: str, told: str
 ) -> None:
     (tmp_path / "det.txt").write_text("")
+    (tmp_path / "info.txt").write_text("[Sequence]\n")
     command = [sys.executable, "examples/track_detections.py", str(tmp_path / name), str(tmp_path / "out.txt")]
     done = subprocess.run(
         [*command, "--fps", fps], capture_output=True, text=True, check=False, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
