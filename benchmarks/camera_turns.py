@@ -73,12 +73,12 @@ def watch(frames: Iterable[tuple[Detections, float]]) -> dict[str, Any]:
     }
 
 
-def simulate(people: int, fps: int, shake: float, seed: int) -> tuple[float, float]:
+def simulate(people: int, fps: int, shake: float, seed: int, *, seconds: int = SECONDS) -> tuple[float, float]:
     """Shares of the time in which the camera is taken for one that turns, and of the frames that are compensated."""
     rng, tracker, said = np.random.default_rng(seed), CautiousTracker(), []
     turns = tracker._turns = Watched()
     place, way = rng.uniform([0, 0], [1900, 900], (people, 2)), rng.uniform(0, 2 * np.pi, people)
-    for frame in range(SECONDS * fps):
+    for frame in range(seconds * fps):
         turned = rng.random(people) < 1 / (6 * fps)
         way[turned] = rng.uniform(0, 2 * np.pi, turned.sum())
         place += 35 / fps * np.stack([np.cos(way), np.sin(way)], axis=1)

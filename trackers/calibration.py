@@ -138,10 +138,10 @@ class WalkingBoxes:
             known[_AGE, left] = 0.0
         walking, new = np.zeros(len(xyxy), bool), np.ones(len(xyxy), bool)
         walking[box], new[box] = known[_WALKS, found] > 0, False
-        seldom = known[_UNSEEN] > self._UNSEEN_SECONDS + _TIME_SLACK
-        if np.count_nonzero(seldom) or np.count_nonzero(new):
+        forgotten = known[_UNSEEN] > self._UNSEEN_SECONDS + _TIME_SLACK
+        if np.count_nonzero(forgotten) or np.count_nonzero(new):
             born = self._born(table, new, box)
-            self._known = np.concatenate([known[:, ~seldom], born], axis=1)
+            self._known = np.concatenate([known[:, ~forgotten], born], axis=1)
         return walking
 
     @staticmethod

@@ -81,8 +81,10 @@ class Turns:
         median = _median(residual)
         common, deviation = median.tolist(), _median(np.abs(residual - median)).tolist()
         error = _ROBUST_ERROR / math.sqrt(len(residual))
-        jerk = self._jerk(len(residual), common, deviation, dt)
         usual = max(error, 1.0)
+        jerk = self._jerk(common, [usual * each for each in deviation], dt)
+        if len(residual) >= _SURE_PAIRS:
+            self._learn(len(residual), jerked=any(_beyond(usual, deviation, jerk)), dt=dt)
         if turns:
             shared = _beyond(usual, deviation, common)
         else:
@@ -90,8 +92,8 @@ class Turns:
             shared = _beyond(sure, deviation, common) if any(_beyond(sure, deviation, jerk)) else [0.0, 0.0]
         return np.array(shared) if any(shared) else None
 
-    def _jerk(self, people: int, common: list[float], deviation: list[float], dt: float) -> list[float]:
-        """How far people left the way that they lately went, in pixels; what it says of the camera is learnt.
+    def _jerk(self, common: list[float], usual: list[float], dt: float) -> list[float]:
+        """How far people left the way that they lately went, in pixels.
 
         A shift that no camera made is found again in the next residuals, with the other sign, as far as the filter has
         not corrected it. Taken for a jerk it would confirm itself.
@@ -100,11 +102,8 @@ class Turns:
         part, (across, down) = 1 - math.exp(-dt / _STRIDE_SECONDS), self._drift
         exact = math.sqrt(1 - part / 2)  # the drift errs as well
         jerk = [exact * (free[0] - across * dt), exact * (free[1] - down * dt)]
-        usual = max(_ROBUST_ERROR / math.sqrt(people), 1.0)
-        shared = _beyond(usual, deviation, free)
+        shared = _beyond(1.0, usual, free)
         self._drift = [across + part * (shared[0] / dt - across), down + part * (shared[1] / dt - down)]
-        if people >= _SURE_PAIRS:
-            self._learn(people, jerked=any(_beyond(usual, deviation, jerk)), dt=dt)
         return jerk
 
     @property

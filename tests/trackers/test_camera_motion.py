@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 
+from benchmarks.camera_turns import simulate
 from trackers.camera_motion import Turns, _beyond, chance_of
-from trackers.cautious import CautiousTracker
-from trackers.structures import Detections
 
-HALF = np.array([20.0, 50.0])
 SETTLED = np.ones(1)  # of a filter that has corrected everything
 
 
@@ -102,32 +100,11 @@ def test_people_who_all_walk_one_way_are_no_turn_and_a_camera_that_shakes_is_one
     assert least <= np.mean(seen[600:]) <= most  # of six, 14 % exceed 3 standard errors by chance
 
 
-def follow(*, people: int, fps: int, shake: float, seconds: float) -> float:
-    """Share of the time, after 30 s, in which the default tracker takes a camera for one that turns.
-
-    People walk each their own way; boxes are a pixel off.
-    """
-    rng, tracker, said = np.random.default_rng(people), CautiousTracker(), []
-    place, way = rng.uniform([0, 0], [1900, 900], (people, 2)), rng.uniform(0, 2 * np.pi, people)
-    for frame in range(round(seconds * fps)):
-        turned = rng.random(people) < 1 / (6 * fps)
-        way[turned] = rng.uniform(0, 2 * np.pi, turned.sum())
-        place += 35 / fps * np.stack([np.cos(way), np.sin(way)], axis=1)
-        out = ((place < 0) | (place > [1900, 900])).any(axis=1)
-        way[out] = np.arctan2(450 - place[out, 1], 950 - place[out, 0])
-        middle = place + rng.normal(0, 1, (people, 2)) + rng.normal(0, 1, 2) * shake
-        xyxy = np.concatenate([middle - HALF, middle + HALF], axis=1).astype(np.float32)
-        tracker.update(Detections(xyxy, np.full(people, 0.9, np.float32)), pts_seconds=frame / fps)
-        if frame > 30 * fps:
-            said.append(tracker._turns.turns)
-    return float(np.mean(said))
-
-
 @pytest.mark.parametrize("fps", [5, 10, 20, 30])
 @pytest.mark.parametrize("people", [6, 8])
 def test_a_camera_at_rest_is_known_through_the_tracker_whatever_was_compensated(people: int, fps: int) -> None:
-    assert follow(people=people, fps=fps, shake=0.0, seconds=90) < 0.25
-    assert follow(people=people, fps=fps, shake=3.0, seconds=40) > 0.9
+    assert simulate(people, fps, 0.0, people, seconds=90)[0] < 0.25
+    assert simulate(people, fps, 3.0, people, seconds=40)[0] > 0.9
 
 
 @pytest.mark.parametrize(("share", "turns"), [(0.56, True), (0.5, False)])
